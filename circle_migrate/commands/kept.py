@@ -140,7 +140,6 @@ class _EntryHooks(Hooks):
                     raise Refused(
                         f"{entry.id} has changed since the command started",
                         database=name,
-                        state="nothing was changed",
                         hint="circle-migrate kept list",
                     )
 

@@ -10,7 +10,7 @@ import asyncpg
 
 from circle_migrate.core.errors import UsageError
 from circle_migrate.core.result import Result
-from circle_migrate.migrate.journal import Journal, JournalRun
+from circle_migrate.migrate.journal import Journal, JournalRun, JournalStep
 from circle_migrate.postgres.deployment import Deployment
 
 T = TypeVar("T")
@@ -29,35 +29,20 @@ class LogResult(Result):
 
 
 def _run_dict(run: JournalRun) -> dict[str, Any]:
-    return {
-        "database": run.database,
-        "run": run.run,
-        "command": run.command,
-        "mode": run.mode,
-        "outcome": run.outcome,
-        "error": run.error,
+    return run._asdict() | {
         "started_at": run.started_at.isoformat(),
         "ended_at": run.ended_at.isoformat() if run.ended_at else None,
-        "db_role": run.db_role,
-        "os_user": run.os_user,
-        "host": run.host,
-        "tool_version": run.tool_version,
-        "planned": {name: list(steps) for name, steps in run.planned.items()},
-        "notes": dict(run.notes),
-        "steps": [
-            {
-                "segment": step.segment,
-                "direction": step.direction,
-                "revision": step.revision,
-                "message": step.message,
-                "started_at": step.started_at.isoformat(),
-                "duration_ms": round(step.duration_ms, 3),
-                "checksum": step.checksum,
-                "elsewhere": {name: list(heads) for name, heads in step.elsewhere.items()},
-            }
-            for step in run.steps
-        ],
+        "steps": [_step_dict(step) for step in run.steps],
     }
+
+
+def _step_dict(step: JournalStep) -> dict[str, Any]:
+    values = step._asdict() | {
+        "started_at": step.started_at.isoformat(),
+        "duration_ms": round(step.duration_ms, 3),
+    }
+    del values["run"]
+    return values
 
 
 @dataclass(frozen=True, slots=True)

@@ -108,7 +108,6 @@ class SavedPlan:
                     raise Refused(
                         f"the plan in {self.path} is stale: {part} changed after it was saved",
                         detail=f"saved {json.dumps(saved)[:300]}, now {json.dumps(current)[:300]}",
-                        state="nothing was changed",
                         hint=f"plan again: circle-migrate plan {' '.join(self.targets)}",
                     )
 

@@ -112,8 +112,12 @@ async def recover(
             for text in state.in_doubt
         ]
         lost = {
-            name: await _close_lost(deployment, connection, states[name], dry_run=dry_run)
-            for name, connection in connections.items()
+            name: await Journal(deployment.databases[name], state).lost_runs(
+                connections[name], mark=not dry_run
+            )
+            if state.journal_of
+            else ()
+            for name, state in states.items()
         }
         current = {
             name: (await deployment.databases[name].read_state(connection)).current
@@ -157,13 +161,3 @@ async def _finish(
                 hint="run this as the role that prepared the transaction, or as a superuser",
             ) from error
     return RecoveredTransaction(name, gid.run, gid.segment, gid.decider, committed)
-
-
-async def _close_lost(
-    deployment: Deployment, connection: asyncpg.Connection, state: State, *, dry_run: bool
-) -> tuple[str, ...]:
-    """Mark the runs of a database that never ended as lost, and return them; the lock is held."""
-    journal = Journal(deployment.databases[state.database], state)
-    if state.journal_of is None:
-        return ()
-    return tuple(await (journal.lost_runs if dry_run else journal.mark_lost)(connection))

@@ -146,6 +146,5 @@ def edited_revision_error(revision: Revision, diff: str) -> EditedRevision:
         database=revision.database,
         location=revision.location,
         detail=diff,
-        state="nothing was changed",
         hint="restore the file and write a new revision, or add --allow-edited",
     )

@@ -18,7 +18,7 @@ from circle_migrate.core.errors import (
     Unreachable,
 )
 from circle_migrate.core.redaction import redact_quotation, redact_statement
-from circle_migrate.migrate.run import MigrationRun, describe
+from circle_migrate.migrate.run import MigrationRun, describe, describe_current_revisions
 from circle_migrate.postgres.server_errors import (
     AFTER_LOSS,
     DEADLOCK_DETECTED,
@@ -117,17 +117,6 @@ async def _changes_something(connection: asyncpg.Connection | None, sql: str) ->
 
 
 _MAX_STATEMENT_LENGTH = 300
-
-
-async def describe_current_revisions(run: MigrationRun) -> str:
-    """Return the current revisions of the run's databases as a sentence, read on new connections."""
-    states = await run.deployment.states_or_errors(tuple(run.sessions))
-    return ", ".join(
-        f"{name} does not answer"
-        if isinstance(state, MigrateError)
-        else f"{name} is at {', '.join(state.current) or 'base'}"
-        for name, state in states.items()
-    )
 
 
 async def step_error(

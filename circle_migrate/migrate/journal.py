@@ -137,20 +137,15 @@ class Journal:
         query = f"SELECT EXISTS (SELECT FROM {self.steps} WHERE run = $1::text::uuid AND segment = $2)"
         return bool(await connection.fetchval(query, run, segment))
 
-    async def mark_lost(self, connection: asyncpg.Connection) -> list[str]:
-        """Mark runs that have no end as lost. The caller holds the deployer lock, so none is active."""
-        rows = await connection.fetch(
-            f"UPDATE {self.runs} SET outcome = 'lost', ended_at = clock_timestamp() "
-            "WHERE outcome = 'started' RETURNING run::text"
-        )
-        return [row["run"] for row in rows]
-
-    async def lost_runs(self, connection: asyncpg.Connection) -> list[str]:
-        """Return the runs that have no end. The caller holds the deployer lock, so none is active."""
-        rows = await connection.fetch(
-            f"SELECT run::text FROM {self.runs} WHERE outcome = 'started' ORDER BY started_at"
-        )
-        return [row["run"] for row in rows]
+    async def lost_runs(self, connection: asyncpg.Connection, *, mark: bool) -> tuple[str, ...]:
+        """Return the runs that have no end, and `mark` them as lost; the caller holds the deployer lock."""
+        query = f"SELECT run::text FROM {self.runs} WHERE outcome = 'started' ORDER BY started_at"
+        if mark:
+            query = (
+                f"UPDATE {self.runs} SET outcome = 'lost', ended_at = clock_timestamp() "
+                "WHERE outcome = 'started' RETURNING run::text"
+            )
+        return tuple(row["run"] for row in await connection.fetch(query))
 
     async def checksums(self, connection: asyncpg.Connection) -> dict[str, str]:
         """Return the checksums of the files with which revisions were last applied, by revision id."""

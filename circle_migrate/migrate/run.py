@@ -10,13 +10,14 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from circle_migrate.core.errors import Interrupted, MigrateError
+from circle_migrate.core.errors import Interrupted, LockNotObtained, MigrateError
 from circle_migrate.core.events import Event, EventKind, Notify
 from circle_migrate.core.redaction import redact
 from circle_migrate.migrate.changed_schema import Change, find_change, fingerprint_after, remedy_of_change
 from circle_migrate.migrate.guards import journal_error
 from circle_migrate.migrate.journal import Journal
 from circle_migrate.postgres.database import State
+from circle_migrate.postgres.deployer_lock import CHECK_HELD, RELEASED, acquire, find_lock_holder
 from circle_migrate.postgres.deployment import Deployment
 from circle_migrate.revision_graph.plan import Action, Plan, Segment, Stamp, Step
 
@@ -152,6 +153,38 @@ def describe(action: Action) -> str:
     return f"{action.function} {action.revision.id} {action.revision.message}".rstrip()
 
 
+async def describe_current_revisions(run: MigrationRun) -> str:
+    """Return the current revisions of the run's databases as a sentence, read on new connections."""
+    states = await run.deployment.states_or_errors(tuple(run.sessions))
+    return ", ".join(
+        f"{name} does not answer"
+        if isinstance(state, MigrateError)
+        else f"{name} is at {', '.join(state.current) or 'base'}"
+        for name, state in states.items()
+    )
+
+
+async def keep_lock(run: MigrationRun, action: Action, answer: str = "") -> None:
+    """Take the deployer lock again if the action has released it; `answer` is that to `CHECK_HELD`, if known.
+
+    Raises `LockNotObtained` if another session holds it.
+    """
+    name, driver = action.database, run.sessions[action.database].driver
+    if (answer or await driver.execute(CHECK_HELD)) != RELEASED:
+        return
+    text = f"{name}: {describe(action)} has released the deployer lock"
+    if not await acquire(driver):
+        raise LockNotObtained(
+            f"{text}, and another session holds it now: {await find_lock_holder(driver) or 'unknown'}",
+            database=name,
+            location=action.revision.location if isinstance(action, Step) else None,
+            state=await describe_current_revisions(run),
+            hint="remove what releases it, such as pg_advisory_unlock_all or DISCARD ALL, from the revision; "
+            "when the other session has ended, run the same command again",
+        )
+    run.warn(f"{text}, which is held again; another deployer may have run meanwhile")
+
+
 async def start_run(run: MigrationRun, plan: Plan, notes: Mapping[str, object]) -> None:
     """Record the run in every journal, and its end if that fails. Raises the errors of `journal_error`."""
     mode = run.deployment.commit_mode
@@ -187,7 +220,7 @@ async def _close_lost(run: MigrationRun) -> None:
             continue
         driver = run.sessions[name].driver
         try:
-            lost = await Journal(run.deployment.databases[name], state).mark_lost(driver)
+            lost = await Journal(run.deployment.databases[name], state).lost_runs(driver, mark=True)
         except Exception as error:
             raise journal_error(state, error, is_lost=driver.is_closed()) from error
         for key in lost:

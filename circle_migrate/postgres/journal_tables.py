@@ -240,7 +240,6 @@ def _unfit_error(settings: DatabaseSettings, message: str, remedy: str = "") -> 
     return Refused(
         f"{settings.name}: {message}",
         database=settings.name,
-        state="nothing was changed",
         hint=f"{remedy}set version-table in [tool.circle-migrate.databases.{settings.name}] to another table",
     )
 
