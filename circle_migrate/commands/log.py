@@ -10,7 +10,7 @@ import asyncpg
 
 from circle_migrate.core.errors import UsageError
 from circle_migrate.core.result import Result
-from circle_migrate.migrate.journal import Journal, JournalRun
+from circle_migrate.migrate.journal import Journal, JournalRun, JournalStep
 from circle_migrate.postgres.deployment import Deployment
 
 T = TypeVar("T")
@@ -29,15 +29,20 @@ class LogResult(Result):
 
 
 def _run_dict(run: JournalRun) -> dict[str, Any]:
-    steps = [
-        step._asdict()
-        | {"started_at": step.started_at.isoformat(), "duration_ms": round(step.duration_ms, 3)}
-        for step in run.steps
-    ]
-    for step in steps:
-        del step["run"]
-    ended_at = run.ended_at.isoformat() if run.ended_at else None
-    return run._asdict() | {"started_at": run.started_at.isoformat(), "ended_at": ended_at, "steps": steps}
+    return run._asdict() | {
+        "started_at": run.started_at.isoformat(),
+        "ended_at": run.ended_at.isoformat() if run.ended_at else None,
+        "steps": [_step_dict(step) for step in run.steps],
+    }
+
+
+def _step_dict(step: JournalStep) -> dict[str, Any]:
+    values = step._asdict() | {
+        "started_at": step.started_at.isoformat(),
+        "duration_ms": round(step.duration_ms, 3),
+    }
+    del values["run"]
+    return values
 
 
 @dataclass(frozen=True, slots=True)

@@ -113,7 +113,7 @@ class _ProtectHooks(Hooks):
     async def before_run(self, run: MigrationRun, plan: Plan) -> None:
         """Select the databases under the locks: another deployer may have written a marker."""
         names = (name for name in plan.databases if self.reason or run.states[name].marker is None)
-        self.schemas = {name: run.deployment.databases[name].settings.journal_schema for name in names}
+        self.schemas = {name: run.states[name].journal_schema for name in names}
 
     def after_step(self, connection: Connection, action: Action) -> None:
         if action.database in self.schemas:
@@ -129,8 +129,7 @@ class _UnprotectHooks(Hooks):
 
     async def before_run(self, run: MigrationRun, plan: Plan) -> None:
         """Raise `Refused` if a marker has changed since it was confirmed."""
-        databases = run.deployment.databases
-        self.schemas = {name: databases[name].settings.journal_schema for name in plan.databases}
+        self.schemas = {name: run.states[name].journal_schema for name in plan.databases}
         for name in plan.databases:
             if run.states[name].marker != self.confirmed[name]:
                 raise Refused(

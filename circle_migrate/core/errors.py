@@ -88,6 +88,8 @@ class Refused(MigrateError, code="refused", status=ExitCode.REFUSED, state="noth
 class TreeError(Refused, code="broken-tree", state=""):
     """A revision file is broken, missing, duplicated or part of a cycle. Exit status 5."""
 
+    _state = None
+
 
 class SeveralHeads(Refused, code="several-heads", state=""):
     """The command needs a single head, but there are several. Exit status 5."""

@@ -22,8 +22,7 @@ from typing import TYPE_CHECKING
 
 from circle_migrate.core.errors import InDoubt, MigrateError, MigrationFailed, Refused
 from circle_migrate.core.events import EventKind
-from circle_migrate.migrate.failure import describe_current_revisions
-from circle_migrate.migrate.run import MigrationRun
+from circle_migrate.migrate.run import MigrationRun, describe_current_revisions
 from circle_migrate.postgres.database import GID_PREFIX
 from circle_migrate.postgres.identifier import literal
 from circle_migrate.postgres.search_path import PINNED

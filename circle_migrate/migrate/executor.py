@@ -38,7 +38,6 @@ from circle_migrate.migrate.guards import (
     ensure_writable,
     verify_identity,
 )
-from circle_migrate.migrate.held_lock import keep_lock
 from circle_migrate.migrate.journal import Journal
 from circle_migrate.migrate.run import (
     AppliedAction,
@@ -47,6 +46,7 @@ from circle_migrate.migrate.run import (
     MigrationRun,
     describe,
     finish_run,
+    keep_lock,
     start_run,
     warn_of_changes,
 )

@@ -19,8 +19,9 @@ from circle_migrate.core.errors import (
 )
 from circle_migrate.core.redaction import redact_quotation, redact_statement
 from circle_migrate.migrate.half_done import describe_half_done, half_done, remedy_of_half_done
-from circle_migrate.migrate.run import MigrationRun, describe
+from circle_migrate.migrate.run import MigrationRun, describe, describe_current_revisions
 from circle_migrate.postgres.server_errors import (
+    AFTER_LOSS,
     DEADLOCK_DETECTED,
     LOCK_NOT_AVAILABLE,
     driver_message,
@@ -137,17 +138,6 @@ async def _changes_something(connection: asyncpg.Connection | None, sql: str) ->
 _MAX_STATEMENT_LENGTH = 300
 
 
-async def describe_current_revisions(run: MigrationRun) -> str:
-    """Return the current revisions of the run's databases as a sentence, read on new connections."""
-    states = await run.deployment.states_or_errors(tuple(run.sessions))
-    return ", ".join(
-        f"{name} does not answer"
-        if isinstance(state, MigrateError)
-        else f"{name} is at {', '.join(state.current) or 'base'}"
-        for name, state in states.items()
-    )
-
-
 async def step_error(
     run: MigrationRun, action: Action, error: Exception | SystemExit, *, is_lost: bool = False
 ) -> MigrateError:
@@ -165,8 +155,9 @@ async def step_error(
         failure = MigrationFailed(message, hint=hint)
         cause += f"; read-only by: {one_line(redact_statement(transcript.read_only), _LENGTH)}"
     if is_lost:
-        hint = "when the server answers, run the same command again"
-        failure = Unreachable(f"{action.database}: {describe(action)} has lost its connection", hint=hint)
+        failure = Unreachable(
+            f"{action.database}: {describe(action)} has lost its connection", hint=AFTER_LOSS
+        )
     failure.database = action.database
     failure.detail = cause
     if isinstance(action, Step):

@@ -131,8 +131,8 @@ class Journal:
         statement = (
             f"INSERT INTO {self.steps} (run, segment, direction, duration_ms, started_at, elsewhere, "
             "revision, message, checksum, source) "
-            "VALUES ($1::text::uuid, $2, $3, $4 * 1000, clock_timestamp() - make_interval(secs => $4), "
-            "$5::text::jsonb, $6, $7, $8, $9)"
+            "VALUES ($1::text::uuid, $2, $3, $4::float8 * 1000, "
+            "clock_timestamp() - make_interval(secs => $4), $5::text::jsonb, $6, $7, $8, $9)"
         )
         values = (run, segment, str(action.direction), seconds, self._json(elsewhere))
         columns = (value and self._storable(value) for value in _revision_columns(action))
@@ -151,14 +151,15 @@ class Journal:
         query = f"SELECT EXISTS (SELECT FROM {self.steps} WHERE run = $1::text::uuid AND segment = $2)"
         return bool(await connection.fetchval(query, run, segment))
 
-    async def lost_runs(self, connection: asyncpg.Connection, *, mark: bool) -> list[str]:
-        """Return the runs that have no end, and `mark` them: the caller has the lock, so none is active."""
-        lost = "WHERE outcome = 'started'"
-        rows = await connection.fetch(f"SELECT run::text FROM {self.runs} {lost} ORDER BY started_at")
-        if mark and rows:
-            values = "outcome = 'lost', ended_at = clock_timestamp()"
-            await connection.execute(f"UPDATE {self.runs} SET {values} {lost}")
-        return [row["run"] for row in rows]
+    async def lost_runs(self, connection: asyncpg.Connection, *, mark: bool) -> tuple[str, ...]:
+        """Return the runs that have no end, and `mark` them as lost; the caller holds the deployer lock."""
+        query = f"SELECT run::text FROM {self.runs} WHERE outcome = 'started' ORDER BY started_at"
+        if mark:
+            query = (
+                f"UPDATE {self.runs} SET outcome = 'lost', ended_at = clock_timestamp() "
+                "WHERE outcome = 'started' RETURNING run::text"
+            )
+        return tuple(row["run"] for row in await connection.fetch(query))
 
     async def checksums(self, connection: asyncpg.Connection) -> dict[str, str]:
         """Return the checksums of the files with which revisions were last applied, by revision id."""

@@ -10,7 +10,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from circle_migrate.core.errors import Interrupted, MigrateError
+from circle_migrate.core.errors import Interrupted, LockNotObtained, MigrateError
 from circle_migrate.core.events import Event, EventKind, Notify
 from circle_migrate.core.redaction import redact
 from circle_migrate.migrate.changed_schema import Change, find_change, fingerprint_after, remedy_of_change
@@ -18,6 +18,7 @@ from circle_migrate.migrate.guards import journal_error
 from circle_migrate.migrate.half_done import half_done
 from circle_migrate.migrate.journal import Journal
 from circle_migrate.postgres.database import State
+from circle_migrate.postgres.deployer_lock import CHECK_HELD, RELEASED, acquire, find_lock_holder
 from circle_migrate.postgres.deployment import Deployment
 from circle_migrate.revision_graph.plan import Action, Plan, Segment, Stamp, Step
 
@@ -141,6 +142,38 @@ def describe(action: Action) -> str:
     return f"{action.function} {action.revision.id} {action.revision.message}".rstrip()
 
 
+async def describe_current_revisions(run: MigrationRun) -> str:
+    """Return the current revisions of the run's databases as a sentence, read on new connections."""
+    states = await run.deployment.states_or_errors(tuple(run.sessions))
+    return ", ".join(
+        f"{name} does not answer"
+        if isinstance(state, MigrateError)
+        else f"{name} is at {', '.join(state.current) or 'base'}"
+        for name, state in states.items()
+    )
+
+
+async def keep_lock(run: MigrationRun, action: Action, answer: str = "") -> None:
+    """Take the deployer lock again if the action has released it; `answer` is that to `CHECK_HELD`, if known.
+
+    Raises `LockNotObtained` if another session holds it.
+    """
+    name, driver = action.database, run.sessions[action.database].driver
+    if (answer or await driver.execute(CHECK_HELD)) != RELEASED:
+        return
+    text = f"{name}: {describe(action)} has released the deployer lock"
+    if not await acquire(driver):
+        raise LockNotObtained(
+            f"{text}, and another session holds it now: {await find_lock_holder(driver) or 'unknown'}",
+            database=name,
+            location=action.revision.location if isinstance(action, Step) else None,
+            state=await describe_current_revisions(run),
+            hint="remove what releases it, such as pg_advisory_unlock_all or DISCARD ALL, from the revision; "
+            "when the other session has ended, run the same command again",
+        )
+    run.warn(f"{text}, which is held again; another deployer may have run meanwhile")
+
+
 async def start_run(run: MigrationRun, plan: Plan, notes: Mapping[str, object]) -> None:
     """Record the run in every journal, and its end if that fails. Raises the errors of `journal_error`."""
     mode = run.deployment.commit_mode
@@ -158,7 +191,7 @@ async def start_run(run: MigrationRun, plan: Plan, notes: Mapping[str, object]) 
             except MigrateError:
                 raise
             except Exception as error:
-                raise journal_error(run.states[name], journal.schema, error) from error
+                raise journal_error(run.states[name], error, is_lost=driver.is_closed()) from error
         for name, steps in planned.items():
             run.notify(Event(EventKind.PLANNED, name, mode, total=run.step_count, steps=steps))
     except MigrateError as error:
@@ -174,16 +207,18 @@ async def _close_lost(run: MigrationRun) -> None:
     for name, state in run.states.items():
         if state.journal_of is None or state.standby or state.read_only:
             continue
-        journal = Journal(run.deployment.databases[name], state)
+        driver = run.sessions[name].driver
         try:
-            await journal.lost_runs(run.sessions[name].driver, mark=True)
+            lost = await Journal(run.deployment.databases[name], state).lost_runs(driver, mark=True)
         except Exception as error:
-            raise journal_error(state, journal.schema, error) from error
+            raise journal_error(state, error, is_lost=driver.is_closed()) from error
+        for key in lost:
+            run.warn(f"{name}: run {key[:8]} never ended; the journal has it as lost now")
 
 
 async def finish_run(run: MigrationRun, outcome: str, error: MigrateError | None = None) -> None:
     """Record the end of the run in every journal; where a server fails, the next run marks it as lost."""
-    text = " ".join(map(redact, filter(None, [error.message, error.detail]))) if error else None
+    text = "\n".join(map(redact, filter(None, [error.message, error.detail]))) if error else None
     for name, journal in run.journals.items():
         driver = run.sessions[name].driver
         fingerprint = await _fingerprint(run, name) if error is None else None

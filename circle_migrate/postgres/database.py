@@ -31,10 +31,11 @@ from circle_migrate.postgres.journal_tables import (
     read_contents,
 )
 from circle_migrate.postgres.missing_tls import warn_of_missing_tls
-from circle_migrate.postgres.search_path import CONFIGURED, FIRST_SCHEMA, pin
+from circle_migrate.postgres.search_path import CONFIGURED, CONFIGURED_LOCALLY, FIRST_SCHEMA, pin
 from circle_migrate.postgres.server_errors import (
     connection_error,
     connection_errors,
+    lost_connection_errors,
     privilege_hint,
     server_message,
     statement_error,
@@ -75,6 +76,14 @@ SELECT current_database() AS name, current_user AS role, pg_backend_pid() AS pid
 FROM own
 """
 
+
+_VISIBLE_TABLES = f"""
+WITH path AS MATERIALIZED ({CONFIGURED_LOCALLY}, current_schemas(false) AS schemas)
+SELECT CASE WHEN nspname = path.schemas[1] THEN '' ELSE nspname || '.' END || relname AS name
+FROM path CROSS JOIN pg_class c JOIN pg_namespace n ON n.oid = relnamespace AND nspname = ANY (path.schemas)
+WHERE relkind IN ('r', 'p') AND NOT relispartition AND relname <> ALL ($1::text[])
+ORDER BY array_position(path.schemas, nspname), relname
+"""
 
 _STATE_FIELDS = ("name", "role", "server_version_num", "cluster", "oid", "standby", "read_only", "schema")
 
@@ -180,7 +189,8 @@ class Database:
         connection = await self.connect(begin="BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
         seconds = _CLOSE_SECONDS
         try:
-            yield connection
+            with lost_connection_errors(self.name, connection):
+                yield connection
         except asyncio.CancelledError:
             seconds /= 4
             raise
@@ -226,16 +236,10 @@ class Database:
         )
 
     async def tables(self) -> tuple[str, ...]:
-        """Return the tables in the schema of the version table, except that table and our own."""
+        """Return the tables in the schemas of the search_path, except the version table and our own."""
+        names = [self.settings.version_table, *OWN_TABLES]
         async with self.reading() as connection:
-            rows = await connection.fetch(
-                "SELECT relname FROM pg_catalog.pg_class WHERE relkind IN ('r', 'p') AND NOT relispartition "
-                "AND relnamespace = to_regnamespace(quote_ident(coalesce($2::name, " + FIRST_SCHEMA + "))) "
-                "AND relname <> ALL($1::text[]) ORDER BY relname",
-                [self.settings.version_table, *OWN_TABLES],
-                self.settings.version_table_schema,
-            )
-        return tuple(row["relname"] for row in rows)
+            return tuple(row["name"] for row in await connection.fetch(_VISIBLE_TABLES, names))
 
     def _state_error(self, error: Exception) -> MigrateError:
         named = statement_error(error, self.name, "read the state of the database")
@@ -288,10 +292,11 @@ class Database:
         with connection_errors(self.name, self.address):
             connection = await engine.connect()
         try:
-            yield connection
+            with lost_connection_errors(self.name, connections[0]):
+                yield connection
         finally:
             try:
-                await connection.close()
+                await (connection.invalidate() if connections[0].is_closed() else connection.close())
             except Exception:  # noqa: BLE001 - an error of closing must not hide the first error
                 await connection.invalidate()
 

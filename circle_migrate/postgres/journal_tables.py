@@ -126,7 +126,7 @@ def find_journal(settings: DatabaseSettings) -> str:
     """Return the statement that sets `JOURNAL_SETTING`.
 
     Without a journal in the schema of the setting, it searches the others for one of the same version table,
-    by its comment, whose owner the database trusts: another project in the database has a journal, too.
+    by its comment, with the same owner or our own: another project in the database has a journal, too.
     """
     own, table = literal(settings.journal_schema), literal(settings.version_table)
     schema = literal(settings.version_table_schema) if settings.version_table_schema else FIRST_SCHEMA
@@ -135,8 +135,6 @@ def find_journal(settings: DatabaseSettings) -> str:
     WHERE relname = '{RUNS}' AND (nspname = {own}
         OR obj_description(c.oid, 'pg_class') = {literal(_RUNS_COMMENT)} || {schema} || '.' || {table}
         AND (pg_get_userbyid(relowner) = current_user
-             OR relowner IN (SELECT oid FROM pg_roles WHERE rolsuper)
-             OR relowner IN (SELECT datdba FROM pg_database WHERE datname = current_database())
              OR relowner IN (SELECT v.relowner FROM pg_class v WHERE v.relname = {table}
                              AND v.relnamespace = to_regnamespace(quote_ident({schema})))))
     ORDER BY nspname <> {own} LIMIT 1), {own}), false)"""

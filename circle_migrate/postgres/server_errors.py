@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from circle_migrate.core.errors import (
     AuthenticationFailed,
+    ExitCode,
     MigrateError,
     MissingDatabase,
     MissingPrivilege,
@@ -21,12 +22,17 @@ from circle_migrate.core.errors import (
 from circle_migrate.core.redaction import redact
 
 if TYPE_CHECKING:
+    import asyncpg
+
     from circle_migrate.config.url.address import Address
 
 LOCK_NOT_AVAILABLE = "55P03"
 DEADLOCK_DETECTED = "40P01"
 INSUFFICIENT_PRIVILEGE = "42501"
 READ_ONLY_TRANSACTION = "25006"
+
+AFTER_LOSS = "when the server answers, run the same command again"
+"""The hint after a lost connection."""
 
 
 _ARGUMENT = re.compile(
@@ -159,6 +165,20 @@ def connection_errors(database: str, address: Address) -> Iterator[None]:
         raise
     except Exception as error:
         raise connection_error(error, database, address) from error
+
+
+@contextmanager
+def lost_connection_errors(database: str, connection: asyncpg.Connection) -> Iterator[None]:
+    """Convert an error that has no name yet to `Unreachable` if the connection was lost."""
+    try:
+        yield
+    except Exception as error:
+        if not connection.is_closed() or (isinstance(error, MigrateError) and error.status != ExitCode.BUG):
+            raise
+        message = f"{database}: the connection was lost"
+        raise Unreachable(
+            message, database=database, detail=server_message(error), hint=AFTER_LOSS
+        ) from error
 
 
 def connection_error(error: Exception, database: str, address: Address) -> MigrateError:

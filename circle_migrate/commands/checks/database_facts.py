@@ -86,8 +86,7 @@ async def read_facts(database: Database) -> DatabaseFacts:
                 last_run=await journal.last_run(connection),
                 changed=None if steps else await _has_schema_changed(journal, connection, state),
             )
-            if (files := await journal.digest(connection)) is None:
-                return facts
+            files = await journal.digest(connection)
             edited = await edited_revisions(graph, state.current, journal, connection, files)
             facts = facts._replace(edited=tuple(edited))
             if not facts.unknown_revisions:
