@@ -175,7 +175,8 @@ def _deleted(context: StatementContext, relation: str) -> Iterator[HazardFinding
     rows = estimate_rows(context, relation)
     if is_empty(size) or rows is RowEstimate.FEW:
         return
-    severities = {RowEstimate.ALL: Severity.ERROR, RowEstimate.BATCH: Severity.NOTE}
+    large = dict.fromkeys((RowEstimate.ALL, RowEstimate.MOST), Severity.ERROR)
+    severities = {RowEstimate.BATCH: Severity.NOTE, **large}
     severity = severities.get(rows, Severity.WARNING)
     reason = f"it deletes {rows} of {relation}, which is {format_size(size)}"
     works = [Work(Task.DELETE, relation)]

@@ -39,10 +39,11 @@ _ASSUMED_KEYS = frozenset({"id"})
 class RowEstimate(StrEnum):
     """Which part of a table is written.
 
-    SOME is unknown; the planner estimates PART to be small; FEW and BATCH follow from the text.
+    SOME is unknown; MOST and PART are the planner's estimates; the others follow from the text.
     """
 
     ALL = "every row"
+    MOST = "a large part of the rows"
     SOME = "rows that meet a condition"
     PART = "a small part of the rows"
     BATCH = "a batch of rows"
@@ -57,7 +58,9 @@ def estimate_rows(context: StatementContext, relation: str) -> RowEstimate:
     size = context.size(relation)
     if by_text is not RowEstimate.SOME or expected is None or size is None or not size.rows:
         return by_text
-    return RowEstimate.PART if expected < min(size.rows * _LARGE_PART, limits.rows) else RowEstimate.ALL
+    if expected < min(size.rows * _LARGE_PART, limits.rows):
+        return RowEstimate.PART
+    return RowEstimate.MOST if expected > 1 else by_text  # the planner expects at least one row
 
 
 def _unique_columns(catalog: CatalogState, relation: str) -> frozenset[str]:
