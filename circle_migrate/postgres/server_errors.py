@@ -195,6 +195,9 @@ def connection_error(error: Exception, database: str, address: Address) -> Migra
     elif isinstance(error, ssl.SSLError):
         message = f"no TLS connection to {where}"
         hint = "check sslmode and sslrootcert; `circle-migrate config show` prints the URL"
+    elif "rejected SSL upgrade" in str(error):
+        message = f"no TLS connection to {where}"
+        hint = "switch on ssl on the server; or set sslmode=disable in the URL if the network is private"
     elif isinstance(error, socket.gaierror):
         message, detail = f"the host of {where} is unknown", error.strerror
         hint = "check the host name in the URL"
@@ -216,6 +219,8 @@ def _server_refusal(error: Exception, state: str, database: str, address: Addres
     if state in ("28P01", "28000"):
         kind, message = AuthenticationFailed, f"the server at {where} does not accept this role or password"
         hint = "run `circle-migrate config show` to see which setting the URL comes from"
+        if "no encryption" in detail:
+            hint = "use TLS: add sslmode=require to the URL"
     elif state == "3D000":
         kind, message = MissingDatabase, f"the database {address.database!r} does not exist"
         hint = "run `circle-migrate init` to create missing databases and migrate them"
