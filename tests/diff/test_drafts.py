@@ -147,3 +147,31 @@ def test_a_first_sequence_continues_the_values(
     run(execute(empty_databases, "main", "INSERT INTO t DEFAULT VALUES"))
     assert left(deploy("main")) == []
     run(execute(empty_databases, "main", "DO $$ BEGIN ASSERT (SELECT max(id) FROM t) = 8; END $$"))
+
+
+PARTITIONED = """
+log = Table("log", metadata, Column("at", Date), Column("n", {type_}){more},
+    postgresql_partition_by="RANGE (at)")
+for month in {months}:
+    bound = f"FROM ('2026-0{{month}}-01') TO ('2026-0{{month}}-09')"
+    sql = f"CREATE TABLE log_{{month}} PARTITION OF log FOR VALUES {{bound}}"
+    event.listen(log, "after_create", DDL(sql))
+"""
+
+
+@pytest.mark.thorough
+def test_partitions_of_models_are_drafted_and_follow_their_table(shop: Shop, deploy: Deploy) -> None:
+    looks = []
+    for values in (
+        {"type_": "Integer", "more": "", "months": (1,)},
+        {"type_": "Integer", "more": "", "months": (1, 2)},
+        {"type_": "BigInteger", "more": ', Column("w", Text, index=True)', "months": (1, 2, 3)},
+    ):
+        shop.model(HEAD + PARTITIONED.format(**values))
+        only_one(write(deploy("main")))
+        run(upgrade(deploy("main")))
+        assert left(deploy("main")) == []
+        looks.append(look(deploy("main")))
+    for before in looks[-2::-1]:
+        run(downgrade(deploy("main"), ["main@-1"], confirm=agree))
+        assert same(before, look(deploy("main"))) == []

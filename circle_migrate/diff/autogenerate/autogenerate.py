@@ -110,7 +110,7 @@ class _Task:
         """Return the content of the new revision; None if nothing has changed."""
         metadata = load_models(self.database.settings)
         models = await expected(self.alone, self.database.name, None, self.major, servers=self.servers)
-        options = replace(self._options, models=Models.AFTER)
+        options = replace(self._options, models=Models.AFTER, partitions=True)
         goal = ModelDiff(self.head, models.snapshot, metadata, options, hazards, self._open_scratch)
         return await propose(goal)
 

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 OpenScratch = Callable[[], AbstractAsyncContextManager[Database]]
 
-_ROUND_TRIP = CompareOptions("strict")
+_ROUND_TRIP = CompareOptions("strict", partitions=True)
 """Options for the comparison after a downgrade."""
 
 
