@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
+from alembic.script import ScriptDirectory
 
 from circle_migrate.commands.downgrade import LossConfirmation, downgrade
 from circle_migrate.commands.upgrade import upgrade
+from circle_migrate.config.object_reference import load_models
 from circle_migrate.core.errors import ExitCode, MigrateError
+from circle_migrate.postgres.catalog.snapshot import Snapshot
 from circle_migrate.safety.losses.find import find
 from circle_migrate.safety.losses.report import LossReport
+from tests.alembic_driver import run_tree
 from tests.deployments import agree, execute
 from tests.diff.drafts import HEAD, Deploy, Shop, left, look, only_one, same, statements, write
 from tests.servers import Databases, run
@@ -175,3 +181,56 @@ def test_partitions_of_models_are_drafted_and_follow_their_table(shop: Shop, dep
     for before in looks[-2::-1]:
         run(downgrade(deploy("main"), ["main@-1"], confirm=agree))
         assert same(before, look(deploy("main"))) == []
+
+
+CONVENTION = """
+metadata.naming_convention = {
+    **{kind: kind + "_%(table_name)s_%(constraint_name)s" for kind in ("uq", "fk", "ix", "ck")},
+    "pk": "key_of_%(table_name)s",
+}
+"""
+NAMED = (
+    """
+Table("a", metadata, key(), Column("n", Integer), Column("m", Integer))
+Table("b", metadata, Column("a", Integer), Column("r", INT4RANGE))
+""",
+    """
+Table("a", metadata, key(), Column("n", Integer), Column("m", Integer), Index("i", "m"),
+    UniqueConstraint("n", name="u"), CheckConstraint("n > 0", name="c"),
+    Index("j", "n", postgresql_include=["m"]))
+Table("b", metadata, Column("a", Integer), Column("r", INT4RANGE), ExcludeConstraint(("r", "&&"), name="x"),
+    ForeignKeyConstraint(["a"], ["a.id"], name="f", match="FULL"))
+""",
+    """
+Table("a", metadata, key(), Column("n", Integer), Column("m", Integer),
+    Index("i", "m", postgresql_where=text("n > 4")), UniqueConstraint("n", "m", name="u"),
+    CheckConstraint("n > 1", name="c"), Index("j", "n"))
+Table("b", metadata, Column("a", Integer, primary_key=True, autoincrement=False), Column("r", INT4RANGE),
+    ForeignKeyConstraint(["a"], ["a.id"], name="f", deferrable=True))
+""",
+)
+
+
+@pytest.mark.thorough
+def test_plain_alembic_gives_the_same_names(shop: Shop, deploy: Deploy, empty_databases: Databases) -> None:
+    """The convention changes every name that is not final."""
+    looks = []
+    for side in NAMED:
+        shop.model(HEAD + CONVENTION + side)
+        only_one(write(deploy("main")))
+        run(upgrade(deploy("main")))
+        assert left(deploy("main")) == []
+        looks.append(look(deploy("main")))
+    run(downgrade(deploy("main"), ["main@base"], confirm=agree))
+    (metadata,) = load_models(deploy("main").databases["main"].settings)
+    folder = str(shop.versions("main"))
+
+    def plainly(steps: Callable[[ScriptDirectory, Any], Any]) -> Snapshot:
+        tree = ScriptDirectory(folder, version_locations=[folder])
+        run(run_tree(empty_databases.urls["main"], tree, steps, metadata))
+        return look(deploy("main"))
+
+    for before in looks:
+        assert same(before, plainly(lambda tree, current: tree._upgrade_revs("+1", current))) == []
+    for before in looks[-2::-1]:
+        assert same(before, plainly(lambda tree, current: tree._downgrade_revs("-1", current))) == []
