@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 
 def current_result(result: CurrentResult, console: Console) -> None:
     """Write the current revisions of each database, and errors."""
-    table(console, ("database", "current", "message", "state"), map(_position, result.standings))
-    for position in result.standings:
+    table(console, ("database", "current", "message", "state"), map(_position, result.positions))
+    for position in result.positions:
         if position.error is not None:
             write_line(console, position.error.message, style="red")
             for label, text in (("detail", position.error.detail), ("hint", position.error.hint)):

@@ -15,7 +15,7 @@ from circle_migrate.postgres.catalog.snapshot import Address, Fields, ObjectKey,
 from circle_migrate.postgres.identifier import literal
 from circle_migrate.revision_graph.plan import Action, Plan, Step
 from circle_migrate.safety.losses.report import Effect, Loss, LossNamer
-from circle_migrate.safety.trace.recorder import TracingHooks
+from circle_migrate.safety.trace.recorder import TraceHooks
 from circle_migrate.safety.trace.traced_connection import read_own_catalog
 
 _DATA_KINDS = frozenset({"table", "column", "sequence"})
@@ -37,7 +37,7 @@ _ALIAS = re.compile(r' AS (?:\w+|"(?:[^"]|"")*")')
 
 
 @dataclass(frozen=True, slots=True)
-class Catalogue:
+class CatalogAddresses:
     """A snapshot, and the addresses of its objects; objects of rare kinds have none."""
 
     snapshot: Snapshot
@@ -46,9 +46,9 @@ class Catalogue:
 
 def catalog_losses(
     namer: LossNamer,
-    before: Catalogue,
+    before: CatalogAddresses,
     steps: Sequence[tuple[str, Collection[Address]]],
-    after: Catalogue | None,
+    after: CatalogAddresses | None,
 ) -> Iterator[Loss]:
     """Yield the dropped and changed objects, by the addresses that remain after each revision.
 
@@ -92,7 +92,9 @@ def compare_by_name(namer: LossNamer, before: Snapshot, after: Snapshot) -> Iter
     }
     remaining = {key: address for key, address in addresses.items() if key in after.objects}
     steps = [("", frozenset(remaining.values()))]
-    return catalog_losses(namer, Catalogue(before, addresses), steps, Catalogue(after, remaining))
+    return catalog_losses(
+        namer, CatalogAddresses(before, addresses), steps, CatalogAddresses(after, remaining)
+    )
 
 
 def _is_derived(fields: Fields) -> bool:
@@ -112,7 +114,7 @@ def _is_continued(sequence: ObjectKey, *sides: Mapping[ObjectKey, Fields]) -> bo
 
 
 def _dropped(
-    before: Catalogue, steps: Sequence[tuple[str, Collection[Address]]], after: Catalogue | None
+    before: CatalogAddresses, steps: Sequence[tuple[str, Collection[Address]]], after: CatalogAddresses | None
 ) -> Iterator[tuple[ObjectKey, str]]:
     """Yield dropped objects with their revision; those without an address by name, with no revision."""
     for key in before.snapshot.objects:
@@ -172,11 +174,11 @@ def _parents(key: ObjectKey, fields: Fields) -> Iterator[ObjectKey]:
 
 @dataclass(slots=True)
 class CatalogWatch:
-    """Catalogues before and after a plan, and object addresses after the last attempt of each step."""
+    """Catalogs before and after a plan, and object addresses after the last attempt of each step."""
 
     plan: Plan
-    before: dict[str, Catalogue] = field(default_factory=dict)
-    after: dict[str, Catalogue] = field(default_factory=dict)
+    before: dict[str, CatalogAddresses] = field(default_factory=dict)
+    after: dict[str, CatalogAddresses] = field(default_factory=dict)
     remaining: dict[tuple[str, str], frozenset[Address]] = field(default_factory=dict)
     _runs: dict[str, MigrationRun] = field(default_factory=dict)
 
@@ -207,7 +209,7 @@ class CatalogWatch:
         return catalog_losses(namer, self.before[name], steps, self.after.get(name))
 
 
-class LossHooks(TracingHooks):
+class LossHooks(TraceHooks):
     """Hooks that record the catalogues of a traced run."""
 
     def __init__(self, watch: CatalogWatch) -> None:
@@ -226,10 +228,10 @@ class LossHooks(TracingHooks):
         self._watch.record_after_step(action)
 
 
-async def _catalogue(run: MigrationRun, name: str) -> Catalogue:
+async def _catalogue(run: MigrationRun, name: str) -> CatalogAddresses:
     settings = run.deployment.databases[name].settings
     snapshot = await read_own_catalog(run.sessions[name].driver, settings)
-    return Catalogue(snapshot, await _addresses(run, name))
+    return CatalogAddresses(snapshot, await _addresses(run, name))
 
 
 async def _addresses(run: MigrationRun, name: str) -> dict[ObjectKey, Address]:
