@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from alembic.autogenerate import produce_migrations, render_python_code
 from alembic.operations.ops import (
+    AlterColumnOp,
     CreateForeignKeyOp,
     CreateUniqueConstraintOp,
     MigrateOperation,
@@ -79,6 +80,8 @@ def _suggestion(operation: Any, filters: _Filters) -> Suggestion | None:
     if isinstance(operation, CreateUniqueConstraintOp | CreateForeignKeyOp):
         # The downgrade needs a name.
         operation.constraint_name = operation.constraint_name or filters.constraint_name(operation)
+    if isinstance(operation, AlterColumnOp):
+        operation.kw.pop("autoincrement", None)  # of MySQL; on PostgreSQL it is a warning in every run
     try:
         return Suggestion(_code(operation), _code(operation.reverse()))
     except Exception:  # noqa: BLE001 - as above
