@@ -13,7 +13,7 @@ from alembic.script import ScriptDirectory
 from circle_migrate.commands.downgrade import LossConfirmation, downgrade
 from circle_migrate.commands.upgrade import upgrade
 from circle_migrate.config.object_reference import load_models
-from circle_migrate.core.errors import ExitCode, MigrateError
+from circle_migrate.core.errors import ExitCode, MigrateError, SettingsError
 from circle_migrate.postgres.catalog.snapshot import Snapshot
 from circle_migrate.safety.losses.find import find
 from circle_migrate.safety.losses.report import LossReport
@@ -234,3 +234,11 @@ def test_plain_alembic_gives_the_same_names(shop: Shop, deploy: Deploy, empty_da
         assert same(before, plainly(lambda tree, current: tree._upgrade_revs("+1", current))) == []
     for before in looks[-2::-1]:
         assert same(before, plainly(lambda tree, current: tree._downgrade_revs("-1", current))) == []
+
+
+def test_an_extension_that_the_scratch_server_lacks_is_named(shop: Shop, deploy: Deploy) -> None:
+    shop.model(HEAD + 'event.listen(metadata, "before_create", DDL("CREATE EXTENSION gadget"))\n')
+    with pytest.raises(SettingsError, match="scratch database") as caught:
+        write(deploy("main", live=False))
+    assert 'the scratch server does not have the extension "gadget"' in (caught.value.hint or "")
+    assert "--scratch-url URL" in (caught.value.hint or "")
