@@ -103,8 +103,8 @@ NUMBERS = {
     ),
     "another name": (
         'Column("id", BigInteger, Sequence("one"), primary_key=True)',
-        'Column("id", BigInteger, Sequence("two"), primary_key=True)',
-        "two",
+        'Column("id", BigInteger, Sequence("another"), primary_key=True)',
+        "another",
     ),
 }
 
@@ -135,7 +135,7 @@ def test_numbers_continue_in_both_directions(
     agreeing = LossConfirmation(partial(find, deploy("main")), lambda _: None)
     losses = run(downgrade(deploy("main"), ["main@-1"], confirm=agreeing, dry_run=True))
     assert isinstance(losses, LossReport)
-    assert [loss.name for loss in losses.destroyed] == (["main.two"] if case == "another name" else [])
+    assert [loss.name for loss in losses.destroyed] == (["main.another"] if case == "another name" else [])
     run(downgrade(deploy("main"), ["main@-1"], confirm=agree))
     assert take(old) == 7 * step
     assert same(before, look(deploy("main"))) == []

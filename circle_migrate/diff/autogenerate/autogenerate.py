@@ -58,7 +58,9 @@ async def autogenerate(
                 continue
             notes += [f"{name}: {note}" for note in proposal.notes()]
             failed += [name] if proposal.fails else []
-            drafts.append(proposal.fill(new_revision(deployment, name, message, position)))
+            draft = new_revision(deployment, name, message, position)
+            bodies = proposal.upgrade.text(), proposal.downgrade.text()
+            drafts.append(replace(draft, upgrade=bodies[0], downgrade=bodies[1]))
     revisions = tuple(map(write, drafts))
     return RevisionFilesResult("revision", revisions, tuple(unchanged), tuple(notes), tuple(failed))
 

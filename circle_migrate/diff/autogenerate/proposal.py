@@ -79,12 +79,8 @@ class Proposal:
 
     @property
     def fails(self) -> bool:
-        """Return whether one of the functions failed."""
+        """Whether a function failed."""
         return bool(self.upgrade.failure or self.downgrade.failure)
-
-    def fill(self, draft: RevisionFile) -> RevisionFile:
-        """Return the draft with these functions."""
-        return replace(draft, upgrade=self.upgrade.text(), downgrade=self.downgrade.text())
 
     def notes(self) -> Iterator[str]:
         """Yield the failures and the remaining differences as notes."""
@@ -152,19 +148,20 @@ async def _attempt(goal: ModelDiff, comparison: Comparison, *, with_alembic: boo
     """Return a proposal that was executed, and whether it contains operations of Alembic."""
     async with goal.open_scratch() as database:
         trial = ScratchTrial(database, goal)
-        labels, without_labels = await trial.labels(comparison) if with_alembic else ("", "")
-        await trial.run(labels)
         runnable = await _runnable(trial, await trial.suggestions(comparison)) if with_alembic else []
-        operations = _with_hazards(_join(*(suggestion.upgrade for suggestion in runnable)), goal.hazards)
-        upgrade = _join(labels, operations)
-        downgrade = _join(*(suggestion.downgrade for suggestion in reversed(runnable)), without_labels)
-        if upgrade:
+        upgrade = _with_hazards(_join(*(suggestion.upgrade for suggestion in runnable)), goal.hazards)
+        downgrade = _join(*(suggestion.downgrade for suggestion in reversed(runnable)))
+        if runnable:
             comparison = await trial.compare_with_models()
         if comparison.differences:
-            remainder = await trial.code(generate(comparison), with_hazards=True)
-            upgrade = _join(upgrade, remainder)
+            script = generate(comparison)
+            # Enum labels are committed before everything else.
+            parts = ([item for item in script.statements if item.transactional is it] for it in (False, True))
+            scripts = (replace(script, statements=tuple(part)) for part in parts)
+            first, remainder = [await trial.code(part, with_hazards=True) for part in scripts]
+            upgrade = _join(first, upgrade, remainder)
             downgrade = _join(await trial.code(generate(comparison, undo=True)), downgrade)
-            error = await trial.run(remainder)
+            error = await trial.run(_join(first, remainder))
             if error is not None:
                 untried = Function(downgrade, failure="was not tried, because upgrade() fails")
                 return Proposal(Function(upgrade, failure=error), untried), bool(runnable)
@@ -228,15 +225,6 @@ class ScratchTrial:
         changes = [difference.change for difference in comparison.differences]
         async with self._database.working("circle-migrate autogenerate", {}) as connection:
             return await connection.run_sync(suggest, self._goal.metadata, table, changes)
-
-    async def labels(self, comparison: Comparison) -> tuple[str, str]:
-        """Return the code that adds the enum labels that are committed before their use, and its reverse."""
-        script = generate(comparison)
-        first = tuple(statement for statement in script.statements if not statement.transactional)
-        enums = {statement.key for statement in first}
-        changes = tuple(item for item in comparison.differences if item.change.key in enums)
-        undo = generate(replace(comparison, differences=changes), undo=True)
-        return await self.code(replace(script, statements=first), with_hazards=True), await self.code(undo)
 
     async def code(self, script: MigrationScript, *, with_hazards: bool = False) -> str:
         """Return a script as a function body, empty without statements.
