@@ -163,8 +163,8 @@ OF_ALEMBIC = (
     r"# HAZARD: CM010 Column is dropped with its values\n    op\.drop_column\(\s*\"t_column_dropped\"",
     r'op\.alter_column\(\s*"t_length",\s*"a",\s*existing_type=',
     r'op\.create_index\(\s*op\.f\("ix_t_index_added_a"\)',
-    r'op\.create_unique_constraint\("t_unique_a_key", "t_unique", \["a"\]\)',
-    r'op\.create_foreign_key\(\s*"t_on_delete_a_fkey",[^)]*ondelete="CASCADE"',
+    r'op\.create_unique_constraint\(op\.f\("t_unique_a_key"\), "t_unique", \["a"\]\)',
+    r'op\.create_foreign_key\(\s*op\.f\("t_on_delete_a_fkey"\),[^)]*ondelete="CASCADE"',
 )
 """Code of its operations."""
 
