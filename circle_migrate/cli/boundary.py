@@ -95,16 +95,15 @@ class _Warnings(logging.Handler):
 
 
 @contextmanager
-def _without_library_warnings(context: CommandContext) -> Iterator[None]:
-    """Hide warnings of SQLAlchemy and Alembic, which are about models and revisions, except with --debug."""
+def _without_library_warnings() -> Iterator[None]:
+    """Hide warnings of SQLAlchemy and Alembic, which are about models and revisions."""
+
+    def show_others(message: Any, category: Any, filename: str, *args: Any, **kwargs: Any) -> None:
+        if not category.__module__.startswith("sqlalchemy") and "/alembic/" not in filename:
+            show(message, category, filename, *args, **kwargs)
+
     with warnings.catch_warnings():
-        show = warnings.showwarning
-
-        def show_others(message: Any, category: Any, filename: str, *args: Any, **kwargs: Any) -> None:
-            if context.debug or not (category.__module__.startswith("sqlalchemy") or "/alembic/" in filename):
-                show(message, category, filename, *args, **kwargs)
-
-        warnings.showwarning = show_others
+        show, warnings.showwarning = warnings.showwarning, show_others
         yield
 
 
@@ -126,7 +125,10 @@ def run_command(
     logger.addHandler(handler)
     logger.propagate = False
     try:
-        with _without_library_warnings(context), stdout_for_result() if has_result else nullcontext():
+        with (
+            nullcontext() if context.debug else _without_library_warnings(),
+            stdout_for_result() if has_result else nullcontext(),
+        ):
             result = action()
             if not isinstance(result, Result):
                 result = _run(result, signals, context)

@@ -35,15 +35,15 @@ def test_a_draft_that_fails_is_no_success(shop: Shop, deploy: Deploy, other: str
     shop.model(HEAD + 'Table("thing", metadata, key())')
     written = write(deploy("main", live=False))
     assert (written.exit_code, written.failed) == (ExitCode.FAILED, ("main",))
-    assert written.notes[1].startswith("main: upgrade() of the new revision failed in a scratch database: ")
+    assert written.notes[1].startswith("main: upgrade() of the new revision: FAILED in a scratch database: ")
     assert "already exists (SQLSTATE 42" in written.notes[1]
     assert written.notes[2:] == (
-        "main: downgrade() of the new revision was not tried, because upgrade() fails",
+        "main: downgrade() of the new revision: NOT TRIED: upgrade() fails",
         "main: the new revision is not finished: edit its file, or delete it",
     )
     text = Path(written.revisions[0].path).read_text(encoding="utf-8")
-    assert "upgrade() -> None:\n    # DRAFT: this function failed in a scratch database: " in text
-    assert "downgrade() -> None:\n    # DRAFT: this function was not tried, because upgrade() fails\n" in text
+    assert "upgrade() -> None:\n    # FAILED in a scratch database: " in text
+    assert "downgrade() -> None:\n    # NOT TRIED: upgrade() fails\n" in text
 
 
 LABELS = """

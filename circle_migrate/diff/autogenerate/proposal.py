@@ -54,20 +54,15 @@ class ModelDiff:
 
 @dataclass(frozen=True, slots=True)
 class Function:
-    """The indented body of a function, and descriptions of the differences that it leaves.
-
-    `failure` says how it failed in a scratch database, or why it was not tried.
-    """
+    """The indented body of a function, and remarks on its failure or on the differences that it leaves."""
 
     code: str
-    gaps: tuple[str, ...] = ()
-    failure: str | None = None
+    remarks: tuple[str, ...] = ()
+    fails: bool = False
 
     def text(self) -> str:
-        """Return the code, below comments on the failure and the remaining differences."""
-        comments = [f"DRAFT: this function {self.failure}"] if self.failure else []
-        comments += map(unsupported_comment, self.gaps)
-        return "\n".join([*(f"    # {comment}" for comment in comments), self.code or "    pass"])
+        """Return the code below its remarks."""
+        return "\n".join([*(f"    # {remark}" for remark in self.remarks), self.code or "    pass"])
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,14 +75,12 @@ class Proposal:
     @property
     def fails(self) -> bool:
         """Whether a function failed."""
-        return bool(self.upgrade.failure or self.downgrade.failure)
+        return self.upgrade.fails or self.downgrade.fails
 
     def notes(self) -> Iterator[str]:
-        """Yield the failures and the remaining differences as notes."""
+        """Yield the remarks as notes."""
         for name, function in (("upgrade", self.upgrade), ("downgrade", self.downgrade)):
-            texts = [function.failure] if function.failure else []
-            texts += [f"leaves a difference: {gap}" for gap in function.gaps]
-            yield from (f"{name}() of the new revision {text}" for text in texts)
+            yield from (f"{name}() of the new revision: {remark}" for remark in function.remarks)
         if self.fails:
             yield "the new revision is not finished: edit its file, or delete it"
 
@@ -113,11 +106,11 @@ async def propose(goal: ModelDiff) -> Proposal | None:
     if not comparison.differences:
         return None
     proposal, uses_alembic = await _attempt(goal, comparison, with_alembic=True)
-    if uses_alembic and (proposal.upgrade.failure or proposal.upgrade.gaps):
+    if uses_alembic and proposal.upgrade.remarks:
         without, _ = await _attempt(goal, comparison, with_alembic=False)
         choices = (proposal, without)
-        proposal = min(choices, key=lambda it: (it.upgrade.failure is not None, len(it.upgrade.gaps)))
-    if proposal.downgrade.failure or proposal.downgrade.gaps:
+        proposal = min(choices, key=lambda choice: (choice.upgrade.fails, len(choice.upgrade.remarks)))
+    if proposal.downgrade.remarks:
         async with goal.open_scratch() as database:
             trial = ScratchTrial(database, goal)
             if await trial.run(proposal.upgrade.code) is None:  # the catalog tells what to undo
@@ -163,8 +156,8 @@ async def _attempt(goal: ModelDiff, comparison: Comparison, *, with_alembic: boo
             downgrade = _join(await trial.code(generate(comparison, undo=True)), downgrade)
             error = await trial.run(_join(first, remainder))
             if error is not None:
-                untried = Function(downgrade, failure="was not tried, because upgrade() fails")
-                return Proposal(Function(upgrade, failure=error), untried), bool(runnable)
+                untried = Function(downgrade, ("NOT TRIED: upgrade() fails",), fails=True)
+                return Proposal(Function(upgrade, (error,), fails=True), untried), bool(runnable)
         tried = Function(upgrade, _summaries(await trial.compare_with_models()))
         return Proposal(tried, await trial.tried_downgrade(downgrade)), bool(runnable)
 
@@ -196,7 +189,7 @@ class ScratchTrial:
         return await compared(current, self._goal.head, _ROUND_TRIP, self._open)
 
     async def run(self, code: str) -> str | None:
-        """Execute a function body as a revision would. Return its failure, rolled back, or None."""
+        """Execute a function body as a revision would. Return a remark if it failed and was rolled back."""
         from circle_migrate.migrate.alembic_adapter.runner import run_source
 
         if not code:
@@ -206,14 +199,15 @@ class ScratchTrial:
             try:
                 await connection.run_sync(run_source, source, "upgrade", self._database.settings)
             except Exception as error:  # noqa: BLE001 - generated code can raise anything
-                return f"failed in a scratch database: {' '.join(server_message(error).split())}"
+                return f"FAILED in a scratch database: {' '.join(server_message(error).split())}"
         return None
 
     async def tried_downgrade(self, downgrade: str) -> Function:
         """Execute a downgrade, and return it with the remaining differences from the head."""
         error = await self.run(downgrade)
-        gaps = () if error is not None else _summaries(await self.compare_with_head())
-        return Function(downgrade, gaps, error)
+        if error is not None:
+            return Function(downgrade, (error,), fails=True)
+        return Function(downgrade, _summaries(await self.compare_with_head()))
 
     async def suggestions(self, comparison: Comparison) -> tuple[Suggestion, ...]:
         """Return Alembic's operations for the differences."""
@@ -243,7 +237,7 @@ class ScratchTrial:
 
 
 def _summaries(comparison: Comparison) -> tuple[str, ...]:
-    return tuple(summary(difference, comparison) for difference in comparison.differences)
+    return tuple(unsupported_comment(summary(item, comparison)) for item in comparison.differences)
 
 
 def _file_hazards(statement: Statement, hazards: HazardTexts) -> tuple[str, ...]:
