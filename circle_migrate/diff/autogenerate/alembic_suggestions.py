@@ -93,16 +93,14 @@ class _Filters:
         self._schemas = {None, *schemas}
         self._default_schema = default_schema
         self._fields: dict[tuple[str, ...], frozenset[str]] = {}
-        self._sequence_columns: set[tuple[str, ...]] = set()
         self._whole_tables: set[tuple[str, ...]] = set()
         self._changed_tables: set[tuple[str, ...]] = set()
         for change in changes:
             names = _names(change.key.identity)
             table = _names(change.owner.identity) if change.owner else names
-            self._fields[change.key.kind, *names] = frozenset(change.fields)
-            defaults = " ".join(filter(None, change.fields.get("default", ())))
-            if change.op is Op.CHANGED and ("identity" in change.fields or "nextval(" in defaults):
-                self._sequence_columns.add((change.key.kind, *names))
+            numbers = "identity" in change.fields or "nextval(" in str(change.fields.get("default"))
+            if change.op is not Op.CHANGED or not numbers:  # Alembic does not make the sequence of a column
+                self._fields[change.key.kind, *names] = frozenset(change.fields)
             self._changed_tables.add(table)
             if change.key.kind == "table" and change.op is not Op.CHANGED:
                 self._whole_tables.add(names)
@@ -119,8 +117,7 @@ class _Filters:
         if kind == "table" or table in self._whole_tables:
             return table in self._changed_tables
         if kind == "column":
-            key = (kind, *table, name or "")  # Alembic does not create or continue the sequence of a column
-            return key in self._fields and key not in self._sequence_columns
+            return (kind, *table, name or "") in self._fields
         if kind == "index" and ("index", table[0], name or "") in self._fields:
             return True
         # The name of a constraint without one is unknown; a downgrade needs it.

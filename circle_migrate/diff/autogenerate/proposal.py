@@ -100,7 +100,7 @@ async def compared(
 async def propose(goal: ModelDiff) -> Proposal | None:
     """Return the revision that changes the head into the models; None if they do not differ.
 
-    Raises the errors of scratch databases; an error of the proposed statements is a gap of the proposal.
+    Raises the errors of scratch databases; an error of the proposed statements is a remark.
     """
     comparison = await _compare_with_models(goal, goal.head, goal.open_scratch)
     if not comparison.differences:
@@ -108,8 +108,7 @@ async def propose(goal: ModelDiff) -> Proposal | None:
     proposal, uses_alembic = await _attempt(goal, comparison, with_alembic=True)
     if uses_alembic and proposal.upgrade.remarks:
         without, _ = await _attempt(goal, comparison, with_alembic=False)
-        choices = (proposal, without)
-        proposal = min(choices, key=lambda choice: (choice.upgrade.fails, len(choice.upgrade.remarks)))
+        proposal = min(proposal, without, key=lambda it: (it.upgrade.fails, len(it.upgrade.remarks)))
     if proposal.downgrade.remarks:
         async with goal.open_scratch() as database:
             trial = ScratchTrial(database, goal)
@@ -169,12 +168,12 @@ async def _runnable(trial: ScratchTrial, suggestions: tuple[Suggestion, ...]) ->
     return [suggestion for suggestion in suggestions if await trial.run(suggestion.upgrade) is None]
 
 
+@dataclass(frozen=True, slots=True)
 class ScratchTrial:
     """A scratch database at the head, in which code is executed."""
 
-    def __init__(self, database: Database, goal: ModelDiff) -> None:
-        self._database = database
-        self._goal = goal
+    _database: Database
+    _goal: ModelDiff
 
     def _open(self) -> AbstractAsyncContextManager[Database]:
         return nullcontext(self._database)
