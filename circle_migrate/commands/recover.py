@@ -165,4 +165,4 @@ async def _close_lost(
     journal = Journal(deployment.databases[state.database], state)
     if state.journal_of is None:
         return ()
-    return tuple(await (journal.lost_runs if dry_run else journal.mark_lost)(connection))
+    return tuple(await journal.lost_runs(connection, mark=not dry_run))

@@ -93,7 +93,6 @@ async def _ensure_empty(targets: Sequence[RestoreTarget], path: Path) -> None:
                 f"{target.name}: the database is not empty",
                 database=target.name,
                 detail=", ".join(names[:_MAX_NAMES]) + more,
-                state="nothing was changed",
                 hint=f"to replace it: circle-migrate restore {path} --replace; "
                 "to restore only an empty database: -d NAME",
             )

@@ -157,7 +157,6 @@ def _ensure_known_revisions(forest: CombinedGraph, state: State) -> None:
             f"{state.database}: the version table has {', '.join(state.current)}, "
             f"but {', '.join(rows)} includes the rest",
             database=state.database,
-            state="nothing was changed",
             hint="if the schema is really at that revision, type "
             f"`circle-migrate stamp {' '.join(rows)} --purge`",
         )
@@ -171,7 +170,6 @@ def _long_id_error(graph: Graph, state: State) -> Refused:
         f"version_num of {table} holds {state.id_length}",
         database=state.database,
         location=graph[key].location,
-        state="nothing was changed",
         hint=f"ALTER TABLE {table} ALTER COLUMN version_num TYPE varchar(255);",
     )
 
@@ -247,6 +245,5 @@ async def ensure_own_tables(connection: asyncpg.Connection, state: State) -> Non
         raise Refused(
             f"{state.database}: {name}, whose owner is {row['owner']}, {reason}",
             database=state.database,
-            state="nothing was changed",
             hint=hint,
         )

@@ -15,6 +15,7 @@ from circle_migrate.core.events import Event, EventKind, Notify
 from circle_migrate.core.redaction import redact
 from circle_migrate.migrate.changed_schema import Change, find_change, fingerprint_after, remedy_of_change
 from circle_migrate.migrate.guards import journal_error
+from circle_migrate.migrate.half_done import half_done
 from circle_migrate.migrate.journal import Journal
 from circle_migrate.postgres.database import State
 from circle_migrate.postgres.deployment import Deployment
@@ -31,44 +32,30 @@ Checkpoint = Callable[[str], None]
 
 
 class Hooks:
-    """Methods that the executor calls, empty by default; their errors end the run as those of a step do."""
+    """Methods that the executor calls; here they call those of other hooks. Their errors end the run."""
 
-    async def before_run(self, run: MigrationRun, plan: Plan) -> None:
-        """Act under the deployer locks, when every check has passed and no step has run."""
-
-    def before_segment(self, number: int, segment: Segment) -> None:
-        """Act before every attempt of a segment; `number` starts at 1."""
-
-    def before_step(self, connection: Connection, action: Action) -> None:
-        """Act before the action, in its transaction; where it has none, the method may leave none open."""
-
-    def after_step(self, connection: Connection, action: Action) -> None:
-        """Act after the action and its version row; transactions are as for `before_step`."""
-
-
-class CompositeHooks(Hooks):
-    """Several hooks as one, called in their order; an error of one stops the calls."""
+    _hooks: tuple[Hooks, ...] = ()
 
     def __init__(self, *hooks: Hooks) -> None:
         self._hooks = hooks
 
     async def before_run(self, run: MigrationRun, plan: Plan) -> None:
-        """Call all."""
+        """Act under the deployer locks, when every check has passed and no step has run."""
         for hook in self._hooks:
             await hook.before_run(run, plan)
 
     def before_segment(self, number: int, segment: Segment) -> None:
-        """Call all."""
+        """Act before every attempt of a segment; `number` starts at 1."""
         for hook in self._hooks:
             hook.before_segment(number, segment)
 
     def before_step(self, connection: Connection, action: Action) -> None:
-        """Call all."""
+        """Act before the action, in its transaction; where it has none, the method may leave none open."""
         for hook in self._hooks:
             hook.before_step(connection, action)
 
     def after_step(self, connection: Connection, action: Action) -> None:
-        """Call all."""
+        """Act after the action and its version row; transactions are as for `before_step`."""
         for hook in self._hooks:
             hook.after_step(connection, action)
 
@@ -85,7 +72,8 @@ class AppliedAction:
 class MigrationRun:
     """The state of a run; `blockers` has the last sessions that a step waited for, by database.
 
-    `changes` says how schemas have changed since the last run.
+    `changes` says how schemas have changed since the last run. `stays` is what the step without transaction
+    that runs has committed, None if that is not known.
     A `rehearsal` writes no journal and commits nothing. `is_committed` is true after the last segment.
     """
 
@@ -105,6 +93,7 @@ class MigrationRun:
     applied: list[AppliedAction] = field(default_factory=list)
     changes: dict[str, Change] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
+    stays: tuple[str, ...] | None = ()
     lost: MigrateError | None = None
     is_committed: bool = False
     task: asyncio.Task[object] | None = None
@@ -187,7 +176,7 @@ async def _close_lost(run: MigrationRun) -> None:
             continue
         journal = Journal(run.deployment.databases[name], state)
         try:
-            await journal.mark_lost(run.sessions[name].driver)
+            await journal.lost_runs(run.sessions[name].driver, mark=True)
         except Exception as error:
             raise journal_error(state, journal.schema, error) from error
 
@@ -201,13 +190,10 @@ async def finish_run(run: MigrationRun, outcome: str, error: MigrateError | None
         try:
             async with asyncio.timeout(2):
                 if not driver.is_closed():
-                    await journal.finish_run(driver, run.id, outcome, text, fingerprint)
+                    await journal.finish_run(driver, run.id, outcome, text, fingerprint, run.stays)
                     continue
-                connection = await run.deployment.databases[name].connect()
-                try:
-                    await journal.finish_run(connection, run.id, outcome, text)
-                finally:
-                    connection.terminate()
+                async with run.deployment.databases[name].connected() as connection:
+                    await journal.finish_run(connection, run.id, outcome, text, stays=run.stays)
         except Exception:  # noqa: BLE001, S112 - the next run marks it as lost
             continue
 
@@ -225,10 +211,11 @@ async def _fingerprint(run: MigrationRun, name: str) -> str | None:
 
 
 async def warn_of_changes(run: MigrationRun, plan: Plan) -> None:
-    """Log a warning for each schema that has changed since the last run; a stamp accepts the schema."""
+    """Log a warning for each schema that was changed since the last run, unless that run was half done."""
     for name, journal in run.journals.items():
         state = run.states[name]
-        change = plan.steps(name) and await find_change(journal, run.sessions[name].driver, state)
-        if change:
+        if not plan.steps(name) or half_done(run.deployment.forest.graphs[name], state):
+            continue
+        if change := await find_change(journal, run.sessions[name].driver, state):
             run.changes[name] = change
             run.warn(f"{name}: the schema has changed since the last run: {remedy_of_change(state)}")

@@ -24,6 +24,7 @@ from circle_migrate.postgres.journal_tables import (
     STEPS,
     TABLES,
     ProtectionMarker,
+    UnfinishedStep,
     ensure_not_in_search_path,
     find_journal,
     prepared_by_runs,
@@ -86,7 +87,7 @@ class State(NamedTuple):
     created, `in_doubt` has the identifiers of our prepared transactions, `not_ours` those that have our
     prefix, but no run in the journal. `journal` is the start of the names of our tables, as SQL; the next run
     moves them to `journal_schema`. `id_length` is the length of ids that the version table can hold, None
-    without a limit.
+    without a limit. `unfinished` are steps without transaction that runs began and did not complete.
     """
 
     database: str
@@ -108,6 +109,7 @@ class State(NamedTuple):
     not_ours: tuple[str, ...] = ()
     marker: ProtectionMarker | None = None
     id_length: int | None = None
+    unfinished: tuple[UnfinishedStep, ...] = ()
 
     @property
     def identity(self) -> tuple[int, int] | None:
@@ -164,6 +166,15 @@ class Database:
         return connection
 
     @asynccontextmanager
+    async def connected(self, application_name: str = APPLICATION_NAME) -> AsyncIterator[asyncpg.Connection]:
+        """Yield a connection; it is closed at the end without waiting for the server."""
+        connection = await self.connect(application_name)
+        try:
+            yield connection
+        finally:
+            connection.terminate()
+
+    @asynccontextmanager
     async def reading(self) -> AsyncIterator[asyncpg.Connection]:
         """Yield a connection in a READ ONLY transaction; it is rolled back and closed at the end."""
         connection = await self.connect(begin="BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
@@ -197,7 +208,8 @@ class Database:
             ensure_not_in_search_path(settings, [row["schema"]])
             found = (row["schema"], row["journal"], row["tables"])
             contents = await read_contents(connection, settings, *found)
-            in_doubt = await prepared_by_runs(connection, contents, row["prepared"])
+            gids = row["prepared"] if contents["journal_of"] else ()
+            in_doubt = await prepared_by_runs(connection, contents["journal"], gids)
         except MigrateError:
             raise
         except Exception as error:
@@ -210,7 +222,7 @@ class Database:
             journal_schema=settings.journal_schema,
             in_doubt=in_doubt,
             not_ours=tuple(gid for gid in row["prepared"] if gid not in in_doubt),
-            **contents._asdict(),
+            **contents,
         )
 
     async def tables(self) -> tuple[str, ...]:

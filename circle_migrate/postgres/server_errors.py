@@ -35,24 +35,17 @@ _ARGUMENT = re.compile(
     re.DOTALL,
 )
 _WANTED = {
-    "int16": "what fits smallint",
-    "int32": "what fits integer",
-    "int64": "what fits bigint",
+    "out of int": "an int that fits the column, which may have to become a bigint,",
     "as an integer|integer is required": "int",
-    "real number": "float",
-    "decimal": "decimal.Decimal",
     "expected str|'encode'": "str, for json that of json.dumps(value),",
-    "bytes-like": "bytes",
-    "boolean": "bool",
     "toordinal": "datetime.date",
     "'hour'|'tzinfo'": "datetime.time",
     "datetime instance": "datetime.datetime",
     "offset-naive": "datetime without time zone for timestamp, and with one for timestamptz,",
     "'days'": "datetime.timedelta",
     "UUID|'bytes'": "uuid.UUID",
-    "sized iterable": "list",
 }
-"""What asyncpg takes, by a pattern of the reason for which it refuses an argument."""
+"""What asyncpg takes, by a pattern of its reason to refuse an argument, where that does not say it."""
 _HINTS = {
     r"before any query": "a revision cannot choose the level of the transaction that it shares: write "
     '`transactional = False` below `revision`, op.execute("BEGIN ISOLATION LEVEL ...") before the '
@@ -259,3 +252,12 @@ def statement_error(error: BaseException, database: str, action: str) -> Migrate
             f"{database}: the server is read-only", database=database, detail=server_message(error)
         )
     return None
+
+
+def named_error(
+    error: BaseException, database: str, action: str, kind: type[MigrateError] = Unreachable
+) -> MigrateError:
+    """Return the error of `statement_error`, or else one of this kind."""
+    return statement_error(error, database, action) or kind(
+        f"{database}: cannot {action}", database=database, detail=server_message(error)
+    )
