@@ -176,5 +176,49 @@ DELETES = [
         },
     ),
 ]
+_ATTACH = "ALTER TABLE days ATTACH PARTITION old_days FOR VALUES FROM ('2026-01-01') TO ('2027-01-01')"
+ATTACHED = [
+    *_cases(
+        "danger",
+        {
+            "attached-with-a-foreign-key-of-the-parent": _ATTACH,
+            "attached-with-a-foreign-key-that-is-not-valid": (
+                "ALTER TABLE old_days ADD FOREIGN KEY (user_id) REFERENCES users NOT VALID",
+                _ATTACH,
+            ),
+            "attached-below-another-partition": (
+                "CREATE TABLE mid (LIKE days) PARTITION BY RANGE (at);" + _ATTACH.replace("days A", "mid A"),
+                _ATTACH.replace("old_days", "mid"),
+            ),
+            "foreign-key-added-to-the-parent": (
+                f"ALTER TABLE days DROP CONSTRAINT days_user_id_fkey; {_ATTACH}",
+                "ALTER TABLE days ADD FOREIGN KEY (user_id) REFERENCES users",
+            ),
+            "attached-with-an-index-of-the-parent": (
+                "ALTER TABLE days DROP CONSTRAINT days_user_id_fkey; CREATE INDEX ON days (user_id)",
+                _ATTACH,
+            ),
+        },
+    ),
+    *_cases(
+        "warn",  # for the ACCESS EXCLUSIVE lock on two large tables
+        {
+            "attached-with-its-own-foreign-key": (
+                "ALTER TABLE old_days ADD FOREIGN KEY (user_id) REFERENCES users",
+                _ATTACH,
+            ),
+        },
+    ),
+    *_cases(
+        "safe",
+        {
+            "attached-with-a-proof": ("ALTER TABLE days DROP CONSTRAINT days_user_id_fkey", _ATTACH),
+            "small-table-attached": (
+                "CREATE TABLE few (LIKE old_days INCLUDING ALL)",
+                _ATTACH.replace("old_days", "few"),
+            ),
+        },
+    ),
+]
 
-CASES = [*INSERTS, *LOST_NAMES, *DELETES]
+CASES = [*INSERTS, *LOST_NAMES, *DELETES, *ATTACHED]
