@@ -20,7 +20,7 @@ CREATE TABLE empty (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, note tex
 """
 
 
-def _cases(expect: str, cases: dict[str, str | tuple[str, str]]) -> list[SafetyCase]:
+def _cases(expect: str, cases: dict[str, str | tuple[str, str]], since: int = 0) -> list[SafetyCase]:
     """Return cases from the SQL of a migration, or from more setup and that; `/` separates transactions."""
     made = []
     for name, given in cases.items():
@@ -28,7 +28,7 @@ def _cases(expect: str, cases: dict[str, str | tuple[str, str]]) -> list[SafetyC
         groups = (["BEGIN", *statements(text), "COMMIT"] for text in migration.split(" / "))
         migrated = tuple(statement for group in groups for statement in group)
         setup_sql = tuple(statements(f"{_SCHEMA};{setup};ANALYZE"))
-        made.append(SafetyCase(name, setup_sql, migrated, expect))
+        made.append(SafetyCase(name, setup_sql, migrated, expect, since))
     return made
 
 
@@ -220,5 +220,58 @@ ATTACHED = [
         },
     ),
 ]
+_NEW_COLUMN = "ALTER TABLE users ADD note text; ALTER TABLE users ADD CONSTRAINT given CHECK ({}) NOT VALID"
+RULES = [
+    *_cases(
+        "danger",
+        {
+            "check-that-rows-break": "ALTER TABLE users ADD CONSTRAINT old CHECK (age > 1000) NOT VALID",
+            "check-on-a-new-column": _NEW_COLUMN.format("note IS NOT NULL"),
+            "check-that-the-default-breaks": _NEW_COLUMN.format("note <> ''").replace(
+                "text;", "text DEFAULT '';"
+            ),
+            "valid-check-on-a-filled-column": "ALTER TABLE empty ADD f int / UPDATE empty SET f = 1 / ALTER TABLE empty ADD CHECK (f IS NOT NULL)",
+            "check-on-a-new-and-an-old-column": _NEW_COLUMN.format("note IS NOT NULL OR age > 1000"),
+            "foreign-key-that-rows-break": (
+                "CREATE TABLE t (user_id bigint); INSERT INTO t VALUES (-1)",
+                "ALTER TABLE t ADD FOREIGN KEY (user_id) REFERENCES users NOT VALID",
+            ),
+            "check-whose-rows-are-corrected-later": "ALTER TABLE users ADD CONSTRAINT c CHECK (age > 0) NOT VALID / UPDATE users SET age = 1 WHERE id = 90",
+        },
+    ),
+    *_cases(
+        "safe",
+        {
+            "check-that-rows-meet": "ALTER TABLE users ADD CONSTRAINT young CHECK (age < 1000) NOT VALID",
+            "check-that-accepts-null": _NEW_COLUMN.format("note <> ''"),
+            "check-that-accepts-the-default": _NEW_COLUMN.format("note IS NOT NULL").replace(
+                "text;", "text DEFAULT '';"
+            ),
+            "check-of-either-column": _NEW_COLUMN.format("note IS NOT NULL OR age < 1000"),
+            "foreign-key-that-rows-meet": (
+                "CREATE TABLE t (user_id bigint); INSERT INTO t VALUES (1)",
+                "ALTER TABLE t ADD FOREIGN KEY (user_id) REFERENCES users NOT VALID",
+            ),
+            "check-whose-rows-are-corrected-before": "UPDATE users SET age = 1 WHERE id = 90 / ALTER TABLE users ADD CONSTRAINT c CHECK (age > 0) NOT VALID",
+            "check-whose-rows-are-corrected-under-its-lock": "ALTER TABLE users ADD CONSTRAINT c CHECK (age > 0) NOT VALID; UPDATE users SET age = 1 WHERE id = 90",
+        },
+    ),
+    *_cases(
+        "danger",
+        {
+            "not-null-that-rows-break": (
+                "ALTER TABLE users ADD note text",
+                "ALTER TABLE users ADD CONSTRAINT given NOT NULL note NOT VALID",
+            ),
+            "not-null-on-a-new-column": "ALTER TABLE users ADD note text; ALTER TABLE users ADD CONSTRAINT given NOT NULL note NOT VALID",
+        },
+        since=18,
+    ),
+    *_cases(
+        "safe",
+        {"not-null-that-rows-meet": "ALTER TABLE users ADD CONSTRAINT given NOT NULL age NOT VALID"},
+        since=18,
+    ),
+]
 
-CASES = [*INSERTS, *LOST_NAMES, *DELETES, *ATTACHED]
+CASES = [*INSERTS, *LOST_NAMES, *DELETES, *ATTACHED, *RULES]
