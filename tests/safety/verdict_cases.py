@@ -273,5 +273,92 @@ RULES = [
         since=18,
     ),
 ]
+_FUNCTION = "CREATE FUNCTION f(int) RETURNS int LANGUAGE sql AS 'SELECT 1'"
+_ENUM = "CREATE TYPE mood AS ENUM ('ok', 'bad')"
+REPLACED_NAMES = [
+    *_cases(
+        "danger",
+        {
+            "table-renamed-and-made-anew": "ALTER TABLE visits RENAME TO old_visits; CREATE TABLE visits (LIKE old_visits INCLUDING ALL)",
+            "table-moved-and-made-anew": "CREATE SCHEMA attic; ALTER TABLE visits SET SCHEMA attic; CREATE TABLE visits (LIKE attic.visits)",
+            "view-of-another-table": "ALTER TABLE visits RENAME TO old_visits; CREATE VIEW visits AS SELECT id, id AS user_id, now()::date AS at, 1 AS pages FROM users",
+            "view-renamed-and-made-anew": (
+                "CREATE VIEW adults AS SELECT id FROM users",
+                "ALTER VIEW adults RENAME TO grown; CREATE VIEW adults AS SELECT id FROM visits",
+            ),
+            "column-renamed-and-made-anew": "ALTER TABLE users RENAME email TO mail; ALTER TABLE users ADD email text",
+            "schema-renamed-and-made-anew": (
+                "CREATE SCHEMA app; CREATE TABLE app.t (id int)",
+                "ALTER SCHEMA app RENAME TO old_app; CREATE SCHEMA app",
+            ),
+            "sequence-made-anew": ("CREATE SEQUENCE s", "DROP SEQUENCE s; CREATE SEQUENCE s"),
+            "sequence-renamed-and-made-anew": (
+                "CREATE SEQUENCE s",
+                "ALTER SEQUENCE s RENAME TO old_s; CREATE SEQUENCE s",
+            ),
+            "function-with-other-arguments": (
+                _FUNCTION,
+                f"DROP FUNCTION f(int); {_FUNCTION.replace('(int)', '(text)')}",
+            ),
+            "function-with-fewer-arguments": (
+                _FUNCTION,
+                f"DROP FUNCTION f(int); {_FUNCTION.replace('(int)', '()')}",
+            ),
+            "function-with-one-more-argument": (
+                _FUNCTION,
+                f"DROP FUNCTION f(int); {_FUNCTION.replace('(int)', '(int, int)')}",
+            ),
+            "function-with-another-result": (
+                _FUNCTION,
+                f"DROP FUNCTION f(int); {_FUNCTION.replace('RETURNS int', 'RETURNS bigint')}",
+            ),
+            "function-replaced-by-a-procedure": (
+                _FUNCTION,
+                "DROP FUNCTION f(int); CREATE PROCEDURE f(int) LANGUAGE sql AS 'SELECT 1'",
+            ),
+            "function-renamed-and-made-anew": (
+                _FUNCTION,
+                f"ALTER FUNCTION f(int) RENAME TO old_f; {_FUNCTION.replace('(int)', '(text)')}",
+            ),
+            "type-made-anew-with-fewer-labels": (
+                _ENUM,
+                "DROP TYPE mood; CREATE TYPE mood AS ENUM ('ok')",
+            ),
+            "type-renamed-that-a-column-uses": (
+                f"{_ENUM}; CREATE TABLE t (m mood)",
+                f"ALTER TYPE mood RENAME TO old_mood; {_ENUM}",
+            ),
+            "renamed-table-copied-under-its-lock": "ALTER TABLE visits RENAME TO old; CREATE TABLE copied (LIKE old); INSERT INTO copied SELECT * FROM old; ALTER TABLE old RENAME TO visits",
+        },
+    ),
+    *_cases(
+        "warn",
+        {
+            "column-filled-and-renamed": "ALTER TABLE users ADD mail text / UPDATE users SET mail = email WHERE id > 0 / ALTER TABLE users RENAME email TO old_email; ALTER TABLE users RENAME mail TO email",
+        },
+    ),
+    *_cases(
+        "safe",
+        {
+            "table-filled-and-renamed": "CREATE TABLE fresh (LIKE visits INCLUDING ALL) / INSERT INTO fresh SELECT * FROM visits / ALTER TABLE visits RENAME TO old_visits; ALTER TABLE fresh RENAME TO visits",
+            "table-that-becomes-a-partition": (
+                "CREATE TABLE t (id int, at date NOT NULL)",
+                "ALTER TABLE t RENAME TO old_t; CREATE TABLE t (LIKE old_t) PARTITION BY RANGE (at); ALTER TABLE t ATTACH PARTITION old_t FOR VALUES FROM ('2000-01-01') TO ('2030-01-01')",
+            ),
+            "view-of-the-renamed-table": "ALTER TABLE visits RENAME TO old_visits; CREATE VIEW visits AS SELECT * FROM old_visits",
+            "table-renamed-and-back": "ALTER TABLE users RENAME TO people; ALTER TABLE people RENAME TO users",
+            "function-made-anew": (_FUNCTION, f"DROP FUNCTION f(int); {_FUNCTION.replace('1', '2')}"),
+            "function-with-an-optional-argument": (
+                _FUNCTION,
+                f"DROP FUNCTION f(int); {_FUNCTION.replace('(int)', '(int, more int DEFAULT 1)')}",
+            ),
+            "function-behind-another": (_FUNCTION, f"ALTER FUNCTION f(int) RENAME TO old_f; {_FUNCTION}"),
+            "type-made-anew-with-more-labels": (
+                _ENUM,
+                "DROP TYPE mood; CREATE TYPE mood AS ENUM ('ok', 'bad', 'new')",
+            ),
+        },
+    ),
+]
 
-CASES = [*INSERTS, *LOST_NAMES, *DELETES, *ATTACHED, *RULES]
+CASES = [*INSERTS, *LOST_NAMES, *DELETES, *ATTACHED, *RULES, *REPLACED_NAMES]
