@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,6 +18,9 @@ from circle_migrate.core.errors import SettingsError
 
 _SEPARATORS = {"space": " ", "newline": "\n", "os": os.pathsep, ":": ":", ";": ";"}
 _DEFAULT_SEPARATOR = r"[,\s]+"
+
+INI_FILE = re.compile(r"(?P<file>.*\.ini)(?::(?P<section>\w+))?")
+"""A value of `revisions` that names a file and perhaps its section."""
 
 _OPTIONS = (
     "script_location",
@@ -43,6 +47,10 @@ class _Section(NamedTuple):
         return str(text).replace("%(here)s", str(self.file.parent))
 
     @property
+    def recursive(self) -> bool:
+        return str(self.options.get("recursive_version_locations")).lower() in _TRUE
+
+    @property
     def locations(self) -> list[str]:
         value = self.options.get("version_locations") or ()
         if not isinstance(value, str):
@@ -64,32 +72,54 @@ def locate(folder: Path, root: Path, table: Mapping[str, Any], resolve: Resolve)
     `table` is [tool.alembic] of the pyproject.toml in `root`. Raises `SettingsError` for a file that cannot
     be read and for a folder that does not exist.
     """
-    for section in _sections(folder, root, table):
+    inside = [parent for parent in (folder, *folder.parents) if parent.is_relative_to(root)]
+    places = [parent / "alembic.ini" for parent in inside or (folder, folder.parent)]
+    files = [file for file in places if file.is_file()]
+    nearest = next(iter(files), None)
+    own = [_Section(root / "pyproject.toml", "tool.alembic", table)] if "script_location" in table else []
+    for section in chain(chain.from_iterable(map(_read, files)), own):
         base = section.file.parent
         try:
             environment = resolve(section.expand(section.options["script_location"]), base, "script_location")
         except SettingsError:
             continue  # the file is of another project, or part of it
-        recursive = str(section.options.get("recursive_version_locations")).lower() in _TRUE
         if folder == environment:
-            subject = f"version_locations in {section.file} [{section.name}]"
-            folders = tuple(resolve(text, base, subject) for text in section.locations)
-            return Locations(folders or (folder,), recursive)
+            return _environment_locations(section, environment, resolve)
         if folder == environment / "versions" or any(
             (base / text).resolve() == folder for text in section.locations
         ):
-            return Locations((folder,), recursive)
-    return Locations((folder,))
+            return Locations((folder,), section.recursive, nearest)
+    return Locations((folder,), ini=nearest)
 
 
-def nearest_ini(folder: Path) -> Path | None:
-    """Return the alembic.ini in a folder or above it, up to the folder that has a pyproject.toml."""
-    for parent in (folder, *folder.parents):
-        if (parent / "alembic.ini").is_file():
-            return parent / "alembic.ini"
-        if (parent / "pyproject.toml").exists():
-            break
-    return None
+def locate_section(file: Path, names: Sequence[str], table: Mapping[str, Any], resolve: Resolve) -> Locations:
+    """Return where the revisions are by the first of the named sections that the file has.
+
+    A `table` with `script_location`, [tool.alembic] of pyproject.toml, stands for a file that is missing.
+    Raises `SettingsError`.
+    """
+    if "script_location" in table and not file.exists():
+        sections = {names[-1]: _Section(file.with_name("pyproject.toml"), "tool.alembic", table)}
+    else:
+        sections = {section.name: section for section in _read(file)}
+    for name in names:
+        if section := sections.get(name):
+            location = section.expand(section.options["script_location"])
+            environment = resolve(
+                location, file.parent, f"script_location in {section.file} [{section.name}]"
+            )
+            return _environment_locations(section, environment, resolve)
+    raise SettingsError(
+        f"{file} has no section [{'] or ['.join(names)}] with script_location",
+        hint='name the section, as in revisions = "alembic.ini:NAME", or the folder of the revisions',
+    )
+
+
+def _environment_locations(section: _Section, environment: Path, resolve: Resolve) -> Locations:
+    subject = f"version_locations in {section.file} [{section.name}]"
+    folders = tuple(resolve(text, section.file.parent, subject) for text in section.locations)
+    ini = section.file if section.file.suffix == ".ini" else None
+    return Locations(folders or (environment,), section.recursive, ini)
 
 
 def unreadable_error(file: Path | None, error: Exception, database: str | None = None) -> SettingsError:
@@ -100,15 +130,6 @@ def unreadable_error(file: Path | None, error: Exception, database: str | None =
         detail=type(error).__name__,  # the message may quote a line with a password
         hint="correct the file: it says where the revisions of the environment are",
     )
-
-
-def _sections(folder: Path, root: Path, table: Mapping[str, Any]) -> Iterator[_Section]:
-    inside = [parent for parent in (folder, *folder.parents) if parent.is_relative_to(root)]
-    for parent in inside or (folder, folder.parent):
-        if (file := parent / "alembic.ini").is_file():
-            yield from _read(file)
-    if "script_location" in table:
-        yield _Section(root / "pyproject.toml", "tool.alembic", table)
 
 
 def _read(file: Path) -> Iterator[_Section]:

@@ -143,7 +143,7 @@ _MECHANISMS: list[tuple[str, set[tuple[str, str, str]]]] = [
     ("DROP INDEX one_n", set()),
     ("ALTER TABLE tickets SET SCHEMA attic", {("CM030", "danger", "public.tickets")}),
     ("ALTER TABLE numbered OWNER TO pg_monitor", {("CM038", "warning", "public.numbered")}),
-    ("CREATE EXTENSION no_such_extension", {("CM021", "warning", "0A000")}),
+    ("CREATE EXTENSION no_such_extension", {("CM060", "danger", "main@m3")}),
 ]
 _MECHANISMS_SETUP = """
 CREATE SCHEMA attic;
@@ -179,9 +179,6 @@ def test_what_becomes_of_the_catalogue_and_the_rows_decides(
     for sql, expected in _MECHANISMS:
         of_statement = [each for each in found if each["statement"] == sql and each["hazard"] in kinds]
         assert {(each["hazard"], each["verdict"], each["subject"]) for each in of_statement} == expected, sql
-    assert "Install the extension's package" in next(
-        each["message"] for each in judged()["findings"] if each["rule"] == "CM021"
-    )
 
 
 _FIXED = [
@@ -231,12 +228,24 @@ def test_where_nothing_is_pending_nothing_is_started(shop: Project, monkeypatch:
     assert invoke(["upgrade", "--safety", "require"]).stderr == ""
 
 
-def test_what_cannot_be_traced_is_never_fine(shop: Project, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("CIRCLE_MIGRATE_SCRATCH_URL", _NOWHERE)
+@pytest.mark.parametrize("refusal", ["no server", "no role", "no privilege"])
+def test_what_cannot_be_traced_is_never_fine(
+    shop: Project, empty_databases: Databases, monkeypatch: pytest.MonkeyPatch, refusal: str
+) -> None:
+    role = f"scratch_{empty_databases.names['main']}"
+    as_role = re.sub("//[^@]*@", f"//{role}:x@", empty_databases.server.admin_url)
+    monkeypatch.setenv("CIRCLE_MIGRATE_SCRATCH_URL", _NOWHERE if refusal == "no server" else as_role)
     shop.revision("main", "m2", "m1", f'op.execute("ALTER TABLE users RENAME age TO {"a" * 64}")', "pass")
+    if refusal == "no privilege":
+        run(execute(empty_databases, "main", f"CREATE ROLE {role} LOGIN PASSWORD 'x'"))
     found = judged()
-    assert found["exit_code"] == 9
-    assert [each["rule"] for each in found["findings"] if each["severity"] == "error"] == ["not-traced"]
+    run(execute(empty_databases, "main", f"DROP ROLE IF EXISTS {role}"))
+    assert found["exit_code"] == 5
+    (error,) = [each for each in found["findings"] if each["severity"] == "error"]
+    assert error["rule"] == "not-traced"
+    assert "--scratch-url" in error["remedy"]
+    outcomes = {each["name"]: each["outcome"] for each in found["checks"]}
+    assert outcomes == {"trace": "failed", "main-m2": "skipped"}
     assert [(each["hazard"], each["confidence"]) for each in found["verdicts"]] == [("CM047", "static")]
     assert judged("--allow-unknown")["exit_code"] == 0
 
@@ -264,11 +273,29 @@ def test_what_only_the_scratch_server_refuses_is_not_known(
     shop.revision("main", "m2", "m1", body, "pass")
     if more:
         shop.revision("main", "m3", "m2", more, "pass")
-    assert check().status == 5
+    found = judged()
+    assert found["exit_code"] == 5
+    assert {each["hazard"] for each in found["verdicts"] if each["revision"] == "m2"} == {"CM060"}
+    for finding in (each for each in found["findings"] if each["rule"] == "CM060"):
+        assert 'scratch server does not have the extension "no_such_extension"' in finding["message"]
+        assert "--scratch-url" in finding["message"]
     refused = invoke(["upgrade", "--safety", "require"])
     assert refused.status == 5, refused
     assert "CM060" in refused.stderr
     assert "m2.py" in refused.stderr
+
+
+def test_extension_of_an_applied_revision_that_the_scratch_server_lacks(
+    shop: Project, empty_databases: Databases
+) -> None:
+    shop.revision("main", "m2", "m1", _UNAVAILABLE, "pass")
+    run(execute(empty_databases, "main", "UPDATE alembic_version SET version_num = 'm2'"))
+    for command in (["downgrade", "main@m1", "--no-backup"], ["diff", "live", "revisions@current"]):
+        told = invoke(command).everything
+        assert "upgrade m2 Revision m2 failed on a scratch database" in told
+        assert 'scratch server does not have the extension "no_such_extension"' in told
+        assert "--scratch-url URL" in told
+        assert "is at base" not in told
 
 
 def test_deferred_constraint_that_does_not_hold_is_not_known(shop: Project) -> None:

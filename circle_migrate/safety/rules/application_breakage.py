@@ -11,7 +11,7 @@ from circle_migrate.postgres.sql_text import compile_pattern, mentions, own_name
 from circle_migrate.safety.live_database.record import STORING, ProbeKind
 from circle_migrate.safety.result import HazardFinding
 from circle_migrate.safety.rules.context import RELATIONS, CatalogState, PlanContext, StatementContext
-from circle_migrate.safety.rules.failure import lacks_extension, severity_of_missing_value
+from circle_migrate.safety.rules.failure import severity_of_missing_value
 from circle_migrate.safety.rules.row_estimate import WRITING
 
 _ROUTINES = frozenset({"function", "procedure", "aggregate", "window function"})
@@ -38,7 +38,7 @@ _SECRET = compile_pattern(
 def check_removed_names(contexts: tuple[StatementContext, ...]) -> Iterator[HazardFinding]:
     """Yield a finding for each name that no longer resolves after the transaction."""
     errors = (context.statement.error for context in contexts)
-    if any(error is not None and not lacks_extension(error) for error in errors):
+    if any(error is not None and not error.lacked for error in errors):
         return
     for context in contexts:
         for old in context.renamed:

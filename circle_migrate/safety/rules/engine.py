@@ -58,7 +58,9 @@ def run_rules(evidence: Evidence) -> tuple[HazardFinding, ...]:
     trace = evidence.trace
     findings = [*_run_rules(plan)]
     notes = "; ".join(("it was not traced to its end", *trace.notes))
-    findings += (_revision_finding("CM060", Severity.WARNING, name, notes) for name in trace.untraced)
+    known = {finding.subject for finding in findings if finding.rule == "CM060"}
+    untraced = (name for name in trace.untraced if name not in known)
+    findings += (_revision_finding("CM060", Severity.WARNING, name, notes) for name in untraced)
     issues, differences = trace.round_trip_issues.items(), trace.render_differences.items()
     traced = Confidence.TRACED
     findings += (_revision_finding("CM045", Severity.WARNING, name, why, traced) for name, why in issues)
@@ -123,6 +125,8 @@ def _complete(plan: PlanContext, finding: HazardFinding) -> HazardFinding:
     facts = {"statement": sql_text.one_line(finding.statement)}
     facts |= {name: getattr(finding, name) for name in ("lock", "work", "size", "estimate")}
     code = None if index is None else safe_alternative(plan.statements[index], finding)
+    if subject in plan.evidence.trace.untraced:
+        code = ""
     finding = replace(finding, code=code)
     return replace(
         finding,

@@ -35,7 +35,6 @@ _RESTART = compile_pattern(
 _FILLS_ROWS = compile_pattern(r"\bBEFORE\b.*\bINSERT\b.* FOR EACH ROW ")
 _PROVED = frozenset({ProbeKind.NULLS, ProbeKind.VIOLATIONS})
 _PARAMETER = "bind parameter"
-_NOT_INSTALLED = "is not available"
 _LOCAL_TIME, _POINT_IN_TIME = "timestamp without time zone", "timestamp with time zone"
 
 
@@ -131,19 +130,13 @@ def _restarted_sequence(context: StatementContext) -> Iterator[HazardFinding]:
         yield context.finding("CM032", Severity.WARNING, name, reason, confidence=Confidence.STATIC)
 
 
-def lacks_extension(error: ServerError) -> bool:
-    """Return whether a statement failed because an extension is not available on the scratch server."""
-    return _NOT_INSTALLED in error.message and error.sqlstate in ("0A000", "58P01")
-
-
 def _error(context: StatementContext, error: ServerError) -> HazardFinding:
-    hazard, severity, state = "CM021", Severity.ERROR, error.sqlstate
-    if not error.sqlstate and _PARAMETER in error.message:
-        hazard = "CM043"
-    elif lacks_extension(error):
-        severity, state = Severity.WARNING, "58P01"  # servers use 0A000 too, which has other meanings
-    known = SQLSTATES.get(state) if hazard == "CM021" else None
-    remedy = f". {known.remedy}" if known is not None else ""
     suffix = f" (SQLSTATE {error.sqlstate})" if error.sqlstate else ""
-    reason = f"failed on a scratch database: {error.message}{suffix}{remedy}"
-    return context.finding(hazard, severity, error.sqlstate or "statement", reason)
+    reason = f"failed on a scratch database: {error.message}{suffix}"
+    if error.lacked:
+        reason += f"; {error.lacked}"
+        return context.finding("CM060", Severity.WARNING, context.statement.qualified, reason)
+    hazard = "CM043" if not error.sqlstate and _PARAMETER in error.message else "CM021"
+    known = SQLSTATES.get(error.sqlstate) if hazard == "CM021" else None
+    reason += f". {known.remedy}" if known is not None else ""
+    return context.finding(hazard, Severity.ERROR, error.sqlstate or "statement", reason)
