@@ -25,7 +25,7 @@ _QUALIFIED = re.compile(rf"{IDENTIFIER}(?:\.{IDENTIFIER})+")
 _IDENTIFIERS = re.compile(IDENTIFIER)
 _BODY = re.compile(r"\nAS (\$\w*\$).*\1", re.DOTALL)
 _FOREIGN = re.compile(rf"REFERENCES ({IDENTIFIER}(?:\.{IDENTIFIER})*)\(([^)]*)\)")
-_COLUMNS = re.compile(r"(?:PRIMARY KEY|UNIQUE(?: NULLS NOT DISTINCT)?) \(([^)]*)\)")
+_UNIQUE = re.compile("PRIMARY KEY|UNIQUE|CREATE UNIQUE INDEX")
 
 
 class Catalog:
@@ -136,11 +136,10 @@ class Catalog:
         if match is None:
             return
         table = ObjectKey("table", match[1])
-        referenced = set(match[2].split(", "))
+        referenced = set(_IDENTIFIERS.findall(match[2])) - {"PERIOD"}
         for key in (*self.parts_of(table, "constraint"), *self.parts_of(table, "index")):
             text = self.value(key, "definition") or ""
-            columns = _COLUMNS.search(text) or re.search(r"^CREATE UNIQUE INDEX .* \(([^)]*)\)", text)
-            if columns and set(columns[1].split(", ")) == referenced:
+            if _UNIQUE.match(text) and referenced.issubset(_IDENTIFIERS.findall(text)):
                 yield key
 
 

@@ -218,7 +218,8 @@ class ChangePlan:
             earlier = predecessors.setdefault((verb, key), set())
             earlier.update(node for node in by_key[key] if node[0] < verb)
             if verb in {Verb.DETACH, Verb.DROP, Verb.ALTER} and key in self.before:
-                for needed in self.before.needs(key):
+                parts = self.before.all_parts(key) if verb is Verb.DROP else ()
+                for needed in self.before.needs(key).union(*map(self.before.needs, parts)):
                     for node in by_key.get(needed, ()):
                         if _waits(node[0], verb, still_needed=self._still_needs(key, needed)):
                             predecessors.setdefault(node, set()).add((verb, key))

@@ -34,16 +34,18 @@ class MigrationScript:
     """The DDL that changes one side of a comparison into the other.
 
     `incomplete` names the differences that the statements leave. `plan` has the operations behind them.
+    `untried` is the reason why the statements did not run on a scratch copy.
     """
 
     comparison: Comparison
     statements: tuple[Statement, ...]
     incomplete: tuple[str, ...]
     plan: ChangePlan
+    untried: str | None = None
 
 
 def generate(comparison: Comparison, *, undo: bool = False) -> MigrationScript:
-    """Return the DDL for the differences of a comparison only, or the DDL that undoes it.
+    """Return the DDL for the differences of a comparison only, or the DDL that undoes it, as it was tried.
 
     A rename is a DROP and a CREATE.
     """
@@ -53,7 +55,12 @@ def generate(comparison: Comparison, *, undo: bool = False) -> MigrationScript:
     changed = sorted(plan.created | plan.altered | plan.replaced | plan.renamed)
     differences = (f"{difference} of {key}" for key in changed for difference in _unsupported(plan, key))
     incomplete = dict.fromkeys([*differences, *_column_orders(plan), *_unsupported_privileges(comparison)])
-    return MigrationScript(comparison, _statements(plan), tuple(incomplete), plan)
+    script = MigrationScript(comparison, _statements(plan), tuple(incomplete), plan)
+    trial = comparison.trials.get(undo)
+    if trial is None or trial.untried:
+        return replace(script, untried=trial.untried if trial else None)
+    statements = tuple(script.statements[index] for index in trial.order)
+    return replace(script, statements=statements, incomplete=script.incomplete + trial.gaps)
 
 
 def _statements(plan: ChangePlan) -> tuple[Statement, ...]:
