@@ -16,7 +16,7 @@ from hypothesis import settings
 
 from tests import servers
 from tests.deployments import head_template, project_folder
-from tests.forking import forking
+from tests.fork_server import fork_server
 from tests.servers import Databases, Server
 
 __all__ = ["head_template", "project_folder"]
@@ -85,7 +85,7 @@ def workdir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture(scope="session", autouse=True)
 def _forking() -> Iterator[None]:
-    with forking():
+    with fork_server():
         yield
 
 

@@ -112,7 +112,7 @@ async def _verify(scratch: Scratch, dump: Dump, path: Path, programs: Path | Non
                 await job.restore(name, path, env)
         except RestoreFailed as error:
             if missing := _MISSING_ROLE.search(error.detail or ""):
-                raise _MissingRoleError(missing[0]) from None  # it is taken for the server's own error
+                raise _MissingRoleError(missing[0]) from None  # with a cause it counts as a server error
             raise
 
     try:

@@ -85,6 +85,16 @@ def revisions(incomplete: str) -> list[tuple[str, str]]:
     return [target for target in targets if target[0].startswith(incomplete)]
 
 
+def databases(incomplete: str) -> list[str]:
+    """Return the names of databases that begin with the text, for a shell that completes them."""
+    try:
+        from circle_migrate.config.load import load
+
+        return [item.name for item in load().databases if item.name.startswith(incomplete)]
+    except Exception:  # noqa: BLE001 - a completing shell cannot show an error
+        return []
+
+
 def ensure_no_option(ctx: typer.Context, targets: list[str] | None) -> list[str] | None:
     """Return the targets. Raises `NoSuchOption` for a misspelt option; `-1` is a target."""
     for text in targets or ():
@@ -94,18 +104,19 @@ def ensure_no_option(ctx: typer.Context, targets: list[str] | None) -> list[str]
     return targets
 
 
-TARGET = (
-    "head, base, +1, -2, a revision id or the beginning of one; main@… or credentials@… for one database."
-)
-
-
 def targets(**details: Any) -> Any:
     """Return the argument TARGET, which takes several."""
-    return argument("TARGET", TARGET, autocompletion=revisions, callback=ensure_no_option, **details)
+    return argument(
+        "TARGET",
+        "Go to this revision: head, base, +1, -2, an id or its beginning; main@head is for main only.",
+        autocompletion=revisions,
+        callback=ensure_no_option,
+        **details,
+    )
 
 
 DOWN = flag("--down", "Take TARGET as the target of a downgrade.")
-DRY_RUN = flag("--dry-run", "Show the plan; change nothing.")
+DRY_RUN = flag("--dry-run", "Show the plan, and what a downgrade would lose; change nothing.")
 SQL = flag("--sql", "Write a script for psql and run nothing; a range FROM:TO needs no server.")
 YES = flag("--yes", "Do not ask for confirmation.", "-y")
 INTO_EXISTING = flag("--into-existing", "Upgrade a database although it has relations of no revision.")
@@ -129,11 +140,12 @@ def _common(
     *,
     database: list[str] | None = option(
         "NAME",
-        "Use only this database: main or credentials. Repeatable.",
+        "Use only this database. Repeatable.",
         "--database",
         "-d",
-        autocompletion=lambda: ["main", "credentials"],
+        autocompletion=databases,
     ),
+    url: list[str] | None = _connection("NAME=URL", "Connect to this database at this URL. Repeatable."),
     database_url: str | None = _connection("URL", "Connect to main at this URL. Environment: DATABASE_URL."),
     creds_database_url: str | None = _connection(
         "URL", "Connect to credentials at this URL. Environment: CREDS_DATABASE_URL."
@@ -157,7 +169,7 @@ def _common(
 def _specific(
     *,
     atomic: bool | None = _choice(
-        "Commit both databases by one decision (two-phase commit), or one after the other.",
+        "Commit all databases by one decision (two-phase commit), or one after the other.",
         "--atomic/--serial",
         show_default="serial",
     ),

@@ -103,26 +103,32 @@ def _position(deployment: Deployment, name: str, state: State | MigrateError) ->
     return DatabasePosition(name, revisions, graph.heads, len(graph.pending(state.current)), address)
 
 
-def history(deployment: Deployment, span: str | None = None, at: Current | None = None) -> RevisionList:
-    """Return all revisions, or those of a span `FROM:TO` whose sides are optional, newest first.
+def history(
+    deployment: Deployment, revision_range: str | None = None, at: Current | None = None
+) -> RevisionList:
+    """Return all revisions, or those of a range `FROM:TO` whose sides are optional, newest first.
 
-    `at` are the current revisions to mark. Raises `UsageError` for a bad span.
+    `at` are the current revisions to mark. Raises `UsageError` for a bad range.
     """
     listed = {}
     for name, graph in deployment.graphs.items():
-        keys = _span(graph, span, deployment) if span else set(graph.revisions)
+        keys = _in_range(graph, revision_range, deployment) if revision_range else set(graph.revisions)
         listed[name] = _marked(graph, reversed(graph.sorted(keys)), at)
-    if span:
+    if revision_range:
         listed = {name: revisions for name, revisions in listed.items() if revisions}
         if not listed:
-            raise UsageError(f"{span!r} spans no revision", hint="write FROM:TO, FROM: or :TO with ids")
+            raise UsageError(
+                f"{revision_range!r} has no revision", hint="write FROM:TO, FROM: or :TO with ids"
+            )
     return RevisionList("history", listed)
 
 
-def _span(graph: Graph, span: str, deployment: Deployment) -> set[str]:
-    low, colon, high = span.partition(":")
+def _in_range(graph: Graph, revision_range: str, deployment: Deployment) -> set[str]:
+    low, colon, high = revision_range.partition(":")
     if not colon:
-        raise UsageError(f"{span!r} is not a span", hint="write FROM:TO, FROM: or :TO, for example head-2:")
+        raise UsageError(
+            f"{revision_range!r} is not a range", hint="write FROM:TO, FROM: or :TO, for example head-2:"
+        )
     databases = {text.partition("@")[0] for text in (low, high)} & deployment.databases.keys()
     if databases and graph.database not in databases:
         return set()
@@ -142,7 +148,7 @@ def _ancestors(graph: Graph, text: str, deployment: Deployment, *, inclusive: bo
     target = targets.parse(text, deployment.databases)
     if not target.symbol:
         raise UsageError(
-            f"{text} is relative to the current revision, which a span cannot use",
+            f"{text} is relative to the current revision, which a range cannot use",
             hint=f"count from head or base: {'head' if target.steps < 0 else 'base'}{target.steps:+d}",
         )
     ancestors = targets.stamp_set(graph, (), target)

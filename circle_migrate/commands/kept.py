@@ -32,7 +32,7 @@ Confirm = Callable[[Sequence[KeptEntry]], None]
 
 
 async def list_kept(deployment: Deployment, *, everything: bool = False) -> KeptEntries:
-    """Return what is kept, with `everything` also what was restored or dropped. Raises as connecting."""
+    """Return what is kept, with `everything` also what was restored or dropped. Raises `MigrateError`."""
     entries = await _read_all(deployment)
     return KeptEntries(
         "kept list",

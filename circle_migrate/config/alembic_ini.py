@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,6 +17,9 @@ from circle_migrate.core.errors import SettingsError
 
 _SEPARATORS = {"space": " ", "newline": "\n", "os": os.pathsep, ":": ":", ";": ";"}
 _DEFAULT_SEPARATOR = r"[,\s]+"
+
+INI_FILE = re.compile(r"(?P<file>.*\.ini)(?::(?P<section>\w+))?")
+"""A value of `revisions` that names a file and perhaps its section."""
 
 _OPTIONS = (
     "script_location",
@@ -41,6 +44,10 @@ class _Section(NamedTuple):
     def expand(self, text: object) -> str:
         """Replace the folder of the file; in an ini file, its reader has done so."""
         return str(text).replace("%(here)s", str(self.file.parent))
+
+    @property
+    def recursive(self) -> bool:
+        return str(self.options.get("recursive_version_locations")).lower() in _TRUE
 
     @property
     def locations(self) -> list[str]:
@@ -70,16 +77,42 @@ def locate(folder: Path, root: Path, table: Mapping[str, Any], resolve: Resolve)
             environment = resolve(section.expand(section.options["script_location"]), base, "script_location")
         except SettingsError:
             continue  # the file is of another project, or part of it
-        recursive = str(section.options.get("recursive_version_locations")).lower() in _TRUE
         if folder == environment:
-            subject = f"version_locations in {section.file} [{section.name}]"
-            folders = tuple(resolve(text, base, subject) for text in section.locations)
-            return Locations(folders or (folder,), recursive)
+            return _environment_locations(section, environment, resolve)
         if folder == environment / "versions" or any(
             (base / text).resolve() == folder for text in section.locations
         ):
-            return Locations((folder,), recursive)
+            return Locations((folder,), section.recursive)
     return Locations((folder,))
+
+
+def locate_section(file: Path, names: Sequence[str], table: Mapping[str, Any], resolve: Resolve) -> Locations:
+    """Return where the revisions are by the first of the named sections that the file has.
+
+    A `table` with `script_location`, [tool.alembic] of pyproject.toml, stands for a file that is missing.
+    Raises `SettingsError`.
+    """
+    if "script_location" in table and not file.exists():
+        sections = {names[-1]: _Section(file.with_name("pyproject.toml"), "tool.alembic", table)}
+    else:
+        sections = {section.name: section for section in _read(file)}
+    for name in names:
+        if section := sections.get(name):
+            location = section.expand(section.options["script_location"])
+            environment = resolve(
+                location, file.parent, f"script_location in {section.file} [{section.name}]"
+            )
+            return _environment_locations(section, environment, resolve)
+    raise SettingsError(
+        f"{file} has no section [{'] or ['.join(names)}] with script_location",
+        hint='name the section, as in revisions = "alembic.ini:NAME", or the folder of the revisions',
+    )
+
+
+def _environment_locations(section: _Section, environment: Path, resolve: Resolve) -> Locations:
+    subject = f"version_locations in {section.file} [{section.name}]"
+    folders = tuple(resolve(text, section.file.parent, subject) for text in section.locations)
+    return Locations(folders or (environment,), section.recursive)
 
 
 def nearest_ini(folder: Path) -> Path | None:

@@ -10,34 +10,38 @@ class KnownDatabase(NamedTuple):
 
     name: str
     url_variable: str
-    revisions: str
-    models: str
-    profile: str
+    revisions: str | None = None
+    models: str | None = None
+    profile: str = "default"
 
     @property
     def url_field(self) -> str:
         """The field name of the URL."""
         return self.url_variable.lower()
 
+    @property
+    def prefix(self) -> str:
+        """The beginning of the names of its other fields."""
+        return f"{self.name.replace('-', '_')}_"
 
-DATABASES = (
+
+PLATFORM = tuple(
     KnownDatabase(
-        name="main",
-        url_variable="DATABASE_URL",
-        revisions="circle_migrate:revisions/main",
-        models="circle_migrate.models.main:metadata",
-        profile="default",
-    ),
-    KnownDatabase(
-        name="credentials",
-        url_variable="CREDS_DATABASE_URL",
-        revisions="circle_migrate:revisions/credentials",
-        models="circle_migrate.models.credentials:metadata",
-        profile="strict",
-    ),
+        name=name,
+        url_variable=variable,
+        revisions=f"circle_migrate:revisions/{name}",
+        models=f"circle_migrate.models.{name}:metadata",
+        profile=profile,
+    )
+    for name, variable, profile in (
+        ("main", "DATABASE_URL", "default"),
+        ("credentials", "CREDS_DATABASE_URL", "strict"),
+    )
 )
-"""The two databases, in the order in which they are migrated; no other module names them."""
+"""The databases of a project that names none, in the order in which they are migrated."""
 
+BUNDLED = {f"circle-migrate:{known.name}": known for known in PLATFORM}
+"""The values of `revisions` that stand for revisions of this package, with their models and profile."""
 
 PREFIX = "CIRCLE_MIGRATE_"
 SAFE_FOLDERS = f"{PREFIX}SAFE_FOLDERS"
@@ -66,39 +70,43 @@ SHARED: dict[str, Any] = {
 }
 
 TABLE_FIELDS = ("version_table", "version_table_schema", "journal_schema")
-_DATABASE_TEXTS = ("revisions", "models", *TABLE_FIELDS, "search_path")
-DATABASE_FIELDS = (*_DATABASE_TEXTS, "profile", "driver", "protected")
+_TEXTS = {
+    "revisions": None,
+    "models": None,
+    "version_table": "alembic_version",
+    "version_table_schema": None,
+    "journal_schema": "circle_migrate",
+    "search_path": "public",
+}
+# None: the shared `protected` applies.
+_PER_DATABASE = {**_TEXTS, "profile": "default", "driver": "asyncpg", "protected": None}
+DATABASE_FIELDS = tuple(_PER_DATABASE)
 """The settings that exist once per database."""
-
-TEXT_FIELDS = tuple(f"{known.name}_{field}" for known in DATABASES for field in _DATABASE_TEXTS)
-"""The settings of databases that are plain text."""
 
 MAX_IDENTIFIER_LENGTH = 63
 """Characters; PostgreSQL truncates longer names without an error."""
 
-URL_VARIABLES = {known.url_field: known.url_variable for known in DATABASES}
-"""The environment variable of each URL, which has no prefix."""
 
-_TEXT_DEFAULTS = (
-    default
-    for known in DATABASES
-    for default in (known.revisions, known.models, "alembic_version", None, "circle_migrate", "public")
-)
-DEFAULTS: dict[str, Any] = {
-    **dict.fromkeys(URL_VARIABLES),
-    **SHARED,
-    **dict(zip(TEXT_FIELDS, _TEXT_DEFAULTS, strict=True)),
-    **{f"{known.name}_profile": known.profile for known in DATABASES},
-    **{f"{known.name}_driver": "asyncpg" for known in DATABASES},
-    **{f"{known.name}_protected": None for known in DATABASES},  # None: the shared `protected` applies
-}
-BOOLEAN_FIELDS = frozenset(
-    name for name, default in DEFAULTS.items() if isinstance(default, bool) or name.endswith("_protected")
-)
-"""The settings that are true or false."""
+class Fields:
+    """The names, defaults and environment variables of all settings of a project with these databases.
 
+    `texts` are the settings of databases that are plain text, `booleans` those that are true or false.
+    """
 
-def variables(field: str) -> tuple[str, ...]:
-    """Return the environment variables of a setting in order of precedence; case does not matter."""
-    prefixed = f"{PREFIX}{field}".upper()
-    return (URL_VARIABLES[field], prefixed) if field in URL_VARIABLES else (prefixed,)
+    def __init__(self, databases: tuple[KnownDatabase, ...] = PLATFORM) -> None:
+        self.databases = databases
+        self.url_variables = {known.url_field: known.url_variable for known in databases}
+        self.texts = {known.prefix + field for known in databases for field in _TEXTS}
+        self.defaults: dict[str, Any] = {**dict.fromkeys(self.url_variables), **SHARED}
+        for known in databases:
+            own = {"revisions": known.revisions, "models": known.models, "profile": known.profile}
+            self.defaults |= {known.prefix + field: value for field, value in (_PER_DATABASE | own).items()}
+        self.booleans = {name for name, value in self.defaults.items() if isinstance(value, bool)}
+        self.booleans |= {f"{known.prefix}protected" for known in databases}
+
+    def variables(self, field: str) -> tuple[str, ...]:
+        """Return the environment variables of a setting in order of precedence; case does not matter."""
+        prefixed = f"{PREFIX}{field}".upper()
+        if field in self.url_variables:  # it has no prefix
+            return (self.url_variables[field], prefixed)
+        return (prefixed,)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from circle_migrate.config.fields import DATABASE_FIELDS, DATABASES, SHARED, TABLE_FIELDS, KnownDatabase
+from circle_migrate.config.fields import DATABASE_FIELDS, PLATFORM, SHARED, TABLE_FIELDS, KnownDatabase
 from circle_migrate.config.object_reference import ObjectResolver
 from circle_migrate.config.provenance import DEFAULT_SECRETS, Provenance, read_text
 from circle_migrate.config.settings import DatabaseSettings, Locations, Settings, Value
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from circle_migrate.config.ignore_rule import IgnoreRule
 
 _EMBEDDED_DATA = Path(".circle-migrate") / "postgres"
-_NAMES = tuple(known.name for known in DATABASES)
 # Settings that are copied unchanged.
 _SAFETY = ("safety", "safety_rows", "safety_bytes")
 _SHARED = ("lock_wait", "lock_timeout", "atomic", "transaction", "scratch_on_target", *_SAFETY)
@@ -60,12 +59,14 @@ class SettingsLoader:
     def __init__(self, provenance: Provenance, environ: Mapping[str, str]) -> None:
         self.values, self.provenance, self.environ = provenance.values, provenance, environ
         self.packages = ObjectResolver(provenance.project_root)
+        self.known = provenance.fields.databases
+        self.names = tuple(known.name for known in self.known)
 
     def settings(self, hazard_ids: Callable[[], Collection[str] | None]) -> Settings:
         """Return the settings. Raises SettingsError with all problems."""
         values = self.values
         embedded, embedded_source = self._embedded()
-        databases = tuple(self._database(known, embedded=embedded) for known in self._configured())
+        databases = tuple(self._database(known, embedded=embedded) for known in self.known)
         scratch_url = self._address("scratch_url")
         known_hazards = hazard_ids() if values["safety_ignore"] else None
 
@@ -73,27 +74,27 @@ class SettingsLoader:
         def parse_difference(line: str) -> IgnoreRule:
             from circle_migrate.config.ignore_rule import parse_difference_rule
 
-            return parse_difference_rule(line, _NAMES)
+            return parse_difference_rule(line, self.names)
 
         def parse_hazard(line: str) -> IgnoreRule:
             from circle_migrate.config.ignore_rule import parse_hazard_rule
 
-            return parse_hazard_rule(line, _NAMES, known_hazards)
+            return parse_hazard_rule(line, self.names, known_hazards)
 
         def parse_size(line: str) -> SizeAssumption:
             from circle_migrate.config.assumed_size import parse_assumption
 
-            return parse_assumption(line, _NAMES)
+            return parse_assumption(line, self.names)
 
         diff_ignore = self._parse_lines("diff_ignore", parse_difference)
         safety_ignore = self._parse_lines("safety_ignore", parse_hazard)
         assumptions = self._parse_lines("safety_tables", parse_size)
-        relations = self._relations(databases)
+        relations = self._relations()
         self.provenance.raise_problems()
         data = self._path("embedded_data") or self.provenance.project_root / _EMBEDDED_DATA
         programs = self._path("pg_bin")
         notes = [f"{folder} was added to sys.path" for folder in self.packages.added]
-        notes += self.provenance.unknown
+        notes += self.provenance.notes
         notes += [f"{item.url_variable}: {note}" for item in databases if item.url for note in item.url.notes]
         listed = {name: values[name] for name in SHARED if name != "embedded"} | {
             "embedded_data": data,
@@ -125,7 +126,7 @@ class SettingsLoader:
                 *self._list_database_settings(databases),
             ),
             notes=tuple(notes),
-            warnings=tuple(self.provenance.misspelt),
+            warnings=tuple(self.provenance.warnings),
         )
 
     def _embedded(self) -> tuple[bool, str]:
@@ -137,7 +138,7 @@ class SettingsLoader:
         origin = self.provenance.origins.get("embedded")
         if origin is None or not self.values["embedded"]:
             return False, self._source("embedded")
-        origins = (self.provenance.origins.get(known.url_field) for known in DATABASES)
+        origins = (self.provenance.origins.get(known.url_field) for known in self.known)
         urls = [url for url in origins if url is not None]
         url_flags = [url for url in urls if url.is_flag]
         if url_flags and not origin.is_flag:
@@ -150,16 +151,8 @@ class SettingsLoader:
             )
         return True, origin.label
 
-    def _configured(self) -> Iterator[KnownDatabase]:
-        """Yield the databases; where pyproject.toml declares one, the other only with a setting or a URL."""
-        declared, origins = self.provenance.declared, self.provenance.origins
-        for known in DATABASES:
-            settings = {f"{known.name}_{field}" for field in DATABASE_FIELDS}
-            if not declared or self.values[known.url_field] or not settings.isdisjoint(origins):
-                yield known
-
     def _database(self, known: KnownDatabase, *, embedded: bool) -> DatabaseSettings:
-        own = f"{known.name}_protected"
+        own = f"{known.prefix}protected"
         protected = own if own in self.provenance.origins else "protected"
         locations = self._revisions(known)
         return DatabaseSettings(
@@ -167,13 +160,13 @@ class SettingsLoader:
             url=None if embedded else self._address(known.url_field, known.name),
             revisions=locations.folders,
             recursive_revisions=locations.recursive,
-            models=self._attribute(f"{known.name}_models"),
+            models=self._attribute(f"{known.prefix}models"),
             protected=self.values[protected],
             protected_by=self._source(protected),
-            names_from_models=f"{known.name}_models" in self.provenance.origins,
+            names_from_models=f"{known.prefix}models" in self.provenance.origins,
             x_arguments=self.values["x_arguments"],
             url_variable=known.url_variable,
-            **{field: self.values[f"{known.name}_{field}"] for field in _PER_DATABASE},
+            **{field: self.values[known.prefix + field] for field in _PER_DATABASE},
         )
 
     def _address(self, field: str, database: str | None = None) -> Address | None:
@@ -207,37 +200,51 @@ class SettingsLoader:
         return tuple(parsed)
 
     def _revisions(self, known: KnownDatabase) -> Locations:
-        name = f"{known.name}_revisions"
+        name = f"{known.prefix}revisions"
+        root, table = self.provenance.project_root, self.provenance.alembic
         origin = self.provenance.origins.get(name)
-        if origin is None:  # the package's own folder, relative to this file: faster than to search for it
+        if origin is None and known.revisions:  # relative to this file: faster than to search for it
             return Locations((Path(__file__).parents[1] / known.revisions.partition(":")[2],))
-        from circle_migrate.config.alembic_ini import locate
+        from circle_migrate.config.alembic_ini import INI_FILE, locate, locate_section
 
-        value = self.values[name]
+        file = root / "alembic.ini"
+        if origin is None and not file.exists() and "script_location" not in table:
+            self.provenance.problem(
+                f"{root / 'pyproject.toml'} [tool.circle-migrate.databases.{known.name}] has no `revisions`,"
+                f" and there is no {file}",
+                hint='write revisions = "FOLDER"',
+            )
+            return Locations(())
+        resolve = self.packages.folder
+        folder, subject = (origin.folder, origin.subject) if origin else (root, "")
+        value = (self.values[name] or ()) if origin else "alembic.ini"
         places = []
-        for text in value.splitlines() if isinstance(value, str) else value:
+        for text in map(str.strip, value.splitlines() if isinstance(value, str) else value):
             try:
-                folder = self.packages.folder(text.strip(), origin.folder, origin.subject)
-                root, table = self.provenance.project_root, self.provenance.alembic
-                places.append(locate(folder, root, table, self.packages.folder))
+                if match := INI_FILE.fullmatch(text):
+                    sections = (match["section"],) if match["section"] else (known.name, "alembic")
+                    places.append(locate_section(folder / match["file"], sections, table, resolve))
+                else:
+                    places.append(locate(resolve(text, folder, subject), root, table, resolve))
             except SettingsError as error:
+                error.database = known.name
                 self.provenance.problems.append(error)
         folders = dict.fromkeys(folder for place in places for folder in place.folders)
         return Locations(tuple(folders), any(place.recursive for place in places))
 
-    def _relations(self, databases: tuple[DatabaseSettings, ...]) -> str | None:
+    def _relations(self) -> str | None:
         """Return the reference to the relations; the default applies only to the package's own revisions."""
         origins = self.provenance.origins
-        is_own = len(databases) == len(_NAMES) and not any(f"{name}_revisions" in origins for name in _NAMES)
-        if "relations" not in origins and not is_own:
+        own = {known.revisions for known in self.known if f"{known.prefix}revisions" not in origins}
+        if "relations" not in origins and not own >= {known.revisions for known in PLATFORM}:
             return None
         return self._attribute("relations")
 
-    def _attribute(self, name: str) -> str:
+    def _attribute(self, name: str) -> str | None:
         """Return a setting that refers to an attribute of a module, after a check."""
         origin = self.provenance.origins.get(name)
-        text: str = self.values[name]
-        if origin:
+        text: str | None = self.values[name]
+        if origin and text:
             try:
                 self.packages.check_attribute(text, origin.subject)
             except SettingsError as error:
@@ -256,16 +263,14 @@ class SettingsLoader:
         return Value(name.replace("_", "-"), _format(value), self._source(name))
 
     def _list_urls(self, databases: tuple[DatabaseSettings, ...], *, embedded: bool) -> Iterator[Value]:
-        urls = {database.name: database.url for database in databases}
-        for known in DATABASES:
+        for known, database in zip(self.known, databases, strict=True):
             unused = "not used: embedded" if embedded and known.url_field in self.provenance.origins else None
-            url = urls.get(known.name)
-            yield self._value(known.url_field, url.display() if url else unused)
+            yield self._value(known.url_field, database.url.display() if database.url else unused)
 
     def _list_database_settings(self, databases: tuple[DatabaseSettings, ...]) -> Iterator[Value]:
-        for database in databases:
+        for known, database in zip(self.known, databases, strict=True):
             for name in DATABASE_FIELDS:
-                source = self._source(f"{database.name}_{name}")
+                source = self._source(known.prefix + name)
                 key = f"databases.{database.name}.{name.replace('_', '-')}"
                 value = getattr(database, name)
                 shown = "; ".join(map(str, value)) if isinstance(value, tuple) else value

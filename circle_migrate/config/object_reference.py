@@ -100,6 +100,8 @@ class ObjectResolver:
 def load_models(settings: DatabaseSettings) -> tuple[MetaData, ...]:
     """Return the metadata of `models`: one, several, or a function's result. Raises `SettingsError`."""
     hint = f'write models = "package.module:metadata" in [tool.circle-migrate.databases.{settings.name}]'
+    if settings.models is None:
+        raise SettingsError(f"{settings.name} has no models", database=settings.name, hint=hint)
     try:
         models = _all_metadata(_import(settings.models))
     except Exception as error:

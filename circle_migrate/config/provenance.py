@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from circle_migrate.config.fields import Fields
 from circle_migrate.core.errors import SettingsError
 
 DEFAULT_SECRETS = Path("/run/secrets")
@@ -28,20 +29,19 @@ class Origin(NamedTuple):
 class Provenance:
     """The effective value of every setting and its origin, by field name, and all problems.
 
-    Defaults have no origin. `alembic` is the table [tool.alembic]. `declared` are the databases whose
-    revisions pyproject.toml names.
-    `misspelt` and `unknown` are messages on variables with our prefix that set nothing.
+    Defaults have no origin. `alembic` is the table [tool.alembic]. `warnings` and `notes` are messages on
+    variables that set nothing; commands show the warnings.
     """
 
     def __init__(self) -> None:
+        self.fields = Fields()
         self.project_root = Path()
         self.values: dict[str, Any] = {}
         self.alembic: dict[str, Any] = {}
-        self.declared: set[str] = set()
         self.origins: dict[str, Origin] = {}
         self.problems: list[SettingsError] = []
-        self.misspelt: list[str] = []
-        self.unknown: list[str] = []
+        self.warnings: list[str] = []
+        self.notes: list[str] = []
 
     def add(self, name: str, value: object, origin: Origin) -> None:
         """Record a value; sources are read in order of precedence, so the first one stays."""

@@ -21,7 +21,7 @@ from pydantic_settings import (
 )
 from pydantic_settings.exceptions import SettingsError
 
-from circle_migrate.config.fields import DATABASES, DEFAULTS, MAX_IDENTIFIER_LENGTH, PREFIX, URL_VARIABLES
+from circle_migrate.config.fields import MAX_IDENTIFIER_LENGTH, PREFIX, Fields
 from circle_migrate.config.provenance import Origin, Provenance
 
 _DURATION = re.compile(r"(?P<number>\d+(?:\.\d+)?)\s*(?P<unit>ms|s|min|h)?")
@@ -49,7 +49,7 @@ _Identifier = Annotated[
 
 
 def _ensure_own(name: str) -> str:
-    """Refuse a schema that has other tables: nothing of the journal's schema is compared or judged."""
+    """Refuse a schema that has other tables: nothing of the journal's schema is compared or assessed."""
     if name in ("public", "information_schema", "circle_kept") or name.startswith("pg_"):
         raise ValueError("name a schema that has nothing but the journal")
     return name
@@ -66,7 +66,7 @@ def _split_lines(value: object) -> object:
 def _ensure_texts(value: object) -> object:
     """Return a text or a list of texts unchanged: a folder or several."""
     texts = value if isinstance(value, list) else [value]
-    if texts and all(isinstance(text, str) and text.strip() for text in texts):
+    if value is None or (texts and all(isinstance(text, str) and text.strip() for text in texts)):
         return value
     raise ValueError("should be a folder or a list of folders")
 
@@ -97,7 +97,7 @@ _SHARED_TYPES: dict[str, Any] = {
 }
 _DATABASE_TYPES: dict[str, Any] = {
     "revisions": _Folders,
-    "models": _Text,
+    "models": _Text | None,
     "version_table": _Identifier,
     "version_table_schema": _Identifier | None,
     "journal_schema": _Journal,
@@ -105,9 +105,6 @@ _DATABASE_TYPES: dict[str, Any] = {
     "profile": Literal["default", "strict"],
     "driver": Literal["asyncpg", "psycopg"],
     "protected": bool | None,
-}
-_TYPES = _SHARED_TYPES | {
-    f"{known.name}_{field}": kind for known in DATABASES for field, kind in _DATABASE_TYPES.items()
 }
 
 
@@ -126,24 +123,28 @@ class _DeclaredSettings(BaseSettings):
         return (sources["init_settings"],)
 
 
-_URLS: dict[str, Any] = {
-    name: (str | None, Field(None, validation_alias=variable, repr=False))
-    for name, variable in URL_VARIABLES.items()
-}
-_TYPED: dict[str, Any] = {name: (kind, DEFAULTS[name]) for name, kind in _TYPES.items()}
-DeclaredSettings: type[BaseSettings] = create_model("Declared", __base__=_DeclaredSettings, **_TYPED, **_URLS)
+def declare(fields: Fields) -> type[BaseSettings]:
+    """Return the model of all settings."""
+    types = _SHARED_TYPES | {
+        known.prefix + field: kind for known in fields.databases for field, kind in _DATABASE_TYPES.items()
+    }
+    members: dict[str, Any] = {name: (kind, fields.defaults[name]) for name, kind in types.items()}
+    for name, variable in fields.url_variables.items():
+        members[name] = (str | None, Field(None, validation_alias=variable, repr=False))
+    return create_model("Declared", __base__=_DeclaredSettings, **members)
 
 
 def validate(record: Provenance) -> dict[str, Any]:
     """Return all settings by name; an invalid value is recorded as a problem and replaced by the default."""
     # With PYDANTIC_SETTINGS_DEBUG set, pydantic-settings would log every value, including passwords.
     logging.getLogger("pydantic_settings").setLevel(logging.WARNING)
+    model = declare(record.fields)
     try:
-        declared = DeclaredSettings(**record.values)
+        declared = model(**record.values)
     except ValidationError as error:
         invalid = _record_problems(error, record)
         valid = {name: value for name, value in record.values.items() if name not in invalid}
-        declared = DeclaredSettings(**valid)
+        declared = model(**valid)
     return declared.model_dump()
 
 
@@ -166,7 +167,7 @@ def _record_problems(error: ValidationError, record: Provenance) -> set[str]:
 
 def read_secret_files(folder: Path, record: Provenance) -> None:
     """Record a folder of files named as settings (Docker, Kubernetes); unreadable ones become problems."""
-    source = SecretsSettingsSource(DeclaredSettings, folder)
+    source = SecretsSettingsSource(declare(record.fields), folder)
     try:
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
@@ -180,6 +181,6 @@ def read_secret_files(folder: Path, record: Provenance) -> None:
     for warning in caught:
         record.problem(str(warning.message), hint=f"check the files in {folder}")
     for key, value in values.items():
-        name = key if key.lower() in URL_VARIABLES else f"{PREFIX}{key}"
+        name = key if key.lower() in record.fields.url_variables else f"{PREFIX}{key}"
         path = source.find_case_path(folder, name, case_sensitive=False)
         record.add(key.lower(), value, Origin(f"secrets {path}", f"the secret file {path}", folder))

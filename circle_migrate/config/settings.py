@@ -6,7 +6,6 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
-from circle_migrate.config.fields import DATABASES
 from circle_migrate.config.url.address import Address
 from circle_migrate.core.errors import SettingsError, UsageError
 
@@ -51,7 +50,7 @@ class DatabaseSettings(NamedTuple):
     name: str
     url: Address | None
     revisions: tuple[Path, ...]
-    models: str
+    models: str | None
     version_table: str
     version_table_schema: str | None
     journal_schema: str
@@ -106,8 +105,6 @@ class DatabaseSettings(NamedTuple):
 class Settings(NamedTuple):
     """All settings; times in seconds, paths absolute.
 
-    `databases` lacks one that has neither a setting nor a URL, where pyproject.toml declares the other.
-
     `scratch_url` is the maintenance database of a server for scratch databases; `scratch_on_target` allows
     them on the live servers. `pg_bin` is the folder of pg_dump and pg_restore, None to search for it.
     `safety` is how an upgrade treats hazards; from `safety_rows` or `safety_bytes` on, a table is large.
@@ -138,20 +135,10 @@ class Settings(NamedTuple):
     warnings: tuple[str, ...] = ()
 
     def ensure_database(self, name: str) -> None:
-        """Raise `SettingsError` for a database that is not configured, `UsageError` for an unknown name."""
+        """Raise `UsageError` for a database that the project does not have."""
         names = [database.name for database in self.databases]
-        if name in names:
-            return
-        for known in DATABASES:
-            if known.name == name:
-                raise SettingsError(
-                    f"the database {name} is not configured: pyproject.toml declares only {names[0]},"
-                    f" and {known.url_variable} is not set",
-                    database=name,
-                    hint=f"set {known.url_variable}=postgresql://USER:PASSWORD@HOST:5432/DATABASE in the"
-                    f" environment or in .env, and `revisions` in [tool.circle-migrate.databases.{name}]",
-                )
-        raise UsageError(f"there is no database {name!r}", hint=f"databases: {', '.join(names)}")
+        if name not in names:
+            raise UsageError(f"there is no database {name!r}", hint=f"databases: {', '.join(names)}")
 
     def database(self, name: str) -> DatabaseSettings:
         """Return the settings of one database. Raises KeyError for an unknown name."""

@@ -1,4 +1,4 @@
-"""Schemas that have changed since the last run: told before a run, and still known after it."""
+"""Detect a schema that has changed since the last run; a run warns of it and records it."""
 
 from __future__ import annotations
 

@@ -91,13 +91,13 @@ def _changed_plan_error() -> Refused:
     )
 
 
-def plan_offline(deployment: Deployment, spans: Sequence[str], direction: Direction) -> Plan:
-    """Plan for spans `FROM:TO`, without a server. Raises `UsageError` for a text that is not a span."""
+def plan_offline(deployment: Deployment, ranges: Sequence[str], direction: Direction) -> Plan:
+    """Plan for ranges `FROM:TO`, without a server. Raises `UsageError` for a text that is not a range."""
     starts, ends = [], []
-    for span in spans:
-        start, _, end = span.rpartition(":")
+    for text in ranges:
+        start, _, end = text.rpartition(":")
         if not start or not end:
-            raise UsageError(f"{span} is not a span", hint="write FROM:TO, for example base:head")
+            raise UsageError(f"{text} is not a range", hint="write FROM:TO, for example base:head")
         database = targets.parse(start, deployment.databases).database
         if database and targets.parse(end, deployment.databases).database is None:
             end = f"{database}@{end}"
@@ -105,7 +105,7 @@ def plan_offline(deployment: Deployment, spans: Sequence[str], direction: Direct
         ends.append(end)
     graphs = deployment.graphs
     current: dict[str, tuple[str, ...]] = dict.fromkeys(deployment.databases, ())
-    if direction is Direction.UP:  # databases without a span are assumed to be up to date
+    if direction is Direction.UP:  # databases without a range are assumed to be up to date
         current = {name: graph.effective_heads for name, graph in deployment.forest.graphs.items()}
     for name, target in targets.assign(starts, graphs).items():
         current[name] = graphs[name].version_rows(targets.stamp_set(graphs[name], (), target))
@@ -116,7 +116,7 @@ def plan_offline(deployment: Deployment, spans: Sequence[str], direction: Direct
         reached = graphs[name].version_rows(targets.stamp_set(graphs[name], current[name], target))
         if name not in plan.databases and set(reached) != set(current[name]):
             raise UsageError(
-                f"{name}: no upgrade leads from FROM to TO in {' '.join(spans)}",
+                f"{name}: no upgrade leads from FROM to TO in {' '.join(ranges)}",
                 database=name,
                 hint="for the opposite direction type `circle-migrate downgrade FROM:TO --sql`",
             )

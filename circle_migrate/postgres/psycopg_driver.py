@@ -1,7 +1,7 @@
 """Connections of psycopg for the steps of databases with `driver = "psycopg"`.
 
-Our own statements use the few methods of asyncpg that `Driver` offers. It sends them past psycopg's implicit
-BEGIN, with parameters without types, so that the server takes them as it takes those of asyncpg.
+Our own statements use the few methods of asyncpg that `Driver` offers. It sends them without
+psycopg's implicit BEGIN, with parameters without types, which the server resolves as those of asyncpg.
 """
 
 from __future__ import annotations
@@ -214,7 +214,7 @@ class Driver:
         self.connection.add_notice_handler(handle)
 
     def remove_log_listener(self, listener: LogListener) -> None:
-        """Call it no longer."""
+        """Remove a listener."""
         self.connection.remove_notice_handler(self._listeners.pop(listener))
 
 
@@ -251,7 +251,7 @@ class _Cursor(AsyncAdapt_psycopg_cursor):
 
 
 class PsycopgAdapter(Watched, AsyncAdapt_psycopg_connection):
-    """SQLAlchemy's adapter of psycopg, with somebody who watches what is sent through it."""
+    """SQLAlchemy's adapter of psycopg, which reports each statement to a `Watch`."""
 
     __slots__ = ("_has_begun", "_has_lost", "driver", "runs_step", "watch")
 

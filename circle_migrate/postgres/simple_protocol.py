@@ -111,7 +111,7 @@ class Watched:
 
 
 class Adapter(Watched, AsyncAdapt_asyncpg_connection):
-    """The adapter, with somebody who watches what is sent through it."""
+    """SQLAlchemy's adapter of asyncpg, which reports each statement to a `Watch`."""
 
     __slots__ = ("runs_step", "watch")
     _cursor_cls = _Cursor

@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from tests.forking import Forked
+from tests.fork_server import Forked
 
 _SECONDS = 60
 _CONTROL = re.compile(r"\x1b\[(\?25[lh]|\d*A|\dK|[\d;]*m)|(\r)|(\n)|([^\x1b\r\n]+)")

@@ -27,7 +27,7 @@ from circle_migrate.cli.progress import Progress
 from circle_migrate.core.findings import Report
 from tests.cli.terminal import Terminal
 from tests.deployments import environment, execute, invoke, versions
-from tests.forking import Forked
+from tests.fork_server import Forked
 from tests.projects import Project
 from tests.servers import NAMES, Databases, any_major, run, start_binaries
 

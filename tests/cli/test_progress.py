@@ -21,7 +21,7 @@ from circle_migrate.core.events import Event, EventKind
 from tests.cli.terminal import HIDE_CURSOR, SHOW_CURSOR, Piped, Terminal, screen
 from tests.conftest import Cli
 from tests.deployments import environment
-from tests.forking import Forked
+from tests.fork_server import Forked
 from tests.projects import Project
 from tests.servers import Databases, run
 

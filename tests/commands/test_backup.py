@@ -45,7 +45,7 @@ from circle_migrate.postgres.catalog.read_live import read_live_catalog
 from circle_migrate.postgres.deployer_lock import KEY
 from tests.cli.terminal import Terminal
 from tests.deployments import contents, deployment, environment, execute, invoke, versions
-from tests.forking import Forked
+from tests.fork_server import Forked
 from tests.servers import NAMES, Databases, Server, run, start_binaries
 
 pytestmark = pytest.mark.thorough
@@ -551,7 +551,7 @@ def _processes(marker: str) -> dict[int, tuple[str, str]]:
                 arguments = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
             except OSError:
                 continue
-            if marker in env and "circle_migrate" not in arguments and "tests.forking" not in arguments:
+            if marker in env and "circle_migrate" not in arguments and "tests.fork_server" not in arguments:
                 found[int(entry.name)] = (arguments, env)
     return found
 
@@ -577,7 +577,7 @@ def test_an_interrupted_backup_leaves_no_program_and_shows_no_password(
         await execute(empty_databases, "credentials", "CREATE TABLE wanted (a int)")
         async with empty_databases.connect("credentials") as holder:
             await holder.execute("BEGIN; LOCK TABLE wanted")
-            victim = Forked("backup", env=urls)
+            process = Forked("backup", env=urls)
             marker = f"PGDATABASE={empty_databases.names['credentials']}"
             try:
                 await asyncio.to_thread(_until, lambda: _processes(marker))
@@ -586,11 +586,11 @@ def test_an_interrupted_backup_leaves_no_program_and_shows_no_password(
                 assert "s3cret-pass" not in arguments
                 assert "PGPASSWORD=s3cret-pass" in env
                 assert "DATABASE_URL" not in env
-                victim.send_signal(number)
-                _, stderr = await asyncio.to_thread(victim.communicate)
-                assert victim.wait() == status, stderr
+                process.send_signal(number)
+                _, stderr = await asyncio.to_thread(process.communicate)
+                assert process.wait() == status, stderr
             finally:
-                victim.kill()
+                process.kill()
         # One that was killed could not end its program: that one ends when it has something to say.
         await asyncio.to_thread(_until, lambda: not _processes(marker))
 
@@ -639,16 +639,16 @@ def test_an_interrupted_restore_leaves_the_database_as_it_was(
     replace_it: bool,
 ) -> None:
     options = ["--replace"] if replace_it else []
-    victim = Forked("restore", sleepy.folder, *options, env=environment(empty_databases))
+    process = Forked("restore", sleepy.folder, *options, env=environment(empty_databases))
     marker = f"PGDATABASE={empty_databases.names['credentials']}"
     try:
         _until(lambda: _processes(marker))
         time.sleep(0.3)
-        victim.send_signal(number)
-        _, stderr = victim.communicate()
-        assert victim.wait() == status, stderr
+        process.send_signal(number)
+        _, stderr = process.communicate()
+        assert process.wait() == status, stderr
     finally:
-        victim.kill()
+        process.kill()
     for pid in _processes(marker):  # of one that was killed; it would go on to the end of its table
         os.kill(pid, signal.SIGTERM)
     _until(lambda: not _processes(marker))
@@ -673,15 +673,15 @@ def test_a_program_whose_command_was_killed_ends_before_its_next_object_or_with_
     source = create_databases(empty_databases)
     run(execute(source, "credentials", _NAPPING.replace("200", "30"), more))
     saved = save(source, workdir)
-    victim = Forked("restore", saved.folder, env=environment(empty_databases))
+    process = Forked("restore", saved.folder, env=environment(empty_databases))
     marker = f"PGDATABASE={empty_databases.names['credentials']}"
     try:
         _until(lambda: _processes(marker))
         time.sleep(1)
-        victim.send_signal(signal.SIGKILL)
-        victim.communicate()
+        process.send_signal(signal.SIGKILL)
+        process.communicate()
     finally:
-        victim.kill()
+        process.kill()
     _until(lambda: not _processes(marker))
     found = run(rows(empty_databases))
     if whole:

@@ -31,7 +31,7 @@ from circle_migrate.postgres.catalog.snapshot import ObjectKey, Snapshot
 from circle_migrate.postgres.deployment import Deployment
 from circle_migrate.postgres.embedded.binaries import find
 from circle_migrate.postgres.scratch.pool import ScratchServers
-from tests.commands import spellings
+from tests.commands import model_variants
 from tests.deployments import VARIABLES, environment, execute, invoke
 from tests.diff import drift
 from tests.projects import Project
@@ -362,10 +362,10 @@ REPRINTED = {
 def test_a_restored_dump_is_equivalent_and_what_changed_is_not(
     create_databases: Callable[..., Databases],
 ) -> None:
-    """`IN` over varchar is printed differently after a restore, and so are models in other spellings."""
+    """`IN` over varchar is printed differently after a restore, and so are models in other forms."""
     origin, restored = create_databases(), create_databases()
     run(execute(origin, "main", TRICKY))
-    run(create_spellings(origin))
+    run(create_model_variants(origin))
     run(execute(restored, "main", dumped(origin), "REFRESH MATERIALIZED VIEW public.faded"))
 
     async def compare_all() -> tuple[Comparison, Comparison, Comparison]:
@@ -397,7 +397,7 @@ CHANGES = (
 )
 
 
-async def create_spellings(databases: Databases) -> None:
+async def create_model_variants(databases: Databases) -> None:
     from sqlalchemy.ext.asyncio import create_async_engine
 
     async def connect() -> Any:
@@ -408,7 +408,7 @@ async def create_spellings(databases: Databases) -> None:
     engine = create_async_engine("postgresql+asyncpg://", async_creator=connect)
     try:
         async with engine.begin() as connection:
-            await connection.run_sync(spellings.metadata.create_all)
+            await connection.run_sync(model_variants.metadata.create_all)
     finally:
         await engine.dispose()
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from circle_migrate.config.fields import DATABASES
+from circle_migrate.config.fields import PLATFORM
 from circle_migrate.config.load import load
 from circle_migrate.config.settings import Settings, Value
 from circle_migrate.config.sources import collect
@@ -74,7 +74,7 @@ def value(settings: Settings, key: str) -> Value:
 
 def test_the_defaults(project: Project) -> None:
     settings = project.load()
-    assert [database.name for database in settings.databases] == [known.name for known in DATABASES]
+    assert [database.name for database in settings.databases] == [known.name for known in PLATFORM]
     assert (settings.lock_wait, settings.lock_timeout) == (60, 4)
     assert (settings.embedded, settings.atomic, settings.transaction) == (False, False, "all")
     assert settings.embedded_data == project.folder / ".circle-migrate" / "postgres"
@@ -170,7 +170,7 @@ def test_a_stronger_place_wins_and_is_named(project: Project, first: int) -> Non
     )
 
 
-@pytest.mark.parametrize("known", DATABASES, ids=lambda known: known.name)
+@pytest.mark.parametrize("known", PLATFORM, ids=lambda known: known.name)
 @pytest.mark.parametrize(
     ("place", "source"),
     [
@@ -368,21 +368,23 @@ def test_protection_of_both_databases_or_of_one(
         ({"main": "revisions = '.'"}, {}, ["main"]),
         ({"main": "revisions = '.'"}, {"CREDS_DATABASE_URL": " ", "DATABASE_URL": MAIN}, ["main"]),
         ({"credentials": "revisions = '.'"}, {"CIRCLE_MIGRATE_CREDENTIALS_REVISIONS": "."}, ["credentials"]),
-        ({"main": "revisions = '.'"}, {"CREDS_DATABASE_URL": CREDENTIALS}, ["main", "credentials"]),
-        ({"main": "revisions = '.'", "credentials": "profile = 'default'"}, {}, ["main", "credentials"]),
-        ({"main": "revisions = '.'"}, {"CIRCLE_MIGRATE_CREDENTIALS_MODELS": "os:x"}, ["main", "credentials"]),
+        ({"main": "revisions = '.'"}, {"CREDS_DATABASE_URL": CREDENTIALS}, ["main"]),
+        ({"main": "revisions = 'circle-migrate:main'"}, {}, ["main"]),
+        ({"main": "revisions = '.'", "a-b": "revisions = '.'"}, {"A_B_DATABASE_URL": MAIN}, ["main", "a-b"]),
+        ({"b": "revisions = '.'", "a": "revisions = '.'"}, {}, ["b", "a"]),
         ({"main": "protected = true"}, {}, ["main", "credentials"]),
         ({}, {"CIRCLE_MIGRATE_MAIN_REVISIONS": "."}, ["main", "credentials"]),
     ],
 )
-def test_database_is_left_out_where_only_the_other_is_declared(
+def test_databases_are_those_that_pyproject_names(
     project: Project, tables: dict[str, str], environment: dict[str, str], names: list[str]
 ) -> None:
     lines = [f"[tool.circle-migrate.databases.{name}]\n{line}" for name, line in tables.items()]
     project.table("\n".join(lines))
     settings = project.load(**environment)
     assert [database.name for database in settings.databases] == names
-    assert {"database-url", "creds-database-url"} <= {item.key for item in settings.values}
+    urls = {item.key for item in settings.values if item.key.endswith("database-url")}
+    assert urls == {database.url_variable.lower().replace("_", "-") for database in settings.databases}
 
 
 def test_scratch_url_stands_wherever_other_settings_do(project: Project) -> None:
@@ -480,7 +482,7 @@ def test_env_with_a_byte_order_mark(project: Project) -> None:
         ("zzz = 3", "unknown key zzz"),
         (f'database-url = "{MAIN}"', "version control"),
         ("databases = 3", "not a table"),
-        ("[tool.circle-migrate.databases.mian]", "did you mean main?"),
+        ("[tool.circle-migrate.databases.mian]", "databases.mian] has no `revisions`"),
         ("[tool.circle-migrate.databases.main]\nrevision = 'x'", "did you mean revisions?"),
         ("[tool.circle-migrate.databases]\nmain = 3", "not a table"),
         ("lock-wait = [3]", "lock-wait"),
@@ -564,7 +566,10 @@ def test_the_nearest_env_file_up_to_the_project_counts(project: Project) -> None
 def test_a_folder_of_revisions_is_relative_to_where_it_stands(project: Project) -> None:
     outer = project.write("migrations/x.py", "").parent
     inner = project.write("sub/migrations/x.py", "").parent
-    project.table("[tool.circle-migrate.databases.credentials]\nrevisions = 'migrations'")
+    project.table(
+        "[tool.circle-migrate.databases.main]\nrevisions = 'circle-migrate:main'\n"
+        "[tool.circle-migrate.databases.credentials]\nrevisions = 'migrations'"
+    )
     assert project.load(cwd="sub").database("credentials").revisions == (outer,)
     from_environment = project.load(
         cwd="sub", CIRCLE_MIGRATE_CREDENTIALS_REVISIONS="migrations", DATABASE_URL="postgresql://u@h/d"

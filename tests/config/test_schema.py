@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from circle_migrate.config.fields import DEFAULTS
+from circle_migrate.config.fields import Fields
 from circle_migrate.config.provenance import Origin, Provenance
-from circle_migrate.config.schema import DeclaredSettings, validate
+from circle_migrate.config.schema import declare, validate
 from circle_migrate.config.sources import _is_plain, _validate
 
 
@@ -34,8 +34,10 @@ def record(name: str, value: object) -> Provenance:
     ],
 )
 def test_plain_values_are_those_of_pydantic(name: str, value: object) -> None:
-    assert _is_plain(name, value)
-    assert _validate(record(name, value)) == validate(record(name, value)) == DEFAULTS | {name: value}
+    assert _is_plain(Fields(), name, value)
+    assert (
+        _validate(record(name, value)) == validate(record(name, value)) == Fields().defaults | {name: value}
+    )
 
 
 @pytest.mark.parametrize(
@@ -65,8 +67,10 @@ def test_plain_values_are_those_of_pydantic(name: str, value: object) -> None:
     ],
 )
 def test_other_values_are_validated_by_pydantic(name: str, value: object) -> None:
-    assert not _is_plain(name, value)
+    assert not _is_plain(Fields(), name, value)
 
 
 def test_pydantic_has_the_same_settings_and_defaults() -> None:
-    assert {name: field.default for name, field in DeclaredSettings.model_fields.items()} == DEFAULTS
+    assert {
+        name: field.default for name, field in declare(Fields()).model_fields.items()
+    } == Fields().defaults

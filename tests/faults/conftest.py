@@ -13,7 +13,7 @@ import pytest
 from tests.deployments import project_folder
 from tests.faults.shop import Shop
 from tests.faults.states import clear
-from tests.faults.victims import Victims
+from tests.faults.killed_process import KilledProcesses
 from tests.servers import Databases, Server, run
 
 __all__ = ["project_folder"]
@@ -55,7 +55,7 @@ def databases(_pair: Databases) -> Databases:
 
 
 @pytest.fixture(scope="session")
-def victims() -> Iterator[Victims]:
+def killed_processes() -> Iterator[KilledProcesses]:
     """Processes that end themselves."""
-    with Victims() as victims:
-        yield victims
+    with KilledProcesses() as killed_processes:
+        yield killed_processes

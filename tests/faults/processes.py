@@ -12,7 +12,7 @@ import asyncpg
 from circle_migrate.postgres.deployer_lock import KEY
 from tests.deployments import Answer, environment
 from tests.faults.states import rows
-from tests.forking import Forked
+from tests.fork_server import Forked
 from tests.servers import Databases
 
 PATIENCE_SECONDS = 60

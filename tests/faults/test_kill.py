@@ -13,7 +13,7 @@ from circle_migrate.revision_graph.plan import Direction
 from tests.deployments import RUNS, environment, execute, invoke
 from tests.faults.shop import BASE, HEAD, HEADS, Position, Shop
 from tests.faults.states import outcomes, position, prepared, rows, steps
-from tests.faults.victims import Victims
+from tests.faults.killed_process import KilledProcesses
 from tests.servers import Databases, run
 
 UNDECIDED, TORN, DECIDED = "undecided", "torn", "decided"
@@ -88,10 +88,14 @@ def direction(request: pytest.FixtureRequest) -> Direction:
 
 
 @pytest.fixture
-def killed(shop: Shop, victims: Victims, databases: Databases, direction: Direction, point: Point) -> Killed:
+def killed(
+    shop: Shop, killed_processes: KilledProcesses, databases: Databases, direction: Direction, point: Point
+) -> Killed:
     if direction is Direction.DOWN:
         run(shop.upgrade(databases))
-    ended = victims.run(shop.folder, environment(databases), direction, point.name, atomic=point.atomic)
+    ended = killed_processes.run(
+        shop.folder, environment(databases), direction, point.name, atomic=point.atomic
+    )
     assert ended == -signal.SIGKILL, "the point was not reached"
     return Killed(shop, databases, direction, point)
 

@@ -20,7 +20,7 @@ from circle_migrate.postgres.deployment import Deployment
 from circle_migrate.postgres.journal_tables import KEPT_SCHEMA
 from tests import alembic_driver, old_script
 from tests.deployments import agree, deployment, environment, execute, invoke
-from tests.faults.victims import Victims
+from tests.faults.killed_process import KilledProcesses
 from tests.migrate.kept_data_cases import CASES, ROWS, Case, T
 from tests.projects import Project
 from tests.revisions.test_trees import DATABASES, all_rows
@@ -430,8 +430,8 @@ def test_killed_in_the_middle(tree: Tree, empty_databases: Databases, point: str
         await execute(empty_databases, "main", ROWS)
 
     run(prepare())
-    with Victims() as victims:
-        ended = victims.run(tree.folder, environment(empty_databases), "down", point, keep=True)
+    with KilledProcesses() as killed_processes:
+        ended = killed_processes.run(tree.folder, environment(empty_databases), "down", point, keep=True)
     assert ended == -signal.SIGKILL
     kept = run(entries(empty_databases))
     assert bool(kept) == (point == "after commit main")

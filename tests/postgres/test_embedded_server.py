@@ -23,7 +23,7 @@ from circle_migrate.postgres.embedded.binaries import embedded, find
 from circle_migrate.postgres.embedded.server import EmbeddedServer
 from tests import embedded as helpers
 from tests.embedded import ask, entries
-from tests.forking import Forked
+from tests.fork_server import Forked
 from tests.servers import IMPORT_PATH, run
 
 T = TypeVar("T")

@@ -14,7 +14,7 @@ from circle_migrate.postgres.embedded.binaries import find
 from tests.conftest import Cli
 from tests.deployments import environment
 from tests.embedded import ask
-from tests.forking import Forked
+from tests.fork_server import Forked
 from tests.servers import Databases, Server, run, start, start_binaries
 
 

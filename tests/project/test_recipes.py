@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 import yaml
 
-from circle_migrate.config.fields import DATABASES
+from circle_migrate.config.fields import PLATFORM
 from circle_migrate.config.provenance import DEFAULT_SECRETS
 from circle_migrate.core.errors import ExitCode
 
@@ -70,7 +70,7 @@ def test_the_workflow_can_compare_with_the_base_and_does_not_cancel_a_migration(
     assert checkout["uses"].startswith("actions/checkout@")
     assert checkout["with"]["fetch-depth"] == 0
     assert jobs["deploy"]["concurrency"]["cancel-in-progress"] is False
-    assert set(jobs["deploy"]["env"]) == {database.url_variable for database in DATABASES}
+    assert set(jobs["deploy"]["env"]) == {database.url_variable for database in PLATFORM}
 
 
 def test_the_action_runs_the_words_it_is_given_in_its_own_process(tmp_path: Path) -> None:
@@ -138,13 +138,13 @@ def test_compose_has_the_databases_of_the_platform() -> None:
     services = compose["services"]
     ports = {
         services[known.name]["environment"]["POSTGRES_DB"]: services[known.name]["ports"]
-        for known in DATABASES
+        for known in PLATFORM
     }
     assert ports == {
         "mens_circle_main": ["127.0.0.1:5432:5432"],
         "mens_circle_creds": ["127.0.0.1:5433:5432"],
     }
-    assert services["migrate"]["secrets"] == [known.url_variable for known in DATABASES]
+    assert services["migrate"]["secrets"] == [known.url_variable for known in PLATFORM]
     assert set(compose["secrets"]) == {
         secret for service in services.values() for secret in service.get("secrets", [])
     }

@@ -46,7 +46,7 @@ def register(app: typer.Typer) -> None:
         context: CommandContext,
         sides: list[str] | None = argument(
             "FROM TO",
-            "models, revisions, revisions@REVISION, revisions@current, live, or a snapshot file.",
+            "Compare these: models, revisions, revisions@REVISION, revisions@current, live, or a file.",
             show_default="revisions@current live",
         ),
         drift: bool = flag("--drift", "Compare revisions@current with live."),
@@ -87,7 +87,9 @@ def register(app: typer.Typer) -> None:
     @command(app, panel=_PANEL, options=SCRATCH)
     async def snapshot(
         context: CommandContext,
-        state: str = argument("STATE", "live, models, or revisions: head, an id, base.", default="live"),
+        state: str = argument(
+            "STATE", "Write this state: live, models, or revisions (head, an id, base).", default="live"
+        ),
         output: str | None = option(
             "FILE",
             "Write to this file or folder; {database} in the name stands for the database.",
@@ -127,10 +129,17 @@ def register(app: typer.Typer) -> None:
     async def graph(
         context: CommandContext,
         subject: _Subject = argument(
-            "WHAT", "revisions, or entities: tables and their relations.", default=_Subject.REVISIONS
+            "WHAT",
+            "Draw the revisions, or the entities: tables and their relations.",
+            default=_Subject.REVISIONS,
         ),
-        span: str | None = argument("FROM:TO", "Only these revisions, as in history."),
-        origin: _Origin | None = option(None, "Draw the tables of this.", "--from", show_default="models"),
+        revision_range: str | None = argument("FROM:TO", "Draw only these revisions, as in history."),
+        origin: _Origin | None = option(
+            None,
+            "Draw the tables of the models, the revisions or the live databases.",
+            "--from",
+            show_default="models",
+        ),
         current: bool = flag("--current", "Mark the current revisions; reads the databases."),
         form: DiagramFormat | None = option(
             None, "Draw in this format.", "--as", show_default="by the suffix of FILE, else mermaid"
@@ -147,7 +156,7 @@ def register(app: typer.Typer) -> None:
         """
         from circle_migrate.commands.graph.graph import entities, resolve_format, revisions, write_diagram
 
-        if subject is _Subject.ENTITIES and (span or current):
+        if subject is _Subject.ENTITIES and (revision_range or current):
             raise UsageError(
                 "FROM:TO and --current are for revisions", hint="circle-migrate graph revisions …"
             )
@@ -156,7 +165,7 @@ def register(app: typer.Typer) -> None:
         diagram_format = resolve_format(form, output)
         if subject is _Subject.REVISIONS:
             deployment, at = await context.at(current=current)
-            diagram = revisions(deployment, span, at)
+            diagram = revisions(deployment, revision_range, at)
         else:
             source = Source(origin or Source.MODELS)
             diagram = await entities(

@@ -6,7 +6,7 @@ import typer
 
 from circle_migrate.cli.command import command
 from circle_migrate.cli.context import CommandContext
-from circle_migrate.cli.options import CHECKS, SCRATCH, TARGET, argument, flag, option, revisions
+from circle_migrate.cli.options import CHECKS, SCRATCH, argument, flag, option, revisions
 from circle_migrate.core.errors import UsageError
 from circle_migrate.core.result import Result
 
@@ -21,7 +21,7 @@ def register(app: typer.Typer) -> None:
         context: CommandContext,
         exit_code: bool = flag("--exit-code", "Exit with status 3 where revisions are pending."),
     ) -> Result:
-        """Show server, revisions, pending revisions, locks, last run and problems of both databases."""
+        """Show server, revisions, pending revisions, locks, last run and problems of all databases."""
         from circle_migrate.commands.status import status as action
 
         return await action(await context.ready(), strict=exit_code)
@@ -31,7 +31,9 @@ def register(app: typer.Typer) -> None:
         context: CommandContext,
         no_pending: bool = flag("--no-pending", "Do not fail because of pending revisions."),
         files_only: bool = flag("--files-only", "Check only the files; needs no server."),
-        base: str | None = option("REF", "Compare with the trees of this git revision: origin/main."),
+        base: str | None = option(
+            "REF", "Compare with the trees of this git revision, for example origin/main."
+        ),
         models: bool = flag("--models", "Compare models with revisions."),
         drift: bool = flag("--drift", "Compare the databases with their revisions."),
         consistency: bool = flag("--consistency", "Compare the keys of the databases."),
@@ -67,7 +69,7 @@ def register(app: typer.Typer) -> None:
         ),
         compatible: bool = flag("--compatible", "Accept a database that is ahead."),
     ) -> Result:
-        """Wait until both databases are at the heads of this package. Reads only and locks nothing."""
+        """Wait until all databases are at the heads of this package. Reads only and locks nothing."""
         from circle_migrate.commands.wait import wait as action
 
         return await action(await context.ready(), timeout, compatible=compatible, notify=context.progress)
@@ -98,7 +100,7 @@ def register(app: typer.Typer) -> None:
     @command(app, panel=_PANEL)
     async def history(
         context: CommandContext,
-        span: str | None = argument("FROM:TO", "Only these revisions."),
+        revision_range: str | None = argument("FROM:TO", "List only these revisions."),
         indicate_current: bool = flag(
             "--indicate-current", "Mark the current revisions; reads the databases.", "-i"
         ),
@@ -107,7 +109,7 @@ def register(app: typer.Typer) -> None:
         from circle_migrate.commands.history import history as action
 
         deployment, at = await context.at(current=indicate_current)
-        return action(deployment, span, at)
+        return action(deployment, revision_range, at)
 
     @command(app, panel=_PANEL)
     def heads(context: CommandContext) -> Result:
@@ -126,7 +128,12 @@ def register(app: typer.Typer) -> None:
     @command(app, panel=_PANEL)
     def show(
         context: CommandContext,
-        revision: list[str] = argument("REVISION", TARGET, default=..., autocompletion=revisions),
+        revision: list[str] = argument(
+            "REVISION",
+            "Show this revision: head, an id or its beginning; main@head is for main only.",
+            default=...,
+            autocompletion=revisions,
+        ),
     ) -> Result:
         """Show message, file, parents and requirements of a revision."""
         from circle_migrate.commands.history import show as action

@@ -18,7 +18,11 @@ _BACKUP_OPTIONS = ("lock_wait", "pg_bin")
 _KEPT_OPTIONS = ("atomic", "lock_wait", "lock_timeout")
 _MARKER_OPTIONS = ("atomic", "lock_wait")
 
-_NAMES = argument("RUN|ID", "The beginning of a run's id, or the id of one entry: main/3.", default=...)
+_NAMES = argument(
+    "RUN|ID",
+    "Select these entries: the beginning of a run's id, or the id of one entry such as main/3.",
+    default=...,
+)
 
 
 def register(app: typer.Typer) -> None:
@@ -30,7 +34,7 @@ def register(app: typer.Typer) -> None:
         folder: Path = argument("FOLDER", "Create the backup's folder in this one.", default=Path("backups")),
         encrypt_to: str | None = ENCRYPT_TO,
     ) -> Result:
-        """Dump both databases at one point in time, with a manifest of checksums and revisions.
+        """Dump all databases at one point in time, with a manifest of checksums and revisions.
 
         Examples:
             circle-migrate backup [dim]# to a new folder in backups/[/dim]
@@ -47,7 +51,9 @@ def register(app: typer.Typer) -> None:
     @command(app, panel=_PANEL, options=_BACKUP_OPTIONS)
     async def restore(
         context: CommandContext,
-        manifest: Path = argument("MANIFEST", "The manifest of a backup, or its folder.", default=...),
+        manifest: Path = argument(
+            "MANIFEST", "Restore this backup: its manifest, or its folder.", default=...
+        ),
         replace: bool = flag("--replace", "Replace databases that are not empty."),
         accept_loss: list[str] | None = option("NAME", "Replace this database without asking. Repeatable."),
         disconnect: bool = flag("--disconnect", "End the sessions of the databases that are replaced."),

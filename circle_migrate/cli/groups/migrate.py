@@ -50,14 +50,16 @@ def register(app: typer.Typer) -> None:
         plan: Path | None = shared.PLAN_FILE,
         into_existing: bool = shared.INTO_EXISTING,
         allow_edited: bool = flag("--allow-edited", "Run although files of applied revisions have changed."),
-        allow: list[str] | None = option("CLASS", "Allow dangers of this class: data-loss. Repeatable."),
+        allow: list[str] | None = option(
+            "CLASS", "Allow dangers of this class, for example data-loss. Repeatable."
+        ),
         no_restore_kept: bool = flag(
             "--no-restore-kept", "Do not restore the rows that `downgrade --keep` kept."
         ),
     ) -> Result:
         """Apply pending revisions up to head or to TARGET.
 
-        The transactions on both databases stay open until every step on both has succeeded.
+        The transactions on all databases stay open until every step on each has succeeded.
         """
         saved = _saved_plan(plan, target, "upgrade")
         targets = saved.targets if saved else target or ["head"]

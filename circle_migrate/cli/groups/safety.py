@@ -44,8 +44,10 @@ def register(app: typer.Typer) -> None:
         profile: _Profile = option(
             None, "Query the live databases (live), or none (ci).", default=_Profile.LIVE
         ),
-        base: str | None = option("REF", "With --profile ci: plan from the heads of this git revision."),
-        stats: Path | None = option("FILE", "With --profile ci: table sizes of `stats -o FILE`."),
+        base: str | None = option("REF", "Plan from the heads of this git revision; needs --profile ci."),
+        stats: Path | None = option(
+            "FILE", "Read table sizes from this file of `stats -o FILE`; needs --profile ci."
+        ),
         baseline: Path | None = option("FILE", "Ignore the findings in this file.", panel=_BASELINE),
         write_baseline: bool = flag("--write-baseline", "Write the findings to that file.", panel=_BASELINE),
         allow_unknown: bool = flag("--allow-unknown", "Do not fail for statements that could not be traced."),
@@ -90,7 +92,7 @@ def register(app: typer.Typer) -> None:
         context: CommandContext,
         output: Path | None = option("FILE", "Save the sizes to this file as JSON.", "--output", "-o"),
     ) -> Result:
-        """Measure rows and bytes of every table of both databases.
+        """Measure rows and bytes of every table of all databases.
 
         Examples:
             circle-migrate stats -o stats.json [dim]# for safety-check --profile ci[/dim]

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from circle_migrate.postgres.embedded.server import ServerStatus
 
 _PANEL = "Set up"
-_WITHOUT = ("database", "database_url", "creds_database_url", "embedded")
+_WITHOUT = ("database", "database_url", "creds_database_url", "url", "embedded")
 
 
 def register(app: typer.Typer) -> None:
@@ -39,7 +39,9 @@ def register(app: typer.Typer) -> None:
     @command(app, panel=_PANEL, without=(*_WITHOUT, "embedded_data", "quiet"))
     def schema(
         context: CommandContext,
-        name: list[str] = argument("COMMAND", "For example: status, config show.", default=...),
+        name: list[str] = argument(
+            "COMMAND", "Print the schema of this command, for example config show.", default=...
+        ),
     ) -> Result:
         """Print the JSON Schema of what a command writes with --format json."""
         from circle_migrate.cli.json_schema.command_schema import schema as command_schema
@@ -52,7 +54,7 @@ def register(app: typer.Typer) -> None:
 
     @command(dev, panel=_PANEL, without=_WITHOUT)
     async def start(context: CommandContext) -> Result:
-        """Start the server, create both databases and print their URLs."""
+        """Start the server, create the databases and print their URLs."""
         settings = context.settings()
         return _result("dev start", settings, await _start(settings))
 
@@ -74,10 +76,14 @@ def register(app: typer.Typer) -> None:
         settings = context.settings()
         return _result("dev status", settings, configured_server(settings).status())
 
-    @command(dev, panel=_PANEL, without=("database_url", "creds_database_url", "embedded", "format", "quiet"))
+    @command(
+        dev,
+        panel=_PANEL,
+        without=("database_url", "creds_database_url", "url", "embedded", "format", "quiet"),
+    )
     async def psql(
         context: CommandContext,
-        arguments: list[str] | None = argument("[-- PSQL OPTIONS]", "Passed on to psql."),
+        arguments: list[str] | None = argument("[-- PSQL OPTIONS]", "Pass these options to psql."),
     ) -> Result:
         """Open psql on main, or on the database of --database."""
         from circle_migrate.postgres.deployment import Deployment
@@ -107,7 +113,7 @@ def register(app: typer.Typer) -> None:
         dev,
         panel=_PANEL,
         options=("scratch_url",),
-        without=("database_url", "creds_database_url", "embedded"),
+        without=("database_url", "creds_database_url", "url", "embedded"),
         formats=CHECKS,
     )
     async def snapshots(
@@ -127,7 +133,7 @@ def register(app: typer.Typer) -> None:
 
 
 async def _start(settings: Settings) -> ServerStatus:
-    """Start the server and create both databases."""
+    """Start the server and create the databases."""
     from circle_migrate.postgres.create_database import create_missing
     from circle_migrate.postgres.deployment import Deployment
     from circle_migrate.postgres.embedded.deployment import configured_server, with_embedded_urls

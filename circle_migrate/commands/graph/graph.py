@@ -44,12 +44,14 @@ def resolve_format(form: DiagramFormat | None, file: Path | None) -> DiagramForm
     return _SUFFIXES[file.suffix]
 
 
-def revisions(deployment: Deployment, span: str | None = None, at: Current | None = None) -> Diagram:
-    """Return the trees or a span `FROM:TO` of them, with the current revisions `at`.
+def revisions(
+    deployment: Deployment, revision_range: str | None = None, at: Current | None = None
+) -> Diagram:
+    """Return the trees or a range `FROM:TO` of them, with the current revisions `at`.
 
-    Raises `UsageError` for a bad span.
+    Raises `UsageError` for a bad range.
     """
-    return revision_trees(deployment.forest, history(deployment, span, at))
+    return revision_trees(deployment.forest, history(deployment, revision_range, at))
 
 
 async def entities(deployment: Deployment, source: Source = Source.MODELS) -> Diagram:

@@ -63,7 +63,7 @@ def autocommit(context: MigrationContext) -> Iterator[None]:
                     await_only(adapter.driver.execute("ROLLBACK"))
     finally:
         if connection.in_transaction():
-            connection.rollback()  # of SQLAlchemy's alone: the server has none
+            connection.rollback()  # SQLAlchemy's transaction object; the server has no transaction
         if not adapter.driver.is_closed():  # SQLAlchemy would connect again, without our lock
             connection.execution_options(isolation_level=level)
     context._transaction = connection.begin()

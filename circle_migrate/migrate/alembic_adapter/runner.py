@@ -129,7 +129,7 @@ class Runner:
                 context.transcript.end()
                 raise RuntimeError("the step ended its transaction on the driver's connection")
             if not adapter.is_in_transaction:
-                connection.rollback()  # of SQLAlchemy's alone
+                connection.rollback()  # SQLAlchemy's transaction object; the server has no transaction
         # Deferred triggers belong to the step, and would fire at a COMMIT under our own path.
         commits = adapter.is_in_transaction and not context.owned_by_us
         end = self.restore or PINNED
@@ -171,7 +171,7 @@ class Runner:
     def _options(self, step: Step) -> dict[str, Any]:
         def one_step(_heads: object, context: Context) -> list[RevisionStep]:
             script = cast("Script", self._map.get_revision(step.revision.id))
-            script.module = module_of(step.revision)  # that of this run
+            script.module = module_of(step.revision)  # a module of its own for each run
             alembic_step = RevisionStep(self._map, script, step.direction is Direction.UP)
             function = alembic_step.migration_fn
             declared = getattr(script.module, "transactional", True) is False
@@ -182,7 +182,7 @@ class Runner:
                 with mode:
                     self._run_function(context, partial(_run_whole, function, **arguments))
                 if context.connection is not None and not context.as_sql and not context.owned_by_us:
-                    # Alembic commits this one, after the version row; the step may have ended its first.
+                    # Alembic commits it after the version row; the step may have ended the first transaction.
                     context._transaction = context.connection.get_transaction() or context.connection.begin()
 
             alembic_step.migration_fn = call
@@ -201,7 +201,7 @@ def _run_whole(function: Callable[..., Any], **arguments: Any) -> None:
 def _unescape_percents(
     connection: Connection, _cursor: object, statement: str, parameters: Any, context: Any, _many: object
 ) -> tuple[str, Any]:
-    """Let %% of driver SQL without parameters mean %, as it does with psycopg, which halves it itself.
+    """Replace %% in driver SQL without parameters by %, as psycopg does itself.
 
     Text with a single % is not written for psycopg, which refuses it.
     """

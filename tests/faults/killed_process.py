@@ -20,10 +20,10 @@ _ROOT = Path(__file__).parents[2]
 _FAILED = 70
 
 
-class Victims:
+class KilledProcesses:
     """The process that forks a process per job."""
 
-    def __enter__(self) -> Victims:
+    def __enter__(self) -> KilledProcesses:
         self._process = subprocess.Popen(
             [sys.executable, __file__],
             stdin=subprocess.PIPE,

@@ -114,7 +114,7 @@ class _Interpreter:
         self._jobs, theirs = socket.socketpair()
         with theirs:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "tests.forking", str(theirs.fileno())],
+                [sys.executable, "-m", "tests.fork_server", str(theirs.fileno())],
                 stdin=subprocess.DEVNULL,
                 cwd=_ROOT,
                 pass_fds=[theirs.fileno()],
@@ -140,7 +140,7 @@ def _interpreter() -> _Interpreter:
 
 
 @contextlib.contextmanager
-def forking() -> Iterator[None]:
+def fork_server() -> Iterator[None]:
     """While the block runs there is an interpreter to fork from, once the first command needs it."""
     try:
         yield

@@ -1,4 +1,4 @@
-"""One-table models with spellings that comparisons of models have stumbled over."""
+"""Models of one table each, in forms that a comparison may take for a difference."""
 
 from __future__ import annotations
 

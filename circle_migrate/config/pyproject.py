@@ -1,0 +1,180 @@
+"""Read pyproject.toml: the databases that it names and its settings. Files of other users are refused."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable, Mapping
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+from circle_migrate.config import fields
+from circle_migrate.config.fields import SHARED, KnownDatabase
+from circle_migrate.config.provenance import Origin, Provenance
+from circle_migrate.core.errors import SettingsError
+
+_TABLE = "tool.circle-migrate"
+_DATABASES_KEY = "databases"
+_NAME = re.compile(r"[A-Za-z][\w-]{0,39}", re.ASCII)
+"""A database's name: @, +, : mean something in targets, and the embedded server adds `circle_`."""
+
+
+def foreign_error(path: Path, cwd: Path, environ: Mapping[str, str]) -> SettingsError | None:
+    """Return the error for a file that another user could have written or moved there.
+
+    As for git, a file of this user, of root or, under sudo, of the calling user is safe. In the current
+    folder a file of the folder's owner is safe, too: a checkout in a container often has another owner.
+    """
+    user = os.geteuid()
+    safe = {user, 0}
+    if user == 0 and environ.get("SUDO_UID", "").isdecimal():
+        safe.add(int(environ["SUDO_UID"]))
+    folder = path.parent.stat().st_uid
+    if path.parent == cwd:
+        safe.add(folder)
+    foreign = {folder, path.lstat().st_uid, path.stat().st_uid} - safe
+    trusted = filter(None, environ.get(fields.SAFE_FOLDERS, "").split(os.pathsep))
+    if not foreign or any(text == "*" or Path(text).resolve() == path.parent for text in trusted):
+        return None
+    return SettingsError(
+        f"{path} is not read: it or its folder belongs to another user"
+        f" (uid {foreign.pop()}; yours is {user})",
+        state="nothing was changed",
+        hint=f"if you trust that user, set {fields.SAFE_FOLDERS}={path.parent} in the environment (* trusts"
+        " every folder), as is needed in a container whose checkout belongs to another user",
+    )
+
+
+def read_pyproject(
+    cwd: Path, environ: Mapping[str, str], record: Provenance
+) -> tuple[Mapping[str, Any], Path]:
+    """Return [tool] of the nearest pyproject.toml with [tool.circle-migrate], and the project's folder.
+
+    A file of another user without that table is no project.
+    """
+    nearest: Path | None = None
+    for folder in (cwd, *cwd.parents):
+        path = folder / "pyproject.toml"
+        if not path.is_file():
+            continue
+        import tomllib
+
+        if error := foreign_error(path, cwd, environ):
+            if os.access(path, os.R_OK) and b"circle-migrate" not in path.read_bytes():
+                continue
+            raise error
+        nearest = nearest or folder
+        try:
+            document = tomllib.loads(path.read_text(encoding="utf-8"))
+        except tomllib.TOMLDecodeError as error:
+            record.problem(f"{path} is not valid TOML", detail=str(error), hint=f"correct {path}")
+            break
+        except (OSError, UnicodeDecodeError):
+            record.problem(f"{path} cannot be read", hint=f"make {path} a readable UTF-8 file")
+            break
+        tables = document.get("tool")
+        table = tables.get("circle-migrate") if isinstance(tables, dict) else tables
+        if isinstance(tables, dict) and isinstance(table, dict):
+            return tables, folder
+        if table is not None:
+            record.problem(
+                f"[tool.circle-migrate] in {path} is not a table", hint="write [tool.circle-migrate]"
+            )
+            break
+    return {}, nearest or cwd
+
+
+def named_databases(
+    table: Mapping[str, Any], path: Path, record: Provenance
+) -> dict[KnownDatabase, Mapping[str, Any]]:
+    """Return the databases that pyproject.toml names with their tables, or else those of the platform.
+
+    Tables that only change settings of the platform's databases name none.
+    """
+    header = f"{_TABLE}.{_DATABASES_KEY}"
+    tables = {
+        name: dict(_table(entries, f"{header}.{name}", path, record))
+        for name, entries in _table(table.get(_DATABASES_KEY, {}), header, path, record).items()
+    }
+    platform = {known.name: known for known in fields.PLATFORM}
+    if tables.keys() <= platform.keys() and not any(
+        entries.keys() & {"revisions", "models"} for entries in tables.values()
+    ):
+        tables = {name: tables.get(name, {}) for name in platform}
+    else:
+        platform = {name: KnownDatabase(name, known.url_variable) for name, known in platform.items()}
+    named: dict[KnownDatabase, Mapping[str, Any]] = {}
+    for name, entries in tables.items():
+        if not _NAME.fullmatch(name):
+            record.problem(
+                f"{path} [{header}]: {name!r} cannot be the name of a database",
+                hint="use a letter, then letters, digits, _ and -, at most 40",
+            )
+            continue
+        known = platform.get(name) or KnownDatabase(name, f"{name.replace('-', '_').upper()}_DATABASE_URL")
+        if bundled := fields.BUNDLED.get(str(entries.get("revisions"))):
+            del entries["revisions"]
+            known = bundled._replace(name=name, url_variable=known.url_variable)
+        variable = entries.pop("url-env", known.url_variable)
+        if not isinstance(variable, str) or not variable.isidentifier():
+            record.problem(
+                f"url-env in {path} [{header}.{name}] is not the name of an environment variable",
+                hint=f'write for example url-env = "{known.url_variable}"',
+            )
+            continue
+        known = known._replace(url_variable=variable)
+        for other in named:
+            if other.prefix == known.prefix or other.url_field == known.url_field:
+                record.problem(
+                    f"{path} [{header}]: {other.name} and {name} have the same environment variables",
+                    hint="give one of them another name, or another `url-env`",
+                )
+        named[known] = entries
+    return named
+
+
+def record_settings(
+    table: Mapping[str, Any],
+    databases: Mapping[KnownDatabase, Mapping[str, Any]],
+    path: Path,
+    record: Provenance,
+) -> None:
+    """Record the table [tool.circle-migrate] of a pyproject.toml; unknown keys are problems."""
+
+    def add(entries: Mapping[str, Any], names: Iterable[str], header: str, prefix: str) -> None:
+        by_key = {name.replace("_", "-"): f"{prefix}{name}" for name in names}
+        for key, value in entries.items():
+            if key in by_key:
+                label, subject = f"{path.name} [{header}]", f"{key} in {path} [{header}]"
+                record.add(by_key[key], value, Origin(label, subject, path.parent, is_shared=True))
+            else:
+                allowed = (*by_key, "url-env") if prefix else (*by_key, _DATABASES_KEY)
+                _add_unknown_key(key, allowed, f"{path} [{header}]", record)
+
+    add({key: value for key, value in table.items() if key != _DATABASES_KEY}, SHARED, _TABLE, "")
+    for known, entries in databases.items():
+        add(entries, fields.DATABASE_FIELDS, f"{_TABLE}.{_DATABASES_KEY}.{known.name}", known.prefix)
+
+
+def _table(value: object, header: str, path: Path, record: Provenance) -> Mapping[str, Any]:
+    if isinstance(value, dict):
+        return value
+    record.problem(f"{header} in {path} is not a table", hint=f"write [{header}] and its keys below")
+    return {}
+
+
+def _add_unknown_key(key: str, allowed: tuple[str, ...], table: str, record: Provenance) -> None:
+    name = key.replace("-", "_").lower()
+    if name == "url" or name in record.fields.url_variables:
+        variable = "DATABASE_URL" if name == "url" else name.upper()
+        record.problem(
+            f"{table} has {key}: a URL with a password does not belong in a file under version control",
+            hint=f"set {variable} in the environment or in .env; `url-env` names another variable",
+        )
+        return
+    nearest = get_close_matches(key.lower(), allowed, n=1)
+    record.problem(
+        f"{table} has the unknown key {key}{f'; did you mean {nearest[0]}?' if nearest else ''}",
+        hint=f"write {nearest[0]}" if nearest else f"the keys are {', '.join(sorted(allowed))}",
+    )
