@@ -12,7 +12,14 @@ from collections.abc import Iterator, Mapping
 from functools import cached_property
 
 from circle_migrate.postgres.catalog.snapshot import Fields, ObjectKey
-from circle_migrate.postgres.identifier import IDENTIFIER, base_name, schema_of, unquote, without_arguments
+from circle_migrate.postgres.identifier import (
+    IDENTIFIER,
+    base_name,
+    schema_of,
+    split_lines,
+    unquote,
+    without_arguments,
+)
 
 RELATIONS = ("table", "foreign table", "view", "materialized view")
 ROUTINES = ("function", "procedure", "aggregate", "window function")
@@ -60,6 +67,17 @@ class Catalog:
         for key in self._parts.get(owner, ()):
             yield key
             yield from self.all_parts(key)
+
+    def parent_columns(self, column: ObjectKey) -> list[ObjectKey]:
+        """Return the columns from which a column of a partition or child table is inherited."""
+        owner = self.owner_of(column)
+        if owner is None or not self.value(column, "inherited"):
+            return []
+        tables = [
+            line for name in ("partition_of", "inherits") for line in split_lines(self.value(owner, name))
+        ]
+        columns = (ObjectKey("column", f"{table}.{base_name(column.identity)}") for table in tables)
+        return [key for key in columns if key in self]
 
     def needs(self, key: ObjectKey) -> frozenset[ObjectKey]:
         """Return the objects that an object needs."""

@@ -147,6 +147,10 @@ def _target(comparison: Comparison) -> dict[ObjectKey, Fields]:
             current = objects[change.key]
             fields = {**current, **{name: after for name, (_, after) in change.fields.items()}}
             objects[change.key] = _adapted(comparison, fields, current)
+    # No difference in itself, but DROP INDEX on the partitioned table includes inherited indexes.
+    for key in objects.keys() & comparison.after.objects.keys():
+        if key.kind == "index" and not comparison.after.objects[key].get("inherited"):
+            objects[key] = {**objects[key], "inherited": None}
     return objects
 
 
