@@ -118,7 +118,7 @@ class ChangePlan:
         tables = {needed for needed in self.before.needs(key) if needed.kind == "table"}
         if fields.get("type") == "foreign key" and any(self.is_dropped(table) for table in tables - {owner}):
             return False
-        return owner is not None and self.is_dropped(owner)
+        return owner is not None and key.kind != "user mapping" and self.is_dropped(owner)
 
     def nodes(self) -> list[Node]:
         """Return all operations, in order."""
@@ -177,7 +177,7 @@ class ChangePlan:
                 self._retype(key, pending)
             if change.before.get("identity") and not change.after.get("identity"):
                 self.detached.add(key)
-        elif KINDS[key.kind].replaces(change) or self._loses_index(key):
+        elif KINDS[key.kind].replaces(change) or self._is_remade(key):
             users = self.before.needed_by.get(key, ())
             if key.kind in RENAMED_FIRST and any(user.kind == "column" for user in users):
                 self.renamed.add(key)
@@ -185,11 +185,15 @@ class ChangePlan:
             else:
                 self._replace(key, pending)
 
-    def _loses_index(self, key: ObjectKey) -> bool:
-        """Return whether an index of a partition is dropped with that of the partitioned table."""
+    def _is_remade(self, key: ObjectKey) -> bool:
+        """Return whether a partition gets or loses the object by a command on the partitioned table.
+
+        Triggers are copied and dropped by ATTACH and DETACH, too; an index stays.
+        """
         table = self.before.owner_of(key)
-        if key.kind != "index" or table is None or not self.full_change(key).differs("inherited"):
-            return False
+        inherits = self.full_change(key).differs("inherited")
+        if key.kind != "index" or table is None or not inherits:
+            return key.kind == "trigger" and inherits
         parents = [catalog.value(table, "partition_of") for catalog in (self.before, self.after)]
         indexes = self.before.parts_of(ObjectKey("table", parents[0] or ""), "index")
         return parents[0] == parents[1] and any(map(self.is_dropped, indexes))
@@ -262,7 +266,14 @@ class ChangePlan:
                         if _waits(node[0], verb, still_needed=self._still_needs(key, needed)):
                             predecessors.setdefault(node, set()).add((verb, key))
             if verb in {Verb.CREATE, Verb.ALTER, Verb.ATTACH} and key in self.after:
-                needs = {*self.after.needs(key), *self.after.parent_columns(key)}
+                needs = set(self.after.needs(key))
+                parents = self.after.parent_columns(key)
+                # ADD COLUMN of the parent accepts a column of the child's own, but not the other way round.
+                if self.after.value(key, "local") and not self.is_created(self.after.owner_of(key) or key):
+                    for parent in parents:
+                        predecessors.setdefault((Verb.CREATE, parent), set()).add((Verb.CREATE, key))
+                else:
+                    needs.update(parents)
                 if verb is Verb.ATTACH:
                     needs.add(ObjectKey("column", self.after.value(key, "owned_by") or ""))
                 needed_nodes = (node for needed in needs for node in by_key.get(needed, ()))

@@ -147,10 +147,11 @@ def _target(comparison: Comparison) -> dict[ObjectKey, Fields]:
             current = objects[change.key]
             fields = {**current, **{name: after for name, (_, after) in change.fields.items()}}
             objects[change.key] = _adapted(comparison, fields, current)
-    # No difference in itself, but DROP INDEX on the partitioned table includes inherited indexes.
+    # No difference in itself, but commands on the parent of a partition include these objects.
     for key in objects.keys() & comparison.after.objects.keys():
-        if key.kind == "index" and not comparison.after.objects[key].get("inherited"):
-            objects[key] = {**objects[key], "inherited": None}
+        if key.kind in {"index", "trigger"}:
+            inherited = comparison.after.objects[key].get("inherited")
+            objects[key] = {**objects[key], "inherited": inherited}
     return objects
 
 

@@ -12,10 +12,10 @@ from circle_migrate.core.errors import MigrateError
 from circle_migrate.core.redaction import redact
 from circle_migrate.diff.compare import CompareOptions, compare
 from circle_migrate.diff.ddl.script import MigrationScript, generate
-from circle_migrate.diff.ddl.statement import Statement
+from circle_migrate.diff.ddl.statement import HIDDEN, Statement
 from circle_migrate.diff.describe import summary
 from circle_migrate.diff.equivalence import checks_for, equal_by_server
-from circle_migrate.diff.result import Comparison, Trial
+from circle_migrate.diff.result import Comparison, Difference, Trial
 from circle_migrate.diff.scope import ChangeSet, EquivalenceAnswers
 from circle_migrate.postgres.catalog.read import read_catalog
 from circle_migrate.postgres.catalog.snapshot import Snapshot
@@ -60,7 +60,7 @@ async def _run(script: MigrationScript, scratch: Scratch) -> Trial:
         difference = partial(_difference, connection, database)
         creation = generate(await difference(start)).statements
         _, refused = await _in_order(creation, execute)
-        left = (await difference(start)).differences
+        left = [item for item in (await difference(start)).differences if not _is_secret(item, start)]
         if refused or left:
             texts = [str(item.change.key) for item in left]
             texts += [f"{creation[index].sql}: {message}" for index, message in refused.items()]
@@ -73,9 +73,14 @@ async def _run(script: MigrationScript, scratch: Scratch) -> Trial:
     known = {*(str(script.statements[index].key) for index in refused)}
     for item in reached.differences:
         key = str(item.change.key)
-        if key not in known and not any(key in text for text in script.incomplete):
+        if not (key in known or any(key in text for text in script.incomplete) or _is_secret(item, goal)):
             gaps.append(summary(item, reached))
     return Trial(tuple(order), tuple(gaps))
+
+
+def _is_secret(difference: Difference, snapshot: Snapshot) -> bool:
+    """Return whether an object has a secret, which a scratch copy lacks."""
+    return HIDDEN in (snapshot.objects.get(difference.change.key, {}).get("options") or "")
 
 
 async def _difference(connection: asyncpg.Connection, database: Database, goal: Snapshot) -> Comparison:
