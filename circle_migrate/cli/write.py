@@ -49,7 +49,7 @@ def _unwritten(result: Result, message: str, error: OSError) -> None:
     """Write the error to stderr, and end with 2 unless the result has another exit status."""
     unwritten = UsageError(
         f"{message}: {error.strerror}",
-        state=f"the command itself has ended, with exit status {int(result.exit_code)}",
+        state=f"the command has done its work, with exit status {int(result.exit_code)}; its output is lost",
         hint="write the output to another place",
     )
     failure(unwritten, result.command, Format.TABLE)

@@ -73,7 +73,7 @@ async def backup(
             id=secrets.token_hex(16),
             tool_version=__version__,
             created_at=datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z"),
-            apart=snapshots.skew_ms,
+            spread_ms=snapshots.skew_ms,
             locked=snapshots.locked,
             dumps=dumps,
         )

@@ -240,11 +240,11 @@ async def _execute(
     keep: bool,
 ) -> MigrationResult:
     from circle_migrate.migrate.executor import RunOptions, execute
-    from circle_migrate.migrate.kept_data.hooks import KeepingHooks
+    from circle_migrate.migrate.kept_data.hooks import KeepHooks
     from circle_migrate.safety.losses.growth_guard import GrowthHooks
 
     notes = confirmed.notes
-    keeping = KeepingHooks() if keep else None
+    keeping = KeepHooks() if keep else None
     backing = BackupHooks(confirmed.backup.options, notes) if confirmed.backup.options else None
     growth = None
     if confirmed.collector is not None and confirmed.report is not None and not keep:

@@ -31,12 +31,12 @@ class DatabasePosition:
 class CurrentResult(Result):
     """The result of `current`: the current revisions of each database."""
 
-    standings: tuple[DatabasePosition, ...]
+    positions: tuple[DatabasePosition, ...]
 
     @property
     def exit_code(self) -> ExitCode:
         """The exit code of the worst error."""
-        return worst_exit_code([position.error.status for position in self.standings if position.error])
+        return worst_exit_code([position.error.status for position in self.positions if position.error])
 
     def to_dict(self) -> dict[str, Any]:
         """Return one object per database."""
@@ -48,7 +48,7 @@ class CurrentResult(Result):
                     "pending": position.pending,
                     "error": position.error.to_dict() if position.error else None,
                 }
-                for position in self.standings
+                for position in self.positions
             }
         }
 

@@ -12,10 +12,10 @@ from circle_migrate.core.atomic_write import write_text
 from circle_migrate.core.errors import Refused, UsageError
 from circle_migrate.core.json_file import parse_json, read_bounded
 from circle_migrate.migrate.contradictions import ensure_agreement
-from circle_migrate.migrate.foreign_relations import ensure_not_foreign
 from circle_migrate.migrate.guards import ensure_not_in_doubt, verify_identity
 from circle_migrate.migrate.planner import PlanGuard, Planner
 from circle_migrate.migrate.result import PlanResult, plan_dict
+from circle_migrate.migrate.unknown_relations import ensure_not_foreign
 from circle_migrate.postgres.deployment import Deployment
 from circle_migrate.revision_graph.plan import Direction, Plan, Step
 

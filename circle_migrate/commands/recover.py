@@ -43,7 +43,7 @@ class RecoveredTransaction:
 class RecoverResult(Result):
     """The result of `recover`: finished transactions, lost runs, and others' transactions with our prefix."""
 
-    settled: tuple[RecoveredTransaction, ...]
+    transactions: tuple[RecoveredTransaction, ...]
     lost: Mapping[str, tuple[str, ...]]
     current: Mapping[str, tuple[str, ...]]
     not_ours: Mapping[str, tuple[str, ...]]
@@ -52,7 +52,7 @@ class RecoverResult(Result):
     @property
     def exit_code(self) -> ExitCode:
         """In doubt if a dry run has found a prepared transaction."""
-        return ExitCode.IN_DOUBT if self.dry_run and self.settled else ExitCode.DONE
+        return ExitCode.IN_DOUBT if self.dry_run and self.transactions else ExitCode.DONE
 
     def to_dict(self) -> dict[str, Any]:
         """Return the transactions and the runs by database."""
@@ -66,7 +66,7 @@ class RecoverResult(Result):
                     "decided_by": transaction.decider,
                     "outcome": "committed" if transaction.committed else "rolled back",
                 }
-                for transaction in self.settled
+                for transaction in self.transactions
             ],
             "not_ours": {name: list(gids) for name, gids in self.not_ours.items()},
             "lost_runs": {name: list(runs) for name, runs in self.lost.items()},
@@ -105,7 +105,7 @@ async def recover(
         }
         for name, connection in connections.items():
             await ensure_own_tables(connection, states[name])
-        settled = [
+        transactions = [
             await _finish(deployment, connections, states, name, text, dry_run=dry_run)
             for name, state in states.items()
             for text in state.in_doubt
@@ -119,7 +119,7 @@ async def recover(
             for name, connection in connections.items()
         }
     not_ours = {name: state.not_ours for name, state in states.items()}
-    return RecoverResult("recover", tuple(settled), lost, current, not_ours, dry_run=dry_run)
+    return RecoverResult("recover", tuple(transactions), lost, current, not_ours, dry_run=dry_run)
 
 
 async def _finish(

@@ -8,8 +8,13 @@ from pathlib import Path
 
 from circle_migrate.migrate.guards import verify_identity
 from circle_migrate.postgres.deployment import Deployment
-from circle_migrate.safety.committed_files import DatabaseStats, Statistics, StatsResult, write_statistics
 from circle_migrate.safety.live_database.catalog import relation_sizes
+from circle_migrate.safety.statistics_and_baseline import (
+    DatabaseStats,
+    Statistics,
+    StatsResult,
+    write_statistics,
+)
 
 
 async def stats(deployment: Deployment, output: Path | None = None) -> StatsResult:

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 
 from circle_migrate.core.errors import Unreachable
 from circle_migrate.core.events import Notify, ignore_event
-from circle_migrate.migrate.foreign_relations import ensure_not_foreign
 from circle_migrate.migrate.guards import ensure_not_in_doubt, verify_identity
 from circle_migrate.migrate.planner import Planner, ensure_no_new_steps
 from circle_migrate.migrate.result import MigrationResult
+from circle_migrate.migrate.unknown_relations import ensure_not_foreign
 from circle_migrate.postgres.deployment import Deployment
 from circle_migrate.revision_graph.plan import Direction
 
@@ -59,9 +59,9 @@ async def upgrade(
         )
 
     from circle_migrate.migrate.executor import RunOptions, execute
-    from circle_migrate.migrate.kept_data.hooks import RestoringHooks
+    from circle_migrate.migrate.kept_data.hooks import RestoreKeptHooks
 
-    hooks = RestoringHooks(wanted=restore_kept)
+    hooks = RestoreKeptHooks(wanted=restore_kept)
     notes: dict[str, object] = {}
     if gate is not None and plan and not any(state.in_doubt for state in states.values()):
         notes = await gate.check(plan, states)

@@ -7,6 +7,7 @@ from pathlib import PurePath
 from typing import TYPE_CHECKING
 
 from circle_migrate.core.errors import InDoubt, Refused
+from circle_migrate.core.redaction import redact_source
 from circle_migrate.migrate.journal import Journal
 from circle_migrate.postgres.identifier import quote
 from circle_migrate.postgres.journal_tables import OWN_SCHEMAS, OWN_TABLES
@@ -114,9 +115,14 @@ async def edited_revisions(
 def _diff(revision: Revision, source: str) -> str:
     import difflib
 
-    lines = source.splitlines(), revision.read_source().splitlines()
+    # Lines are compared as they are, and shown without secrets.
+    before, after = (
+        [f"{shown}\0{line}" for shown, line in zip(redact_source(lines), lines, strict=True)]
+        for lines in (source.splitlines(), revision.read_source().splitlines())
+    )
     name = PurePath(revision.path).name
-    return "\n".join(difflib.unified_diff(*lines, "as applied", name, lineterm="", n=1))
+    diff = difflib.unified_diff(before, after, "as applied", name, lineterm="", n=1)
+    return "\n".join(line.partition("\0")[0] for line in diff)
 
 
 async def ensure_not_edited(run: MigrationRun) -> None:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from circle_migrate.core.errors import MigrateError
 from circle_migrate.core.events import EventKind, Notify
-from circle_migrate.core.shield import shielded
+from circle_migrate.core.shield import shield
 from circle_migrate.migrate.alembic_adapter.context import VersionTable, step_lock
 from circle_migrate.migrate.alembic_adapter.runner import Runner
 from circle_migrate.migrate.commit import commit, commit_applied, ensure_atomic_possible, roll_back
@@ -37,6 +37,7 @@ from circle_migrate.migrate.guards import (
     ensure_writable,
     verify_identity,
 )
+from circle_migrate.migrate.held_lock import keep_lock
 from circle_migrate.migrate.journal import Journal
 from circle_migrate.migrate.run import (
     AppliedAction,
@@ -203,7 +204,7 @@ async def _run_segments(run: MigrationRun, plan: Plan) -> None:
         await finish_run(run, "failed", error)
         raise
     run.is_committed = not run.rehearsal
-    await shielded(finish_run(run, "done"), raise_error=True)
+    await shield(finish_run(run, "done"), raise_error=True)
 
 
 async def _run_in_transactions(run: MigrationRun, number: int, segment: Segment) -> None:
@@ -224,6 +225,7 @@ async def _run_in_transactions(run: MigrationRun, number: int, segment: Segment)
             text = f"rolled back, attempt {attempt + 1} in {pause:.1f} s"
             run.emit(EventKind.RETRY, failed.action.database, text)
             await asyncio.sleep(pause)
+            await keep_lock(run, failed.action)
         else:
             return
 
@@ -247,7 +249,7 @@ async def _try_segment(run: MigrationRun, number: int, segment: Segment) -> None
     if run.rehearsal:
         await _roll_back(run, segment)
         return
-    await shielded(commit(run, number, segment), raise_error=True)
+    await shield(commit(run, number, segment), raise_error=True)
     run.applied += done
 
 
@@ -329,6 +331,7 @@ async def _run_action(run: MigrationRun, segment: int, action: Action) -> Applie
     except (Exception, SystemExit) as error:
         raise _StepFailedError(run, action, error) from error
     run.current[action.database] = action.heads_after(run.deployment.forest.graphs[action.database], current)
+    await keep_lock(run, action, run.runners[action.database].restored)
     seconds = time.monotonic() - started
     run.emit(EventKind.DONE, action.database, describe(action), seconds)
     return AppliedAction(action, seconds)

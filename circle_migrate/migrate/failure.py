@@ -14,20 +14,21 @@ from circle_migrate.core.errors import (
     MigrateError,
     MigrationFailed,
     MissingPrivilege,
+    NotWritable,
     Unreachable,
 )
-from circle_migrate.core.redaction import redact
+from circle_migrate.core.redaction import redact_quotation, redact_statement
 from circle_migrate.migrate.run import MigrationRun, describe
 from circle_migrate.postgres.server_errors import (
     DEADLOCK_DETECTED,
     LOCK_NOT_AVAILABLE,
-    driver_hint,
     driver_message,
     privilege_hint,
     server_error,
     server_message,
     sqlstate,
     statement_error,
+    statement_hint,
 )
 from circle_migrate.postgres.sql_text import one_line, without_comments_and_literals
 from circle_migrate.revision_graph.modules import failing_line, missing_package_hint
@@ -90,11 +91,11 @@ async def _remaining_changes(
     connection: asyncpg.Connection | None, transcript: Transcript
 ) -> tuple[str, ...]:
     stays = [text for text in transcript.committed if await _changes_something(connection, text)]
-    texts = [one_line(redact(text), _LENGTH) for text in stays[:_SHOWN]]
+    texts = [one_line(redact_statement(text), _LENGTH) for text in stays[:_SHOWN]]
     if len(stays) > _SHOWN:
         texts.append(f"{len(stays) - _SHOWN} more")
     unknown = [text for text in transcript.unknown if await _changes_something(connection, text)]
-    texts += [f"perhaps {one_line(redact(text), _LENGTH)}" for text in unknown]
+    texts += [f"perhaps {one_line(redact_statement(text), _LENGTH)}" for text in unknown]
     if connection is not None and "concurrently" in transcript.failing.lower():
         rows = await connection.fetch(_INVALID, transcript.failing)
         texts += [f"the INVALID index {row[0]}" for row in rows]
@@ -115,18 +116,6 @@ async def _changes_something(connection: asyncpg.Connection | None, sql: str) ->
 
 
 _MAX_STATEMENT_LENGTH = 300
-
-_UNDECLARED = (
-    "write `transactional = False` below `revision`: the revision then runs without a transaction, each "
-    "statement by itself; then run the same command again"
-)
-_REMEDIES = {
-    "25001": _UNDECLARED,
-    "2D000": _UNDECLARED,
-    "55P04": "write `transactional = False` into the revision that adds the value, so that it is committed "
-    "before the value is used; then run the same command again",
-}
-"""What to do about a statement that its transaction prevents, by SQLSTATE."""
 
 
 async def describe_current_revisions(run: MigrationRun) -> str:
@@ -149,21 +138,26 @@ async def step_error(
     if stays and isinstance(action, Step):
         return _half_applied_error(run, action, error, stays, await describe_current_revisions(run))
     failure = statement_error(error, action.database, "run the step") or MigrationFailed(message)
-    failure.message = message
+    failure.message, cause = message, _cause(error)
+    transcript = run.runners[action.database].transcript
+    if isinstance(failure, NotWritable) and transcript and transcript.read_only:
+        hint = "remove that statement: the version row is written in the same transaction"
+        failure = MigrationFailed(message, hint=hint)
+        cause += f"; read-only by: {one_line(redact_statement(transcript.read_only), _LENGTH)}"
     if is_lost:
         hint = "when the server answers, run the same command again"
         failure = Unreachable(f"{action.database}: {describe(action)} has lost its connection", hint=hint)
     failure.database = action.database
-    failure.detail = _cause(error)
+    failure.detail = cause
     if isinstance(action, Step):
         failure.location = failing_line(action.revision, error)
     failure.state = await describe_current_revisions(run)
     if isinstance(failure, MissingPrivilege):
-        failure.hint = privilege_hint(server_message(error), run.states[action.database].role)
+        role = (transcript and transcript.role) or run.states[action.database].role
+        failure.hint = privilege_hint(server_message(error), role)
     failure.hint = (
         failure.hint
-        or _REMEDIES.get(sqlstate(error) or "")
-        or driver_hint(error)
+        or statement_hint(error)
         or missing_package_hint(error)
         or "correct the cause and run the same command again"
     )
@@ -209,10 +203,11 @@ def is_lock_conflict(error: BaseException) -> bool:
 
 
 def _cause(error: Exception | SystemExit) -> str:
-    message = redact(server_message(error))
+    sql = str(getattr(error, "statement", None) or "")
+    message = redact_quotation(server_message(error), sql)
     if server_error(error) is None and driver_message(error) is None:
         message = f"{type(error).__name__}: {message}"
-    statement = one_line(redact(str(getattr(error, "statement", None) or "")), _MAX_STATEMENT_LENGTH)
+    statement = one_line(redact_statement(sql), _MAX_STATEMENT_LENGTH)
     return f"{message}; in: {statement}" if statement else message
 
 

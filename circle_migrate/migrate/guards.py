@@ -209,12 +209,13 @@ SELECT object.schema, object.name, object.ordinary, owner.rolname AS owner,
        (SELECT min(rulename::text) FROM pg_catalog.pg_rewrite WHERE ev_class = object.oid) AS rule
 FROM (
     SELECT nspname AS schema, NULL AS name, true AS ordinary, NULL::oid AS oid, nspowner AS owner
-    FROM pg_catalog.pg_namespace WHERE nspname IN {OWN_SCHEMAS}
+    FROM pg_catalog.pg_namespace WHERE nspname = $3 OR nspname IN {OWN_SCHEMAS}
     UNION ALL
     SELECT n.nspname, c.relname, c.relkind = 'r', c.oid, c.relowner
     FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
     WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f')
-      AND (n.nspname = $1::text AND c.relname = ANY ($2::text[]) OR n.nspname IN {OWN_SCHEMAS})
+      AND (n.nspname = $1::text AND c.relname = ANY ($2::text[])
+           OR n.nspname = $3 OR n.nspname IN {OWN_SCHEMAS})
 ) object JOIN pg_catalog.pg_roles owner ON owner.oid = object.owner
 ORDER BY object.schema, object.name NULLS FIRST
 """  # noqa: S608 - constants
@@ -226,7 +227,8 @@ async def ensure_own_tables(connection: asyncpg.Connection, state: State) -> Non
     The role, roles that it is a member of, the owner of the database and superusers may own the tables and
     their schemas.
     """
-    for row in await connection.fetch(_OBJECTS, state.schema, [state.version_table, *OWN_TABLES]):
+    names = [state.version_table, *OWN_TABLES]
+    for row in await connection.fetch(_OBJECTS, state.schema, names, state.journal_schema):
         kind, name = "SCHEMA", quote(row["schema"])
         if row["name"]:
             kind, name = "TABLE", f"{name}.{quote(row['name'])}"

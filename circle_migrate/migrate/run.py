@@ -121,6 +121,11 @@ class MigrationRun:
             self.blockers[database] = f"{kind} {text}"
         self.emit(kind, database, text)
 
+    def warn(self, text: str) -> None:
+        """Log a warning, and add it to the result."""
+        self.warnings.append(text)
+        logging.getLogger("circle_migrate").warning(text)
+
     def translate_cancellation(
         self, kind: type[BaseException] | None, _error: object, _trace: object
     ) -> bool:
@@ -226,6 +231,4 @@ async def warn_of_changes(run: MigrationRun, plan: Plan) -> None:
         change = plan.steps(name) and await find_change(journal, run.sessions[name].driver, state)
         if change:
             run.changes[name] = change
-            text = f"{name}: the schema has changed since the last run: {remedy_of_change(state)}"
-            run.warnings.append(text)
-            logging.getLogger("circle_migrate").warning(text)
+            run.warn(f"{name}: the schema has changed since the last run: {remedy_of_change(state)}")

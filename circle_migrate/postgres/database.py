@@ -25,21 +25,22 @@ from circle_migrate.postgres.journal_tables import (
     TABLES,
     ProtectionMarker,
     ensure_not_in_search_path,
+    find_journal,
     prepared_by_runs,
     read_contents,
 )
 from circle_migrate.postgres.missing_tls import warn_of_missing_tls
 from circle_migrate.postgres.search_path import CONFIGURED, FIRST_SCHEMA, pin
 from circle_migrate.postgres.server_errors import (
-    connecting,
     connection_error,
+    connection_errors,
     privilege_hint,
     server_message,
     statement_error,
 )
 from circle_migrate.revision_graph.directory import ensure_nothing_elsewhere, revision_folders
 from circle_migrate.revision_graph.graph import Graph
-from circle_migrate.revision_graph.index import read_graph
+from circle_migrate.revision_graph.revision_cache import read_graph
 
 if TYPE_CHECKING:
     import asyncpg
@@ -56,7 +57,9 @@ GID_PREFIX = "circle_migrate:"
 """Prefix of the identifiers of our prepared transactions."""
 
 _STATE = f"""
-WITH own (schema) AS (SELECT coalesce($2::name, {FIRST_SCHEMA})::text)
+WITH own (schema, journal) AS (
+    SELECT coalesce($2::name, {FIRST_SCHEMA})::text, current_setting('{JOURNAL_SETTING}')
+)
 SELECT current_database() AS name, current_user AS role, pg_backend_pid() AS pid,
        (SELECT oid FROM pg_catalog.pg_database WHERE datname = current_database())::bigint AS oid,
        CASE WHEN has_function_privilege('pg_catalog.pg_control_system()', 'EXECUTE')
@@ -65,9 +68,9 @@ SELECT current_database() AS name, current_user AS role, pg_backend_pid() AS pid
        current_setting('server_version_num')::int AS server_version_num,
        pg_is_in_recovery() AS standby,
        current_setting('default_transaction_read_only') = 'on' AS read_only,
-       own.schema, {TABLES} AS tables,
+       own.schema, own.journal, {TABLES} AS tables,
        ARRAY(SELECT gid FROM pg_catalog.pg_prepared_xacts
-             WHERE database = current_database() AND left(gid, length($4)) = $4) AS prepared
+             WHERE database = current_database() AND left(gid, length($3)) = $3) AS prepared
 FROM own
 """
 
@@ -81,8 +84,9 @@ class State(NamedTuple):
     `cluster` and `oid` together identify a database independently of its address. `current` has the rows of
     the version table, and is empty without one. `journal_of` is the database for which the journal was
     created, `in_doubt` has the identifiers of our prepared transactions, `not_ours` those that have our
-    prefix, but no run in the journal. `journal` is the start of the names of our tables, as SQL,
-    `id_length` the length of ids that the version table can hold, None without a limit.
+    prefix, but no run in the journal. `journal` is the start of the names of our tables, as SQL; the next run
+    moves them to `journal_schema`. `id_length` is the length of ids that the version table can hold, None
+    without a limit.
     """
 
     database: str
@@ -96,6 +100,7 @@ class State(NamedTuple):
     read_only: bool
     schema: str
     version_table: str
+    journal_schema: str
     journal: str
     current: tuple[str, ...]
     journal_of: str | None = None
@@ -138,10 +143,10 @@ class Database:
     async def connect(
         self, application_name: str = APPLICATION_NAME, *, begin: str = ""
     ) -> asyncpg.Connection:
-        """Connect, apply the URL's settings, and run the statement `begin`. Raises as `connecting` does."""
+        """Connect, apply the URL's settings, and run the statement `begin`. Raises `MigrateError`."""
         import asyncpg
 
-        with connecting(self.name, self.address):
+        with connection_errors(self.name, self.address):
             arguments = self.address.connect_kwargs()
             arguments["server_settings"] = {"application_name": application_name}
             try:
@@ -179,9 +184,9 @@ class Database:
     async def read_state(self, connection: asyncpg.Connection) -> State:
         """Read the state over an open connection."""
         settings = self.settings
-        names = (settings.version_table, settings.version_table_schema, settings.journal_schema)
         tables = [settings.version_table, RUNS, STEPS, PROTECTION, *OWN_TABLES]
         try:
+            names = (settings.version_table, settings.version_table_schema)
             row = await connection.fetchrow(_STATE, *names, GID_PREFIX, tables)
             if row["schema"] is None:
                 raise MissingPrivilege(
@@ -190,7 +195,8 @@ class Database:
                     hint=f'GRANT USAGE ON SCHEMA {self.settings.search_path} TO "{row["role"]}";',
                 )
             ensure_not_in_search_path(settings, [row["schema"]])
-            contents = await read_contents(connection, settings, row["schema"], row["tables"])
+            found = (row["schema"], row["journal"], row["tables"])
+            contents = await read_contents(connection, settings, *found)
             in_doubt = await prepared_by_runs(connection, contents, row["prepared"])
         except MigrateError:
             raise
@@ -201,6 +207,7 @@ class Database:
             database=self.name,
             server_version=row["server_version"].partition(" ")[0],
             version_table=settings.version_table,
+            journal_schema=settings.journal_schema,
             in_doubt=in_doubt,
             not_ours=tuple(gid for gid in row["prepared"] if gid not in in_doubt),
             **contents._asdict(),
@@ -266,7 +273,7 @@ class Database:
         )
         if is_psycopg:
             _psycopg_driver(self.name).number_own_parameters(engine)
-        with connecting(self.name, self.address):
+        with connection_errors(self.name, self.address):
             connection = await engine.connect()
         try:
             yield connection
@@ -291,8 +298,8 @@ class Database:
         """
         merged = {"row_security": "off", **self.address.session_settings, **settings}
         path = merged.pop("search_path", self.settings.search_path)
-        merged[JOURNAL_SETTING] = self.settings.journal_schema
-        return ";".join((pin(path), *(f"SET {name} = {literal(value)}" for name, value in merged.items())))
+        sets = (f"SET {name} = {literal(value)}" for name, value in merged.items())
+        return ";".join((pin(path), *sets, find_journal(self.settings)))
 
 
 def _psycopg_driver(database: str) -> ModuleType:

@@ -22,6 +22,18 @@ if TYPE_CHECKING:
 KEY = 0x636972636C652D6D
 """The key of the advisory lock, "circle-m" in ASCII; advisory locks are per database."""
 
+_TRY = f"pg_catalog.pg_try_advisory_lock({KEY})"
+_ACQUIRE = f"SELECT {_TRY} AND {_TRY}"  # twice, so that CHECK_HELD can release one of them
+
+CHECK_HELD = f"""SELECT WHERE NOT CASE
+WHEN pg_catalog.pg_advisory_unlock({KEY}) THEN {_TRY} ELSE false END"""
+"""The statement whose answer is `RELEASED` if the session has lost the lock, by `DISCARD ALL` for example.
+
+Unlike a query of pg_locks, it takes no longer when the session holds many other locks.
+"""
+
+RELEASED = "SELECT 1"
+
 _POLL_SECONDS = (0.1, 1.0)
 
 _HOLDER = """
@@ -58,6 +70,11 @@ async def find_lock_holder(connection: asyncpg.Connection) -> LockHolder | None:
     return None if row is None else LockHolder(**row)
 
 
+async def acquire(connection: asyncpg.Connection) -> bool:
+    """Acquire the lock if it is free, and return whether it was."""
+    return bool(await connection.fetchval(_ACQUIRE))
+
+
 @asynccontextmanager
 async def deployer_lock(
     connection: asyncpg.Connection, database: str, wait: float, notify: Notify
@@ -69,7 +86,7 @@ async def deployer_lock(
     deadline = time.monotonic() + wait
     holder: LockHolder | None = None
     notified = False
-    while not await connection.fetchval("SELECT pg_try_advisory_lock($1)", KEY):
+    while not await acquire(connection):
         holder = await find_lock_holder(connection) or holder
         if time.monotonic() >= deadline:
             raise LockNotObtained(
@@ -98,6 +115,6 @@ async def _unlock(connection: asyncpg.Connection) -> None:
         return
     try:
         async with asyncio.timeout(2):
-            await asyncio.shield(connection.execute(f"SELECT pg_advisory_unlock({KEY})"))
+            await asyncio.shield(connection.execute("SELECT pg_catalog.pg_advisory_unlock_all()"))
     except Exception:  # noqa: BLE001 - ending the session releases the lock
         connection.terminate()

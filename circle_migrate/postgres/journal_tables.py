@@ -1,7 +1,8 @@
 """The names of the version table and of our own tables, and their contents.
 
 Our tables are in the schema of the setting journal-schema, which revisions, comparisons and grants leave out.
-If an earlier release has created them in the schema of the version table, the next run moves them.
+If they are still in the schema that the setting named before, or, from an earlier release, in that of the
+version table, the next run moves them.
 """
 
 from __future__ import annotations
@@ -11,7 +12,8 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from circle_migrate.core.errors import Refused, SettingsError
-from circle_migrate.postgres.identifier import quote
+from circle_migrate.postgres.identifier import literal, quote
+from circle_migrate.postgres.search_path import FIRST_SCHEMA
 
 if TYPE_CHECKING:
     import asyncpg
@@ -96,10 +98,38 @@ KEPT_SCHEMA = "circle_kept"
 """The schema in which `downgrade --keep` archives data."""
 
 JOURNAL_SETTING = "circle_migrate.journal_schema"
-"""The setting of our sessions that has the journal's schema, for queries that leave it out."""
+"""The setting of our sessions that has the schema where the journal is, for queries that leave it out."""
 
 OWN_SCHEMAS = f"('{KEPT_SCHEMA}', coalesce(current_setting('{JOURNAL_SETTING}', true), 'circle_migrate'))"
 """Our schemas as a list in SQL."""
+
+_RUNS_COMMENT = "circle-migrate: one row per run on this database, with the version table "
+
+
+def runs_comment(settings: DatabaseSettings, schema: str) -> str:
+    """Return the comment by which `find_journal` finds the journal of a version table in `schema`."""
+    return f"{_RUNS_COMMENT}{schema}.{settings.version_table}"
+
+
+def find_journal(settings: DatabaseSettings) -> str:
+    """Return the statement that sets `JOURNAL_SETTING`.
+
+    Without a journal in the schema of the setting, it searches the others for one of the same version table,
+    by its comment, whose owner the database trusts: another project in the database has a journal, too.
+    """
+    own, table = literal(settings.journal_schema), literal(settings.version_table)
+    schema = literal(settings.version_table_schema) if settings.version_table_schema else FIRST_SCHEMA
+    return f"""SELECT set_config('{JOURNAL_SETTING}', coalesce((
+    SELECT nspname::text FROM pg_class c JOIN pg_namespace n ON n.oid = relnamespace
+    WHERE relname = '{RUNS}' AND (nspname = {own}
+        OR obj_description(c.oid, 'pg_class') = {literal(_RUNS_COMMENT)} || {schema} || '.' || {table}
+        AND (pg_get_userbyid(relowner) = current_user
+             OR relowner IN (SELECT oid FROM pg_roles WHERE rolsuper)
+             OR relowner IN (SELECT datdba FROM pg_database WHERE datname = current_database())
+             OR relowner IN (SELECT v.relowner FROM pg_class v WHERE v.relname = {table}
+                             AND v.relnamespace = to_regnamespace(quote_ident({schema})))))
+    ORDER BY nspname <> {own} LIMIT 1), {own}), false)"""
+
 
 _MAX_ROWS = 1000
 """Rows of a version table; no tree has so many heads."""
@@ -117,15 +147,16 @@ _UNFIT = """
 """
 
 TABLES = f"""
-    ARRAY(SELECT ARRAY[(relnamespace = to_regnamespace(quote_ident($3)))::text, relname::text,
+    ARRAY(SELECT ARRAY[(relnamespace = to_regnamespace(quote_ident(own.journal)))::text, relname::text,
                        pg_get_userbyid(relowner)::text, has_table_privilege(oid, 'SELECT')::text, {_UNFIT},
                        (SELECT atttypmod - 4 FROM pg_catalog.pg_attribute
                         WHERE attrelid = pg_class.oid AND attname = 'version_num' AND atttypmod > 4)::text]
           FROM pg_catalog.pg_class
-          WHERE relnamespace IN (to_regnamespace(quote_ident(own.schema)), to_regnamespace(quote_ident($3)))
-            AND relname = ANY ($5::text[]::name[]))
+          WHERE relnamespace IN (to_regnamespace(quote_ident(own.schema)),
+                                 to_regnamespace(quote_ident(own.journal)))
+            AND relname = ANY ($4::text[]::name[]))
 """
-"""An array of the tables named $5 in the schemas own.schema and $3; $1 is the version table."""
+"""An array of the tables named $4 in the schemas of `own`; $1 is the version table."""
 
 
 class Contents(NamedTuple):
@@ -139,16 +170,20 @@ class Contents(NamedTuple):
 
 
 async def read_contents(
-    connection: asyncpg.Connection, settings: DatabaseSettings, schema: str, tables: Sequence[Sequence[str]]
+    connection: asyncpg.Connection,
+    settings: DatabaseSettings,
+    schema: str,
+    journal_schema: str,
+    tables: Sequence[Sequence[str]],
 ) -> Contents:
     """Return the contents of `tables`, as `TABLES` lists them. Raises `Refused` for one that is not ours."""
     version_table = f"{quote(schema)}.{quote(settings.version_table)}"
-    places = (f"{quote(settings.journal_schema)}.", f"{quote(schema)}.{OLD_PREFIX}")
+    places = (f"{quote(journal_schema)}.", f"{quote(schema)}.{OLD_PREFIX}")
     names = {version_table, *(place + name for place in places for name in (RUNS, STEPS, PROTECTION))}
     readable = {}
     id_length = None
     for in_own, name, owner, may_read, unfit, length in tables:
-        place = quote(settings.journal_schema if in_own == "true" else schema)
+        place = quote(journal_schema if in_own == "true" else schema)
         table = f"{place}.{quote(name) if name == settings.version_table else name}"
         if table in names and unfit:
             remedy = "rename or drop it, after you have read its definition; if it is the version table, "

@@ -6,8 +6,8 @@ import re
 import socket
 import ssl
 from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING, Any
 
 from circle_migrate.core.errors import (
     AuthenticationFailed,
@@ -34,18 +34,50 @@ _ARGUMENT = re.compile(
     r"(?P<value>.*) \((?P<reason>.*)\)",
     re.DOTALL,
 )
-_DRIVER_HINTS = {
-    r"^asyncpg: argument": "asyncpg takes only values of the column's own type: int for integer, "
-    "str for text, datetime.date for date, datetime without time zone for timestamp and with one for "
-    "timestamptz, json.dumps(value) for json; or let the server convert text: "
-    "CAST(CAST(:name AS text) AS date)",
+_WANTED = {
+    "int16": "what fits smallint",
+    "int32": "what fits integer",
+    "int64": "what fits bigint",
+    "as an integer|integer is required": "int",
+    "real number": "float",
+    "decimal": "decimal.Decimal",
+    "expected str|'encode'": "str, for json that of json.dumps(value),",
+    "bytes-like": "bytes",
+    "boolean": "bool",
+    "toordinal": "datetime.date",
+    "'hour'|'tzinfo'": "datetime.time",
+    "datetime instance": "datetime.datetime",
+    "offset-naive": "datetime without time zone for timestamp, and with one for timestamptz,",
+    "'days'": "datetime.timedelta",
+    "UUID|'bytes'": "uuid.UUID",
+    "sized iterable": "list",
+}
+"""What asyncpg takes, by a pattern of the reason for which it refuses an argument."""
+_HINTS = {
+    r"before any query": "a revision cannot choose the level of the transaction that it shares: write "
+    '`transactional = False` below `revision`, op.execute("BEGIN ISOLATION LEVEL ...") before the '
+    'statements and op.execute("COMMIT") after them',
+    r"SQLSTATE (25001|2D000)\)": "write `transactional = False` below `revision`: the revision then runs "
+    "without a transaction, each statement by itself; then run the same command again",
+    r"SQLSTATE 55P04\)": "write `transactional = False` into the revision that adds the value, so that it is "
+    "committed before the value is used; then run the same command again",
     r'at or near "%"': "write $1, $2 for parameters of driver SQL, or use sa.text with :name; revisions that "
     'are written for psycopg run with the setting driver = "psycopg"',
     r"\bin\s+\$\d": "asyncpg takes no list after IN: write = ANY(:names), or give "
     'sa.bindparam("names", expanding=True)',
     r"cannot insert multiple commands": "send each statement that has parameters by itself",
 }
-"""What to write instead, by a pattern of the error or its statement."""
+"""What to write instead, by a pattern of the error and its statement."""
+
+_LACKED = {
+    r'(extension "[^"]+") is not available': r"the \1",
+    r'extension control file ".*?([^/"]+)\.control"': r'the extension "\1"',
+    r'(extension "[^"]+") has no .*(version "[^"]+")': r"\2 of the \1",
+    r'could not access file "([^"]+)"': r"the library \1",
+    r'((?:role|tablespace) "[^"]+") does not exist': r"the \1",
+    r'collation "[^"]+-x-icu"|ICU is not supported': "collations of ICU",
+}
+"""What a server does not have and another one may have, by a pattern of the error."""
 
 
 def _wrapped(error: BaseException | None) -> Iterator[BaseException]:
@@ -80,11 +112,30 @@ def driver_message(error: BaseException) -> str | None:
     return None
 
 
-def driver_hint(error: BaseException) -> str | None:
-    """Return what to write instead of what the driver does not take."""
-    text = f"{server_message(error)}\n{getattr(error, 'statement', None) or ''}"
-    hints = (hint for pattern, hint in _DRIVER_HINTS.items() if re.search(pattern, text, re.IGNORECASE))
-    return next(hints, None)
+def statement_hint(error: BaseException) -> str | None:
+    """Return what to write instead of what the driver or the transaction does not take."""
+    text = server_message(error)
+    if argument := re.match(r"asyncpg: argument (\$(\d+)(?: in element #(\d+))?): ", text):
+        wanted = (kind for reason, kind in _WANTED.items() if re.search(reason, text))
+        hint = f"asyncpg takes {next(wanted, 'a value of its own type')} for argument {argument[1]}"
+        with suppress(LookupError, TypeError):  # the error of the driver alone has no values
+            values: Any = getattr(error, "params", None)
+            value = (values[int(argument[3])] if argument[3] else values)[int(argument[2]) - 1]
+            hint += f", which is of type {type(value).__name__}"
+            if isinstance(value, str):
+                hint += "; to let the server convert it: CAST(CAST(:name AS text) AS date)"
+        return hint
+    text += f"\n{getattr(error, 'statement', None) or ''}"
+    return next((hint for pattern, hint in _HINTS.items() if re.search(pattern, text, re.IGNORECASE)), None)
+
+
+def scratch_server_lacks(message: str) -> str | None:
+    """Return what a scratch server lacks according to its message, and what to do; None if nothing."""
+    matches = ((re.search(pattern, message), text) for pattern, text in _LACKED.items())
+    for lacked in (match.expand(text) for match, text in matches if match):
+        hint = "name one of the same PostgreSQL version that has it: --scratch-url URL"
+        return f"the scratch server does not have {lacked}; {hint}"
+    return None
 
 
 def sqlstate(error: BaseException | None) -> str | None:
@@ -107,7 +158,7 @@ def server_message(error: BaseException) -> str:
 
 
 @contextmanager
-def connecting(database: str, address: Address) -> Iterator[None]:
+def connection_errors(database: str, address: Address) -> Iterator[None]:
     """Convert the errors of a connection attempt to named errors about `database`."""
     try:
         yield

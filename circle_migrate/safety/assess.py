@@ -7,16 +7,15 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from circle_migrate.core.errors import ExitCode, MigrateError, MigrationFailed, SettingsError, Unreachable
+from circle_migrate.core.errors import ExitCode, MigrateError, MigrationFailed, Unreachable, UsageError
 from circle_migrate.core.events import Event, Notify, ignore_event
 from circle_migrate.core.findings import Check, Finding, Severity
 from circle_migrate.postgres.deployment import Deployment, revision_folders
 from circle_migrate.revision_graph.plan import Plan, Step
 from circle_migrate.revision_graph.revision import Revision
-from circle_migrate.safety.committed_files import Statistics
 from circle_migrate.safety.result import Coverage, HazardFinding, SafetyReport, sort_by_severity
 from circle_migrate.safety.rules.evidence import Mode
-from circle_migrate.safety.rules.failure import lacks_extension
+from circle_migrate.safety.statistics_and_baseline import Statistics
 from circle_migrate.safety.suppressions import SuppressionResult, apply_suppressions, read_annotations
 from circle_migrate.safety.trace.record import Trace
 
@@ -119,16 +118,17 @@ async def _trace(
     major = min(majors, default=None)
     try:
         traced = await trace_plan(deployment, plan, major=major, notify=notify_trace, round_trips=True)
-    except (SettingsError, MigrationFailed, Unreachable) as error:
+    except (UsageError, MigrationFailed, Unreachable) as error:
         return await render(deployment, plan, major or _DEFAULT_MAJOR), error
-    refused = (
-        f"{statement.database}@{statement.revision}"
+    refused = {
+        statement.qualified: statement.error.lacked
         for statement in traced.statements
-        if statement.error and lacks_extension(statement.error)
-    )
+        if statement.error and statement.error.lacked
+    }
     traced = replace(
         traced,
         untraced=tuple(dict.fromkeys((*refused, *traced.untraced))),
+        notes=tuple(dict.fromkeys((*traced.notes, *refused.values()))),
         render_differences=await compare_rendered(deployment, plan, traced),
     )
     if len(set(majors)) > 1:
@@ -143,9 +143,8 @@ def _not_traced(error: MigrateError | None, options: SafetyOptions) -> tuple[Fin
         return ()
     severity = Severity.WARNING if options.allow_unknown else Severity.ERROR
     message = f"the plan could not be traced, so that most hazards cannot be found: {error.message}"
-    not_attempted = error.status in (ExitCode.USAGE, ExitCode.UNREACHABLE)
-    status = error.status if not_attempted else ExitCode.REFUSED
-    return (Finding(NOT_TRACED, severity, message, status, detail=error.detail, remedy=error.hint),)
+    finding = Finding(NOT_TRACED, severity, message, ExitCode.REFUSED, detail=error.detail, remedy=error.hint)
+    return (replace(finding, not_checked=True),)
 
 
 def _with_locations(
@@ -158,7 +157,7 @@ def _with_locations(
     """
     known = {revision.qualified: revision for revision in revisions}
     errors = (statement.error for statement in trace.statements)
-    fails = any(error is not None and not lacks_extension(error) for error in errors)
+    fails = any(error is not None and not error.lacked for error in errors)
     allowed = options.allow_unknown or fails
     for finding in findings:
         revision = known.get(f"{finding.database}@{finding.revision}", revisions[0])
@@ -176,11 +175,13 @@ def _checks(
     for finding in result.findings:
         of_revision.setdefault(f"{finding.database}@{finding.revision}", []).append(finding)
     checks = [Check("trace", _TRACE_TITLE, tuple(not_traced))]
+    skipped = "not traced, only its text was checked" if not_traced else None
     of_settings = tuple(finding for finding in result.findings if finding.revision is None)
     if of_settings:
         checks.insert(0, Check("safety-ignore", "the setting safety-ignore is valid", of_settings))
     for revision in revisions:
         name = f"{revision.database}-{revision.id}"
         title = f"{revision.qualified} {revision.message}".rstrip()
-        checks.append(Check(name, title, sort_by_severity(of_revision.get(revision.qualified, []))))
+        findings = sort_by_severity(of_revision.get(revision.qualified, []))
+        checks.append(Check(name, title, findings, skipped))
     return tuple(checks)

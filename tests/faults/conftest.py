@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from tests.deployments import project_folder
+from tests.faults.killed_process import KilledProcesses
 from tests.faults.shop import Shop
 from tests.faults.states import clear
-from tests.faults.killed_process import KilledProcesses
 from tests.servers import Databases, Server, run
 
 __all__ = ["project_folder"]

@@ -68,12 +68,12 @@ def _serve() -> None:
     for line in sys.stdin:
         child = os.fork()
         if child == 0:
-            _be_victim(json.loads(line))
+            _run_and_die(json.loads(line))
         sys.stdout.write(f"{os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])}\n")
         sys.stdout.flush()
 
 
-def _be_victim(job: dict[str, Any]) -> None:
+def _run_and_die(job: dict[str, Any]) -> None:
     status = 0
     try:
         asyncio.run(_move(job))
@@ -87,7 +87,7 @@ async def _move(job: dict[str, Any]) -> None:
     from circle_migrate.config.load import load
     from circle_migrate.core.events import Event, EventKind
     from circle_migrate.migrate.executor import RunOptions, execute
-    from circle_migrate.migrate.kept_data.hooks import KeepingHooks
+    from circle_migrate.migrate.kept_data.hooks import KeepHooks
     from circle_migrate.migrate.planner import Planner
     from circle_migrate.migrate.run import Hooks
     from circle_migrate.postgres.deployment import Deployment
@@ -105,7 +105,7 @@ async def _move(job: dict[str, Any]) -> None:
     direction = Direction(job["direction"])
     targets = ["head" if direction is Direction.UP else "base"]
     planner = Planner(deployment, targets, direction)
-    hooks = KeepingHooks() if job["keep"] else Hooks()
+    hooks = KeepHooks() if job["keep"] else Hooks()
     options = RunOptions("test", hooks=hooks, checkpoint=reach)
     await execute(deployment, deployment.selected, planner, notify, options)
 

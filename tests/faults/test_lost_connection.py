@@ -15,7 +15,7 @@ from tests.faults.processes import until
 from tests.faults.proxy import Cut, Proxy, proxied
 from tests.faults.shop import Shop
 from tests.faults.states import rows
-from tests.faults.test_server_lost import Crashable, crashable, crashable_server, rerouted, upgraded
+from tests.faults.test_lost_server import Crashable, crashable, crashable_server, rerouted, upgraded
 from tests.servers import run
 
 __all__ = ["crashable", "crashable_server", "project_folder"]

@@ -298,7 +298,7 @@ CASES: list[dict[str, str]] = [
         "DO $$ BEGIN EXECUTE 'ALTER TABLE users ALTER COLUMN age TYPE bigint'; END "
         "$$": "users:AE [5 index build users; rewrite users]",
     },
-    {"SELECT purge()": "tiny:RE [update tiny]"},
+    {"SELECT purge()": "tiny:RE [delete tiny]"},
     {"DO $$ BEGIN UPDATE tiny SET id = 1; END $$": "tiny:RE [update tiny]"},
     {"DO $$ BEGIN INSERT INTO tiny VALUES (1); END $$": "tiny:RE"},
     {

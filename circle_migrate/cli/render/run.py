@@ -122,7 +122,7 @@ source_result = script_result
 def recover_result(result: RecoverResult, console: Console) -> None:
     """Write the prepared transactions, the lost runs, and the revision of each database."""
     verb = "would be " if result.dry_run else ""
-    for transaction in result.settled:
+    for transaction in result.transactions:
         outcome, has = ("committed", "has") if transaction.committed else ("rolled back", "has not")
         subject = f"{transaction.database}: prepared transaction of run {transaction.run}"
         reason = f"{transaction.decider} {has} committed segment {transaction.segment} of the run"
@@ -134,7 +134,7 @@ def recover_result(result: RecoverResult, console: Console) -> None:
         for gid in gids:
             reason = "has our prefix, but no run in the journal prepared it"
             write_line(console, f"{name}: prepared transaction {gid} {reason}; it is left as it is")
-    if not result.settled and not any(result.lost.values()):
+    if not result.transactions and not any(result.lost.values()):
         write_line(console, "nothing to recover")
     for name, heads in result.current.items():
         write_line(console, f"{name}: at {revisions(heads)}")

@@ -31,6 +31,12 @@ _ENDS_TRANSACTION = re.compile(
     r"|rollback(?!\s+(?:work\s+|transaction\s+)?to))\b",
     re.IGNORECASE,
 )
+_SETS_ROLE = re.compile(
+    r"\s*(?:re)?set\s+(?:(?:local|session)\s+)?(?:role|(?:session\s+)?authorization)\b"
+    r"(?:\s*=|\s+to\b)?\s*(?P<role>.*)",
+    re.IGNORECASE,
+)
+_SETS_READ_ONLY = re.compile(r"\bread\s+only\b|transaction_read_only", re.IGNORECASE)
 _UNDOES = re.compile(r"\s*(?:rollback|abort)\b", re.IGNORECASE)
 _COMMITS_INSIDE = re.compile(r"\s*call\b|\bcommit\b", re.IGNORECASE)
 
@@ -77,6 +83,23 @@ class Transcript(Watch):
         elif commits and not self._adapter.is_in_transaction:
             self.committed += [*self._pending, f"a part of {sql}"]
             self._pending.clear()
+
+    @property
+    def _statements(self) -> list[str]:
+        return [*self.committed, *self._pending, *split_statements(self.failing)[:-1]]
+
+    @property
+    def role(self) -> str | None:
+        """The role that the last statement of its kind has set."""
+        names = [match["role"].strip() for text in self._statements if (match := _SETS_ROLE.match(text))]
+        if not names or names[-1].lower() in ("", "none", "default"):
+            return None
+        return names[-1].strip("'\"") if names[-1][0] in "'\"" else names[-1].lower()
+
+    @property
+    def read_only(self) -> str | None:
+        """The statement that has made the transaction read-only."""
+        return next(filter(_SETS_READ_ONLY.search, self._statements), None)
 
     def end(self, *, undone: bool = False) -> None:
         """Act after the transaction has ended."""

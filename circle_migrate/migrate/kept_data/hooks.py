@@ -68,7 +68,7 @@ class _CountHooks(Hooks):
 
 
 @dataclass(slots=True)
-class KeepingHooks(_CountHooks):
+class KeepHooks(_CountHooks):
     """Hooks that keep the data that the steps of a downgrade remove.
 
     A downgrade step whose upgrade alone cannot run in a transaction gets a transaction here. One that cannot
@@ -142,7 +142,7 @@ class KeepingHooks(_CountHooks):
 
 
 @dataclass(slots=True)
-class RestoringHooks(_CountHooks):
+class RestoreKeptHooks(_CountHooks):
     """Hooks that restore, after every step of an upgrade, what the last downgrade of its revision kept.
 
     Where a step cannot run in a transaction, the data is restored in a transaction after it. Unless `wanted`,

@@ -10,13 +10,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from circle_migrate.core.errors import MigrateError, MissingPrivilege, Unreachable
-from circle_migrate.core.shield import shielded
+from circle_migrate.core.errors import MigrateError, MigrationFailed, MissingPrivilege, Unreachable
+from circle_migrate.core.shield import shield
 from circle_migrate.postgres.create_database import locale_options
 from circle_migrate.postgres.database import Database
 from circle_migrate.postgres.deployment import Deployment
 from circle_migrate.postgres.identifier import literal, quote
-from circle_migrate.postgres.server_errors import server_message, sqlstate, statement_error
+from circle_migrate.postgres.server_errors import (
+    scratch_server_lacks,
+    server_message,
+    sqlstate,
+    statement_error,
+)
 
 if TYPE_CHECKING:
     import asyncpg
@@ -84,12 +89,10 @@ class Scratch:
                 return await work()
             except Exception as error:
                 role = _missing_role(error)
-                if role is None or role in added:
-                    raise
-                if not all(host.is_local for host in self._hosts.values()):
-                    if isinstance(error, MigrateError):
-                        statement = f"CREATE ROLE {quote(role)} NOLOGIN;"
-                        error.hint = f"run on the server of the scratch databases: {statement}"
+                is_local = all(host.is_local for host in self._hosts.values())
+                if role is None or role in added or not is_local:
+                    if isinstance(error, MigrationFailed | Unreachable):
+                        _describe_failure(error, role)
                     raise
                 await _add_role(next(iter(self._hosts.values())), role)
                 added.add(role)
@@ -132,9 +135,9 @@ async def _create_on_host(host: ScratchHost, token: int, names: list[str]) -> As
                 await _create(connection, host, name)
             yield
         finally:
-            await shielded(_drop(host, connection, names))
+            await shield(_drop(host, connection, names))
             if host.is_local and not connection.is_closed():
-                await shielded(_drop_stale(connection))
+                await shield(_drop_stale(connection))
     finally:
         connection.terminate()
 
@@ -220,6 +223,16 @@ async def _try_all(connection: asyncpg.Connection, statements: Iterable[str]) ->
     for statement in statements:
         with suppress(asyncpg.PostgresError):
             await connection.execute(statement)
+
+
+def _describe_failure(error: MigrateError, role: str | None) -> None:
+    """Say that a step failed on a scratch database, and what to do if only its server lacks something."""
+    error.message += " on a scratch database"
+    error.state = "nothing was changed"
+    if role is not None:
+        error.hint = f"run on the server of the scratch databases: CREATE ROLE {quote(role)} NOLOGIN;"
+    else:
+        error.hint = scratch_server_lacks(server_message(error)) or error.hint
 
 
 def _missing_role(error: Exception) -> str | None:

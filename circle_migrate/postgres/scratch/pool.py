@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from circle_migrate.config.url.address import Address
 from circle_migrate.config.url.parse import parse
-from circle_migrate.core.errors import SettingsError
+from circle_migrate.core.errors import SettingsError, Unreachable, UsageError
 from circle_migrate.core.shield import in_thread
 from circle_migrate.postgres.database import Database
 from circle_migrate.postgres.scratch.container import NEWEST, Container, pull_image
@@ -24,6 +24,11 @@ if TYPE_CHECKING:
     from circle_migrate.postgres.scratch.temporary_server import TemporaryServer
 
 ScratchHosts = Mapping[str, ScratchHost]
+
+_SCRATCH_URL = (
+    "--scratch-url URL, or CIRCLE_MIGRATE_SCRATCH_URL in the environment, to a server on which the role may "
+    "create databases"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,8 +61,7 @@ def no_server_error(consequence: str = "", detail: str | None = None) -> Setting
         state="nothing was changed",
         hint="run pip install 'circle-migrate[embedded]' to use a private server;\n"
         "or pip install 'circle-migrate[container]' to use a container, if a Docker engine is running;\n"
-        "or set --scratch-url URL, or CIRCLE_MIGRATE_SCRATCH_URL in the environment, to a server on which "
-        "the role may create databases;\n"
+        f"or set {_SCRATCH_URL};\n"
         "or add --scratch-on-target to use the live servers, if the role has CREATEDB",
     )
 
@@ -67,7 +71,11 @@ async def _from_url(deployment: Deployment) -> list[ServerProvider]:
     if address is None:
         return []
     database = _maintenance_database(deployment, address)
-    return [_running_provider(deployment, ScratchHost(database), await _major(database))]
+    try:
+        return [_running_provider(deployment, ScratchHost(database), await _major(database))]
+    except (UsageError, Unreachable) as error:
+        error.hint = f"set {_SCRATCH_URL}"
+        raise
 
 
 async def _target(deployment: Deployment) -> list[ServerProvider]:

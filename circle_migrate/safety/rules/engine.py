@@ -51,14 +51,16 @@ def run_rules(evidence: Evidence) -> tuple[HazardFinding, ...]:
     There is one finding for each hazard, statement and object, with the strongest confidence that any rule
     has. Severities: error, the step fails on the live rows, loses stored values, breaks statements of the
     running release, or works on a large table while others wait for one; warning, every row of a large table
-    is written, something without values is dropped, two large tables are locked together, or the facts that
-    decide are unknown; note, information.
+    is written, a protection is dropped, two large tables are locked together, or the facts that decide are
+    unknown; note, information.
     """
     plan = PlanContext(evidence)
     trace = evidence.trace
     findings = [*_run_rules(plan)]
     notes = "; ".join(("it was not traced to its end", *trace.notes))
-    findings += (_revision_finding("CM060", Severity.WARNING, name, notes) for name in trace.untraced)
+    known = {finding.subject for finding in findings if finding.rule == "CM060"}
+    untraced = (name for name in trace.untraced if name not in known)
+    findings += (_revision_finding("CM060", Severity.WARNING, name, notes) for name in untraced)
     issues, differences = trace.round_trip_issues.items(), trace.render_differences.items()
     traced = Confidence.TRACED
     findings += (_revision_finding("CM045", Severity.WARNING, name, why, traced) for name, why in issues)
@@ -123,6 +125,8 @@ def _complete(plan: PlanContext, finding: HazardFinding) -> HazardFinding:
     facts = {"statement": sql_text.one_line(finding.statement)}
     facts |= {name: getattr(finding, name) for name in ("lock", "work", "size", "estimate")}
     code = None if index is None else safe_alternative(plan.statements[index], finding)
+    if subject in plan.evidence.trace.untraced:
+        code = ""
     finding = replace(finding, code=code)
     return replace(
         finding,

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from enum import IntEnum, StrEnum
 
 from circle_migrate.postgres.catalog.snapshot import Change
+from circle_migrate.postgres.server_errors import scratch_server_lacks
 
 
 class Lock(IntEnum):
@@ -53,10 +54,16 @@ class Task(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """Work on a relation, which is named with its schema."""
+    """Work on a relation, which is named with its schema.
+
+    `sql` is the statement inside another one that writes the rows; `uncounted` if that may run more than
+    once, or is not known.
+    """
 
     task: Task
     relation: str
+    sql: str = ""
+    uncounted: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +111,11 @@ class ServerError:
 
     sqlstate: str
     message: str
+
+    @property
+    def lacked(self) -> str | None:
+        """What only the scratch server may lack, and what to do; None if it lacks nothing."""
+        return scratch_server_lacks(self.message)
 
 
 @dataclass(frozen=True, slots=True)
