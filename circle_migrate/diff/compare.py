@@ -85,7 +85,6 @@ def _compared_changes(before: Snapshot, after: Snapshot, options: CompareOptions
     """Return the changes that the options include and both sides can express."""
     change_set = ChangeSet([])
     change_set.keep(without_fields(change, _NEVER_COMPARED) for change in changes_between(before, after))
-    scope.without_unreadable(change_set)
     if not options.column_order:
         scope.without_order(change_set, before, after)
     if options.models is not None:

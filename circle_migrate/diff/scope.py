@@ -109,20 +109,6 @@ def _unsupported_fields(change: Change) -> set[str]:
     return change.fields.keys() & (_UNSUPPORTED_FIELDS | comment)
 
 
-def without_unreadable(change_set: ChangeSet) -> None:
-    """Leave out the options of user mappings that the role of one side may not read."""
-    unreadable = {
-        change.key for change in change_set.changes if "<hidden>" in change.fields.get("options", ())
-    }
-    if unreadable:
-        counts = format_counts({"user mapping": len(unreadable)})
-        change_set.not_compared.append(f"the options of {counts}: the role may not read them")
-        change_set.keep(
-            without_fields(change, {"options"} if change.key in unreadable else ())
-            for change in change_set.changes
-        )
-
-
 def without_order(change_set: ChangeSet, *snapshots: Snapshot) -> None:
     """Leave out the positions of columns, and note the tables whose columns have another order."""
     moved = {item.owner for item in change_set.changes if item.op is Op.CHANGED and "position" in item.fields}

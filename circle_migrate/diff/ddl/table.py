@@ -140,13 +140,13 @@ def _populate(change: ObjectChange) -> Commands:
 
 
 def _drop(change: ObjectChange) -> Commands:
-    """A partition that a foreign key needs can be dropped only after it was detached."""
-    parent = change.before.get("partition_of")
-    references = f" REFERENCES {parent}("
-    if parent and ObjectKey("table", parent) in change.catalog:
-        texts = (fields.get("definition") or "" for fields in change.existing.objects.values())
-        if any(references in text for text in texts):
-            yield f"ALTER TABLE {parent} DETACH PARTITION {change.key.identity}"
+    """Detach a partition first if a foreign key may need it."""
+    parent = change.before.get("partition_of") or ""
+    if ObjectKey("table", parent) in change.catalog and any(
+        f" REFERENCES {parent}(" in (fields.get("definition") or "")
+        for fields in change.existing.objects.values()
+    ):
+        yield f"ALTER TABLE {parent} DETACH PARTITION {change.key.identity}"
     yield Hazardous(f"DROP {change.key.kind.upper()} {change.key.identity}", ("CM013",))
 
 
