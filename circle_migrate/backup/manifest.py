@@ -4,15 +4,13 @@ The checksum in the manifest detects damage and accidental edits. It is not a si
 to the folder can write another manifest.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, Self, get_origin
 
 from circle_migrate.core.errors import BrokenBackup, UsageError
 from circle_migrate.core.json_file import parse_json, read_bounded
@@ -27,7 +25,8 @@ _FORMAT = 1
 _SINGLE_KINDS = ("table", "column", "sequence", "view", "materialized view")
 """Kinds of which every server version has the same number of objects."""
 
-_JSON_TYPES: dict[str, type] = {"str": str, "int": int, "bool": bool, "tuple": list, "Mapping": dict}
+_JSON_TYPES: dict[Any, type] = {tuple: list, Mapping: dict}
+"""The types of values in JSON, where they differ."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,12 +85,12 @@ class Dump:
         return ", ".join(parts) or None
 
     @classmethod
-    def from_dict(cls, stored: Mapping[str, Any]) -> Dump:
+    def from_dict(cls, stored: Mapping[str, Any]) -> Self:
         """Return the dump from its JSON. Raises `KeyError` or `TypeError` for any other JSON."""
         values = {attribute.name: stored[attribute.name] for attribute in fields(cls)}
         for attribute in fields(cls):
-            # Annotations are strings: "int", "Mapping[str, int]", "tuple[str, ...]".
-            if type(values[attribute.name]) is not _JSON_TYPES[str(attribute.type).partition("[")[0]]:
+            kind = get_origin(attribute.type) or attribute.type
+            if type(values[attribute.name]) is not _JSON_TYPES.get(kind, kind):
                 raise TypeError(attribute.name)
         return cls(**{**values, "revisions": tuple(values["revisions"])})
 
@@ -125,7 +124,7 @@ class Manifest:
         }
 
     @classmethod
-    def from_dict(cls, stored: Mapping[str, Any]) -> Manifest:
+    def from_dict(cls, stored: Mapping[str, Any]) -> Self:
         """Return the manifest from its JSON. Raises `KeyError`, `TypeError` or `ValueError` for any other."""
         return cls(
             id=str(stored["id"]),

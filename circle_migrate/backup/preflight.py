@@ -1,7 +1,5 @@
 """Check that a backup can be restored: its files, the programs, the databases. Changes nothing."""
 
-from __future__ import annotations
-
 import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass

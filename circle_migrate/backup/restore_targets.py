@@ -1,7 +1,5 @@
 """Restore the targets of a restore: into their empty databases, or into new databases that replace them."""
 
-from __future__ import annotations
-
 import asyncio
 import secrets
 import time

@@ -4,8 +4,6 @@ A copy is complete and verified before the live database changes. Both names cha
 waits until nobody is connected and blocks new connections until it ends.
 """
 
-from __future__ import annotations
-
 import asyncio
 from collections.abc import Sequence
 from contextlib import AsyncExitStack, suppress

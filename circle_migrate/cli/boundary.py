@@ -1,7 +1,5 @@
 """Run a command, write its result or its error, and end with its exit status; signals are handled here."""
 
-from __future__ import annotations
-
 import asyncio
 import logging
 import os
@@ -11,17 +9,15 @@ import threading
 import traceback
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager, nullcontext
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 import typer
 
+from circle_migrate.cli.context import CommandContext
+from circle_migrate.cli.progress import Progress
 from circle_migrate.core.errors import ExitCode, Interrupted, MigrateError
 from circle_migrate.core.redaction import redact_traceback
 from circle_migrate.core.result import Result
-
-if TYPE_CHECKING:
-    from circle_migrate.cli.context import CommandContext
-    from circle_migrate.cli.progress import Progress
 
 _SIGNALS = {
     signal.SIGINT: ExitCode.INTERRUPTED,
@@ -135,9 +131,7 @@ def run_command(
 def _run(coroutine: Coroutine[Any, Any, Result], signals: _Signals, context: CommandContext) -> Result:
     async def main() -> Result:
         task = cast("asyncio.Task[Any]", asyncio.current_task())
-        if (
-            not context.debug
-        ):  # errors of tasks that the command has given up, such as a connection that it cancelled
+        if not context.debug:  # errors of tasks that the command has given up, as of a connection
             asyncio.get_running_loop().set_exception_handler(lambda _loop, _context: None)
         with signals.cancelling(task):
             try:

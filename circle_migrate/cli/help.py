@@ -7,8 +7,6 @@ private classes are used here; the test of what a command imports fails when a l
 differently.
 """
 
-from __future__ import annotations
-
 import re
 import sys
 from enum import Enum

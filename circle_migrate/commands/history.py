@@ -1,7 +1,5 @@
 """`current`, `history`, `heads`, `branches` and `show`: list revisions."""
 
-from __future__ import annotations
-
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any

@@ -1,7 +1,5 @@
 """`log`: the runs in the journals, and the source text of applied revisions."""
 
-from __future__ import annotations
-
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, TypeVar

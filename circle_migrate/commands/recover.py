@@ -5,8 +5,6 @@ segment, and rolled back if not. Runs that never ended are marked as lost. Other
 touched; those that have our prefix are named.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass

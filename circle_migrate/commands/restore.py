@@ -6,8 +6,6 @@ into new databases beside the live ones, which swap names with them when all are
 old databases are kept under other names.
 """
 
-from __future__ import annotations
-
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path

@@ -1,7 +1,5 @@
 """`snapshot`: write the catalogue of each database, of its revisions or of its models to a file."""
 
-from __future__ import annotations
-
 import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass, field

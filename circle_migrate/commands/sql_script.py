@@ -1,7 +1,5 @@
 """`upgrade --sql` and `downgrade --sql`: write a plan as a script for psql."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from io import StringIO
 from itertools import groupby

@@ -1,7 +1,5 @@
 """`wait`: wait until the databases are at the heads of this package, for init containers. Only reads."""
 
-from __future__ import annotations
-
 import asyncio
 import time
 

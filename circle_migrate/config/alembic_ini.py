@@ -4,8 +4,6 @@ It is an `alembic.ini` in the environment's folder or above it, up to the projec
 pyproject.toml. Only the options that name folders are read.
 """
 
-from __future__ import annotations
-
 import os
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence

@@ -1,7 +1,5 @@
 """Read all sources of settings in order, record the exact origin of each value, and validate the values."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable, Mapping
 from difflib import get_close_matches
 from io import StringIO

@@ -1,7 +1,5 @@
 """Findings, the checks that produce them, and the reports that contain both."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field

@@ -1,7 +1,5 @@
 """Base of the results of commands, from which tables and JSON are made."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Any
 

@@ -4,8 +4,6 @@ Reports show the texts (SARIF beside each finding); a rule's remedy stands in fo
 A finding made from an error has the error's code as its rule. Hazards of `safety-check` are not listed here.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path

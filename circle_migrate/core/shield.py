@@ -1,7 +1,5 @@
 """Protection of work from cancellation."""
 
-from __future__ import annotations
-
 import asyncio
 from collections.abc import Awaitable, Callable
 from typing import ParamSpec, TypeVar

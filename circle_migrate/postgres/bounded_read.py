@@ -1,14 +1,14 @@
 """Queries of live databases in READ ONLY transactions, with limits on run time and lock waits."""
 
-from __future__ import annotations
-
 import asyncio
 import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING
+
+import asyncpg
 
 from circle_migrate.core.errors import Unreachable
+from circle_migrate.postgres.database import Database
 from circle_migrate.postgres.search_path import CONFIGURED_LOCALLY
 from circle_migrate.postgres.server_errors import (
     INSUFFICIENT_PRIVILEGE,
@@ -17,11 +17,6 @@ from circle_migrate.postgres.server_errors import (
     sqlstate,
     statement_error,
 )
-
-if TYPE_CHECKING:
-    import asyncpg
-
-    from circle_migrate.postgres.database import Database
 
 TOTAL_SECONDS = 30.0
 _LOCK_SECONDS = 0.5
@@ -68,8 +63,6 @@ async def bounded_read(
 
     Raises `Unreachable`, or its subclass for a missing privilege, if the server or the connection fails.
     """
-    import asyncpg
-
     try:
         async with database.reading() as connection:
             if seconds is not None:

@@ -1,8 +1,6 @@
 """Create missing databases, and databases with the properties of another one, which dumps lack."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
+import asyncpg
 
 from circle_migrate.core.errors import MissingDatabase, MissingPrivilege
 from circle_migrate.postgres.database import Database
@@ -10,9 +8,6 @@ from circle_migrate.postgres.deployment import Deployment
 from circle_migrate.postgres.identifier import literal, quote
 from circle_migrate.postgres.search_path import PINNED
 from circle_migrate.postgres.server_errors import connection_errors, server_message, sqlstate
-
-if TYPE_CHECKING:
-    import asyncpg
 
 _LOCALE = """
 SELECT pg_encoding_to_char(encoding) AS encoding, datcollate, datctype,
@@ -117,8 +112,6 @@ async def connect_to_maintenance_database(database: Database) -> asyncpg.Connect
 
 
 async def _connect(database: Database, maintenance_database: str) -> asyncpg.Connection:
-    import asyncpg
-
     address = database.address.with_database(maintenance_database)
     with connection_errors(database.name, address):
         connection = await asyncpg.connect(**address.connect_kwargs())
@@ -128,8 +121,6 @@ async def _connect(database: Database, maintenance_database: str) -> asyncpg.Con
 
 async def _create(database: Database) -> bool:
     """Create one database; return False if another session created it meanwhile."""
-    import asyncpg
-
     connection = await connect_to_maintenance_database(database)
     name = database.address.database
     try:

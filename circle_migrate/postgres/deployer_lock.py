@@ -5,19 +5,16 @@ that waits in `pg_advisory_lock` holds a snapshot, for which CREATE INDEX CONCUR
 wait. On a separate connection, the lock would be released while the backend of a killed run still works.
 """
 
-from __future__ import annotations
-
 import asyncio
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
+
+import asyncpg
 
 from circle_migrate.core.errors import LockNotObtained
 from circle_migrate.core.events import Event, EventKind, Notify
-
-if TYPE_CHECKING:
-    import asyncpg
 
 KEY = 0x636972636C652D6D
 """The key of the advisory lock, "circle-m" in ASCII; advisory locks are per database."""

@@ -1,14 +1,13 @@
 """Conversion of errors of drivers and servers to named errors with a hint."""
 
-from __future__ import annotations
-
 import re
 import socket
 import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from circle_migrate.config.url.address import Address
 from circle_migrate.core.errors import (
     AuthenticationFailed,
     MigrateError,
@@ -19,9 +18,6 @@ from circle_migrate.core.errors import (
     Unreachable,
 )
 from circle_migrate.core.redaction import redact
-
-if TYPE_CHECKING:
-    from circle_migrate.config.url.address import Address
 
 LOCK_NOT_AVAILABLE = "55P03"
 DEADLOCK_DETECTED = "40P01"

@@ -1,7 +1,5 @@
 """Load revision files as Python modules, and locate errors in them."""
 
-from __future__ import annotations
-
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass

@@ -4,8 +4,6 @@ An upgrade applies a revision after its parents and its requirements in other da
 the reverse order. A plan has the current revisions it was made from, so that a change since then is detected.
 """
 
-from __future__ import annotations
-
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum

@@ -4,8 +4,6 @@ The forms are Alembic's: full ids, unique prefixes, branch labels, `head`, `head
 `id+1`, `label@head`; all with an optional database: `main@head`.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass

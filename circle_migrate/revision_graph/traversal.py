@@ -1,7 +1,5 @@
 """Graph algorithms: topological order, transitive closure, and Alembic's order, which ignores file names."""
 
-from __future__ import annotations
-
 import heapq
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence

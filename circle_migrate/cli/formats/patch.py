@@ -4,8 +4,6 @@ The text of an object lists the fields of its snapshot; it is no SQL. Ignored an
 text of the first side on both.
 """
 
-from __future__ import annotations
-
 import difflib
 from collections.abc import Iterator
 

@@ -5,8 +5,6 @@ GitHub refuses a file if one result has no physical location (github/codeql-acti
 without a file is located in its tree's folder, line 1.
 """
 
-from __future__ import annotations
-
 from typing import Any
 from urllib.parse import quote
 

@@ -1,7 +1,5 @@
 """The commands backup, restore, kept, protect and unprotect."""
 
-from __future__ import annotations
-
 from functools import partial
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """The commands revision, merge and stamp."""
 
-from __future__ import annotations
-
 from functools import partial
 
 import typer

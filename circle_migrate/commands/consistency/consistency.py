@@ -5,8 +5,6 @@ snapshots of the databases are not taken at the same time; an unmatched key ther
 still unmatched when it is checked again after a pause.
 """
 
-from __future__ import annotations
-
 import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping, Sequence

@@ -1,7 +1,5 @@
 """Read two columns of keys in ascending order, merge them, and find the keys that only one of them has."""
 
-from __future__ import annotations
-
 import asyncio
 from bisect import bisect_right
 from collections.abc import AsyncIterator

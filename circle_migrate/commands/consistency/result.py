@@ -1,7 +1,5 @@
 """The result of `consistency`."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any

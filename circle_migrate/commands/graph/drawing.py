@@ -1,7 +1,5 @@
 """Diagrams as values: nodes, edges and groups, without a format."""
 
-from __future__ import annotations
-
 import unicodedata
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass

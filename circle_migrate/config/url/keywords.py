@@ -1,7 +1,5 @@
 """Connection keywords of libpq, and their defaults: service file, `PG*` variables, password file."""
 
-from __future__ import annotations
-
 import re
 import stat
 from collections.abc import Iterable, Mapping

@@ -4,17 +4,17 @@ PostgreSQL prints definitions as of now, but reads rows as of the transaction's 
 only if the catalogue did not change in the meantime.
 """
 
-from __future__ import annotations
-
 import asyncio
 from dataclasses import replace
-from typing import TYPE_CHECKING
+
+import asyncpg
 
 from circle_migrate.core.errors import LockNotObtained, MigrateError, MissingPrivilege, Unreachable
 from circle_migrate.postgres.catalog import queries
 from circle_migrate.postgres.catalog.queries import PINS, read_transaction
 from circle_migrate.postgres.catalog.read import read_catalog
 from circle_migrate.postgres.catalog.snapshot import Snapshot
+from circle_migrate.postgres.database import Database
 from circle_migrate.postgres.server_errors import (
     DEADLOCK_DETECTED,
     LOCK_NOT_AVAILABLE,
@@ -22,11 +22,6 @@ from circle_migrate.postgres.server_errors import (
     sqlstate,
     statement_error,
 )
-
-if TYPE_CHECKING:
-    import asyncpg
-
-    from circle_migrate.postgres.database import Database
 
 ATTEMPTS = 3
 PAUSE = 0.2

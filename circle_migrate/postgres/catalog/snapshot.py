@@ -1,14 +1,12 @@
 """Snapshots of catalogues and their comparison; an object of any kind is a set of named text fields."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 Fields = Mapping[str, str | None]
 """The fields of an object. `of` names its owner, as `kind identity`."""
@@ -27,7 +25,7 @@ class ObjectKey(NamedTuple):
         return f"{self.kind} {self.identity}"
 
     @classmethod
-    def parse(cls, text: str) -> ObjectKey:
+    def parse(cls, text: str) -> Self:
         """Parse the value of a field `of`."""
         kind, _, identity = text.partition(" ")
         for known in _KINDS_OF_TWO_WORDS:
@@ -81,7 +79,7 @@ class Snapshot:
         }
 
     @classmethod
-    def from_dict(cls, stored: Mapping[str, Any]) -> Snapshot:
+    def from_dict(cls, stored: Mapping[str, Any]) -> Self:
         """Parse a snapshot from JSON. Raises `KeyError`, `TypeError` or `AttributeError` for invalid data."""
         objects = {
             ObjectKey(kind, identity): fields

@@ -1,7 +1,5 @@
 """A PostgreSQL data directory: create and configure it, start and stop its server."""
 
-from __future__ import annotations
-
 import os
 import shutil
 import time
@@ -9,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Self
 
 from circle_migrate.core.atomic_write import replace_file
 from circle_migrate.core.errors import Unreachable
@@ -37,7 +36,7 @@ class Postmaster:
     ready: bool
 
     @classmethod
-    def on(cls, data: Path) -> Postmaster | None:
+    def on(cls, data: Path) -> Self | None:
         """Return the server of a data directory; None if its file is absent, incomplete or stale."""
         try:
             text = (data / "postmaster.pid").read_text(encoding="utf-8", errors="surrogateescape")

@@ -1,14 +1,8 @@
 """Databases of a deployment on the embedded server."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
-
 from circle_migrate.config.settings import Settings
 from circle_migrate.config.url.parse import parse
-
-if TYPE_CHECKING:
-    from circle_migrate.postgres.embedded.server import EmbeddedServer, ServerStatus
+from circle_migrate.postgres.embedded.server import EmbeddedServer, ServerStatus
 
 
 def database_name(name: str) -> str:
@@ -18,8 +12,6 @@ def database_name(name: str) -> str:
 
 def configured_server(settings: Settings) -> EmbeddedServer:
     """Return the server of the folder `embedded_data`."""
-    from circle_migrate.postgres.embedded.server import EmbeddedServer
-
     return EmbeddedServer(settings.embedded_data)
 
 

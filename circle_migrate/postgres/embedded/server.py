@@ -1,7 +1,5 @@
 """The embedded PostgreSQL server of `--embedded` and `circle-migrate dev`."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path

@@ -1,27 +1,25 @@
 """The servers for the scratch databases of one command, and their providers in order of preference."""
 
-from __future__ import annotations
-
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from types import TracebackType
-from typing import TYPE_CHECKING
+from typing import Self
 
 from circle_migrate.config.url.address import Address
 from circle_migrate.config.url.parse import parse
 from circle_migrate.core.errors import SettingsError, Unreachable, UsageError
 from circle_migrate.core.shield import in_thread
 from circle_migrate.postgres.database import Database
+from circle_migrate.postgres.deployment import Deployment
+from circle_migrate.postgres.embedded import binaries
+from circle_migrate.postgres.embedded.deployment import configured_server
 from circle_migrate.postgres.scratch.container import NEWEST, Container, pull_image
 from circle_migrate.postgres.scratch.databases import Scratch, ScratchHost, create_databases
+from circle_migrate.postgres.scratch.temporary_server import TemporaryServer
 from circle_migrate.revision_graph.plan import Direction
-
-if TYPE_CHECKING:
-    from circle_migrate.postgres.deployment import Deployment
-    from circle_migrate.postgres.scratch.temporary_server import TemporaryServer
 
 ScratchHosts = Mapping[str, ScratchHost]
 
@@ -88,10 +86,6 @@ async def _target(deployment: Deployment) -> list[ServerProvider]:
 
 
 def _embedded(deployment: Deployment) -> list[ServerProvider]:
-    from circle_migrate.postgres.embedded import binaries
-    from circle_migrate.postgres.embedded.deployment import configured_server
-    from circle_migrate.postgres.scratch.temporary_server import TemporaryServer
-
     try:
         known = binaries.embedded()
     except SettingsError:
@@ -162,7 +156,7 @@ class ScratchServers:
         self._reasons: dict[int, str] = {}
         self._started: dict[int, ScratchHosts] = {}
 
-    async def __aenter__(self) -> ScratchServers:
+    async def __aenter__(self) -> Self:
         return self
 
     async def __aexit__(
