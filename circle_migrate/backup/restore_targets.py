@@ -17,7 +17,7 @@ from circle_migrate.core.shield import shield
 from circle_migrate.migrate.guards import ensure_own_tables
 from circle_migrate.migrate.journal import Journal
 from circle_migrate.migrate.protection import copy_marker
-from circle_migrate.postgres.database import APPLICATION_NAME, Database, State
+from circle_migrate.postgres.database import APPLICATION_NAME, Database, State, terminating
 from circle_migrate.postgres.journal_tables import ProtectionMarker
 from circle_migrate.postgres.server_errors import server_message
 
@@ -74,12 +74,12 @@ async def copy_protection(copies: Sequence[StagedDatabase], states: Mapping[str,
 
 async def _copy_marker(copy: StagedDatabase, marker: ProtectionMarker) -> None:
     name, database = copy.database.name, copy.connection_target
-    connection = await database.connect(NAME)
     try:
-        state = await database.read_state(connection)
-        await ensure_own_tables(connection, state)
-        await Journal(database, state).ensure(connection)
-        await copy_marker(connection, database.settings.journal_schema, marker)
+        async with terminating(database.connect(NAME)) as connection:
+            state = await database.read_state(connection)
+            await ensure_own_tables(connection, state)
+            await Journal(database, state).ensure(connection)
+            await copy_marker(connection, database.settings.journal_schema, marker)
     except MigrateError:
         raise
     except Exception as error:
@@ -88,8 +88,6 @@ async def _copy_marker(copy: StagedDatabase, marker: ProtectionMarker) -> None:
             database=name,
             detail=server_message(error),
         ) from error
-    finally:
-        connection.terminate()
 
 
 async def swap_in(copies: Sequence[StagedDatabase], *, disconnect: bool) -> None:
@@ -124,8 +122,7 @@ async def _restore(
     """Restore the dump of a target into an empty database, and verify that it is complete."""
     started = time.monotonic()
     notify(Event(EventKind.STARTED, target.name, "restore", *position))
-    connection = await database.connect(NAME)
-    try:
+    async with terminating(database.connect(NAME)) as connection:
 
         async def measure() -> int:
             return await database_size(connection)
@@ -137,8 +134,6 @@ async def _restore(
         with environment(database.address, NAME, encrypted=await uses_tls(connection)) as env:
             async with report_growth(measure, report):
                 await target.job.restore(target.name, target.file, env)
-    finally:
-        connection.terminate()
     await _ensure_same_contents(target, database)
     notify(Event(EventKind.DONE, target.name, "restore", *position, time.monotonic() - started))
     notify(Event(EventKind.COMMITTED, target.name, "restore", *position))

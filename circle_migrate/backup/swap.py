@@ -13,7 +13,7 @@ import asyncpg
 
 from circle_migrate.core.errors import MigrateError, MissingPrivilege, Refused, RestoreFailed
 from circle_migrate.postgres.create_database import connect_to_maintenance_database, create_like
-from circle_migrate.postgres.database import APPLICATION_NAME, Database
+from circle_migrate.postgres.database import APPLICATION_NAME, Database, terminating
 from circle_migrate.postgres.identifier import quote
 from circle_migrate.postgres.server_errors import server_message, sqlstate, statement_error
 
@@ -58,24 +58,19 @@ async def create(database: Database, token: str) -> StagedDatabase:
     copy = StagedDatabase(
         database, _new_name(live, "restore", token), live, _new_name(live, "replaced", token)
     )
-    connection = await connect_to_maintenance_database(database)
-    try:
-        await create_like(connection, live, copy.name)
-    except Exception as error:
-        await _drop(connection, copy.name)
-        failure = statement_error(error, database.name, f"create a database like {live!r}") or RestoreFailed(
-            f"{database.name}: a database like {live!r} cannot be created",
-            database=database.name,
-            detail=server_message(error),
-        )
-        if isinstance(failure, MissingPrivilege):
-            failure.hint = (
-                f"ALTER ROLE {quote(database.address.user)} CREATEDB; "
-                "or restore into an empty database that an administrator creates"
-            )
-        raise failure from error
-    finally:
-        connection.terminate()
+    async with terminating(connect_to_maintenance_database(database)) as connection:
+        try:
+            await create_like(connection, live, copy.name)
+        except Exception as error:
+            await _drop(connection, copy.name)
+            named = statement_error(error, database.name, f"create a database like {live!r}")
+            failure = named or _failure(database, f"a database like {live!r} cannot be created", error)
+            if isinstance(failure, MissingPrivilege):
+                failure.hint = (
+                    f"ALTER ROLE {quote(database.address.user)} CREATEDB; "
+                    "or restore into an empty database that an administrator creates"
+                )
+            raise failure from error
     return copy
 
 
@@ -84,25 +79,18 @@ async def drop(copies: Sequence[StagedDatabase]) -> tuple[str, ...]:
     remaining = []
     for copy in copies:
         try:
-            connection = await connect_to_maintenance_database(copy.database)
+            async with terminating(connect_to_maintenance_database(copy.database)) as connection:
+                dropped = await _drop(connection, copy.name)
         except MigrateError:
-            remaining.append(copy.name)
-            continue
-        try:
-            if not await _drop(connection, copy.name):
-                remaining.append(copy.name)
-        finally:
-            connection.terminate()
+            dropped = False
+        remaining += [] if dropped else [copy.name]
     return tuple(remaining)
 
 
 async def sessions(database: Database) -> tuple[str, ...]:
     """Describe the sessions on a database, except short ones of this tool."""
-    connection = await database.connect()
-    try:
+    async with terminating(database.connect()) as connection:
         rows = await connection.fetch(_SESSIONS, database.address.database, APPLICATION_NAME)
-    finally:
-        connection.terminate()
     return tuple(row["session"] for row in rows)
 
 
@@ -150,14 +138,9 @@ async def _rename(copy: StagedDatabase, connection: asyncpg.Connection, *, disco
         name = copy.database.name
         if sqlstate(error) == _OBJECT_IN_USE:
             raise database_in_use_error(name, server_message(error)) from error
-        raise (
-            statement_error(error, name, f"rename {copy.live!r}")
-            or RestoreFailed(
-                f"{name}: the database {copy.live!r} cannot be replaced",
-                database=name,
-                detail=server_message(error),
-            )
-        ) from error
+        named = statement_error(error, name, f"rename {copy.live!r}")
+        failure = _failure(copy.database, f"the database {copy.live!r} cannot be replaced", error)
+        raise (named or failure) from error
     finally:
         if disconnecting is not None:
             disconnecting.cancel()
@@ -166,13 +149,10 @@ async def _rename(copy: StagedDatabase, connection: asyncpg.Connection, *, disco
 
 async def _disconnect(copy: StagedDatabase) -> None:
     """End the sessions on the live database again and again, until cancelled."""
-    connection = await connect_to_maintenance_database(copy.database)
-    try:
+    async with terminating(connect_to_maintenance_database(copy.database)) as connection:
         while True:
             await connection.fetch(_DISCONNECT, copy.live)
             await asyncio.sleep(_DISCONNECT_PAUSE)
-    finally:
-        connection.terminate()
 
 
 def _partial_swap_error(copy: StagedDatabase, swapped: Sequence[str], error: Exception) -> RestoreFailed:
@@ -184,6 +164,10 @@ def _partial_swap_error(copy: StagedDatabase, swapped: Sequence[str], error: Exc
         f"the database {copy.kept!r} exists",
         hint=f"if {copy.name!r} still exists, run the same command again with -d {copy.database.name}",
     )
+
+
+def _failure(database: Database, message: str, error: Exception) -> RestoreFailed:
+    return RestoreFailed(f"{database.name}: {message}", database=database.name, detail=server_message(error))
 
 
 async def _drop(connection: asyncpg.Connection, name: str) -> bool:

@@ -3,7 +3,7 @@
 import asyncpg
 
 from circle_migrate.core.errors import MissingDatabase, MissingPrivilege
-from circle_migrate.postgres.database import Database
+from circle_migrate.postgres.database import Database, terminating
 from circle_migrate.postgres.deployment import Deployment
 from circle_migrate.postgres.identifier import literal, quote
 from circle_migrate.postgres.search_path import PINNED
@@ -121,10 +121,10 @@ async def _connect(database: Database, maintenance_database: str) -> asyncpg.Con
 
 async def _create(database: Database) -> bool:
     """Create one database; return False if another session created it meanwhile."""
-    connection = await connect_to_maintenance_database(database)
     name = database.address.database
     try:
-        await connection.execute(f"CREATE DATABASE {quote(name)}")
+        async with terminating(connect_to_maintenance_database(database)) as connection:
+            await connection.execute(f"CREATE DATABASE {quote(name)}")
     except asyncpg.PostgresError as error:
         if sqlstate(error) in _DUPLICATE_DATABASE:
             return False
@@ -134,6 +134,4 @@ async def _create(database: Database) -> bool:
             detail=server_message(error),
             hint=f'ALTER ROLE "{database.address.user}" CREATEDB; or ask an administrator to create it',
         ) from error
-    finally:
-        connection.terminate()
     return True

@@ -73,8 +73,6 @@ SELECT current_database() AS name, current_user AS role, pg_backend_pid() AS pid
              WHERE database = current_database() AND left(gid, length($3)) = $3) AS prepared
 FROM own
 """
-
-
 _STATE_FIELDS = ("name", "role", "server_version_num", "cluster", "oid", "standby", "read_only", "schema")
 
 
@@ -155,7 +153,9 @@ class Database:
                 await warn_of_missing_tls(self.name, self.address)
                 raise
             try:
-                _raise_lost_cancellation()
+                task = asyncio.current_task()
+                if task is not None and task.cancelling():  # on Python 3.11, connecting can lose it
+                    raise asyncio.CancelledError
                 await warn_of_missing_tls(self.name, self.address, connection)
                 await connection.execute(f"{begin};{self.session_sql({})}")
             except BaseException:
@@ -317,11 +317,14 @@ def _psycopg_driver(database: str) -> ModuleType:
     return psycopg_driver
 
 
-def _raise_lost_cancellation() -> None:
-    """Raise a cancellation that arrived while connecting: on Python 3.11 it can be lost."""
-    task = asyncio.current_task()
-    if task is not None and task.cancelling():
-        raise asyncio.CancelledError
+@asynccontextmanager
+async def terminating(connecting: Awaitable[asyncpg.Connection]) -> AsyncIterator[asyncpg.Connection]:
+    """Yield a connection, which ends with the block, without waiting for the server."""
+    connection = await connecting
+    try:
+        yield connection
+    finally:
+        connection.terminate()
 
 
 async def _close(connection: asyncpg.Connection, seconds: float) -> None:

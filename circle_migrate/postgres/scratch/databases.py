@@ -14,7 +14,7 @@ from circle_migrate.config.url.address import Address
 from circle_migrate.core.errors import MigrateError, MigrationFailed, MissingPrivilege, Unreachable
 from circle_migrate.core.shield import shield
 from circle_migrate.postgres.create_database import locale_options
-from circle_migrate.postgres.database import Database
+from circle_migrate.postgres.database import Database, terminating
 from circle_migrate.postgres.deployment import Deployment
 from circle_migrate.postgres.identifier import literal, quote
 from circle_migrate.postgres.server_errors import (
@@ -122,8 +122,7 @@ async def create_databases(
 @asynccontextmanager
 async def _create_on_host(host: ScratchHost, token: int, names: list[str]) -> AsyncIterator[None]:
     """Create the databases, and drop them at the end; the connection holds the lock of this run."""
-    connection = await host.maintenance_database.connect()
-    try:
+    async with terminating(host.maintenance_database.connect()) as connection:
         await _drop_stale(connection)
         await connection.execute(f"SELECT pg_advisory_lock({LOCK_CLASS}, {token})")
         try:
@@ -134,8 +133,6 @@ async def _create_on_host(host: ScratchHost, token: int, names: list[str]) -> As
             await shield(_drop(host, connection, names))
             if host.is_local and not connection.is_closed():
                 await shield(_drop_stale(connection))
-    finally:
-        connection.terminate()
 
 
 async def _create(connection: asyncpg.Connection, host: ScratchHost, name: str) -> None:
@@ -159,12 +156,9 @@ async def _create_schemas(database: Database) -> None:
         if not any(schema.lower() in text and _CREATES_SCHEMA.search(text) for text in texts):
             schemas.append(schema)
     if any(schemas):
-        connection = await database.connect()
-        try:
+        async with terminating(database.connect()) as connection:
             for schema in filter(None, schemas):
                 await connection.execute(f"CREATE SCHEMA IF NOT EXISTS {quote(schema)}")
-        finally:
-            connection.terminate()
 
 
 def _creation_error(database: Database, error: Exception) -> MigrateError:
@@ -199,11 +193,8 @@ async def _drop(host: ScratchHost, connection: asyncpg.Connection, names: list[s
             for statement in _drop_statements(names):
                 await connection.execute(statement)
             return
-        new_connection = await host.maintenance_database.connect()
-        try:
+        async with terminating(host.maintenance_database.connect()) as new_connection:
             await _try_all(new_connection, _drop_statements(names))
-        finally:
-            new_connection.terminate()
 
 
 def _drop_statements(names: Iterable[str]) -> list[str]:
@@ -235,10 +226,7 @@ def _missing_role(error: Exception) -> str | None:
 
 
 async def _add_role(host: ScratchHost, name: str) -> None:
-    connection = await host.maintenance_database.connect()
-    try:
+    async with terminating(host.maintenance_database.connect()) as connection:
         # One transaction: a role that existed before must not get the comment, by which roles are dropped.
         statement = f"CREATE ROLE {quote(name)} NOLOGIN; COMMENT ON ROLE {quote(name)} IS "
         await _try_all(connection, [statement + literal(_ROLE_COMMENT)])
-    finally:
-        connection.terminate()

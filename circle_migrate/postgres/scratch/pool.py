@@ -12,7 +12,7 @@ from circle_migrate.config.url.address import Address
 from circle_migrate.config.url.parse import parse
 from circle_migrate.core.errors import SettingsError, Unreachable, UsageError
 from circle_migrate.core.shield import in_thread
-from circle_migrate.postgres.database import Database
+from circle_migrate.postgres.database import Database, terminating
 from circle_migrate.postgres.deployment import Deployment
 from circle_migrate.postgres.embedded import binaries
 from circle_migrate.postgres.embedded.deployment import configured_server
@@ -133,11 +133,8 @@ def _maintenance_database(deployment: Deployment, address: Address) -> Database:
 
 
 async def _major(database: Database) -> int:
-    connection = await database.connect()
-    try:
+    async with terminating(database.connect()) as connection:
         return int(connection.get_server_version().major)
-    finally:
-        connection.terminate()
 
 
 def nearest(majors: Iterable[int], major: int) -> int | None:
