@@ -8,13 +8,13 @@ import hashlib
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Self, get_origin
 
 from circle_migrate.core.errors import BrokenBackup, UsageError
 from circle_migrate.core.json_file import parse_json, read_bounded
-from circle_migrate.core.result import Result
+from circle_migrate.core.result import Result, json_fields
 
 MANIFEST = "manifest.json"
 
@@ -115,12 +115,10 @@ class Manifest:
         """Return the manifest as JSON, without its checksum."""
         return {
             "format": _FORMAT,
-            "id": self.id,
-            "tool_version": self.tool_version,
-            "created_at": self.created_at,
+            **json_fields(self, "id tool_version created_at"),
             "apart_ms": self.spread_ms,
             "locked": self.locked,
-            "databases": [{**asdict(dump), "revisions": list(dump.revisions)} for dump in self.dumps],
+            "databases": json_fields(self, "dumps")["dumps"],
         }
 
     @classmethod
@@ -150,8 +148,7 @@ class BackupResult(Result):
         return {
             "folder": self.folder,
             "backup": self.manifest.to_dict(),
-            "verified": self.verified,
-            "notes": list(self.notes),
+            **json_fields(self, "verified notes"),
         }
 
 
@@ -168,11 +165,8 @@ class RestoreResult(Result):
     def to_dict(self) -> dict[str, Any]:
         """Return the backup's id, the databases with their current revisions, and the replaced databases."""
         return {
-            "restored": {"id": self.manifest.id, "created_at": self.manifest.created_at},
-            "databases": list(self.databases),
-            "current": {name: list(heads) for name, heads in self.current.items()},
-            "replaced": dict(self.replaced),
-            "notes": list(self.notes),
+            "restored": json_fields(self.manifest, "id created_at"),
+            **json_fields(self, "databases current replaced notes"),
         }
 
 

@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 import asyncpg
 
 from circle_migrate.core.errors import UsageError
-from circle_migrate.core.result import Result
+from circle_migrate.core.result import Result, json_fields
 from circle_migrate.migrate.journal import Journal, JournalRun
 from circle_migrate.postgres.deployment import Deployment
 
@@ -27,31 +27,14 @@ class LogResult(Result):
 
 
 def _run_dict(run: JournalRun) -> dict[str, Any]:
+    head = "database run command mode outcome error started_at ended_at db_role os_user host tool_version"
     return {
-        "database": run.database,
-        "run": run.run,
-        "command": run.command,
-        "mode": run.mode,
-        "outcome": run.outcome,
-        "error": run.error,
-        "started_at": run.started_at.isoformat(),
-        "ended_at": run.ended_at.isoformat() if run.ended_at else None,
-        "db_role": run.db_role,
-        "os_user": run.os_user,
-        "host": run.host,
-        "tool_version": run.tool_version,
-        "planned": {name: list(steps) for name, steps in run.planned.items()},
-        "notes": dict(run.notes),
+        **json_fields(run, f"{head} planned notes"),
         "steps": [
             {
-                "segment": step.segment,
-                "direction": step.direction,
-                "revision": step.revision,
-                "message": step.message,
-                "started_at": step.started_at.isoformat(),
+                **json_fields(step, "segment direction revision message started_at"),
                 "duration_ms": round(step.duration_ms, 3),
-                "checksum": step.checksum,
-                "elsewhere": {name: list(heads) for name, heads in step.elsewhere.items()},
+                **json_fields(step, "checksum elsewhere"),
             }
             for step in run.steps
         ],

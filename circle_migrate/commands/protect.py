@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from circle_migrate.core.errors import Refused
 from circle_migrate.core.events import Notify, ignore_event
-from circle_migrate.core.result import Result
+from circle_migrate.core.result import Result, json_fields
 from circle_migrate.migrate.guards import verify_identity
 from circle_migrate.migrate.protection import ProtectionGuard, remove_marker, write_marker
 from circle_migrate.migrate.run import Hooks, MigrationRun
@@ -42,14 +42,7 @@ class ProtectionResult(Result):
 
     def to_dict(self) -> dict[str, Any]:
         """Return the protection of each database, and the databases whose marker was changed."""
-        return {
-            "run": self.run,
-            "changed": list(self.changed),
-            "databases": {
-                name: protection.to_dict() if protection else None
-                for name, protection in self.databases.items()
-            },
-        }
+        return json_fields(self, "run changed databases")
 
 
 async def protect(

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from circle_migrate.core.errors import UsageError
-from circle_migrate.core.result import Result
+from circle_migrate.core.result import Result, json_fields
 from circle_migrate.diff.expected.snapshot_file import SUFFIXES, write
 from circle_migrate.diff.expected.sources import ComparisonSources
 from circle_migrate.diff.side import ComparisonSide, Source, parse_state
@@ -29,10 +29,7 @@ class SnapshotResult(Result):
             "snapshots": {
                 name: {
                     "file": self.files.get(name),
-                    "digest": snapshot.digest,
-                    "origin": snapshot.origin,
-                    "server_version_num": snapshot.server_version_num,
-                    "revisions": None if snapshot.revisions is None else list(snapshot.revisions),
+                    **json_fields(snapshot, "digest origin server_version_num revisions"),
                     "snapshot": None if name in self.files else snapshot.to_dict(),
                 }
                 for name, snapshot in self.snapshots.items()

@@ -9,7 +9,7 @@ from pathlib import Path, PurePath
 from typing import Any, NamedTuple
 
 from circle_migrate.core.errors import ExitCode, MigrateError
-from circle_migrate.core.result import Result, worst_exit_code
+from circle_migrate.core.result import Result, json_fields, worst_exit_code
 from circle_migrate.core.rules import Rule, known_rules
 
 _INTERRUPTED = {ExitCode.HANGUP, ExitCode.INTERRUPTED, ExitCode.TERMINATED}
@@ -95,18 +95,11 @@ class Finding:
     def to_dict(self) -> dict[str, Any]:
         """Return the finding as in the JSON output."""
         return {
-            "rule": self.rule,
-            "severity": str(self.severity),
+            **json_fields(self, "rule severity"),
             "exit_code": int(self.status),
-            "message": self.message,
-            "database": self.database,
-            "revision": self.revision,
-            "subject": self.subject,
-            "detail": self.detail,
+            **json_fields(self, "message database revision subject detail"),
             "remedy": self.remedy_text,
-            "file": self.file,
-            "line": self.line,
-            "fingerprint": self.fingerprint,
+            **json_fields(self, "file line fingerprint"),
         }
 
 
@@ -175,13 +168,8 @@ class Check(NamedTuple):
 
     def to_dict(self) -> dict[str, Any]:
         """Return the check as in the JSON output, without its findings."""
-        return {
-            "name": self.name,
-            "title": self.title,
-            "outcome": str(self.outcome),
-            "skipped": self.skipped,
-            "seconds": None if self.seconds is None else round(self.seconds, 4),
-        }
+        seconds = None if self.seconds is None else round(self.seconds, 4)
+        return {**json_fields(self, "name title outcome skipped"), "seconds": seconds}
 
 
 def repository_root() -> str:

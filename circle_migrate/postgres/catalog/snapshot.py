@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, NamedTuple, Self
 
+from circle_migrate.core.result import json_fields
+
 Fields = Mapping[str, str | None]
 """The fields of an object. `of` names its owner, as `kind identity`."""
 
@@ -70,10 +72,7 @@ class Snapshot:
     def to_dict(self) -> dict[str, Any]:
         """Return the snapshot for JSON, sorted, so that equal catalogues give equal texts."""
         return {
-            "database": self.database,
-            "origin": self.origin,
-            "server_version_num": self.server_version_num,
-            "revisions": None if self.revisions is None else list(self.revisions),
+            **json_fields(self, "database origin server_version_num revisions"),
             "objects": self._sorted(),
             "unmodelled": dict(sorted(self.unmodelled.items())),
         }

@@ -5,7 +5,6 @@ import shutil
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Self
 
@@ -30,7 +29,6 @@ class Postmaster:
     """A running server as in its `postmaster.pid` (src/include/utils/pidfile.h in PostgreSQL's source)."""
 
     pid: int
-    since: datetime
     port: int
     socket_dir: Path
     ready: bool
@@ -47,7 +45,6 @@ class Postmaster:
             return None
         return cls(
             pid=int(lines[0]),
-            since=datetime.fromtimestamp(int(lines[2]), UTC),
             port=int(lines[3]),
             socket_dir=Path(lines[4]),
             ready=lines[7].strip() == "ready",

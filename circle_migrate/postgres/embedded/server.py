@@ -1,7 +1,6 @@
 """The embedded PostgreSQL server of `--embedded` and `circle-migrate dev`."""
 
 from dataclasses import dataclass, replace
-from datetime import datetime
 from pathlib import Path
 from urllib.parse import quote
 
@@ -31,7 +30,6 @@ class ServerStatus:
     pid: int | None = None
     socket_dir: Path | None = None
     port: int | None = None
-    since: datetime | None = None
 
     @property
     def running(self) -> bool:
@@ -131,13 +129,8 @@ class EmbeddedServer:
         )
         if postmaster is None or not postmaster.ready:
             return status
-        return replace(
-            status,
-            pid=postmaster.pid,
-            socket_dir=postmaster.socket_dir,
-            port=postmaster.port,
-            since=postmaster.since,
-        )
+        pid, port = postmaster.pid, postmaster.port
+        return replace(status, pid=pid, socket_dir=postmaster.socket_dir, port=port)
 
     def _stop(self, folder: ServerFolder) -> bool:
         if Postmaster.on(folder.pgdata) is None:
