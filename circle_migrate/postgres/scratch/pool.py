@@ -15,7 +15,7 @@ from circle_migrate.core.shield import in_thread
 from circle_migrate.postgres.database import Database, terminating
 from circle_migrate.postgres.deployment import Deployment
 from circle_migrate.postgres.embedded import binaries
-from circle_migrate.postgres.embedded.deployment import configured_server
+from circle_migrate.postgres.embedded.server import configured_server
 from circle_migrate.postgres.scratch.container import NEWEST, Container, pull_image
 from circle_migrate.postgres.scratch.databases import Scratch, ScratchHost, create_databases
 from circle_migrate.postgres.scratch.temporary_server import TemporaryServer
@@ -183,7 +183,10 @@ class ScratchServers:
         providers = await self._find(chosen[0], () if major is None else (major,))
         if not providers:
             raise no_server_error(detail="\n".join(self._reasons.values()) or None)
-        provider = _nearest_provider(providers, chosen[0], major)
+        provider = providers[0]
+        if major is not None:
+            version = nearest((item.majors[chosen[0]] for item in providers), major)
+            provider = next(item for item in providers if item.majors[chosen[0]] == version)
         started = await self._start(provider)
         hosts = {name: started[name] for name in chosen}
         majors = {name: provider.majors[name] for name in chosen}
@@ -210,13 +213,6 @@ class ScratchServers:
             if key not in self._started:
                 self._started[key] = await self._stack.enter_async_context(provider.start())
             return self._started[key]
-
-
-def _nearest_provider(providers: tuple[ServerProvider, ...], name: str, major: int | None) -> ServerProvider:
-    if major is None:
-        return providers[0]
-    version = nearest((provider.majors[name] for provider in providers), major)
-    return next(provider for provider in providers if provider.majors[name] == version)
 
 
 @asynccontextmanager
