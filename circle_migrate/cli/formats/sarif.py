@@ -11,7 +11,7 @@ from urllib.parse import quote
 from circle_migrate import __version__
 from circle_migrate.cli.formats.json import dump
 from circle_migrate.cli.formats.sanitize import anchor_line, anchor_path, full_text
-from circle_migrate.core.findings import Check, Finding, Report, fingerprints
+from circle_migrate.core.findings import Finding, Report, fingerprints
 from circle_migrate.core.rules import Rule, known_rules
 
 _SCHEMA = "https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/schemas/sarif-schema-2.1.0.json"
@@ -59,13 +59,11 @@ def _invocation(report: Report) -> dict[str, Any]:
         "exitCode": int(report.exit_code),
         "startTimeUtc": f"{report.started_at:%Y-%m-%dT%H:%M:%SZ}",
         "toolConfigurationNotifications": [
-            _skipped(check, check.skipped) for check in report.checks if check.skipped is not None
+            {"level": "note", "message": _message(f"{check.title}: skipped, {check.skipped}")}
+            for check in report.checks
+            if check.skipped is not None
         ],
     }
-
-
-def _skipped(check: Check, reason: str) -> dict[str, Any]:
-    return {"level": "note", "message": _message(f"{check.title}: skipped, {reason}")}
 
 
 def _result(report: Report, finding: Finding, rule_index: int, fingerprint: str) -> dict[str, Any]:

@@ -1,23 +1,17 @@
 """The commands diff, snapshot, consistency and graph."""
 
-from __future__ import annotations
-
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import typer
 
 from circle_migrate.cli.command import command
 from circle_migrate.cli.context import CommandContext
 from circle_migrate.cli.options import CHECKS, COMPARISONS, SCRATCH, argument, flag, option
-from circle_migrate.commands.graph.format import DiagramFormat
+from circle_migrate.commands.graph import DiagramFormat
 from circle_migrate.core.errors import UsageError
 from circle_migrate.core.result import Result
-from circle_migrate.diff.side import ComparisonSide, Source
-
-if TYPE_CHECKING:
-    from circle_migrate.postgres.deployment import Deployment
+from circle_migrate.diff.side import Source
 
 _PANEL = "Look"
 _RULES = "Rules"
@@ -81,7 +75,9 @@ def register(app: typer.Typer) -> None:
             )
         texts = comparisons[0] if comparisons else DRIFT
         options = DiffOptions(column_order, partitions, grants, owners, ignore or ())
-        return await action(await _deployment(context, parse_sides(texts)), texts, options)
+        reads = any(side.needs_live_database for side in parse_sides(texts))
+        deployment = await context.ready() if reads else context.files()
+        return await action(deployment, texts, options)
 
     @command(app, panel=_PANEL, options=SCRATCH)
     async def snapshot(
@@ -106,7 +102,8 @@ def register(app: typer.Typer) -> None:
         from circle_migrate.commands.snapshot import take_snapshots
         from circle_migrate.diff.side import parse_state
 
-        return await take_snapshots(await _deployment(context, (parse_state(state),)), state, output)
+        reads = parse_state(state).needs_live_database
+        return await take_snapshots(await context.ready() if reads else context.files(), state, output)
 
     @command(app, panel=_PANEL, formats=CHECKS, without=("database",))
     async def consistency(
@@ -174,8 +171,3 @@ def register(app: typer.Typer) -> None:
         for note in result.notes:
             context.progress.say(note)
         return result
-
-
-async def _deployment(context: CommandContext, sides: tuple[ComparisonSide, ...]) -> Deployment:
-    """Return the databases if a side reads them, otherwise the revision trees alone."""
-    return await context.ready() if any(side.needs_live_database for side in sides) else context.files()

@@ -4,9 +4,8 @@ from collections.abc import Iterator
 from importlib import import_module
 from pathlib import Path
 
-from circle_migrate.commands.graph import drawing
+from circle_migrate.commands.graph import DiagramFormat, drawing
 from circle_migrate.commands.graph.drawing import Diagram, DiagramResult, Edge, EdgeKind, Node, NodeKind
-from circle_migrate.commands.graph.format import DiagramFormat
 from circle_migrate.commands.history import ListedRevision, RevisionList, history
 from circle_migrate.core.atomic_write import write_text
 from circle_migrate.core.errors import UsageError
@@ -25,10 +24,7 @@ _SUFFIXES = {
 
 
 def resolve_format(form: DiagramFormat | None, file: Path | None) -> DiagramFormat:
-    """Return the given format, else that of the file's suffix, else Mermaid.
-
-    Raises `UsageError` for an unknown suffix.
-    """
+    """Return the given format, else that of the file's suffix, else Mermaid. Raises `UsageError`."""
     if form is not None or file is None:
         return form or DiagramFormat.MERMAID
     if file.suffix not in _SUFFIXES:
@@ -42,10 +38,7 @@ def resolve_format(form: DiagramFormat | None, file: Path | None) -> DiagramForm
 def revisions(
     deployment: Deployment, revision_range: str | None = None, at: Current | None = None
 ) -> Diagram:
-    """Return the trees or a range `FROM:TO` of them, with the current revisions `at`.
-
-    Raises `UsageError` for a bad range.
-    """
+    """Return the trees or a range `FROM:TO` of them, with current revisions `at`. Raises `UsageError`."""
     return revision_trees(deployment.forest, history(deployment, revision_range, at))
 
 
