@@ -50,10 +50,7 @@ class CurrentResult(Result):
 
 @dataclass(frozen=True, slots=True)
 class ListedRevision:
-    """A revision in a list; `marks` are words such as `head`, `current`, `branch point`.
-
-    `doc` is the docstring of its file where the command shows it.
-    """
+    """A revision in a list, `marks` such as `head`, and the docstring of its file where it is shown."""
 
     revision: Revision
     marks: tuple[str, ...] = ()

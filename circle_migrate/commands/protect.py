@@ -31,10 +31,7 @@ Confirm = Callable[[str, ProtectionMarker], None]
 
 @dataclass(frozen=True, slots=True)
 class ProtectionResult(Result):
-    """The protection of each database, None for an unprotected one.
-
-    `run` is the run in the journals, None if nothing had to be changed.
-    """
+    """The protection of each database, or None; `run` is in the journals, None if nothing was changed."""
 
     databases: Mapping[str, Protection | None]
     run: str | None = None
@@ -48,10 +45,7 @@ class ProtectionResult(Result):
 async def protect(
     deployment: Deployment, reason: str | None = None, notify: Notify = ignore_event
 ) -> ProtectionResult:
-    """Write the marker of the selected databases, or give an existing marker a new reason.
-
-    Without a reason an existing marker is unchanged. Raises the errors of the executor.
-    """
+    """Write the marker of the selected databases, or give an existing one the new reason if there is one."""
     states = await deployment.states()
     verify_identity(deployment, states)
     names = tuple(name for name, state in states.items() if reason or state.marker is None)

@@ -107,10 +107,7 @@ async def _contents(target: RestoreTarget) -> tuple[str, ...]:
 
 @asynccontextmanager
 async def _locked(targets: Sequence[RestoreTarget], wait: float, notify: Notify) -> AsyncIterator[None]:
-    """Hold the deployer locks of all targets; `wait` is in seconds.
-
-    Raises `LockNotObtained`, and `Refused` for tables of ours that another role controls.
-    """
+    """Hold all deployer locks; `wait` in seconds. Raises `LockNotObtained`, `Refused` for others' tables."""
     async with AsyncExitStack() as stack:
         for target in targets:
             connection = await target.database.connect(restore_targets.NAME)
