@@ -235,24 +235,21 @@ class RestoreJob:
         psql: list[Child] = []
         copies: list[Coroutine[Any, Any, None]] = []
         async with AsyncExitStack() as stack:
+            enter = stack.enter_async_context
             if self.decryption:
                 file = stack.enter_context(path.open("rb"))
                 cipher = start(self.decryption, plain(), stdin=file, stdout=PIPE)
-                ciphers.append(await stack.enter_async_context(cipher))
+                ciphers.append(await enter(cipher))
             source, stdin = ([], PIPE) if ciphers else ([path], DEVNULL)
             if self.psql is None:
                 # Several jobs cannot share a transaction.
                 options = ["--dbname=", f"--jobs={self.jobs}" if self.jobs > 1 else "--single-transaction"]
-                restorer = await stack.enter_async_context(
-                    start([*argv, *options, *source], env, stdin=stdin)
-                )
+                restorer = await enter(start([*argv, *options, *source], env, stdin=stdin))
             else:
                 script = start([*argv, "--file=-", *source], plain(), stdin=stdin, stdout=PIPE)
-                restorer = await stack.enter_async_context(script)
+                restorer = await enter(script)
                 options = ["--no-psqlrc", "--quiet", "--no-password", "--file=-", "--set=ON_ERROR_STOP=1"]
-                psql.append(
-                    await stack.enter_async_context(start([self.psql.path, *options], env, stdin=PIPE))
-                )
+                psql.append(await enter(start([self.psql.path, *options], env, stdin=PIPE)))
                 copies.append(_copy_script(restorer, *psql))
             if ciphers:
                 copies.append(copy(*ciphers, restorer))

@@ -116,12 +116,10 @@ async def _drop_staging(copies: Sequence[StagedDatabase], error: BaseException |
             error.state += f"; these databases could not be dropped: {', '.join(remaining)}"
 
 
-async def _restore(
-    target: RestoreTarget, database: Database, position: tuple[int, int], notify: Notify
-) -> None:
+async def _restore(target: RestoreTarget, database: Database, place: tuple[int, int], notify: Notify) -> None:
     """Restore the dump of a target into an empty database, and verify that it is complete."""
     started = time.monotonic()
-    notify(Event(EventKind.STARTED, target.name, "restore", *position))
+    notify(Event(EventKind.STARTED, target.name, "restore", *place))
     async with terminating(database.connect(NAME)) as connection:
 
         async def measure() -> int:
@@ -135,8 +133,8 @@ async def _restore(
             async with report_growth(measure, report):
                 await target.job.restore(target.name, target.file, env)
     await _ensure_same_contents(target, database)
-    notify(Event(EventKind.DONE, target.name, "restore", *position, time.monotonic() - started))
-    notify(Event(EventKind.COMMITTED, target.name, "restore", *position))
+    notify(Event(EventKind.DONE, target.name, "restore", *place, time.monotonic() - started))
+    notify(Event(EventKind.COMMITTED, target.name, "restore", *place))
 
 
 async def _ensure_same_contents(target: RestoreTarget, database: Database) -> None:

@@ -84,9 +84,7 @@ def _select(
 ) -> tuple[KeptEntry, ...]:
     """Return the kept entries with these ids or run ids, and `restored` ones with a side table."""
     selected: dict[str, KeptEntry] = {}
-    candidates = [
-        entry for entry in entries if entry.state is KeptState.KEPT or (restored and entry.side_table)
-    ]
+    candidates = [e for e in entries if e.state is KeptState.KEPT or (restored and e.side_table)]
     for name in names:
         is_run = len(name) >= _MIN_PREFIX and "/" not in name
         matches = [e for e in candidates if e.id == name or (is_run and e.run.startswith(name))]

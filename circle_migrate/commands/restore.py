@@ -124,9 +124,7 @@ async def _protection_notes(
 ) -> list[str]:
     """Name the restored databases that are protected: the dump contains the marker."""
     states = await deployment.states_or_errors(names)
-    protections = guard.protections(
-        {name: state for name, state in states.items() if isinstance(state, State)}
-    )
+    protections = guard.protections({name: s for name, s in states.items() if isinstance(s, State)})
     return [f"{name} is protected {protection.description}" for name, protection in protections.items()]
 
 

@@ -33,9 +33,7 @@ async def wait(
     deployment.ensure_revisions()
     deadline = time.monotonic() + patience
     pause, last_text = _MIN_PAUSE, ""
-    title = (
-        "databases at or ahead of this package" if compatible else "databases at the heads of this package"
-    )
+    title = f"databases at {'or ahead of' if compatible else 'the heads of'} this package"
     while True:
         limit = max(deadline - time.monotonic(), _MIN_POLL_SECONDS)
         findings = await _poll(deployment, limit, compatible=compatible)
@@ -46,9 +44,8 @@ async def wait(
         text = "; ".join(finding.message for finding in findings)
         if text != last_text:
             for finding in findings:
-                notify(
-                    Event(EventKind.WAITING, finding.database or "", f"until it changes: {finding.message}")
-                )
+                reason = f"until it changes: {finding.message}"
+                notify(Event(EventKind.WAITING, finding.database or "", reason))
             last_text = text
         await asyncio.sleep(min(pause, remaining))
         pause = min(pause * 1.5, _MAX_PAUSE)

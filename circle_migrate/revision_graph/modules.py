@@ -134,9 +134,7 @@ def _is_below(folder: Path, module: ModuleType) -> bool:
     values = getattr(module, "__dict__", {})
     places = [values.get("__file__"), *values.get("__path__", ())]
     candidates = [Path(place) for place in places if str(place).startswith(str(folder))]
-    return any(
-        folder in (place, *place.parents) and not _INSTALLED & set(place.parts) for place in candidates
-    )
+    return any(folder in (path, *path.parents) and not _INSTALLED & set(path.parts) for path in candidates)
 
 
 def module_of(revision: Revision) -> ModuleType:

@@ -239,9 +239,7 @@ def plan_without_changes(databases: Iterable[str], current: Mapping[str, tuple[s
 
 
 def _applied(forest: CombinedGraph, current: Mapping[str, tuple[str, ...]]) -> set[str]:
-    return {
-        f"{name}@{key}" for name, heads in current.items() for key in forest.graphs[name].ancestors(heads)
-    }
+    return {f"{name}@{key}" for name, rows in current.items() for key in forest.graphs[name].ancestors(rows)}
 
 
 def _ensure_reversible(revision: Revision) -> None:

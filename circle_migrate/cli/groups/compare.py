@@ -164,9 +164,8 @@ def register(app: typer.Typer) -> None:
             diagram = revisions(deployment, revision_range, at)
         else:
             source = Source(origin or Source.MODELS)
-            diagram = await entities(
-                await context.ready() if source is Source.LIVE else context.files(), source
-            )
+            deployment = await context.ready() if source is Source.LIVE else context.files()
+            diagram = await entities(deployment, source)
         result = write_diagram(diagram, diagram_format, output)
         for note in result.notes:
             context.progress.say(note)

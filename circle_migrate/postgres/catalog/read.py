@@ -147,6 +147,4 @@ async def object_ids(
         await connection.execute(PINS)
         arguments = (context["schema"], [version_table, *OWN_TABLES], context["role"])
         rows = await connection.fetch(queries.object_ids_query(), *arguments)
-    return {
-        ObjectKey(row["kind"], row["object"]): (row["catalogue"], row["oid"], row["part"]) for row in rows
-    }
+    return {ObjectKey(r["kind"], r["object"]): (r["catalogue"], r["oid"], r["part"]) for r in rows}

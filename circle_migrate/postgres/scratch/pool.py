@@ -127,9 +127,8 @@ async def _start_temporary(
 
 def _maintenance_database(deployment: Deployment, address: Address) -> Database:
     """Return the maintenance database of a server, to which connections are made as to the first database."""
-    return Database(
-        deployment.settings.databases[0]._replace(name="scratch", url=address, search_path="public")
-    )
+    first = deployment.settings.databases[0]
+    return Database(first._replace(name="scratch", url=address, search_path="public"))
 
 
 async def _major(database: Database) -> int:
