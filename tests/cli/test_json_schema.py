@@ -16,7 +16,6 @@ from circle_migrate.cli.app import app
 from circle_migrate.cli.formats.dispatch import write, write_failure
 from circle_migrate.cli.json_schema.command_schema import RESULTS, schema
 from circle_migrate.commands.consistency.result import ConsistencyResult, RelationResult, RelationSide
-from circle_migrate.commands.graph import DiagramFormat
 from circle_migrate.commands.graph.drawing import (
     Cardinality,
     Diagram,
@@ -27,6 +26,7 @@ from circle_migrate.commands.graph.drawing import (
     NodeKind,
     Row,
 )
+from circle_migrate.commands.graph.format import DiagramFormat
 from circle_migrate.commands.history import CurrentResult, DatabasePosition, ListedRevision, RevisionList
 from circle_migrate.commands.log import LogResult, SourceResult
 from circle_migrate.commands.protect import ProtectionResult

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from circle_migrate.commands.graph import DiagramFormat
 from circle_migrate.commands.graph.drawing import CURRENT, Diagram, EdgeKind
+from circle_migrate.commands.graph.format import DiagramFormat
 from circle_migrate.commands.graph.graph import entities, revisions, write_diagram
 from circle_migrate.diff.side import Source
 from tests.deployments import deployment, environment, execute, invoke

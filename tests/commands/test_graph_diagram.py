@@ -12,7 +12,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from circle_migrate.commands.graph import DiagramFormat
 from circle_migrate.commands.graph.drawing import (
     Cardinality,
     Diagram,
@@ -24,6 +23,7 @@ from circle_migrate.commands.graph.drawing import (
     printable,
 )
 from circle_migrate.commands.graph.entity_diagram import display_name, entity_diagram, short_type
+from circle_migrate.commands.graph.format import DiagramFormat
 from circle_migrate.commands.graph.graph import resolve_format, revision_trees, write_diagram
 from circle_migrate.commands.graph.mermaid import attribute_word, escape
 from circle_migrate.commands.history import ListedRevision, RevisionList

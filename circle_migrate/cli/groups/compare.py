@@ -8,7 +8,7 @@ import typer
 from circle_migrate.cli.command import command
 from circle_migrate.cli.context import CommandContext
 from circle_migrate.cli.options import CHECKS, COMPARISONS, SCRATCH, argument, flag, option
-from circle_migrate.commands.graph import DiagramFormat
+from circle_migrate.commands.graph.format import DiagramFormat
 from circle_migrate.core.errors import UsageError
 from circle_migrate.core.result import Result
 from circle_migrate.diff.side import Source

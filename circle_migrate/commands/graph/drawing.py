@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from circle_migrate.commands.graph import DiagramFormat
+from circle_migrate.commands.graph.format import DiagramFormat
 from circle_migrate.core.result import Result, json_fields
 
 

@@ -4,8 +4,9 @@ from collections.abc import Iterator
 from importlib import import_module
 from pathlib import Path
 
-from circle_migrate.commands.graph import DiagramFormat, drawing
+from circle_migrate.commands.graph import drawing
 from circle_migrate.commands.graph.drawing import Diagram, DiagramResult, Edge, EdgeKind, Node, NodeKind
+from circle_migrate.commands.graph.format import DiagramFormat
 from circle_migrate.commands.history import ListedRevision, RevisionList, history
 from circle_migrate.core.atomic_write import write_text
 from circle_migrate.core.errors import UsageError
