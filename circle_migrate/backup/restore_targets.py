@@ -17,7 +17,7 @@ from circle_migrate.core.shield import shield
 from circle_migrate.migrate.guards import ensure_own_tables
 from circle_migrate.migrate.journal import Journal
 from circle_migrate.migrate.protection import copy_marker
-from circle_migrate.postgres.database import APPLICATION_NAME, Database, State, terminating
+from circle_migrate.postgres.database import APPLICATION_NAME, Database, State
 from circle_migrate.postgres.journal_tables import ProtectionMarker
 from circle_migrate.postgres.server_errors import server_message
 
@@ -75,7 +75,7 @@ async def copy_protection(copies: Sequence[StagedDatabase], states: Mapping[str,
 async def _copy_marker(copy: StagedDatabase, marker: ProtectionMarker) -> None:
     name, database = copy.database.name, copy.connection_target
     try:
-        async with terminating(database.connect(NAME)) as connection:
+        async with database.connected(NAME) as connection:
             state = await database.read_state(connection)
             await ensure_own_tables(connection, state)
             await Journal(database, state).ensure(connection)
@@ -120,7 +120,7 @@ async def _restore(target: RestoreTarget, database: Database, place: tuple[int, 
     """Restore the dump of a target into an empty database, and verify that it is complete."""
     started = time.monotonic()
     notify(Event(EventKind.STARTED, target.name, "restore", *place))
-    async with terminating(database.connect(NAME)) as connection:
+    async with database.connected(NAME) as connection:
 
         async def measure() -> int:
             return await database_size(connection)

@@ -12,10 +12,10 @@ from dataclasses import dataclass
 import asyncpg
 
 from circle_migrate.core.errors import MigrateError, MissingPrivilege, Refused, RestoreFailed
-from circle_migrate.postgres.create_database import connect_to_maintenance_database, create_like
-from circle_migrate.postgres.database import APPLICATION_NAME, Database, terminating
+from circle_migrate.postgres.create_database import create_like, maintenance_connection
+from circle_migrate.postgres.database import APPLICATION_NAME, Database
 from circle_migrate.postgres.identifier import quote
-from circle_migrate.postgres.server_errors import server_message, sqlstate, statement_error
+from circle_migrate.postgres.server_errors import named_error, server_message, sqlstate
 
 _OBJECT_IN_USE = "55006"
 _MAX_NAME_BYTES = 63
@@ -58,13 +58,12 @@ async def create(database: Database, token: str) -> StagedDatabase:
     copy = StagedDatabase(
         database, _new_name(live, "restore", token), live, _new_name(live, "replaced", token)
     )
-    async with terminating(connect_to_maintenance_database(database)) as connection:
+    async with maintenance_connection(database) as connection:
         try:
             await create_like(connection, live, copy.name)
         except Exception as error:
             await _drop(connection, copy.name)
-            named = statement_error(error, database.name, f"create a database like {live!r}")
-            failure = named or _failure(database, f"a database like {live!r} cannot be created", error)
+            failure = named_error(error, database.name, f"create a database like {live!r}", RestoreFailed)
             if isinstance(failure, MissingPrivilege):
                 failure.hint = (
                     f"ALTER ROLE {quote(database.address.user)} CREATEDB; "
@@ -79,7 +78,7 @@ async def drop(copies: Sequence[StagedDatabase]) -> tuple[str, ...]:
     remaining = []
     for copy in copies:
         try:
-            async with terminating(connect_to_maintenance_database(copy.database)) as connection:
+            async with maintenance_connection(copy.database) as connection:
                 dropped = await _drop(connection, copy.name)
         except MigrateError:
             dropped = False
@@ -89,7 +88,7 @@ async def drop(copies: Sequence[StagedDatabase]) -> tuple[str, ...]:
 
 async def sessions(database: Database) -> tuple[str, ...]:
     """Describe the sessions on a database, except short ones of this tool."""
-    async with terminating(database.connect()) as connection:
+    async with database.connected() as connection:
         rows = await connection.fetch(_SESSIONS, database.address.database, APPLICATION_NAME)
     return tuple(row["session"] for row in rows)
 
@@ -115,8 +114,7 @@ async def swap(copies: Sequence[StagedDatabase], *, disconnect: bool) -> None:
     async with AsyncExitStack() as stack:
         renamed = []
         for copy in copies:
-            connection = await connect_to_maintenance_database(copy.database)
-            stack.callback(connection.terminate)
+            connection = await stack.enter_async_context(maintenance_connection(copy.database))
             await connection.execute("BEGIN")
             await _rename(copy, connection, disconnect=disconnect)
             renamed.append((copy, connection))
@@ -138,9 +136,7 @@ async def _rename(copy: StagedDatabase, connection: asyncpg.Connection, *, disco
         name = copy.database.name
         if sqlstate(error) == _OBJECT_IN_USE:
             raise database_in_use_error(name, server_message(error)) from error
-        named = statement_error(error, name, f"rename {copy.live!r}")
-        failure = _failure(copy.database, f"the database {copy.live!r} cannot be replaced", error)
-        raise (named or failure) from error
+        raise named_error(error, name, f"rename the database {copy.live!r}", RestoreFailed) from error
     finally:
         if disconnecting is not None:
             disconnecting.cancel()
@@ -149,7 +145,7 @@ async def _rename(copy: StagedDatabase, connection: asyncpg.Connection, *, disco
 
 async def _disconnect(copy: StagedDatabase) -> None:
     """End the sessions on the live database again and again, until cancelled."""
-    async with terminating(connect_to_maintenance_database(copy.database)) as connection:
+    async with maintenance_connection(copy.database) as connection:
         while True:
             await connection.fetch(_DISCONNECT, copy.live)
             await asyncio.sleep(_DISCONNECT_PAUSE)
@@ -164,10 +160,6 @@ def _partial_swap_error(copy: StagedDatabase, swapped: Sequence[str], error: Exc
         f"the database {copy.kept!r} exists",
         hint=f"if {copy.name!r} still exists, run the same command again with -d {copy.database.name}",
     )
-
-
-def _failure(database: Database, message: str, error: Exception) -> RestoreFailed:
-    return RestoreFailed(f"{database.name}: {message}", database=database.name, detail=server_message(error))
 
 
 async def _drop(connection: asyncpg.Connection, name: str) -> bool:

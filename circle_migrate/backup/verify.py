@@ -15,7 +15,7 @@ from circle_migrate.backup.dump import RestoreJob, RestoreOptions
 from circle_migrate.backup.manifest import Dump
 from circle_migrate.config.url.environment import environment
 from circle_migrate.core.errors import BackupFailed, RestoreFailed, SettingsError, Unreachable
-from circle_migrate.postgres.database import Database, terminating
+from circle_migrate.postgres.database import Database
 from circle_migrate.postgres.deployment import Deployment
 from circle_migrate.postgres.scratch.databases import Scratch
 from circle_migrate.postgres.scratch.pool import ScratchServers
@@ -99,7 +99,7 @@ async def _verify(scratch: Scratch, dump: Dump, path: Path, programs: Path | Non
         options = RestoreOptions(programs=programs, owners=owners, privileges=False)
         job = RestoreJob.plan(dump, major, options, ())
         job = replace(job, exclusions=(*job.exclusions, *_SCHEMA_ONLY))
-        async with terminating(database.connect(NAME)) as connection:
+        async with database.connected(NAME) as connection:
             encrypted = await uses_tls(connection)
         try:
             with environment(database.address, NAME, encrypted=encrypted) as env:
@@ -134,7 +134,7 @@ async def _compare(database: Database, dump: Dump, major: int) -> None:
 
 async def _evaluate(database: Database) -> None:
     """Evaluate the expressions that a restore evaluates for rows."""
-    async with terminating(database.connect(NAME)) as connection:
+    async with database.connected(NAME) as connection:
         for name, owner, neutral, text in await connection.fetch(_EXPRESSIONS):
             statement = _EVALUATE.format(text=text, neutral=neutral, owner=owner)
             try:

@@ -50,7 +50,7 @@ class CurrentResult(Result):
 
 @dataclass(frozen=True, slots=True)
 class ListedRevision:
-    """A revision in a list, `marks` such as `head`, and the docstring of its file where it is shown."""
+    """A revision in a list, with words such as `head` and `current`; `doc` is its docstring, if shown."""
 
     revision: Revision
     marks: tuple[str, ...] = ()
@@ -97,10 +97,7 @@ def _position(deployment: Deployment, name: str, state: State | MigrateError) ->
 def history(
     deployment: Deployment, revision_range: str | None = None, at: Current | None = None
 ) -> RevisionList:
-    """Return all revisions, or those of a range `FROM:TO` whose sides are optional, newest first.
-
-    `at` are the current revisions to mark. Raises `UsageError` for a bad range.
-    """
+    """Return all revisions, or those of a range `FROM:TO`, newest first; those of `at` are marked."""
     listed = {}
     for name, graph in deployment.graphs.items():
         keys = _in_range(graph, revision_range, deployment) if revision_range else set(graph.revisions)

@@ -7,8 +7,8 @@ from typing import Any, TypeVar
 import asyncpg
 
 from circle_migrate.core.errors import UsageError
-from circle_migrate.core.result import Result, json_fields
-from circle_migrate.migrate.journal import Journal, JournalRun
+from circle_migrate.core.result import Result
+from circle_migrate.migrate.journal import Journal, JournalRun, JournalStep
 from circle_migrate.postgres.deployment import Deployment
 
 T = TypeVar("T")
@@ -27,18 +27,20 @@ class LogResult(Result):
 
 
 def _run_dict(run: JournalRun) -> dict[str, Any]:
-    head = "database run command mode outcome error started_at ended_at db_role os_user host tool_version"
-    return {
-        **json_fields(run, f"{head} planned notes"),
-        "steps": [
-            {
-                **json_fields(step, "segment direction revision message started_at"),
-                "duration_ms": round(step.duration_ms, 3),
-                **json_fields(step, "checksum elsewhere"),
-            }
-            for step in run.steps
-        ],
+    return run._asdict() | {
+        "started_at": run.started_at.isoformat(),
+        "ended_at": run.ended_at.isoformat() if run.ended_at else None,
+        "steps": [_step_dict(step) for step in run.steps],
     }
+
+
+def _step_dict(step: JournalStep) -> dict[str, Any]:
+    values = step._asdict() | {
+        "started_at": step.started_at.isoformat(),
+        "duration_ms": round(step.duration_ms, 3),
+    }
+    del values["run"]
+    return values
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,10 +57,7 @@ class SourceResult(Result):
 
 
 async def log(deployment: Deployment, limit: int, *, slowest: bool = False) -> LogResult:
-    """Return the latest `limit` runs of each selected database, newest first.
-
-    `slowest` shows their steps by duration. Only reads; a database without a journal has no runs.
-    """
+    """Return the latest `limit` runs of each database that has a journal, newest first; only reads."""
     runs: list[JournalRun] = []
     for name in deployment.selected:
         runs += await _read(deployment, name, lambda journal, connection: journal.read(connection, limit))
@@ -70,7 +69,7 @@ async def source(deployment: Deployment, revision: str) -> SourceResult:
     """Return the source of an applied revision, given by its id or a unique prefix. Raises `UsageError`."""
 
     async def read_sources(journal: Journal, connection: asyncpg.Connection) -> list[SourceResult]:
-        texts = await journal.sources_by_prefix(connection, revision)
+        texts = await journal.sources(connection, prefix=revision)
         return [SourceResult("log", journal.database.name, key, text) for key, text in texts.items()]
 
     matches = [match for name in deployment.selected for match in await _read(deployment, name, read_sources)]

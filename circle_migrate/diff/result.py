@@ -40,7 +40,8 @@ class Difference:
 class Comparison:
     """Both sides of one database and their differences.
 
-    `differences` are without implied ones, as the columns of a missing table. `equivalent` are objects whose
+    `differences` are without implied ones, as the columns of a missing table. `partitions` are the extra
+    partitions that are not compared: scripts create them. `equivalent` are objects whose
     texts differ and mean the same. `ignored` counts the changes hidden by each ignore rule, `compared` the
     objects of each kind. `not_compared` describes what was left out, with the reason. `pending` is the number
     of revisions not yet applied to the live side. `default_schema` is the schema of operations that name
@@ -51,6 +52,7 @@ class Comparison:
     after: Snapshot
     differences: tuple[Difference, ...]
     equivalent: tuple[Change, ...] = ()
+    partitions: tuple[Change, ...] = ()
     ignored: Mapping[str, int] = field(default_factory=dict)
     compared: Mapping[str, int] = field(default_factory=dict)
     not_compared: tuple[str, ...] = ()

@@ -1,9 +1,12 @@
 """Create missing databases, and databases with the properties of another one, which dumps lack."""
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
 import asyncpg
 
 from circle_migrate.core.errors import MissingDatabase, MissingPrivilege
-from circle_migrate.postgres.database import Database, terminating
+from circle_migrate.postgres.database import Database
 from circle_migrate.postgres.deployment import Deployment
 from circle_migrate.postgres.identifier import literal, quote
 from circle_migrate.postgres.search_path import PINNED
@@ -103,12 +106,17 @@ async def create_missing(deployment: Deployment) -> tuple[str, ...]:
     return tuple([name for name in missing if await _create(deployment.databases[name])])
 
 
-async def connect_to_maintenance_database(database: Database) -> asyncpg.Connection:
-    """Connect to a maintenance database of the database's server. Raises the errors of connecting."""
+@asynccontextmanager
+async def maintenance_connection(database: Database) -> AsyncIterator[asyncpg.Connection]:
+    """Yield a connection to a maintenance database of the database's server, terminated at the end."""
     try:
-        return await _connect(database, "postgres")
+        connection = await _connect(database, "postgres")
     except MissingDatabase:
-        return await _connect(database, "template1")
+        connection = await _connect(database, "template1")
+    try:
+        yield connection
+    finally:
+        connection.terminate()
 
 
 async def _connect(database: Database, maintenance_database: str) -> asyncpg.Connection:
@@ -123,7 +131,7 @@ async def _create(database: Database) -> bool:
     """Create one database; return False if another session created it meanwhile."""
     name = database.address.database
     try:
-        async with terminating(connect_to_maintenance_database(database)) as connection:
+        async with maintenance_connection(database) as connection:
             await connection.execute(f"CREATE DATABASE {quote(name)}")
     except asyncpg.PostgresError as error:
         if sqlstate(error) in _DUPLICATE_DATABASE:

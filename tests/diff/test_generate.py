@@ -16,6 +16,7 @@ from sqlalchemy.dialects import postgresql
 
 from circle_migrate.core.findings import Severity
 from circle_migrate.diff import ddl
+from circle_migrate.diff.compare import compare
 from circle_migrate.diff.ddl.alembic_ops import string, text, type_code
 from circle_migrate.diff.ddl.dependencies import Catalog
 from circle_migrate.diff.ddl.render import bodies, render, render_sql
@@ -25,6 +26,7 @@ from circle_migrate.diff.scope import without_new_privileges
 from circle_migrate.postgres.catalog.snapshot import Fields, ObjectKey, Snapshot, changes_between
 from circle_migrate.revision_graph.traversal import topological
 from circle_migrate.safety.hazards.hazard import HAZARDS
+from tests.servers import run
 
 OWNED = {"owner": "<owner>"}
 
@@ -176,6 +178,19 @@ def test_what_follows_from_a_difference_is_done_with_it() -> None:
     assert statements({}, after, ObjectKey("table", "app.t")) == [
         "CREATE TABLE app.t (\n    a integer\n)",
         "ALTER TABLE app.t ADD CONSTRAINT u UNIQUE (a)",
+    ]
+
+
+def test_extra_partitions_are_created_though_they_are_no_difference() -> None:
+    bound = {"partition_of": "app.t", "partition_bound": "FOR VALUES IN (1)"}
+    before = table("app.t", "a integer", partition_key="LIST (a)")
+    one, other = snapshot(before), snapshot(before | table("app.p", **bound))
+    comparison = run(compare(one, other))
+    assert comparison.differences == ()
+    there, back = (generate(comparison, undo=undo).statements for undo in (False, True))
+    assert [statement.sql for statement in (*there, *back)] == [
+        "CREATE TABLE app.p PARTITION OF app.t FOR VALUES IN (1)",
+        "DROP TABLE app.p",
     ]
 
 

@@ -155,7 +155,7 @@ def _target(comparison: Comparison) -> dict[ObjectKey, Fields]:
 def _with_implied(comparison: Comparison) -> list[Change]:
     """Return the differences, and the changes that `drop_implied` removed because of them."""
     before, after = comparison.before, comparison.after
-    reported = [difference.change for difference in comparison.differences]
+    reported = [*(difference.change for difference in comparison.differences), *comparison.partitions]
     keys = {change.key for change in reported}
     changes = changes_between(before, after)
     independent = keys | {change.key for change in drop_implied(changes, before, after)}

@@ -14,14 +14,14 @@ from circle_migrate.config.url.address import Address
 from circle_migrate.core.errors import MigrateError, MigrationFailed, MissingPrivilege, Unreachable
 from circle_migrate.core.shield import shield
 from circle_migrate.postgres.create_database import locale_options
-from circle_migrate.postgres.database import Database, terminating
+from circle_migrate.postgres.database import Database
 from circle_migrate.postgres.deployment import Deployment
 from circle_migrate.postgres.identifier import literal, quote
 from circle_migrate.postgres.server_errors import (
+    named_error,
     scratch_server_lacks,
     server_message,
     sqlstate,
-    statement_error,
 )
 
 PREFIX = "circle_scratch_"
@@ -122,7 +122,7 @@ async def create_databases(
 @asynccontextmanager
 async def _create_on_host(host: ScratchHost, token: int, names: list[str]) -> AsyncIterator[None]:
     """Create the databases, and drop them at the end; the connection holds the lock of this run."""
-    async with terminating(host.maintenance_database.connect()) as connection:
+    async with host.maintenance_database.connected() as connection:
         await _drop_stale(connection)
         await connection.execute(f"SELECT pg_advisory_lock({LOCK_CLASS}, {token})")
         try:
@@ -156,17 +156,13 @@ async def _create_schemas(database: Database) -> None:
         if not any(schema.lower() in text and _CREATES_SCHEMA.search(text) for text in texts):
             schemas.append(schema)
     if any(schemas):
-        async with terminating(database.connect()) as connection:
+        async with database.connected() as connection:
             for schema in filter(None, schemas):
                 await connection.execute(f"CREATE SCHEMA IF NOT EXISTS {quote(schema)}")
 
 
 def _creation_error(database: Database, error: Exception) -> MigrateError:
-    named = statement_error(error, database.name, "create a scratch database") or Unreachable(
-        f"{database.name}: no scratch database can be created",
-        database=database.name,
-        detail=server_message(error),
-    )
+    named = named_error(error, database.name, "create a scratch database")
     named.state = "nothing was changed"
     named.hint = "use another server for scratch databases: --scratch-url URL"
     if isinstance(named, MissingPrivilege):
@@ -193,7 +189,7 @@ async def _drop(host: ScratchHost, connection: asyncpg.Connection, names: list[s
             for statement in _drop_statements(names):
                 await connection.execute(statement)
             return
-        async with terminating(host.maintenance_database.connect()) as new_connection:
+        async with host.maintenance_database.connected() as new_connection:
             await _try_all(new_connection, _drop_statements(names))
 
 
@@ -226,7 +222,7 @@ def _missing_role(error: Exception) -> str | None:
 
 
 async def _add_role(host: ScratchHost, name: str) -> None:
-    async with terminating(host.maintenance_database.connect()) as connection:
+    async with host.maintenance_database.connected() as connection:
         # One transaction: a role that existed before must not get the comment, by which roles are dropped.
         statement = f"CREATE ROLE {quote(name)} NOLOGIN; COMMENT ON ROLE {quote(name)} IS "
         await _try_all(connection, [statement + literal(_ROLE_COMMENT)])

@@ -12,7 +12,7 @@ from circle_migrate.config.url.address import Address
 from circle_migrate.config.url.parse import parse
 from circle_migrate.core.errors import SettingsError, Unreachable, UsageError
 from circle_migrate.core.shield import in_thread
-from circle_migrate.postgres.database import Database, terminating
+from circle_migrate.postgres.database import Database
 from circle_migrate.postgres.deployment import Deployment
 from circle_migrate.postgres.embedded import binaries
 from circle_migrate.postgres.embedded.server import configured_server
@@ -132,7 +132,7 @@ def _maintenance_database(deployment: Deployment, address: Address) -> Database:
 
 
 async def _major(database: Database) -> int:
-    async with terminating(database.connect()) as connection:
+    async with database.connected() as connection:
         return int(connection.get_server_version().major)
 
 
@@ -161,11 +161,7 @@ class ScratchServers:
         return await self._stack.__aexit__(kind, error, trace)
 
     async def majors(self, name: str, *wanted: int) -> tuple[int, ...]:
-        """Return the available PostgreSQL major versions for a database, the preferred one first.
-
-        They include the `wanted` versions that a container provides. Empty without any server. Raises the
-        errors of `available_providers`.
-        """
+        """Return the major versions for a database, the preferred one first, with those of containers."""
         return tuple(dict.fromkeys(provider.majors[name] for provider in await self._find(name, wanted)))
 
     @asynccontextmanager

@@ -41,6 +41,8 @@ class ProbeKind(StrEnum):
     ROWS = "rows that would be dropped"
     BEHIND = "values that the sequence would yield again"
     GIVEN = "values that no sequence has yielded"
+    REFUSED = "rows that break the rule for writes"
+    INSERTS = "an INSERT that omits the new columns"
 
 
 @dataclass(frozen=True, slots=True)

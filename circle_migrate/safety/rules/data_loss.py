@@ -102,7 +102,10 @@ def _sequence_or_type(context: StatementContext, change: Change) -> Iterator[Haz
     owned_by = change.old("owned_by")
     if owned_by and any(key.kind == "column" and key.identity == owned_by for key in context.removed):
         return
-    if change.owner in context.removed or context.origin(change.key) in context.last:
+    new = context.last.get(context.origin(change.key) or change.key)
+    labels = set(change.old("labels").split("\n"))
+    replaced = new is not None and labels <= set((new.get("labels") or "").split("\n"))
+    if change.owner in context.removed or (replaced and change.key.kind != "sequence"):
         return
     severity = Severity.WARNING if owned_by else Severity.ERROR
     reason = f"no column uses this {change.key.kind} any more; statements that cast to it fail"

@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Callable, Mapping
 
+from circle_migrate.core.redaction import redact_statement
 from circle_migrate.postgres.catalog.snapshot import Change, Op
 from circle_migrate.postgres.identifier import quote_if_needed
 from circle_migrate.postgres.sql_text import compile_pattern, own_name
@@ -48,8 +49,11 @@ def _not_null_by_check(context: StatementContext, finding: HazardFinding) -> Rev
     check = quote_if_needed(check[:_LONGEST_NAME])
     backfill = (f"# first: set {column} in batches",) if finding.rule == "CM020" else ()
     return _revisions(
-        (_execute(f"ALTER TABLE {table} ADD CONSTRAINT {check} CHECK ({column} IS NOT NULL) NOT VALID"),),
-        (*backfill, _execute(f"ALTER TABLE {table} VALIDATE CONSTRAINT {check}")),
+        (
+            *backfill,
+            _execute(f"ALTER TABLE {table} ADD CONSTRAINT {check} CHECK ({column} IS NOT NULL) NOT VALID"),
+        ),
+        (_execute(f"ALTER TABLE {table} VALIDATE CONSTRAINT {check}"),),
         (
             _execute(f"ALTER TABLE {table} ALTER COLUMN {column} SET NOT NULL"),
             _execute(f"ALTER TABLE {table} DROP CONSTRAINT {check}"),
@@ -66,8 +70,8 @@ def _validated(context: StatementContext, finding: HazardFinding) -> Revisions |
     violated = finding.rule in ("CM024", "CM025")
     fix = ("# first: change or delete the rows that violate it",) if violated else ()
     return _revisions(
-        (_execute(f"ALTER TABLE {table} ADD CONSTRAINT {name} {definition} NOT VALID"),),
-        (*fix, _execute(f"ALTER TABLE {table} VALIDATE CONSTRAINT {name}")),
+        (*fix, _execute(f"ALTER TABLE {table} ADD CONSTRAINT {name} {definition} NOT VALID")),
+        (_execute(f"ALTER TABLE {table} VALIDATE CONSTRAINT {name}"),),
     )
 
 
@@ -103,14 +107,14 @@ def _key_using_index(context: StatementContext, _: HazardFinding) -> Revisions |
 
 def _own_transaction(context: StatementContext, _: HazardFinding) -> Revisions | None:
     """Run the statement in its own transaction; not possible with parameters, whose values are unknown."""
-    sql = context.statement.sql.strip().rstrip(";")
+    sql = redact_statement(context.statement.sql.strip().rstrip(";"))
     return None if "$" in sql else (ExampleRevision(_execute(sql), transactional=False),)
 
 
 def _without_transaction(context: StatementContext, finding: HazardFinding) -> Revisions | None:
     if finding.subject not in _NOT_IN_TRANSACTION:
         return None
-    sql = context.statement.sql.strip().rstrip(";")
+    sql = redact_statement(context.statement.sql.strip().rstrip(";"))
     return (ExampleRevision(_execute(sql), transactional=False),)
 
 

@@ -241,12 +241,19 @@ def find_work(observation: Observation) -> tuple[Work, ...]:
 
 def _work_of_messages(observation: Observation) -> Iterator[Work]:
     for notice in observation.notices:
-        referencing = observation.foreign_keys.get(notice.constraint or "", ())
-        oids = observation.by_name(notice.table) if notice.table else referencing
+        oids = observation.by_name(notice.table) if notice.table else _validated(observation, notice)
         used = [oid for oid in oids if oid in observation.after.modes or oid in observation.named] or oids
-        name = observation.name(used[0]) if used else None
-        if name is not None:  # TOAST and temporary tables have no name here
-            yield Work(notice.task, name)
+        for oid in used[: 1 if notice.table else None]:
+            name = observation.name(oid)
+            if name is not None:  # TOAST and temporary tables have no name here
+                yield Work(notice.task, name)
+
+
+def _validated(observation: Observation, notice: ServerNotice) -> list[int]:
+    """Return the tables with rows that may have a foreign key, those that were not locked before if any."""
+    oids = observation.foreign_keys.get(notice.constraint or "", ())
+    stored = [oid for oid in oids if oid in observation.present and observation.present[oid].has_rows]
+    return [oid for oid in stored if oid not in observation.before.modes] or stored
 
 
 def _work_of_new_files(observation: Observation, rewritten: set[str]) -> Iterator[Work]:
