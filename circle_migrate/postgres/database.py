@@ -76,7 +76,6 @@ SELECT current_database() AS name, current_user AS role, pg_backend_pid() AS pid
 FROM own
 """
 
-
 _VISIBLE_TABLES = f"""
 WITH path AS MATERIALIZED ({CONFIGURED_LOCALLY}, current_schemas(false) AS schemas)
 SELECT CASE WHEN nspname = path.schemas[1] THEN '' ELSE nspname || '.' END || relname AS name
@@ -218,8 +217,7 @@ class Database:
                     hint=f'GRANT USAGE ON SCHEMA {self.settings.search_path} TO "{row["role"]}";',
                 )
             ensure_not_in_search_path(settings, [row["schema"]])
-            found = (row["schema"], row["journal"], row["tables"])
-            contents = await read_contents(connection, settings, *found)
+            contents = await read_contents(connection, settings, row["schema"], row["journal"], row["tables"])
             gids = row["prepared"] if contents["journal_of"] else ()
             in_doubt = await prepared_by_runs(connection, contents["journal"], gids)
         except MigrateError:

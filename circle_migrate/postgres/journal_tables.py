@@ -40,13 +40,8 @@ class ProtectionMarker(NamedTuple):
         import json
 
         row: Mapping[str, str] = json.loads(text)
-        return cls(
-            since=datetime.fromisoformat(row["protected_at"]),
-            role=row["db_role"],
-            os_user=row["os_user"],
-            host=row["host"],
-            reason=row["reason"],
-        )
+        texts = (row[name] for name in ("db_role", "os_user", "host", "reason"))
+        return cls(datetime.fromisoformat(row["protected_at"]), *texts)
 
     @property
     def description(self) -> str:
