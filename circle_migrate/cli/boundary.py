@@ -109,10 +109,7 @@ def run_command(
     *,
     has_result: bool = True,
 ) -> None:
-    """Run a command's action, write its result or its error, and raise `typer.Exit` with the status.
-
-    Without a result the action itself may write to stdout.
-    """
+    """Run the action, write its result or error, raise `typer.Exit`; without a result it writes itself."""
     from circle_migrate.cli.streams import stdout_for_result
     from circle_migrate.cli.write import failure, success, write_stderr
 

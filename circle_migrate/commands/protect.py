@@ -55,10 +55,7 @@ async def protect(
 async def unprotect(
     deployment: Deployment, agree: Confirm, notify: Notify = ignore_event
 ) -> ProtectionResult:
-    """Remove the marker of each selected database after `agree` has confirmed it.
-
-    Raises `Refused` for a database that only a setting protects or whose marker has changed since.
-    """
+    """Remove each marker after `agree` has confirmed it. Raises `Refused` if it is missing or changed."""
     states = await deployment.states()
     verify_identity(deployment, states)
     for name, protection in ProtectionGuard(deployment).protections(states).items():

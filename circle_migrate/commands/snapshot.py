@@ -40,10 +40,7 @@ class SnapshotResult(Result):
 async def take_snapshots(
     deployment: Deployment, text: str = Source.LIVE, output: str | None = None
 ) -> SnapshotResult:
-    """Take a snapshot of every selected database, and write each to a file of `output`.
-
-    Writes nothing if one cannot be taken. Raises `UsageError` for one file for several databases.
-    """
+    """Take a snapshot of every selected database, and write all or none to `output`. Raises `UsageError`."""
     async with ScratchServers(deployment) as servers:
         sources = ComparisonSources.resolve(deployment, servers, (parse_state(text),))
         files = {} if output is None else _files(output, sources.names)

@@ -135,10 +135,7 @@ class ServerFolder:
             os.close(handle)
 
     def socket_folder(self, account: OsUser) -> Path:
-        """Return a private folder (0700) of the account whose path is valid for a socket, always the same.
-
-        Raises SettingsError if every candidate belongs to another user.
-        """
+        """Return the account's private folder (0700) for a socket, always the same. Raises SettingsError."""
         inside = self.path / "socket"
         name = f".s.PGSQL.{PORT}"
         if _UNQUOTED.fullmatch(str(inside)) and len(os.fsencode(inside / name)) <= _SOCKET_BYTES:
