@@ -74,7 +74,8 @@ def register(app: typer.Typer) -> None:
                 "diff makes one comparison at a time", hint="give FROM and TO, or --drift, or --missing"
             )
         texts = comparisons[0] if comparisons else DRIFT
-        options = DiffOptions(column_order, partitions, grants, owners, ignore or ())
+        trials = {"sql": (False,), "alembic": (False, True)}.get(context.format, ())
+        options = DiffOptions(column_order, partitions, grants, owners, ignore or (), trials)
         reads = any(side.needs_live_database for side in parse_sides(texts))
         deployment = await context.ready() if reads else context.files()
         return await action(deployment, texts, options)

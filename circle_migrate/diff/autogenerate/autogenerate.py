@@ -12,7 +12,7 @@ from functools import partial
 from circle_migrate.config.object_reference import load_models
 from circle_migrate.core.errors import MigrateError, Refused
 from circle_migrate.core.findings import Severity
-from circle_migrate.diff.autogenerate.proposal import ModelDiff, Proposal, compared, propose
+from circle_migrate.diff.autogenerate.proposal import ModelDiff, Proposal, propose
 from circle_migrate.diff.autogenerate.revision_file import (
     Placement,
     RevisionFile,
@@ -23,6 +23,7 @@ from circle_migrate.diff.autogenerate.revision_file import (
 from circle_migrate.diff.compare import CompareOptions
 from circle_migrate.diff.ddl.statement import HazardTexts
 from circle_migrate.diff.describe import format_counts
+from circle_migrate.diff.equivalence import compared
 from circle_migrate.diff.expected.expected import at_revisions, expected
 from circle_migrate.diff.scope import Models
 from circle_migrate.migrate.guards import verify_identity

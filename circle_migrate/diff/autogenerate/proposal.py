@@ -6,20 +6,20 @@ that the differences that they leave are known.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from circle_migrate.diff.autogenerate.revision_file import RevisionFile, text
-from circle_migrate.diff.compare import CompareOptions, aspect_of, compare
+from circle_migrate.diff.compare import CompareOptions, aspect_of
 from circle_migrate.diff.ddl.render import body
 from circle_migrate.diff.ddl.script import MigrationScript, generate
 from circle_migrate.diff.ddl.statement import HazardTexts, Statement, hazard_comment, unsupported_comment
 from circle_migrate.diff.describe import summary
-from circle_migrate.diff.equivalence import checks_for, equal_in_scratch
+from circle_migrate.diff.equivalence import OpenScratch, compared
 from circle_migrate.diff.result import Aspect, Comparison
-from circle_migrate.diff.scope import ChangeSet, EquivalenceAnswers, without_fields
+from circle_migrate.diff.scope import without_fields
 from circle_migrate.postgres.catalog.read_live import read_live_catalog
 from circle_migrate.postgres.catalog.snapshot import Snapshot
 from circle_migrate.postgres.database import Database
@@ -30,8 +30,6 @@ if TYPE_CHECKING:
     from sqlalchemy import MetaData
 
     from circle_migrate.diff.autogenerate.alembic_suggestions import Suggestion
-
-OpenScratch = Callable[[], AbstractAsyncContextManager[Database]]
 
 _ROUND_TRIP = CompareOptions("strict", partitions=True)
 """Options for the comparison after a downgrade."""
@@ -83,18 +81,6 @@ class Proposal:
             yield from (f"{name}() of the new revision: {remark}" for remark in function.remarks)
         if self.fails:
             yield "the new revision is not finished: edit its file, or delete it"
-
-
-async def compared(
-    before: Snapshot, after: Snapshot, options: CompareOptions, open_scratch: OpenScratch
-) -> Comparison:
-    """Compare two snapshots; check in a scratch database which texts are equivalent."""
-
-    async def answer(change_set: ChangeSet) -> EquivalenceAnswers:
-        checks = checks_for(change_set.changes, before)
-        return await equal_in_scratch(open_scratch(), checks) if checks else {}
-
-    return await compare(before, after, options, answer)
 
 
 async def propose(goal: ModelDiff) -> Proposal | None:
