@@ -5,15 +5,33 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
+from functools import cache
 from pathlib import Path, PurePath
 from typing import Any, NamedTuple
 
 from circle_migrate.core.errors import ExitCode, MigrateError
 from circle_migrate.core.result import Result, json_fields, worst_exit_code
-from circle_migrate.core.rules import Rule, known_rules
 
 _INTERRUPTED = {ExitCode.HANGUP, ExitCode.INTERRUPTED, ExitCode.TERMINATED}
 _NOT_CHECKED = {ExitCode.BUG, ExitCode.USAGE, ExitCode.LOCKED, ExitCode.UNREACHABLE, *_INTERRUPTED}
+
+
+class Rule(NamedTuple):
+    """A kind of problem, as a record of `rules.toml` says; that of an error has the error's code as `id`."""
+
+    id: str
+    title: str
+    effect: str
+    remedy: str
+
+
+@cache
+def known_rules() -> Mapping[str, Rule]:
+    """Return every rule by its id. Hazards of `safety-check` are not listed there."""
+    import tomllib
+
+    table = tomllib.loads(Path(__file__).with_name("rules.toml").read_text(encoding="utf-8"))
+    return {name: Rule(name, **texts) for name, texts in table.items()}
 
 
 class Severity(StrEnum):
