@@ -3,12 +3,7 @@
 import asyncio
 import time
 
-from circle_migrate.commands.checks.database_facts import (
-    DatabaseFacts,
-    is_ahead,
-    read_facts,
-    refusals,
-)
+from circle_migrate.commands.checks.database_facts import DatabaseFacts, is_ahead, read_facts, refusals
 from circle_migrate.core.errors import ExitCode, MigrateError, UnknownRevision, Unreachable
 from circle_migrate.core.events import Event, EventKind, Notify, ignore_event
 from circle_migrate.core.findings import Check, Finding, Report, Severity, from_error

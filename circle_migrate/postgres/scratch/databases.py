@@ -17,12 +17,7 @@ from circle_migrate.postgres.create_database import locale_options
 from circle_migrate.postgres.database import Database
 from circle_migrate.postgres.deployment import Deployment
 from circle_migrate.postgres.identifier import literal, quote
-from circle_migrate.postgres.server_errors import (
-    named_error,
-    scratch_server_lacks,
-    server_message,
-    sqlstate,
-)
+from circle_migrate.postgres.server_errors import named_error, scratch_server_lacks, server_message, sqlstate
 
 PREFIX = "circle_scratch_"
 LOCK_CLASS = 0x63697263
