@@ -1,7 +1,5 @@
 """Compare two snapshots of one database and classify the differences."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Awaitable, Callable, Collection, Iterator
 from dataclasses import dataclass, field

@@ -1,7 +1,5 @@
 """Results of `diff`: two snapshots of each database, and the classified differences."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum

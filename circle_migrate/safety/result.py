@@ -1,7 +1,5 @@
 """Results of `safety-check`: hazards found, suppressed findings, how much was traced; lists of hazards."""
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass

@@ -4,8 +4,6 @@ The models are compared with the catalog that the revisions create in scratch da
 not depend on the live database; notes report its drift.
 """
 
-from __future__ import annotations
-
 from dataclasses import replace
 from functools import partial
 

@@ -1,7 +1,5 @@
 """Python code that runs SQL statements: the equivalent Alembic operations, else `op.execute`."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Sequence
 

@@ -1,7 +1,5 @@
 """Attributes of objects of all kinds: owner, privileges, comment."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterator, Mapping
 

@@ -1,7 +1,5 @@
 """Columns of tables, foreign tables, views and typed tables."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterator
 from dataclasses import replace

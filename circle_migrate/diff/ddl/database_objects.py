@@ -1,7 +1,5 @@
 """Kinds apart from tables, types and routines: schemas, extensions, foreign data, text search, settings."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 
 from circle_migrate.diff.ddl.attributes import grant_commands, parse_acl, parse_or_default, sql_role

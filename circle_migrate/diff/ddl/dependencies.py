@@ -5,8 +5,6 @@ qualified name is a reference. Columns are printed without their table: a column
 names its table and contains its name. The result may contain too much, never too little.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterator, Mapping
 from functools import cached_property

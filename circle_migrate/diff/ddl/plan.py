@@ -1,7 +1,5 @@
 """Plan the operations on the objects of two catalogs, and their order."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from dataclasses import replace
 

@@ -1,7 +1,5 @@
 """Continue the numbers of a column whose sequence is replaced, or that gets its first one."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Mapping
 from dataclasses import replace

@@ -1,7 +1,5 @@
 """Write scripts as functions of a revision, with Alembic's operations where they exist, and as SQL."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 
 from circle_migrate import __version__

@@ -1,7 +1,5 @@
 """Generate the DDL that changes the first side of a comparison into the second."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace

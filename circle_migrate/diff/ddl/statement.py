@@ -1,7 +1,5 @@
 """SQL statements with their clauses, and their comments in scripts and revisions."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass

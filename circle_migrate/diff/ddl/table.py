@@ -1,7 +1,5 @@
 """Tables, foreign tables and views."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterator
 from dataclasses import replace

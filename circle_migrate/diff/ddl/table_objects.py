@@ -1,7 +1,5 @@
 """Objects of a table: constraints, indexes, triggers, rules, policies, statistics."""
 
-from __future__ import annotations
-
 import re
 
 from circle_migrate.diff.ddl.attributes import sql_role

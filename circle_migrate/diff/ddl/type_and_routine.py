@@ -1,7 +1,5 @@
 """Types, sequences and routines."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterator
 

@@ -1,7 +1,5 @@
 """Run generated DDL on a scratch copy, so that the server decides on its order and tells what it leaves."""
 
-from __future__ import annotations
-
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import nullcontext, suppress
 from dataclasses import replace

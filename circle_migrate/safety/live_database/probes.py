@@ -4,8 +4,6 @@ A probe counts up to LIMIT rows and one more; where there are fewer, it reads th
 time limit of `run_probes`. A probe without an answer is unknown, never a guess.
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace

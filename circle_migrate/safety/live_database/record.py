@@ -1,7 +1,5 @@
 """What probes ask the live databases about the objects that a plan touches, and the answers."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum

@@ -1,7 +1,5 @@
 """Predict what a downgrade does to rows, by its trace and probes, and to matching rows of other databases."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace

@@ -1,7 +1,5 @@
 """Find changes that break statements of the running application, or that another database contradicts."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping
 
 from circle_migrate.config.relation import ColumnReference

@@ -1,7 +1,5 @@
 """Check what a statement drops, empties or deletes: rows, values, types, indexes."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 
 from circle_migrate.core.findings import Severity

@@ -1,7 +1,5 @@
 """Check whether steps fail: on a scratch database, or on the rows of the live database."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping
 
 from circle_migrate.core.findings import Severity

@@ -1,7 +1,5 @@
 """Check the locks of statements: on unnamed tables, on several tables, without a timeout, held by others."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Iterator, Mapping
 
 from circle_migrate.core.findings import Severity

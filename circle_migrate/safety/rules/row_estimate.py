@@ -1,7 +1,5 @@
 """Estimate how many rows of a table a statement writes, by its text and the live planner."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Collection
 from enum import StrEnum

@@ -1,7 +1,5 @@
 """Write revisions that do what a statement does without its hazard, from the objects that it creates."""
 
-from __future__ import annotations
-
 import json
 import re
 from collections.abc import Callable, Mapping

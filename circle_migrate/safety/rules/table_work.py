@@ -4,8 +4,6 @@ The trace shows the work and the locks; the changes of the catalog tell which ha
 others pass is a hazard only under locks that its transaction already holds.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 

@@ -1,7 +1,5 @@
 """A connection to a scratch database that observes the locks, work and changes of each statement."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any

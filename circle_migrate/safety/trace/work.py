@@ -6,8 +6,6 @@ and index.c. Work without a message shows in a new file of a table (CLUSTER, REF
 number of scans; writes show only in the lock and the text, because scratch tables are empty.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
