@@ -265,13 +265,12 @@ class ChangePlan:
                             predecessors.setdefault(node, set()).add((verb, key))
             if verb in {Verb.CREATE, Verb.ALTER, Verb.ATTACH} and key in self.after:
                 needs = set(self.after.needs(key))
-                parents = self.after.parent_columns(key)
-                # ADD COLUMN of the parent accepts a column of the child's own, but not the other way round.
-                if self.after.value(key, "local") and not self.is_created(self.after.owner_of(key) or key):
-                    for parent in parents:
-                        predecessors.setdefault((Verb.CREATE, parent), set()).add((Verb.CREATE, key))
-                else:
-                    needs.update(parents)
+                for parent in self.after.parent_columns(key):
+                    # ADD COLUMN of a parent accepts a column that the child has, but not the reverse.
+                    if verb is Verb.CREATE and self.after.value(key, "local"):
+                        predecessors.setdefault((Verb.CREATE, parent), set()).add((verb, key))
+                    else:
+                        needs.add(parent)
                 if verb is Verb.ATTACH:
                     needs.add(ObjectKey("column", self.after.value(key, "owned_by") or ""))
                 needed_nodes = (node for needed in needs for node in by_key.get(needed, ()))
