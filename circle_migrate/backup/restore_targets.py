@@ -126,8 +126,7 @@ async def _restore(
     """Restore the dump of a target into an empty database, and verify that it is complete."""
     started = time.monotonic()
     notify(Event(EventKind.STARTED, target.name, "restore", *position))
-    connection = await database.connect(NAME)
-    try:
+    async with database.connected(NAME) as connection:
 
         async def measure() -> int:
             return await database_size(connection)
@@ -139,8 +138,6 @@ async def _restore(
         with environment(database.address, NAME, encrypted=await uses_tls(connection)) as env:
             async with report_growth(measure, report):
                 await target.job.restore(target.name, target.file, env)
-    finally:
-        connection.terminate()
     await _ensure_same_contents(target, database)
     notify(Event(EventKind.DONE, target.name, "restore", *position, time.monotonic() - started))
     notify(Event(EventKind.COMMITTED, target.name, "restore", *position))

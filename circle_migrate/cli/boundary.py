@@ -9,6 +9,7 @@ import re
 import signal
 import threading
 import traceback
+import warnings
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any, cast
@@ -93,6 +94,19 @@ class _Warnings(logging.Handler):
         self._progress.warn(f"warning: {record.getMessage()}")
 
 
+@contextmanager
+def _without_library_warnings() -> Iterator[None]:
+    """Hide warnings of SQLAlchemy and Alembic, which are about models and revisions."""
+
+    def show_others(message: Any, category: Any, filename: str, *args: Any, **kwargs: Any) -> None:
+        if not category.__module__.startswith("sqlalchemy") and "/alembic/" not in filename:
+            show(message, category, filename, *args, **kwargs)
+
+    with warnings.catch_warnings():
+        show, warnings.showwarning = warnings.showwarning, show_others
+        yield
+
+
 def run_command(
     context: CommandContext,
     action: Callable[[], Result | Coroutine[Any, Any, Result]],
@@ -107,11 +121,14 @@ def run_command(
     from circle_migrate.cli.write import failure, success, write_stderr
 
     signals = _Signals(context.progress)
-    logger, warnings = logging.getLogger("circle_migrate"), _Warnings(context.progress)
-    logger.addHandler(warnings)
+    logger, handler = logging.getLogger("circle_migrate"), _Warnings(context.progress)
+    logger.addHandler(handler)
     logger.propagate = False
     try:
-        with stdout_for_result() if has_result else nullcontext():
+        with (
+            nullcontext() if context.debug else _without_library_warnings(),
+            stdout_for_result() if has_result else nullcontext(),
+        ):
             result = action()
             if not isinstance(result, Result):
                 result = _run(result, signals, context)
@@ -128,7 +145,7 @@ def run_command(
         failure(error, context.command, context.format)
         raise typer.Exit(int(error.status)) from None
     finally:
-        logger.removeHandler(warnings)
+        logger.removeHandler(handler)
     raise typer.Exit(int(result.exit_code))
 
 

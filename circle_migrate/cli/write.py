@@ -96,24 +96,18 @@ def failure(error: MigrateError, command: str, form: Format) -> None:
             sys.stdout.flush()
         except OSError:  # the error is on stderr, too
             discard(sys.stdout)
-    from circle_migrate.cli.render.widgets import relative
+    from circle_migrate.cli.render.widgets import detail_label, relative
 
     lines = [f"error: {error.message}"]
     for label, text in (
         ("at", error.location and relative(error.location)),
-        (_label(error.detail or ""), error.detail),
+        (detail_label(error.detail or ""), error.detail),
         ("state", error.state),
         ("hint", error.hint),
     ):
         if text:
             lines.append(f"  {label:<6} " + text.replace("\n", "\n         "))
     write_stderr(*lines)
-
-
-def _label(detail: str) -> str:
-    if detail.startswith("asyncpg: "):
-        return "driver"
-    return "server" if "SQLSTATE" in detail else "cause"
 
 
 def write_stderr(*lines: str) -> None:

@@ -25,7 +25,7 @@ from circle_migrate.postgres.database import State
 from circle_migrate.postgres.deployer_lock import deployer_lock
 from circle_migrate.postgres.deployment import Deployment
 from circle_migrate.postgres.identifier import literal
-from circle_migrate.postgres.server_errors import server_message
+from circle_migrate.postgres.server_errors import lost_connection_errors, server_message
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +94,7 @@ async def recover(
         for name, database in deployment.databases.items():
             connection = await database.connect("circle-migrate recover")
             stack.callback(connection.terminate)
+            stack.enter_context(lost_connection_errors(name, connection))
             await ensure_dedicated_session(database, connection)
             connections[name] = connection
         for name, connection in connections.items():
@@ -111,8 +112,12 @@ async def recover(
             for text in state.in_doubt
         ]
         lost = {
-            name: await _close_lost(deployment, connection, states[name], dry_run=dry_run)
-            for name, connection in connections.items()
+            name: await Journal(deployment.databases[name], state).lost_runs(
+                connections[name], mark=not dry_run
+            )
+            if state.journal_of
+            else ()
+            for name, state in states.items()
         }
         current = {
             name: (await deployment.databases[name].read_state(connection)).current
@@ -156,13 +161,3 @@ async def _finish(
                 hint="run this as the role that prepared the transaction, or as a superuser",
             ) from error
     return RecoveredTransaction(name, gid.run, gid.segment, gid.decider, committed)
-
-
-async def _close_lost(
-    deployment: Deployment, connection: asyncpg.Connection, state: State, *, dry_run: bool
-) -> tuple[str, ...]:
-    """Mark the runs of a database that never ended as lost, and return them; the lock is held."""
-    journal = Journal(deployment.databases[state.database], state)
-    if state.journal_of is None:
-        return ()
-    return tuple(await (journal.lost_runs if dry_run else journal.mark_lost)(connection))

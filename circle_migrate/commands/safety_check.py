@@ -27,10 +27,9 @@ async def safety_check(
     options: SafetyOptions | None = None,
     notify: Notify = ignore_event,
 ) -> SafetyReport:
-    """Assess an upgrade or downgrade to the targets.
+    """Assess an upgrade or downgrade to the targets; creates no scratch database if nothing is pending.
 
-    Creates no scratch database if nothing is pending. Raises the errors of planning, `UsageError` for a bad
-    file or for the mode `ci` without a start, and `TreeError`.
+    Raises `UsageError` for a bad file or for the mode `ci` without a start.
     """
     options = options or SafetyOptions()
     statistics = read_statistics(options.statistics) if options.statistics else None

@@ -18,11 +18,7 @@ from circle_migrate.safety.statistics_and_baseline import (
 
 
 async def stats(deployment: Deployment, output: Path | None = None) -> StatsResult:
-    """Return the sizes of all tables of the selected databases, written to the file `output`.
-
-    Writes nothing if a database cannot be measured. Raises the errors of reading the databases, and
-    `UsageError` for a file that cannot be written.
-    """
+    """Write the sizes of all tables to the file `output`, or nothing if one database cannot be measured."""
     states = await deployment.states()
     verify_identity(deployment, states)
     tables = await asyncio.gather(*(relation_sizes(deployment.databases[name]) for name in states))

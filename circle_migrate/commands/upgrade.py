@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from circle_migrate.core.errors import Unreachable
 from circle_migrate.core.events import Notify, ignore_event
 from circle_migrate.migrate.guards import ensure_not_in_doubt, verify_identity
+from circle_migrate.migrate.half_done import ensure_not_half_undone
 from circle_migrate.migrate.planner import Planner, ensure_no_new_steps
 from circle_migrate.migrate.result import MigrationResult
 from circle_migrate.migrate.unknown_relations import ensure_not_foreign
@@ -39,8 +40,7 @@ async def upgrade(
     A `saved` plan must equal the plan of this run. A `gate` assesses the pending revisions before the locks
     are taken. If nothing is pending, no lock is taken and Alembic is not imported. `restore_kept` restores
     the rows that downgrades of these revisions have kept. Unless `into_existing` allows it, a database that
-    looks like another application's is refused. Raises the errors of the deployment, the executor and the
-    gate.
+    looks like another application's is refused.
     """
     targets = targets or ("head",)
     guards = (saved.guard(deployment),) if saved else ()
@@ -48,6 +48,7 @@ async def upgrade(
     names = deployment.reachable_databases(Direction.UP)
     states = await deployment.states(names)
     plan = planner(verify_identity(deployment, states))
+    ensure_not_half_undone(deployment.forest.graphs, states, plan)
     if not into_existing:
         await ensure_not_foreign(deployment, states, plan)
     if dry_run:

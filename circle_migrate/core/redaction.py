@@ -9,6 +9,8 @@ from __future__ import annotations
 import json
 import re
 from contextlib import suppress
+from functools import cache
+from itertools import pairwise
 from urllib.parse import quote, quote_plus, unquote
 
 MASK = "***"
@@ -71,7 +73,7 @@ _WORD = (
     r"|(?:api|access|private|signing|encryption)_?key)"
 )
 _SQL_PARTS = (
-    r"(?s)(?P<comment>--[^\n]*|/\*.*?(?:\*/|\Z))|\"[^\"]*\"|(?P<escaped>\b[eE]'(?:[^'\\]|''|\\.)*(?:'|\Z))"
+    r"(?s)(?P<comment>--[^\n]*|/\*.*?(?:\*/|\Z))|(?P<name>\"[^\"]*\")|(?P<escaped>\b[eE]'(?:[^'\\]|''|\\.)*(?:'|\Z))"
     r"|'(?P<quoted>(?:[^']|'')*)(?:'|\Z)|\$(?P<tag>\w*)\$(?P<body>.*?)(?:\$(?P=tag)\$|\Z)"
 )
 _PYTHON_PARTS = (
@@ -124,22 +126,20 @@ def redact_statement(sql: str) -> str:
         return text
 
     def code(part: re.Match[str]) -> str:
-        if part["comment"]:
-            return " "
-        return part[0] if part[0].startswith('"') or MASK in part[0] else "''"
+        return "" if part["comment"] else part["name"] or (part[0] if MASK in part[0] else "''")
 
     is_open = re.search(rf"{_WORD}(?![^']*'\*\*\*')", re.sub(_SQL_PARTS, code, text))
 
     def masked(part: re.Match[str]) -> str:
-        if part["comment"] or part[0].startswith('"'):
+        if part["name"] or part["comment"]:
             return part[0]
         if is_open or (part["escaped"] and re.search(_WORD, part[0])):
             return f"'{MASK}'"
-        inner = (part["quoted"] or "").replace("''", "'") or part["body"] or ""
+        if part["body"]:
+            return part[0].replace(part["body"], redact_statement(part["body"]))
+        inner = (part["quoted"] or "").replace("''", "'")
         safe = redact_statement(inner)  # it may be SQL, too
-        if safe == inner:
-            return part[0]
-        return part[0].replace(part["body"], safe) if part["body"] else "'" + safe.replace("'", "''") + "'"
+        return part[0] if safe == inner else "'" + safe.replace("'", "''") + "'"
 
     return re.sub(_SQL_PARTS, masked, text)
 
@@ -156,26 +156,22 @@ def redact_quotation(message: str, sql: str) -> str:
 
 def redact_source(lines: list[str]) -> list[str]:
     """Return the lines of Python source, without literals in statements with a word for a secret beside."""
-    import ast
+    import tokenize
 
-    source = "\n".join(lines)
-    if not re.search(_WORD, source):
+    if not re.search(_WORD, "\n".join(lines)):
         return lines
-
-    def last_line(statement: ast.stmt) -> int:
-        body: list[ast.stmt] = getattr(statement, "body", [])
-        return max(statement.lineno, body[0].lineno - 1 if body else statement.end_lineno or 0)
-
-    spans = [(0, len(lines))]
-    with suppress(SyntaxError, ValueError, RecursionError):
-        statements = [node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.stmt)]
-        spans = [(statement.lineno - 1, last_line(statement)) for statement in statements]
+    ends = [0]
+    with suppress(SyntaxError, tokenize.TokenError):  # then the rest counts as one statement
+        tokens = tokenize.generate_tokens(iter([f"{line}\n" for line in lines]).__next__)
+        ends.extend(token.end[0] for token in tokens if token.type == tokenize.NEWLINE)
     redacted = list(lines)
-    for begin, end in spans:
+    for begin, end in pairwise([*ends, len(lines)]):
+        while begin < end and not lines[begin].strip():
+            begin += 1  # noqa: PLW2901 - what follows blank lines is not beside what precedes them
         if re.search(_WORD, "\n".join(lines[max(begin - 1, 0) : end + 1])):
             text = "\n".join(lines[begin:end])
             text = re.sub(_PYTHON_PARTS, lambda part: f"'{MASK}'" + "\n" * part[0].count("\n"), text)
-            redacted[begin:end] = text.split("\n")
+            redacted[begin:end] = text.split("\n")[: end - begin]
     return redacted
 
 
@@ -183,13 +179,14 @@ def redact_traceback(text: str) -> str:
     """Return a traceback with redacted source, and with redacted statements in SQLAlchemy's messages."""
     import linecache
 
-    files: dict[str, list[str]] = {}
+    redacted = cache(lambda file: redact_source("".join(linecache.getlines(file)).split("\n")))
 
     def frame(found: re.Match[str]) -> str:
-        file = found["file"]
-        if file not in files:
-            files[file] = redact_source("".join(linecache.getlines(file)).split("\n"))
-        line = "".join(files[file][int(found["line"]) - 1 :][:1]).strip()
+        file, number = found["file"], int(found["line"])
+        lines = linecache.getlines(file)
+        if re.search(_WORD, "".join(lines[max(number - 30, 0) : number + 30])):
+            lines = redacted(file)
+        line = "".join(lines[number - 1 : number]).strip()
         return found["head"] + (f"{found['indent']}  {line}\n" if line else "")
 
     text = re.sub(_FRAME, frame, text)

@@ -69,7 +69,7 @@ SELECT to_regnamespace(quote_ident($1)) IS NOT NULL AS schema, place.schema AS f
     WHERE relnamespace = to_regnamespace(quote_ident(place.schema)) AND relname = '{RUNS}'
       AND (obj_description(oid, 'pg_class') = $5 OR NOT pg_has_role(relowner, 'USAGE'))
 ) AS has_comment
-FROM (SELECT current_setting('{JOURNAL_SETTING}')) place (schema)
+FROM (SELECT coalesce(current_setting('{JOURNAL_SETTING}', true), $1)) place (schema)
 """
 _MOVE = """
 ALTER TABLE {old}{table} SET SCHEMA {schema};

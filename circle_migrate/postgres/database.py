@@ -24,16 +24,18 @@ from circle_migrate.postgres.journal_tables import (
     STEPS,
     TABLES,
     ProtectionMarker,
+    UnfinishedStep,
     ensure_not_in_search_path,
     find_journal,
     prepared_by_runs,
     read_contents,
 )
 from circle_migrate.postgres.missing_tls import warn_of_missing_tls
-from circle_migrate.postgres.search_path import CONFIGURED, FIRST_SCHEMA, pin
+from circle_migrate.postgres.search_path import CONFIGURED, CONFIGURED_LOCALLY, FIRST_SCHEMA, pin
 from circle_migrate.postgres.server_errors import (
     connection_error,
     connection_errors,
+    lost_connection_errors,
     privilege_hint,
     server_message,
     statement_error,
@@ -75,6 +77,14 @@ FROM own
 """
 
 
+_VISIBLE_TABLES = f"""
+WITH path AS MATERIALIZED ({CONFIGURED_LOCALLY}, current_schemas(false) AS schemas)
+SELECT CASE WHEN nspname = path.schemas[1] THEN '' ELSE nspname || '.' END || relname AS name
+FROM path CROSS JOIN pg_class c JOIN pg_namespace n ON n.oid = relnamespace AND nspname = ANY (path.schemas)
+WHERE relkind IN ('r', 'p') AND NOT relispartition AND relname <> ALL ($1::text[])
+ORDER BY array_position(path.schemas, nspname), relname
+"""
+
 _STATE_FIELDS = ("name", "role", "server_version_num", "cluster", "oid", "standby", "read_only", "schema")
 
 
@@ -86,7 +96,7 @@ class State(NamedTuple):
     created, `in_doubt` has the identifiers of our prepared transactions, `not_ours` those that have our
     prefix, but no run in the journal. `journal` is the start of the names of our tables, as SQL; the next run
     moves them to `journal_schema`. `id_length` is the length of ids that the version table can hold, None
-    without a limit.
+    without a limit. `unfinished` are steps without transaction that runs began and did not complete.
     """
 
     database: str
@@ -108,6 +118,7 @@ class State(NamedTuple):
     not_ours: tuple[str, ...] = ()
     marker: ProtectionMarker | None = None
     id_length: int | None = None
+    unfinished: tuple[UnfinishedStep, ...] = ()
 
     @property
     def identity(self) -> tuple[int, int] | None:
@@ -164,12 +175,22 @@ class Database:
         return connection
 
     @asynccontextmanager
+    async def connected(self, application_name: str = APPLICATION_NAME) -> AsyncIterator[asyncpg.Connection]:
+        """Yield a connection; it is closed at the end without waiting for the server."""
+        connection = await self.connect(application_name)
+        try:
+            yield connection
+        finally:
+            connection.terminate()
+
+    @asynccontextmanager
     async def reading(self) -> AsyncIterator[asyncpg.Connection]:
         """Yield a connection in a READ ONLY transaction; it is rolled back and closed at the end."""
         connection = await self.connect(begin="BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
         seconds = _CLOSE_SECONDS
         try:
-            yield connection
+            with lost_connection_errors(self.name, connection):
+                yield connection
         except asyncio.CancelledError:
             seconds /= 4
             raise
@@ -197,7 +218,8 @@ class Database:
             ensure_not_in_search_path(settings, [row["schema"]])
             found = (row["schema"], row["journal"], row["tables"])
             contents = await read_contents(connection, settings, *found)
-            in_doubt = await prepared_by_runs(connection, contents, row["prepared"])
+            gids = row["prepared"] if contents["journal_of"] else ()
+            in_doubt = await prepared_by_runs(connection, contents["journal"], gids)
         except MigrateError:
             raise
         except Exception as error:
@@ -210,20 +232,14 @@ class Database:
             journal_schema=settings.journal_schema,
             in_doubt=in_doubt,
             not_ours=tuple(gid for gid in row["prepared"] if gid not in in_doubt),
-            **contents._asdict(),
+            **contents,
         )
 
     async def tables(self) -> tuple[str, ...]:
-        """Return the tables in the schema of the version table, except that table and our own."""
+        """Return the tables in the schemas of the search_path, except the version table and our own."""
+        names = [self.settings.version_table, *OWN_TABLES]
         async with self.reading() as connection:
-            rows = await connection.fetch(
-                "SELECT relname FROM pg_catalog.pg_class WHERE relkind IN ('r', 'p') AND NOT relispartition "
-                "AND relnamespace = to_regnamespace(quote_ident(coalesce($2::name, " + FIRST_SCHEMA + "))) "
-                "AND relname <> ALL($1::text[]) ORDER BY relname",
-                [self.settings.version_table, *OWN_TABLES],
-                self.settings.version_table_schema,
-            )
-        return tuple(row["relname"] for row in rows)
+            return tuple(row["name"] for row in await connection.fetch(_VISIBLE_TABLES, names))
 
     def _state_error(self, error: Exception) -> MigrateError:
         named = statement_error(error, self.name, "read the state of the database")
@@ -276,10 +292,11 @@ class Database:
         with connection_errors(self.name, self.address):
             connection = await engine.connect()
         try:
-            yield connection
+            with lost_connection_errors(self.name, connections[0]):
+                yield connection
         finally:
             try:
-                await connection.close()
+                await (connection.invalidate() if connections[0].is_closed() else connection.close())
             except Exception:  # noqa: BLE001 - an error of closing must not hide the first error
                 await connection.invalidate()
 

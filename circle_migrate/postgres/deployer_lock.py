@@ -36,14 +36,18 @@ RELEASED = "SELECT 1"
 
 _POLL_SECONDS = (0.1, 1.0)
 
-_HOLDER = """
+IS_DEPLOYER = f"""
+      l.locktype = 'advisory' AND l.granted AND l.objsubid = 1 AND l.pid IS NOT NULL
+  AND l.database = (SELECT oid FROM pg_catalog.pg_database WHERE datname = current_database())
+  AND l.classid = {KEY >> 32}::oid AND l.objid = {KEY & 0xFFFFFFFF}::oid
+"""  # noqa: S608 - constants
+"""The condition of the rows `l` of pg_locks for the lock of the current database."""
+
+_HOLDER = f"""
 SELECT a.pid, a.usename AS role, a.application_name AS application, a.client_addr::text AS client,
        extract(epoch FROM clock_timestamp() - a.backend_start)::float8 AS connected
-FROM pg_catalog.pg_locks l LEFT JOIN pg_catalog.pg_stat_activity a USING (pid)
-WHERE l.locktype = 'advisory' AND l.granted AND l.objsubid = 1 AND l.pid IS NOT NULL
-  AND l.database = (SELECT oid FROM pg_catalog.pg_database WHERE datname = current_database())
-  AND l.classid = ($1::bigint >> 32)::oid AND l.objid = ($1::bigint & 4294967295)::oid
-"""
+FROM pg_catalog.pg_locks l LEFT JOIN pg_catalog.pg_stat_activity a USING (pid) WHERE {IS_DEPLOYER}
+"""  # noqa: S608 - constants
 
 
 class LockHolder(NamedTuple):
@@ -66,7 +70,7 @@ class LockHolder(NamedTuple):
 
 async def find_lock_holder(connection: asyncpg.Connection) -> LockHolder | None:
     """Return the holder of the deployer lock of the connection's database, or None."""
-    row = await connection.fetchrow(_HOLDER, KEY)
+    row = await connection.fetchrow(_HOLDER)
     return None if row is None else LockHolder(**row)
 
 
@@ -79,10 +83,7 @@ async def acquire(connection: asyncpg.Connection) -> bool:
 async def deployer_lock(
     connection: asyncpg.Connection, database: str, wait: float, notify: Notify
 ) -> AsyncIterator[None]:
-    """Hold the deployer lock of a database; `connection` must not be in a transaction.
-
-    Waits up to `wait` seconds, and notifies once. Raises `LockNotObtained`, which names the holder.
-    """
+    """Hold the deployer lock of a database outside of a transaction, after at most `wait` seconds."""
     deadline = time.monotonic() + wait
     holder: LockHolder | None = None
     notified = False

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from circle_migrate.core.errors import (
     AuthenticationFailed,
+    ExitCode,
     MigrateError,
     MissingDatabase,
     MissingPrivilege,
@@ -21,12 +22,17 @@ from circle_migrate.core.errors import (
 from circle_migrate.core.redaction import redact
 
 if TYPE_CHECKING:
+    import asyncpg
+
     from circle_migrate.config.url.address import Address
 
 LOCK_NOT_AVAILABLE = "55P03"
 DEADLOCK_DETECTED = "40P01"
 INSUFFICIENT_PRIVILEGE = "42501"
 READ_ONLY_TRANSACTION = "25006"
+
+AFTER_LOSS = "when the server answers, run the same command again"
+"""The hint after a lost connection."""
 
 
 _ARGUMENT = re.compile(
@@ -35,24 +41,17 @@ _ARGUMENT = re.compile(
     re.DOTALL,
 )
 _WANTED = {
-    "int16": "what fits smallint",
-    "int32": "what fits integer",
-    "int64": "what fits bigint",
+    "out of int": "an int that fits the column, which may have to become a bigint,",
     "as an integer|integer is required": "int",
-    "real number": "float",
-    "decimal": "decimal.Decimal",
     "expected str|'encode'": "str, for json that of json.dumps(value),",
-    "bytes-like": "bytes",
-    "boolean": "bool",
     "toordinal": "datetime.date",
     "'hour'|'tzinfo'": "datetime.time",
     "datetime instance": "datetime.datetime",
     "offset-naive": "datetime without time zone for timestamp, and with one for timestamptz,",
     "'days'": "datetime.timedelta",
     "UUID|'bytes'": "uuid.UUID",
-    "sized iterable": "list",
 }
-"""What asyncpg takes, by a pattern of the reason for which it refuses an argument."""
+"""What asyncpg takes, by a pattern of its reason to refuse an argument, where that does not say it."""
 _HINTS = {
     r"before any query": "a revision cannot choose the level of the transaction that it shares: write "
     '`transactional = False` below `revision`, op.execute("BEGIN ISOLATION LEVEL ...") before the '
@@ -168,6 +167,20 @@ def connection_errors(database: str, address: Address) -> Iterator[None]:
         raise connection_error(error, database, address) from error
 
 
+@contextmanager
+def lost_connection_errors(database: str, connection: asyncpg.Connection) -> Iterator[None]:
+    """Convert an error that has no name yet to `Unreachable` if the connection was lost."""
+    try:
+        yield
+    except Exception as error:
+        if not connection.is_closed() or (isinstance(error, MigrateError) and error.status != ExitCode.BUG):
+            raise
+        message = f"{database}: the connection was lost"
+        raise Unreachable(
+            message, database=database, detail=server_message(error), hint=AFTER_LOSS
+        ) from error
+
+
 def connection_error(error: Exception, database: str, address: Address) -> MigrateError:
     """Return the named error for a failed connection attempt."""
     where = address.display()
@@ -182,6 +195,9 @@ def connection_error(error: Exception, database: str, address: Address) -> Migra
     elif isinstance(error, ssl.SSLError):
         message = f"no TLS connection to {where}"
         hint = "check sslmode and sslrootcert; `circle-migrate config show` prints the URL"
+    elif "rejected SSL upgrade" in str(error):
+        message = f"no TLS connection to {where}"
+        hint = "switch on ssl on the server; or set sslmode=disable in the URL if the network is private"
     elif isinstance(error, socket.gaierror):
         message, detail = f"the host of {where} is unknown", error.strerror
         hint = "check the host name in the URL"
@@ -203,6 +219,8 @@ def _server_refusal(error: Exception, state: str, database: str, address: Addres
     if state in ("28P01", "28000"):
         kind, message = AuthenticationFailed, f"the server at {where} does not accept this role or password"
         hint = "run `circle-migrate config show` to see which setting the URL comes from"
+        if "no encryption" in detail:
+            hint = "use TLS: add sslmode=require to the URL"
     elif state == "3D000":
         kind, message = MissingDatabase, f"the database {address.database!r} does not exist"
         hint = "run `circle-migrate init` to create missing databases and migrate them"
@@ -259,3 +277,12 @@ def statement_error(error: BaseException, database: str, action: str) -> Migrate
             f"{database}: the server is read-only", database=database, detail=server_message(error)
         )
     return None
+
+
+def named_error(
+    error: BaseException, database: str, action: str, kind: type[MigrateError] = Unreachable
+) -> MigrateError:
+    """Return the error of `statement_error`, or else one of this kind."""
+    return statement_error(error, database, action) or kind(
+        f"{database}: cannot {action}", database=database, detail=server_message(error)
+    )

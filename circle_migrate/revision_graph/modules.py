@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib.machinery import ModuleSpec, SourceFileLoader
-from importlib.util import module_from_spec
+from importlib.util import find_spec, module_from_spec
 from pathlib import Path
 from traceback import walk_tb
 from types import FunctionType, ModuleType
@@ -58,7 +59,11 @@ def load_module(path: Path | str) -> ModuleType:
 
 
 def missing_package_hint(error: BaseException) -> str | None:
-    """Return what to install where a module was not found, None for other errors."""
+    """Return what to install or import where a module was not found, None for other errors."""
+    if isinstance(error, AttributeError) and isinstance(error.obj, ModuleType):
+        with suppress(ImportError):
+            if find_spec(name := f"{error.obj.__name__}.{error.name}"):
+                return f"write `import {name}` in the revision: no env.py is run, which may have imported it"
     if not isinstance(error, ModuleNotFoundError) or not error.name:
         return None
     package = error.name.partition(".")[0]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import os
 import resource
 import signal
 import subprocess
@@ -194,6 +195,23 @@ def test_endless_files(project: Project, line: str, monkeypatch: pytest.MonkeyPa
         answer = invoke(line.format(file).split())
         assert answer.status in {2, 5}, answer.everything
         assert file in answer.stderr
+
+
+@pytest.mark.parametrize("line", ["upgrade --plan {}", "safety-check --baseline {}", "restore {}"])
+def test_pipe_without_a_writer(project: Project, line: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(json_file, "_PIPE_SECONDS", 0.1)
+    os.mkfifo(project.folder / "pipe")
+    answer = invoke(line.format("pipe").split())
+    assert answer.status == 2, answer.everything
+    assert "pipe cannot be read" in answer.stderr
+    assert "no process writes into the pipe" in answer.stderr
+
+
+def test_pipe_with_a_writer(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    with subprocess.Popen(["sh", "-c", f"(printf a; sleep 0.2; printf b) > {pipe}"]):
+        assert json_file.read_bounded(pipe) == b"ab"
 
 
 @contextmanager

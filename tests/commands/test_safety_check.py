@@ -115,6 +115,16 @@ def test_danger_decides_the_exit_status(shop: Project) -> None:
     assert dangers(judged("m2")) == []
 
 
+def test_condition_on_a_tiny_table_is_no_danger(shop: Project, empty_databases: Databases) -> None:
+    run(execute(empty_databases, "main", "INSERT INTO parked VALUES (2), (3)", "ANALYZE"))
+    delete = 'op.execute("DELETE FROM parked WHERE id {}")'
+    shop.revision("main", "m2", "m1", f"{delete.format('= 7')}\n{delete.format('> 1')}", "pass")
+    found = judged()
+    verdicts = [(each["hazard"], each["verdict"]) for each in found["verdicts"]]
+    assert verdicts == [("CM015", "danger"), ("CM015", "warning")]
+    assert "a large part of the rows" in found["findings"][0]["message"]
+
+
 def test_a_downgrade_is_judged_too(shop: Project) -> None:
     assert invoke(["upgrade", "-q"]).status == 0
     shop.revision("main", "m0", "m1", _HARMLESS, 'op.drop_column("users", "name")')

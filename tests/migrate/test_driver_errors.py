@@ -49,7 +49,11 @@ DRIVER = [
         "argument $1: can't subtract offset-naive and offset-aware datetimes",
         "without time zone for timestamp",
     ),
-    (bound("n", "12345 * 10**9"), "argument $1: value out of int32 range", "takes what fits integer for"),
+    (
+        bound("n", "12345 * 10**9"),
+        "argument $1: value out of int32 range",
+        "takes an int that fits the column",
+    ),
     (
         'rows = [{"v": "a", "n": 1}, {"v": "b", "n": "12345"}]\nop.bulk_insert(TABLE, rows)',
         "argument $2 in element #1: 'str' object cannot be interpreted",

@@ -130,11 +130,13 @@ def test_file_that_cannot_be_read_is_refused_by_every_command(project: Project, 
             ExitCode.REFUSED,
             "correct the import of shop.gone, or install the version",
         ),
+        ("import shop", "shop.unloaded", ExitCode.FAILED, "write `import shop.unloaded` in the revision"),
     ],
 )
 def test_missing_package_is_named_with_the_place_to_install_it(
     project: Project, imports: str, body: str, status: ExitCode, words: str
 ) -> None:
+    project.write("shop/unloaded.py", "")
     project.revision("main", "a2", "a1", body, "pass", imports=imports)
     answer = asked("upgrade")
     assert answer.status == status

@@ -86,6 +86,14 @@ def test_without_tls(ask: Callable[..., str], role: str, query: str) -> None:
     assert PASSWORD not in told
 
 
+def test_required_tls(ask: Callable[..., str]) -> None:
+    told = ask("plain", query="?sslmode=require")
+    assert "no TLS connection to" in told
+    assert "sslmode=disable" in told
+    assert "start PostgreSQL" not in told
+    assert "use TLS: add sslmode=require" in ask("unlisted", query="?sslmode=disable")
+
+
 def test_refused_password(ask: Callable[..., str]) -> None:
     told = ask("plain", password="wrong")
     assert "has no TLS" in told

@@ -80,7 +80,8 @@ def register(app: typer.Typer) -> None:
                 "diff makes one comparison at a time", hint="give FROM and TO, or --drift, or --missing"
             )
         texts = comparisons[0] if comparisons else DRIFT
-        options = DiffOptions(column_order, partitions, grants, owners, ignore or ())
+        trials = {"sql": (False,), "alembic": (False, True)}.get(context.format, ())
+        options = DiffOptions(column_order, partitions, grants, owners, ignore or (), trials)
         return await action(await _deployment(context, parse_sides(texts)), texts, options)
 
     @command(app, panel=_PANEL, options=SCRATCH)

@@ -17,6 +17,7 @@ from sqlalchemy import String
 from circle_migrate.core.errors import Refused
 from circle_migrate.indexes import drop_invalid
 from circle_migrate.migrate.alembic_adapter.autocommit import autocommit
+from circle_migrate.postgres.identifier import unquote_and_fold
 from circle_migrate.postgres.simple_protocol import Adapter, Watch
 from circle_migrate.postgres.sql_text import split_statements
 from circle_migrate.revision_graph.modules import ExitCalled, load_for_run
@@ -92,9 +93,8 @@ class Transcript(Watch):
     def role(self) -> str | None:
         """The role that the last statement of its kind has set."""
         names = [match["role"].strip() for text in self._statements if (match := _SETS_ROLE.match(text))]
-        if not names or names[-1].lower() in ("", "none", "default"):
-            return None
-        return names[-1].strip("'\"") if names[-1][0] in "'\"" else names[-1].lower()
+        name = names[-1] if names else ""
+        return None if name.lower() in ("", "none", "default") else unquote_and_fold(name.replace("'", '"'))
 
     @property
     def read_only(self) -> str | None:
@@ -140,10 +140,8 @@ class VersionTable:
         }
 
 
-class OutsideTransaction(Refused):
+class OutsideTransaction(Refused, code="not-transactional"):
     """A step ends its transaction and does not declare `transactional = False`."""
-
-    code = "not-transactional"
 
 
 class Context(MigrationContext):

@@ -145,11 +145,7 @@ class Runner:
     def render(
         self, segment: Segment, start: tuple[str, ...], output: StringIO, *, owned: bool = False
     ) -> tuple[str, ...]:
-        """Write the segment's steps on this database as SQL and return the current revisions after it.
-
-        Raises `Refused` for a revision that reads the database, and with `owned` `OutsideTransaction` for
-        one that ends its transaction.
-        """
+        """Write the segment's steps as SQL and return the current revisions after it; `owned` as in a run."""
         for step in segment.actions:
             if not isinstance(step, Step) or step.database != self.graph.database:
                 continue

@@ -107,14 +107,13 @@ def fingerprint(major: int, used: frozenset[str] | None = None) -> str:
     queries = _applicable("sql/fingerprint", major, used)
     scope = queries.pop("scope")
     rows = "\nUNION ALL\n".join(queries.values())
-    query = f"{scope}SELECT sum(hash)::text FROM (\n{rows}) hashed (hash)"  # noqa: S608
-    return "\n".join(line for line in query.splitlines() if _applies(_CONDITION.search(line), major, used))
+    return f"{scope}SELECT sum(hash)::text FROM (\n{rows}) hashed (hash)"  # noqa: S608
 
 
 def _applicable(folder: str, major: int, used: frozenset[str] | None) -> dict[str, str]:
     """Return the queries for this version and these nonempty catalogues, by file name without suffix."""
     return {
-        name: text
+        name: "\n".join(line for line in text.split("\n") if _applies(_CONDITION.search(line), major, used))
         for name, text in _texts(folder).items()
         if _applies(_VERSIONS.search(text), major, used) and _applies(_CATALOGUE.search(text), major, used)
     }

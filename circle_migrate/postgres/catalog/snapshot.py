@@ -13,6 +13,9 @@ from typing import Any, NamedTuple
 Fields = Mapping[str, str | None]
 """The fields of an object. `of` names its owner, as `kind identity`."""
 
+UNREADABLE = "<hidden>"
+"""The text of a field that the role may not read, which counts as no difference."""
+
 Address = tuple[int, int, int]
 """The id of an object in PostgreSQL: the oids of its catalogue and of the object, and a column number."""
 
@@ -152,7 +155,8 @@ def changes_between(before: Snapshot, after: Snapshot) -> tuple[Change, ...]:
         op = Op.ADDED if key in added else Op.CHANGED if key in after.objects else Op.REMOVED
         fields = {name: (old.get(name), new.get(name)) for name in sorted(old.keys() | new.keys())}
         if op is Op.CHANGED:
-            fields = {name: sides for name, sides in fields.items() if sides[0] != sides[1]}
+            differing_fields = ((name, sides) for name, sides in fields.items() if sides[0] != sides[1])
+            fields = {name: sides for name, sides in differing_fields if UNREADABLE not in sides}
             if not fields:
                 continue  # a null value equals a missing field
         changes.append(Change(op, key, fields, of=new.get("of") or old.get("of")))

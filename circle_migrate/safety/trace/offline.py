@@ -12,7 +12,7 @@ from io import StringIO
 from itertools import chain
 
 from circle_migrate.core.errors import Refused
-from circle_migrate.core.redaction import redact_statement
+from circle_migrate.core.redaction import redact
 from circle_migrate.postgres.deployment import Deployment
 from circle_migrate.postgres.sql_text import split_statements, without_comments_and_literals
 from circle_migrate.revision_graph.plan import Plan, Segment, Step
@@ -44,7 +44,7 @@ async def render(deployment: Deployment, plan: Plan, major: int) -> Trace:
     steps = await _render_steps(deployment, plan)
     statements = []
     for step in steps:
-        revision, sql = step.step.revision, "".join(map(redact_statement, step.statements))
+        revision, sql = step.step.revision, redact("".join(step.statements))
         if not step.refused:
             place = revision.path, revision.line
             statements.append(TracedStatement(revision.database, step.segment, revision.id, sql, *place))

@@ -19,7 +19,7 @@ from sqlalchemy.util import await_only
 
 import circle_migrate
 from circle_migrate.core.errors import MigrateError
-from circle_migrate.core.redaction import redact_quotation, redact_statement
+from circle_migrate.core.redaction import redact, redact_quotation
 from circle_migrate.migrate.alembic_adapter.runner import LITERAL_PERCENT
 from circle_migrate.migrate.run import Hooks, MigrationRun
 from circle_migrate.postgres.catalog.snapshot import Snapshot
@@ -140,7 +140,7 @@ class Recorder:
             return None
         name, file, number = traced.settings.name, line.file, line.line
         return TracedStatement(
-            name, self.segment, self.revision, redact_statement(sql), file, number, repeatable=line.is_guarded
+            name, self.segment, self.revision, redact(sql), file, number, repeatable=line.is_guarded
         )
 
 

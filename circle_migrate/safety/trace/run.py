@@ -149,11 +149,8 @@ async def copy_settings(live: Database, scratch: Database) -> tuple[str, ...]:
     except MigrateError as error:
         reason = error.detail or error.message
         return (f"{live.name}: TimeZone and other settings could not be read: {reason}",)
-    connection = await scratch.connect()
-    try:
+    async with scratch.connected() as connection:
         problems = [await _set(connection, scratch, row["name"], row["value"]) for row in rows]
-    finally:
-        connection.terminate()
     return tuple(f"{live.name}: {problem}" for problem in problems if problem is not None)
 
 
