@@ -1,7 +1,5 @@
 """Run a command, write its result or its error, and end with its exit status; signals are handled here."""
 
-from __future__ import annotations
-
 import asyncio
 import logging
 import os
@@ -12,17 +10,15 @@ import traceback
 import warnings
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager, nullcontext
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 import typer
 
+from circle_migrate.cli.context import CommandContext
+from circle_migrate.cli.progress import Progress
 from circle_migrate.core.errors import ExitCode, Interrupted, MigrateError
 from circle_migrate.core.redaction import redact_traceback
 from circle_migrate.core.result import Result
-
-if TYPE_CHECKING:
-    from circle_migrate.cli.context import CommandContext
-    from circle_migrate.cli.progress import Progress
 
 _SIGNALS = {
     signal.SIGINT: ExitCode.INTERRUPTED,
@@ -113,10 +109,7 @@ def run_command(
     *,
     has_result: bool = True,
 ) -> None:
-    """Run a command's action, write its result or its error, and raise `typer.Exit` with the status.
-
-    Without a result the action itself may write to stdout.
-    """
+    """Run the action, write its result or error, raise `typer.Exit`; without a result it writes itself."""
     from circle_migrate.cli.streams import stdout_for_result
     from circle_migrate.cli.write import failure, success, write_stderr
 
@@ -152,9 +145,7 @@ def run_command(
 def _run(coroutine: Coroutine[Any, Any, Result], signals: _Signals, context: CommandContext) -> Result:
     async def main() -> Result:
         task = cast("asyncio.Task[Any]", asyncio.current_task())
-        if (
-            not context.debug
-        ):  # errors of tasks that the command has given up, such as a connection that it cancelled
+        if not context.debug:  # errors of tasks that the command has given up, as of a connection
             asyncio.get_running_loop().set_exception_handler(lambda _loop, _context: None)
         with signals.cancelling(task):
             try:

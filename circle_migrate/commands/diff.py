@@ -1,7 +1,5 @@
 """`diff`: compare two catalogues of each database, by default those of its revisions and of the server."""
 
-from __future__ import annotations
-
 import asyncio
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager

@@ -4,8 +4,6 @@ The graph needs neither Alembic nor the revision modules. It agrees with
 `alembic.script.revision.RevisionMap`; a property test compares the two on random graphs.
 """
 
-from __future__ import annotations
-
 from collections.abc import Collection, Iterable, Mapping
 from functools import cached_property
 from itertools import chain

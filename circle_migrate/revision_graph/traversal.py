@@ -1,7 +1,5 @@
 """Graph algorithms: topological order, transitive closure, and Alembic's order, which ignores file names."""
 
-from __future__ import annotations
-
 import heapq
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
@@ -116,9 +114,7 @@ def undo_order(graph: _Graph, keys: Collection[str]) -> list[str]:
         for parent in follows:
             if parent in waiting:
                 waiting[parent] -= 1
-        below = [
-            parent for parent in _below(graph, key, shared) if parent in waiting and parent not in listed
-        ]
+        below = [node for node in _below(graph, key, shared) if node in waiting and node not in listed]
         listed.update(below)
         branches[position : position + 1] = below[:1]
         branches += below[1:]
@@ -131,9 +127,8 @@ def _below(graph: _Graph, key: str, shared: Collection[str]) -> Sequence[str]:
     """Return what a revision follows and depends on, without what a revision that it follows depends on."""
     if key not in graph.dependencies:
         return graph.down_revisions[key]
-    own = (
-        need for need in graph.dependencies[key] if need not in shared or not _is_inherited(graph, key, need)
-    )
+    needs = graph.dependencies[key]
+    own = (need for need in needs if need not in shared or not _is_inherited(graph, key, need))
     return tuple(dict.fromkeys((*graph.down_revisions[key], *own)))
 
 

@@ -1,16 +1,13 @@
 """Catalogue queries for the version of a server, and the transaction in which they run."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
-if TYPE_CHECKING:
-    import asyncpg
+import asyncpg
 
 _NUMEROUS = ("column", "constraint", "index")
 """Kinds with many objects, queried separately so that their rows need no conversion to JSON."""

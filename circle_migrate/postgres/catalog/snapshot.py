@@ -1,14 +1,14 @@
 """Snapshots of catalogues and their comparison; an object of any kind is a set of named text fields."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
+
+from circle_migrate.core.result import json_fields
 
 Fields = Mapping[str, str | None]
 """The fields of an object. `of` names its owner, as `kind identity`."""
@@ -30,7 +30,7 @@ class ObjectKey(NamedTuple):
         return f"{self.kind} {self.identity}"
 
     @classmethod
-    def parse(cls, text: str) -> ObjectKey:
+    def parse(cls, text: str) -> Self:
         """Parse the value of a field `of`."""
         kind, _, identity = text.partition(" ")
         for known in _KINDS_OF_TWO_WORDS:
@@ -75,16 +75,13 @@ class Snapshot:
     def to_dict(self) -> dict[str, Any]:
         """Return the snapshot for JSON, sorted, so that equal catalogues give equal texts."""
         return {
-            "database": self.database,
-            "origin": self.origin,
-            "server_version_num": self.server_version_num,
-            "revisions": None if self.revisions is None else list(self.revisions),
+            **json_fields(self, "database origin server_version_num revisions"),
             "objects": self._sorted(),
             "unmodelled": dict(sorted(self.unmodelled.items())),
         }
 
     @classmethod
-    def from_dict(cls, stored: Mapping[str, Any]) -> Snapshot:
+    def from_dict(cls, stored: Mapping[str, Any]) -> Self:
         """Parse a snapshot from JSON. Raises `KeyError`, `TypeError` or `AttributeError` for invalid data."""
         objects = {
             ObjectKey(kind, identity): fields
