@@ -23,12 +23,7 @@ _TYPES = frozenset({"enum", "domain", "composite type", "range type"})
 _USED_BY_QUERIES = frozenset(
     {"table", "view", "materialized view", "function", "procedure", "column", "sequence"}
 )
-_DELETED = {
-    RowEstimate.ALL: Severity.ERROR,
-    RowEstimate.MANY: Severity.ERROR,
-    RowEstimate.UNKNOWN: Severity.ERROR,
-    RowEstimate.BATCH: Severity.NOTE,
-}
+_MANY = frozenset({RowEstimate.ALL, RowEstimate.MANY, RowEstimate.UNKNOWN})
 _DEPENDENT_PARTS = frozenset({"constraint", "index", "trigger", "policy", "rule", "statistics"})
 
 
@@ -183,7 +178,8 @@ def _deleted(context: StatementContext, work: Work) -> Iterator[HazardFinding]:
     rows = estimate_rows(context, work)
     if is_empty(size) or rows is RowEstimate.FEW:
         return
-    severity = _DELETED.get(rows, Severity.WARNING)
+    severity = Severity.NOTE if rows is RowEstimate.BATCH else Severity.WARNING
+    severity = Severity.ERROR if rows in _MANY else severity
     reason = f"it deletes {rows} of {relation}, which is {format_size(size)}"
     planned = (context.statement.database, work.sql or context.statement.sql) in evidence.expected_rows
     confidence = Confidence.LIVE if planned else None
