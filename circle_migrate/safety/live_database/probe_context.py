@@ -35,9 +35,9 @@ class ProbeContext:
     that the plan has created by then. `usage` is None where the live catalogue was not read.
     """
 
-    renames: "StatementRenames"
-    before: "LiveNames"
-    after: "LiveNames"
+    renames: StatementRenames
+    before: LiveNames
+    after: LiveNames
     labels: Mapping[str, tuple[str, ...]]
     starts: Mapping[str, str]
     defaults: Mapping[ColumnName, str]
@@ -209,7 +209,7 @@ class LiveNames:
         live = self.relation(relation)
         return live if isinstance(live, NoLiveName) else self.columns.get(ColumnName(relation, name), name)
 
-    def after(self, renames: StatementRenames) -> "LiveNames":
+    def after(self, renames: StatementRenames) -> LiveNames:
         """Return the live names after a statement."""
 
         def added(name: str | ColumnName) -> NoLiveName:
