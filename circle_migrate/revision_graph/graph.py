@@ -34,7 +34,7 @@ class Graph:
                     location=revision.location,
                     hint="give one of the two files another `revision` id",
                 )
-        _ = self.order  # raises the errors of labels, parents and order
+        self._undo_order = self._sorted()  # raises the errors of labels, parents and order
 
     @cached_property
     def parents(self) -> Edges:
@@ -152,7 +152,10 @@ class Graph:
 
     @cached_property
     def order(self) -> Mapping[str, int]:
-        """The position of every revision in an upgrade from base to all heads. Raises `TreeError`."""
+        """The position of every revision in an upgrade from base to all heads."""
+        return {key: index for index, key in enumerate(reversed(self._undo_order))}
+
+    def _sorted(self) -> list[str]:
         order = undo_order(self, self.revisions)
         if len(order) < len(self.revisions):
             acyclic = topological(self.revisions, self.parents, str)
@@ -164,7 +167,7 @@ class Graph:
                 hint="correct `down_revision` or `depends_on` in "
                 + ", ".join(sorted({r.location for r in cycle})),
             )
-        return {key: index for index, key in enumerate(reversed(order))}
+        return order
 
     @cached_property
     def heads(self) -> tuple[str, ...]:

@@ -81,11 +81,8 @@ def undo_order(graph: _Graph, keys: Collection[str]) -> list[str]:
     that branch. Where a cycle stops it, the rest is left out.
     """
     parents = graph.parents
-    waiting = dict.fromkeys(keys, 0)  # how many of `keys` that follow it are not yet undone
-    for key in keys:
-        for parent in parents[key]:
-            if parent in waiting:
-                waiting[parent] += 1
+    followers = Counter(chain.from_iterable(map(parents.__getitem__, keys)))
+    waiting = {key: followers[key] for key in keys}  # how many of `keys` that follow it are not yet undone
     branches = sorted(key for key, count in waiting.items() if not count)
     listed = set(branches)  # what is or was in `branches`
     above: dict[str, set[str]] = {}  # what follows a revision that had to wait
