@@ -18,7 +18,7 @@ from circle_migrate.postgres.scratch import pool
 from circle_migrate.postgres.scratch.pool import ScratchServers
 from tests.deployments import environment, execute, invoke
 from tests.diff.drift import Case, take
-from tests.servers import Databases, run
+from tests.servers import Databases, Server, run
 
 _ROWS = Path(__file__).with_name("sketch_cases.jsonl").read_text(encoding="utf-8").splitlines()
 CASES = [Case(**json.loads(line)) for line in _ROWS]
@@ -72,6 +72,18 @@ def test_sketch_says_why_it_was_not_tried(
         assert "operator family public.f USING btree" in text
     monkeypatch.setattr(pool, "available_providers", none)
     assert "\n-- NOT TRIED: there is no server for scratch databases" in invoke([*arguments, "sql"]).stdout
+
+
+@pytest.mark.thorough
+def test_sketch_of_revisions_has_the_version_of_a_server(server: Server) -> None:
+    arguments = ["diff", "revisions@base", "revisions", "-d", "main", "--format", "sql", "--scratch-url"]
+    tried = invoke([*arguments, server.admin_url]).stdout
+    assert "CREATE TABLE public." in tried
+    assert "NOT TRIED" not in tried
+    assert "NOT EXPRESSED" not in tried
+    untried = invoke([*arguments, "postgresql://postgres@127.0.0.1:1/postgres"]).stdout
+    assert "CREATE TABLE public." in untried
+    assert "\n-- NOT TRIED: " in untried
 
 
 async def none(_: Deployment) -> tuple[pool.ServerProvider, ...]:

@@ -1,9 +1,10 @@
 """Resolve the sides of a comparison to snapshots."""
 
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Self
 
-from circle_migrate.core.errors import MissingPrivilege, UsageError
+from circle_migrate.core.errors import MigrateError, MissingPrivilege, UsageError
 from circle_migrate.diff.expected.expected import expected
 from circle_migrate.diff.expected.snapshot_file import read, shipped_majors
 from circle_migrate.diff.side import CURRENT, ComparisonSide, Source
@@ -30,18 +31,27 @@ class ComparisonSides:
 
 @dataclass(frozen=True, slots=True)
 class ComparisonSources:
-    """The sources of the sides of all databases; `names` are the databases that have all sides."""
+    """The sources of the sides of all databases; `names` are the databases that have all sides.
+
+    With `on_server`, sides without a version get the one of a scratch server, if there is one.
+    """
 
     deployment: Deployment
     servers: ScratchServers
     sides: tuple[ComparisonSide, ...]
     names: tuple[str, ...] = ()
+    on_server: bool = False
     _targets: dict[ComparisonSide, dict[str, Target]] = field(default_factory=dict)
     _files: dict[ComparisonSide, Snapshot] = field(default_factory=dict)
 
     @classmethod
     def resolve(
-        cls, deployment: Deployment, servers: ScratchServers, sides: tuple[ComparisonSide, ...]
+        cls,
+        deployment: Deployment,
+        servers: ScratchServers,
+        sides: tuple[ComparisonSide, ...],
+        *,
+        on_server: bool = False,
     ) -> Self:
         """Return the sources of these sides. Raises `UsageError` if no selected database has all of them."""
         assigned: dict[ComparisonSide, dict[str, Target]] = {}
@@ -62,7 +72,7 @@ class ComparisonSources:
                 f"no selected database has {' and '.join(side.text for side in sides)}",
                 hint="Name sides of the same database, or omit --database.",
             )
-        return cls(deployment, servers, sides, names, assigned, files)
+        return cls(deployment, servers, sides, names, on_server, assigned, files)
 
     async def of_database(self, name: str) -> ComparisonSides:
         """Return the sides of one database. Raises the reason if one of them is not available."""
@@ -131,6 +141,10 @@ class ComparisonSources:
     async def _major(self, name: str, current: tuple[str, ...]) -> int:
         """Return the major version for sides without one: shipped for all sides, or of a scratch server."""
         majors = []
+        if self.on_server:
+            with suppress(MigrateError):  # the trial tells why there is no server
+                for major in await self.servers.majors(name):
+                    return major
         for side in self.sides:
             if side.source is Source.REVISIONS:
                 heads = self._heads(side, name, current)

@@ -31,7 +31,8 @@ async def run_trial(servers: ScratchServers, comparison: Comparison, *, undo: bo
         async with servers.databases([comparison.database], major=major) as scratch:
             if scratch.majors[comparison.database] == major:
                 return await _run(script, scratch)
-            return Trial(untried=f"there is no server of PostgreSQL {major} for scratch databases")
+            hint = "use --scratch-url URL"
+            return Trial(untried=f"there is no server of PostgreSQL {major} for scratch databases; {hint}")
     except MigrateError as error:
         return Trial(untried=redact("; ".join(filter(None, (error.message, error.detail, error.hint)))))
     except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
