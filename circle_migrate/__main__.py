@@ -28,10 +28,18 @@ def main() -> None:
 
 
 def _open_closed_streams() -> None:
-    """Open the null device for a closed stream, whose descriptor a connection would get otherwise."""
-    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+    """Open the null device for a closed stream, whose descriptor a connection would get otherwise.
+
+    That of stdout cannot be written to, so that a result that nobody gets is an error.
+    """
+    for name, flags, mode in (
+        ("stdin", os.O_RDONLY, "r"),
+        ("stdout", os.O_RDONLY, "w"),
+        ("stderr", os.O_WRONLY, "w"),
+    ):
         if getattr(sys, name) is None:
-            setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: PTH123, SIM115 - stays open
+            descriptor = os.open(os.devnull, flags)
+            setattr(sys, name, open(descriptor, mode, encoding="utf-8"))  # noqa: PTH123, SIM115 - stays open
 
 
 if __name__ == "__main__":

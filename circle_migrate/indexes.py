@@ -115,7 +115,7 @@ def ensure_index_concurrently(
             _ensure_same_definition(index, name, table, columns, unique=unique)
             if index.valid:
                 return
-            _drop(op, name, table, index.schema)
+            _drop_left(op, index)
         op.create_index(
             name,
             table,
@@ -201,7 +201,15 @@ def drop_invalid(op: Operations, operation: MigrateOperation) -> None:
     target = _concurrent_index(op, operation)
     index = target and _find(op.get_bind(), *target)
     if index and not index.valid and index.builder is None and index.on_expected_table:
-        _drop(op, index.name, index.table_name, index.schema)
+        _drop_left(op, index)
+
+
+def _drop_left(op: Operations, index: _Index) -> None:
+    """Drop what a build has left, and take it out of the transcript: the revision does not have it."""
+    committed = getattr(getattr(op.get_context(), "transcript", None), "committed", [])
+    count = len(committed)
+    _drop(op, index.name, index.table_name, index.schema)
+    del committed[count:]
 
 
 def _concurrent_index(op: Operations, operation: MigrateOperation) -> tuple[str, str] | None:

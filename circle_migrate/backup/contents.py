@@ -24,7 +24,7 @@ from circle_migrate.migrate.session import ensure_dedicated_session
 from circle_migrate.postgres.catalog.snapshot import ObjectKey, Snapshot
 from circle_migrate.postgres.database import APPLICATION_NAME, Database, State
 from circle_migrate.postgres.deployer_lock import deployer_lock
-from circle_migrate.postgres.server_errors import server_message
+from circle_migrate.postgres.server_errors import lost_connection_errors, server_message
 
 _INTERVAL = 0.5
 """Seconds between two measurements."""
@@ -175,6 +175,7 @@ async def export_snapshots(
         for name, database in databases.items():
             pinned, connection = await _connect_to_one_host(database)
             stack.callback(connection.terminate)
+            stack.enter_context(lost_connection_errors(name, connection))
             await ensure_dedicated_session(pinned, connection)
             sessions[name] = (pinned, connection)
             if locked:

@@ -100,15 +100,15 @@ class Dump:
 class Manifest:
     """The contents of a backup.
 
-    `apart` is the maximum time in milliseconds between the snapshots of two databases. `locked` says whether
-    the deployer locks were held from before the snapshots until the dumps were complete, which is impossible
-    on a standby.
+    `spread_ms` is the maximum time in milliseconds between the snapshots of two databases. `locked` says
+    whether the deployer locks were held from before the snapshots until the dumps were complete, which is
+    impossible on a standby.
     """
 
     id: str
     tool_version: str
     created_at: str
-    apart: float
+    spread_ms: float
     locked: bool
     dumps: tuple[Dump, ...]
 
@@ -119,7 +119,7 @@ class Manifest:
             "id": self.id,
             "tool_version": self.tool_version,
             "created_at": self.created_at,
-            "apart_ms": self.apart,
+            "apart_ms": self.spread_ms,
             "locked": self.locked,
             "databases": [{**asdict(dump), "revisions": list(dump.revisions)} for dump in self.dumps],
         }
@@ -131,7 +131,7 @@ class Manifest:
             id=str(stored["id"]),
             tool_version=str(stored["tool_version"]),
             created_at=str(stored["created_at"]),
-            apart=float(stored["apart_ms"]),
+            spread_ms=float(stored["apart_ms"]),
             locked=bool(stored["locked"]),
             dumps=tuple(Dump.from_dict(dump) for dump in stored["databases"]),
         )

@@ -80,14 +80,12 @@ def _selected_dumps(deployment: Deployment, manifest: Manifest) -> dict[str, Dum
     if foreign:
         raise Refused(
             f"the backup is of another deployment, with the databases {', '.join(dumps)}",
-            state="nothing was changed",
             hint=f"databases of this deployment: {', '.join(deployment.databases)}",
         )
     missing = [name for name in deployment.selected if name not in dumps]
     if missing:
         raise Refused(
             f"the backup has no dump of {', '.join(missing)}",
-            state="nothing was changed",
             hint=f"restore one of its databases: -d {next(iter(dumps), 'NAME')}",
         )
     return {name: dumps[name] for name in deployment.selected}
@@ -126,7 +124,6 @@ def _ensure_dump_fits(state: State, dumps: Mapping[str, Dump], name: str) -> Non
             f"{name}: the dump is from PostgreSQL {dump.server_version}, "
             f"the server is version {state.server_version}",
             database=name,
-            state="nothing was changed",
             hint="restore it on a server of the same or a newer major version",
         )
     for other, other_dump in dumps.items():

@@ -15,7 +15,7 @@ from circle_migrate.config.url.environment import environment
 from circle_migrate.core.byte_size import format_bytes
 from circle_migrate.core.errors import Interrupted, MigrateError, RestoreFailed
 from circle_migrate.core.events import Event, EventKind, Notify
-from circle_migrate.core.shield import shielded
+from circle_migrate.core.shield import shield
 from circle_migrate.migrate.guards import ensure_own_tables
 from circle_migrate.migrate.journal import Journal
 from circle_migrate.migrate.protection import copy_marker
@@ -98,7 +98,7 @@ async def swap_in(copies: Sequence[StagedDatabase], *, disconnect: bool) -> None
     """Replace the live databases by the copies, all or none if possible; shielded from interruption."""
     task = asyncio.ensure_future(swap.swap(copies, disconnect=disconnect))
     try:
-        await shielded(task)
+        await shield(task)
     except asyncio.CancelledError:
         if task.exception() is None:
             _uncancel()
@@ -113,7 +113,7 @@ async def swap_in(copies: Sequence[StagedDatabase], *, disconnect: bool) -> None
 
 async def _drop_staging(copies: Sequence[StagedDatabase], error: BaseException | None) -> None:
     """Drop the copies, and name those that remain in the state of the error."""
-    remaining = await shielded(swap.drop(copies))
+    remaining = await shield(swap.drop(copies))
     if isinstance(error, MigrateError):
         error.state = swap.UNCHANGED
         if remaining:
@@ -126,8 +126,7 @@ async def _restore(
     """Restore the dump of a target into an empty database, and verify that it is complete."""
     started = time.monotonic()
     notify(Event(EventKind.STARTED, target.name, "restore", *position))
-    connection = await database.connect(NAME)
-    try:
+    async with database.connected(NAME) as connection:
 
         async def measure() -> int:
             return await database_size(connection)
@@ -139,8 +138,6 @@ async def _restore(
         with environment(database.address, NAME, encrypted=await uses_tls(connection)) as env:
             async with report_growth(measure, report):
                 await target.job.restore(target.name, target.file, env)
-    finally:
-        connection.terminate()
     await _ensure_same_contents(target, database)
     notify(Event(EventKind.DONE, target.name, "restore", *position, time.monotonic() - started))
     notify(Event(EventKind.COMMITTED, target.name, "restore", *position))

@@ -17,7 +17,7 @@ from circle_migrate.core.errors import MigrateError, MissingPrivilege, Refused, 
 from circle_migrate.postgres.create_database import connect_to_maintenance_database, create_like
 from circle_migrate.postgres.database import APPLICATION_NAME, Database
 from circle_migrate.postgres.identifier import quote
-from circle_migrate.postgres.server_errors import server_message, sqlstate, statement_error
+from circle_migrate.postgres.server_errors import named_error, server_message, sqlstate
 
 _OBJECT_IN_USE = "55006"
 _MAX_NAME_BYTES = 63
@@ -65,11 +65,7 @@ async def create(database: Database, token: str) -> StagedDatabase:
         await create_like(connection, live, copy.name)
     except Exception as error:
         await _drop(connection, copy.name)
-        failure = statement_error(error, database.name, f"create a database like {live!r}") or RestoreFailed(
-            f"{database.name}: a database like {live!r} cannot be created",
-            database=database.name,
-            detail=server_message(error),
-        )
+        failure = named_error(error, database.name, f"create a database like {live!r}", RestoreFailed)
         if isinstance(failure, MissingPrivilege):
             failure.hint = (
                 f"ALTER ROLE {quote(database.address.user)} CREATEDB; "
@@ -100,11 +96,8 @@ async def drop(copies: Sequence[StagedDatabase]) -> tuple[str, ...]:
 
 async def sessions(database: Database) -> tuple[str, ...]:
     """Describe the sessions on a database, except short ones of this tool."""
-    connection = await database.connect()
-    try:
+    async with database.connected() as connection:
         rows = await connection.fetch(_SESSIONS, database.address.database, APPLICATION_NAME)
-    finally:
-        connection.terminate()
     return tuple(row["session"] for row in rows)
 
 
@@ -152,14 +145,7 @@ async def _rename(copy: StagedDatabase, connection: asyncpg.Connection, *, disco
         name = copy.database.name
         if sqlstate(error) == _OBJECT_IN_USE:
             raise database_in_use_error(name, server_message(error)) from error
-        raise (
-            statement_error(error, name, f"rename {copy.live!r}")
-            or RestoreFailed(
-                f"{name}: the database {copy.live!r} cannot be replaced",
-                database=name,
-                detail=server_message(error),
-            )
-        ) from error
+        raise named_error(error, name, f"rename the database {copy.live!r}", RestoreFailed) from error
     finally:
         if disconnecting is not None:
             disconnecting.cancel()

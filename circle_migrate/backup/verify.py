@@ -104,9 +104,8 @@ async def _verify(scratch: Scratch, dump: Dump, path: Path, programs: Path | Non
         options = RestoreOptions(programs=programs, owners=owners, privileges=False)
         job = RestoreJob.plan(dump, major, options, ())
         job = replace(job, exclusions=(*job.exclusions, *_SCHEMA_ONLY))
-        connection = await database.connect(NAME)
-        encrypted = await uses_tls(connection)
-        connection.terminate()
+        async with database.connected(NAME) as connection:
+            encrypted = await uses_tls(connection)
         try:
             with environment(database.address, NAME, encrypted=encrypted) as env:
                 await job.restore(name, path, env)
@@ -140,8 +139,7 @@ async def _compare(database: Database, dump: Dump, major: int) -> None:
 
 async def _evaluate(database: Database) -> None:
     """Evaluate the expressions that a restore evaluates for rows."""
-    connection = await database.connect(NAME)
-    try:
+    async with database.connected(NAME) as connection:
         for name, owner, neutral, text in await connection.fetch(_EXPRESSIONS):
             statement = _EVALUATE.format(text=text, neutral=neutral, owner=owner)
             try:
@@ -153,8 +151,6 @@ async def _evaluate(database: Database) -> None:
                         database.name, "the dump cannot be restored with its rows", detail
                     ) from error
             await connection.execute("ROLLBACK")
-    finally:
-        connection.terminate()
 
 
 def _failure(name: str, message: str, detail: str) -> BackupFailed:

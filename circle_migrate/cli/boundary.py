@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, cast
 import typer
 
 from circle_migrate.core.errors import ExitCode, Interrupted, MigrateError
+from circle_migrate.core.redaction import redact_traceback
 from circle_migrate.core.result import Result
 
 if TYPE_CHECKING:
@@ -120,9 +121,10 @@ def run_command(
     except BaseException as exception:  # noqa: BLE001 - this is the boundary
         error = _migrate_error(exception, signals)
         if context.debug:
-            lines = "".join(traceback.format_exception(exception)).rstrip("\n")
-            # The server's DETAIL lines can quote rows.
-            write_stderr(re.sub(r"(?m)^(\s*)DETAIL:.*$", r"\1DETAIL: hidden, as it can quote rows", lines))
+            lines = redact_traceback("".join(traceback.format_exception(exception)).rstrip("\n"))
+            # The server's DETAIL lines can quote rows, and what psycopg adds quotes statements.
+            hidden = r"(?m)^([\s|]*(?:DETAIL|CONTEXT|QUERY|LINE \d+):).*$"
+            write_stderr(re.sub(hidden, r"\1 hidden, as it can quote rows", lines))
         failure(error, context.command, context.format)
         raise typer.Exit(int(error.status)) from None
     finally:

@@ -49,7 +49,7 @@ def _unwritten(result: Result, message: str, error: OSError) -> None:
     """Write the error to stderr, and end with 2 unless the result has another exit status."""
     unwritten = UsageError(
         f"{message}: {error.strerror}",
-        state=f"the command itself has ended, with exit status {int(result.exit_code)}",
+        state=f"the command has done its work, with exit status {int(result.exit_code)}; its output is lost",
         hint="write the output to another place",
     )
     failure(unwritten, result.command, Format.TABLE)
@@ -96,24 +96,18 @@ def failure(error: MigrateError, command: str, form: Format) -> None:
             sys.stdout.flush()
         except OSError:  # the error is on stderr, too
             discard(sys.stdout)
-    from circle_migrate.cli.render.widgets import relative
+    from circle_migrate.cli.render.widgets import detail_label, relative
 
     lines = [f"error: {error.message}"]
     for label, text in (
         ("at", error.location and relative(error.location)),
-        (_label(error.detail or ""), error.detail),
+        (detail_label(error.detail or ""), error.detail),
         ("state", error.state),
         ("hint", error.hint),
     ):
         if text:
             lines.append(f"  {label:<6} " + text.replace("\n", "\n         "))
     write_stderr(*lines)
-
-
-def _label(detail: str) -> str:
-    if detail.startswith("asyncpg: "):
-        return "driver"
-    return "server" if "SQLSTATE" in detail else "cause"
 
 
 def write_stderr(*lines: str) -> None:

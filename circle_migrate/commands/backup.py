@@ -50,10 +50,8 @@ async def backup(
 ) -> BackupResult:
     """Dump the selected databases from one consistent snapshot into a new folder.
 
-    Holds the deployer locks until the dumps are complete, unless the caller does (`locked`). Raises
-    `SettingsError` without suitable programs, `InDoubt` if a prepared transaction of ours exists,
-    `BackupFailed` for an incomplete dump, and the errors of connecting and locking. Leaves nothing behind
-    after an error.
+    Holds the deployer locks until the dumps are complete, unless the caller does (`locked`). Leaves nothing
+    behind after an error.
     """
     databases = {name: deployment.databases[name] for name in deployment.selected}
     states = await deployment.states()
@@ -73,7 +71,7 @@ async def backup(
             id=secrets.token_hex(16),
             tool_version=__version__,
             created_at=datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z"),
-            apart=snapshots.skew_ms,
+            spread_ms=snapshots.skew_ms,
             locked=snapshots.locked,
             dumps=dumps,
         )

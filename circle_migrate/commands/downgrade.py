@@ -19,7 +19,7 @@ from circle_migrate.migrate.guards import ensure_not_in_doubt, ensure_writable, 
 from circle_migrate.migrate.planner import Planner, ensure_same_plan
 from circle_migrate.migrate.protection import ProtectionGuard
 from circle_migrate.migrate.result import MigrationResult, RestoreInstructions
-from circle_migrate.migrate.run import CompositeHooks, Hooks, MigrationRun
+from circle_migrate.migrate.run import Hooks, MigrationRun
 from circle_migrate.postgres.database import State
 from circle_migrate.postgres.deployment import Deployment
 from circle_migrate.revision_graph.plan import Direction, Plan
@@ -63,10 +63,7 @@ class BackupPolicy:
             plan_dumps(Deployment(deployment.settings, states), states, self.options)
 
     def decide(self, deployment: Deployment, states: Mapping[str, State], *, lossy: bool) -> BackupDecision:
-        """Decide whether to back up the databases with these states.
-
-        Raises `SettingsError` if a backup is required, or has options, and there is no suitable pg_dump.
-        """
+        """Decide on a backup. Raises `SettingsError` if one is required and there is no suitable pg_dump."""
         if not lossy and self.when is not BackupWhen.ALWAYS:
             return BackupDecision()
         if self.when is BackupWhen.NEVER:
@@ -120,10 +117,7 @@ def _restore_instructions(deployment: Deployment, result: BackupResult) -> Resto
 
 @dataclass(frozen=True, slots=True)
 class LossConfirmation:
-    """A confirmation of the losses of a plan.
-
-    `find` finds the losses; `accept` asks whether to accept them and raises `NotConfirmed` if not.
-    """
+    """Functions that `find` the losses of a plan, and `accept` them or raise `NotConfirmed`."""
 
     find: Callable[[Plan], Awaitable[LossCollector]]
     accept: Callable[[LossReport], None]
@@ -166,9 +160,8 @@ async def downgrade(
 
     With a `LossConfirmation`, a dry run returns the report of the losses, and a run that would lose more than
     was accepted is stopped. `keep` copies lost rows to side tables. `backing` decides on a backup under the
-    same locks. Raises `Refused` for a protected database that is not in `overridden`, for a revision that
-    another database still requires, for an irreversible revision, or if the databases have changed since the
-    confirmation; and the errors of a backup.
+    same locks. Raises `Refused` for a protected database that is not in `overridden`, and the errors of plans
+    and backups.
     """
     guard = ProtectionGuard(deployment, overridden)
     guards = (saved.guard(deployment),) if saved else ()
@@ -176,7 +169,7 @@ async def downgrade(
     names = deployment.reachable_databases(Direction.DOWN)
     states = await deployment.states(names)
     plan = planner(verify_identity(deployment, states))
-    await ensure_agreement(deployment, states)
+    await ensure_agreement(deployment, states, plan)
     guard.check_override_names(states)
     if dry_run or not plan:
         ensure_not_in_doubt(states)
@@ -240,17 +233,17 @@ async def _execute(
     keep: bool,
 ) -> MigrationResult:
     from circle_migrate.migrate.executor import RunOptions, execute
-    from circle_migrate.migrate.kept_data.hooks import KeepingHooks
+    from circle_migrate.migrate.kept_data.hooks import KeepHooks
     from circle_migrate.safety.losses.growth_guard import GrowthHooks
 
     notes = confirmed.notes
-    keeping = KeepingHooks() if keep else None
+    keeping = KeepHooks() if keep else None
     backing = BackupHooks(confirmed.backup.options, notes) if confirmed.backup.options else None
     growth = None
     if confirmed.collector is not None and confirmed.report is not None and not keep:
         growth = GrowthHooks(confirmed.collector, confirmed.report)
     # The check runs again after a backup, which does not contain rows written since its snapshot.
-    hooks = CompositeHooks(*filter(None, (keeping, growth, backing, growth if backing else None)))
+    hooks = Hooks(*filter(None, (keeping, growth, backing, growth if backing else None)))
     options = RunOptions("downgrade", allow_edited=True, hooks=hooks, guard=guard, notes=notes)
     try:
         outcome = await execute(deployment, names, planner, notify, options)

@@ -31,12 +31,12 @@ class DatabasePosition:
 class CurrentResult(Result):
     """The result of `current`: the current revisions of each database."""
 
-    standings: tuple[DatabasePosition, ...]
+    positions: tuple[DatabasePosition, ...]
 
     @property
     def exit_code(self) -> ExitCode:
         """The exit code of the worst error."""
-        return worst_exit_code([position.error.status for position in self.standings if position.error])
+        return worst_exit_code([position.error.status for position in self.positions if position.error])
 
     def to_dict(self) -> dict[str, Any]:
         """Return one object per database."""
@@ -48,17 +48,14 @@ class CurrentResult(Result):
                     "pending": position.pending,
                     "error": position.error.to_dict() if position.error else None,
                 }
-                for position in self.standings
+                for position in self.positions
             }
         }
 
 
 @dataclass(frozen=True, slots=True)
 class ListedRevision:
-    """A revision in a list; `marks` are words such as `head`, `current`, `branch point`.
-
-    `doc` is the docstring of its file where the command shows it.
-    """
+    """A revision in a list, with words such as `head` and `current`; `doc` is its docstring, if shown."""
 
     revision: Revision
     marks: tuple[str, ...] = ()
@@ -106,10 +103,7 @@ def _position(deployment: Deployment, name: str, state: State | MigrateError) ->
 def history(
     deployment: Deployment, revision_range: str | None = None, at: Current | None = None
 ) -> RevisionList:
-    """Return all revisions, or those of a range `FROM:TO` whose sides are optional, newest first.
-
-    `at` are the current revisions to mark. Raises `UsageError` for a bad range.
-    """
+    """Return all revisions, or those of a range `FROM:TO`, newest first; those of `at` are marked."""
     listed = {}
     for name, graph in deployment.graphs.items():
         keys = _in_range(graph, revision_range, deployment) if revision_range else set(graph.revisions)

@@ -45,8 +45,7 @@ async def restore(
 ) -> KeptEntries:
     """Restore entries, or all entries of a run, as an upgrade over their revision does.
 
-    Raises `UsageError` for an unknown name, `MigrationFailed` for rows that do not fit, and the errors of the
-    executor.
+    Raises `UsageError` for an unknown name, `MigrationFailed` for rows that do not fit.
     """
     entries = _select(await _read_all(deployment), names)
     return await _execute(deployment, "kept restore", entries, _RestoreHooks(entries), notify)
@@ -62,8 +61,7 @@ async def drop(
 ) -> KeptEntries:
     """Drop the side tables of entries, or of all entries of a run, after `agree` has confirmed it.
 
-    Raises `UsageError` for an unknown name, `Refused` for a protected database that is not in `overridden`,
-    `NotConfirmed`, and the errors of the executor.
+    Raises `UsageError` for an unknown name, `Refused` for a protected database that is not in `overridden`.
     """
     guard = ProtectionGuard(deployment, overridden)
     entries = _select(await _read_all(deployment), names, restored=True)
@@ -140,7 +138,6 @@ class _EntryHooks(Hooks):
                     raise Refused(
                         f"{entry.id} has changed since the command started",
                         database=name,
-                        state="nothing was changed",
                         hint="circle-migrate kept list",
                     )
 

@@ -10,7 +10,7 @@ import asyncpg
 
 from circle_migrate.core.errors import UsageError
 from circle_migrate.core.result import Result
-from circle_migrate.migrate.journal import Journal, JournalRun
+from circle_migrate.migrate.journal import Journal, JournalRun, JournalStep
 from circle_migrate.postgres.deployment import Deployment
 
 T = TypeVar("T")
@@ -29,35 +29,20 @@ class LogResult(Result):
 
 
 def _run_dict(run: JournalRun) -> dict[str, Any]:
-    return {
-        "database": run.database,
-        "run": run.run,
-        "command": run.command,
-        "mode": run.mode,
-        "outcome": run.outcome,
-        "error": run.error,
+    return run._asdict() | {
         "started_at": run.started_at.isoformat(),
         "ended_at": run.ended_at.isoformat() if run.ended_at else None,
-        "db_role": run.db_role,
-        "os_user": run.os_user,
-        "host": run.host,
-        "tool_version": run.tool_version,
-        "planned": {name: list(steps) for name, steps in run.planned.items()},
-        "notes": dict(run.notes),
-        "steps": [
-            {
-                "segment": step.segment,
-                "direction": step.direction,
-                "revision": step.revision,
-                "message": step.message,
-                "started_at": step.started_at.isoformat(),
-                "duration_ms": round(step.duration_ms, 3),
-                "checksum": step.checksum,
-                "elsewhere": {name: list(heads) for name, heads in step.elsewhere.items()},
-            }
-            for step in run.steps
-        ],
+        "steps": [_step_dict(step) for step in run.steps],
     }
+
+
+def _step_dict(step: JournalStep) -> dict[str, Any]:
+    values = step._asdict() | {
+        "started_at": step.started_at.isoformat(),
+        "duration_ms": round(step.duration_ms, 3),
+    }
+    del values["run"]
+    return values
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,10 +59,7 @@ class SourceResult(Result):
 
 
 async def log(deployment: Deployment, limit: int, *, slowest: bool = False) -> LogResult:
-    """Return the latest `limit` runs of each selected database, newest first.
-
-    `slowest` shows their steps by duration. Only reads; a database without a journal has no runs.
-    """
+    """Return the latest `limit` runs of each database that has a journal, newest first; only reads."""
     runs: list[JournalRun] = []
     for name in deployment.selected:
         runs += await _read(deployment, name, lambda journal, connection: journal.read(connection, limit))
@@ -89,7 +71,7 @@ async def source(deployment: Deployment, revision: str) -> SourceResult:
     """Return the source of an applied revision, given by its id or a unique prefix. Raises `UsageError`."""
 
     async def read_sources(journal: Journal, connection: asyncpg.Connection) -> list[SourceResult]:
-        texts = await journal.sources_by_prefix(connection, revision)
+        texts = await journal.sources(connection, prefix=revision)
         return [SourceResult("log", journal.database.name, key, text) for key, text in texts.items()]
 
     matches = [match for name in deployment.selected for match in await _read(deployment, name, read_sources)]

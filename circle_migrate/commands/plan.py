@@ -12,10 +12,10 @@ from circle_migrate.core.atomic_write import write_text
 from circle_migrate.core.errors import Refused, UsageError
 from circle_migrate.core.json_file import parse_json, read_bounded
 from circle_migrate.migrate.contradictions import ensure_agreement
-from circle_migrate.migrate.foreign_relations import ensure_not_foreign
 from circle_migrate.migrate.guards import ensure_not_in_doubt, verify_identity
 from circle_migrate.migrate.planner import PlanGuard, Planner
 from circle_migrate.migrate.result import PlanResult, plan_dict
+from circle_migrate.migrate.unknown_relations import ensure_not_foreign
 from circle_migrate.postgres.deployment import Deployment
 from circle_migrate.revision_graph.plan import Direction, Plan, Step
 
@@ -30,15 +30,12 @@ async def plan(
     cascade: bool = False,
     into_existing: bool = False,
 ) -> PlanResult:
-    """Plan an upgrade or downgrade to the targets, without changes or locks.
-
-    Raises `Refused` for an upgrade of a database that looks like another application's, as `upgrade` does.
-    """
+    """Plan an upgrade or downgrade to the targets, without changes or locks; it is refused as a run is."""
     states = await deployment.states(deployment.reachable_databases(direction))
     current = verify_identity(deployment, states)
     ensure_not_in_doubt(states)
     planned = Planner(deployment, targets, direction, cascade)(current)
-    await ensure_agreement(deployment, states)
+    await ensure_agreement(deployment, states, planned)
     if not into_existing:
         await ensure_not_foreign(deployment, states, planned)
     return PlanResult("plan", planned, deployment.commit_mode)
@@ -108,7 +105,6 @@ class SavedPlan:
                     raise Refused(
                         f"the plan in {self.path} is stale: {part} changed after it was saved",
                         detail=f"saved {json.dumps(saved)[:300]}, now {json.dumps(current)[:300]}",
-                        state="nothing was changed",
                         hint=f"plan again: circle-migrate plan {' '.join(self.targets)}",
                     )
 

@@ -31,10 +31,7 @@ Confirm = Callable[[str, ProtectionMarker], None]
 
 @dataclass(frozen=True, slots=True)
 class ProtectionResult(Result):
-    """The protection of each database, None for an unprotected one.
-
-    `run` is the run in the journals, None if nothing had to be changed.
-    """
+    """The protection of each database, None for an unprotected one; `run`, if it was changed."""
 
     databases: Mapping[str, Protection | None]
     run: str | None = None
@@ -55,10 +52,7 @@ class ProtectionResult(Result):
 async def protect(
     deployment: Deployment, reason: str | None = None, notify: Notify = ignore_event
 ) -> ProtectionResult:
-    """Write the marker of the selected databases, or give an existing marker a new reason.
-
-    Without a reason an existing marker is unchanged. Raises the errors of the executor.
-    """
+    """Write the marker of the selected databases; one that exists gets the new reason, if there is one."""
     states = await deployment.states()
     verify_identity(deployment, states)
     names = tuple(name for name, state in states.items() if reason or state.marker is None)
@@ -70,8 +64,7 @@ async def unprotect(
 ) -> ProtectionResult:
     """Remove the marker of each selected database after `agree` has confirmed it.
 
-    Raises `Refused` for a database that only a setting protects or whose marker has changed since,
-    `NotConfirmed`, and the errors of the executor.
+    Raises `Refused` for a database that only a setting protects or whose marker has changed since.
     """
     states = await deployment.states()
     verify_identity(deployment, states)
@@ -80,7 +73,6 @@ async def unprotect(
             raise Refused(
                 f"{name} has no marker: it is protected {protection.description}",
                 database=name,
-                state="nothing was changed",
                 hint="change the setting; `circle-migrate config show` shows the source of every setting",
             )
     markers = {name: state.marker for name, state in states.items() if state.marker}
@@ -121,7 +113,7 @@ class _ProtectHooks(Hooks):
     async def before_run(self, run: MigrationRun, plan: Plan) -> None:
         """Select the databases under the locks: another deployer may have written a marker."""
         names = (name for name in plan.databases if self.reason or run.states[name].marker is None)
-        self.schemas = {name: run.deployment.databases[name].settings.journal_schema for name in names}
+        self.schemas = {name: run.states[name].journal_schema for name in names}
 
     def after_step(self, connection: Connection, action: Action) -> None:
         if action.database in self.schemas:
@@ -137,14 +129,12 @@ class _UnprotectHooks(Hooks):
 
     async def before_run(self, run: MigrationRun, plan: Plan) -> None:
         """Raise `Refused` if a marker has changed since it was confirmed."""
-        databases = run.deployment.databases
-        self.schemas = {name: databases[name].settings.journal_schema for name in plan.databases}
+        self.schemas = {name: run.states[name].journal_schema for name in plan.databases}
         for name in plan.databases:
             if run.states[name].marker != self.confirmed[name]:
                 raise Refused(
                     f"the marker of {name} has changed since it was shown",
                     database=name,
-                    state="nothing was changed",
                     hint="circle-migrate status",
                 )
 

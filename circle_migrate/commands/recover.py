@@ -25,7 +25,7 @@ from circle_migrate.postgres.database import State
 from circle_migrate.postgres.deployer_lock import deployer_lock
 from circle_migrate.postgres.deployment import Deployment
 from circle_migrate.postgres.identifier import literal
-from circle_migrate.postgres.server_errors import server_message
+from circle_migrate.postgres.server_errors import lost_connection_errors, server_message
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +43,7 @@ class RecoveredTransaction:
 class RecoverResult(Result):
     """The result of `recover`: finished transactions, lost runs, and others' transactions with our prefix."""
 
-    settled: tuple[RecoveredTransaction, ...]
+    transactions: tuple[RecoveredTransaction, ...]
     lost: Mapping[str, tuple[str, ...]]
     current: Mapping[str, tuple[str, ...]]
     not_ours: Mapping[str, tuple[str, ...]]
@@ -52,7 +52,7 @@ class RecoverResult(Result):
     @property
     def exit_code(self) -> ExitCode:
         """In doubt if a dry run has found a prepared transaction."""
-        return ExitCode.IN_DOUBT if self.dry_run and self.settled else ExitCode.DONE
+        return ExitCode.IN_DOUBT if self.dry_run and self.transactions else ExitCode.DONE
 
     def to_dict(self) -> dict[str, Any]:
         """Return the transactions and the runs by database."""
@@ -66,7 +66,7 @@ class RecoverResult(Result):
                     "decided_by": transaction.decider,
                     "outcome": "committed" if transaction.committed else "rolled back",
                 }
-                for transaction in self.settled
+                for transaction in self.transactions
             ],
             "not_ours": {name: list(gids) for name, gids in self.not_ours.items()},
             "lost_runs": {name: list(runs) for name, runs in self.lost.items()},
@@ -94,6 +94,7 @@ async def recover(
         for name, database in deployment.databases.items():
             connection = await database.connect("circle-migrate recover")
             stack.callback(connection.terminate)
+            stack.enter_context(lost_connection_errors(name, connection))
             await ensure_dedicated_session(database, connection)
             connections[name] = connection
         for name, connection in connections.items():
@@ -105,21 +106,25 @@ async def recover(
         }
         for name, connection in connections.items():
             await ensure_own_tables(connection, states[name])
-        settled = [
+        transactions = [
             await _finish(deployment, connections, states, name, text, dry_run=dry_run)
             for name, state in states.items()
             for text in state.in_doubt
         ]
         lost = {
-            name: await _close_lost(deployment, connection, states[name], dry_run=dry_run)
-            for name, connection in connections.items()
+            name: await Journal(deployment.databases[name], state).lost_runs(
+                connections[name], mark=not dry_run
+            )
+            if state.journal_of
+            else ()
+            for name, state in states.items()
         }
         current = {
             name: (await deployment.databases[name].read_state(connection)).current
             for name, connection in connections.items()
         }
     not_ours = {name: state.not_ours for name, state in states.items()}
-    return RecoverResult("recover", tuple(settled), lost, current, not_ours, dry_run=dry_run)
+    return RecoverResult("recover", tuple(transactions), lost, current, not_ours, dry_run=dry_run)
 
 
 async def _finish(
@@ -156,13 +161,3 @@ async def _finish(
                 hint="run this as the role that prepared the transaction, or as a superuser",
             ) from error
     return RecoveredTransaction(name, gid.run, gid.segment, gid.decider, committed)
-
-
-async def _close_lost(
-    deployment: Deployment, connection: asyncpg.Connection, state: State, *, dry_run: bool
-) -> tuple[str, ...]:
-    """Mark the runs of a database that never ended as lost, and return them; the lock is held."""
-    journal = Journal(deployment.databases[state.database], state)
-    if state.journal_of is None:
-        return ()
-    return tuple(await (journal.lost_runs if dry_run else journal.mark_lost)(connection))

@@ -24,6 +24,7 @@ from circle_migrate.migrate.protection import ProtectionGuard
 from circle_migrate.postgres.database import State
 from circle_migrate.postgres.deployer_lock import deployer_lock
 from circle_migrate.postgres.deployment import Deployment
+from circle_migrate.postgres.server_errors import lost_connection_errors
 
 Confirm = Callable[[Manifest, Mapping[str, str]], None]
 """Ask whether to replace the databases, given by name with their name on the server.
@@ -93,7 +94,6 @@ async def _ensure_empty(targets: Sequence[RestoreTarget], path: Path) -> None:
                 f"{target.name}: the database is not empty",
                 database=target.name,
                 detail=", ".join(names[:_MAX_NAMES]) + more,
-                state="nothing was changed",
                 hint=f"to replace it: circle-migrate restore {path} --replace; "
                 "to restore only an empty database: -d NAME",
             )
@@ -117,6 +117,7 @@ async def _locked(targets: Sequence[RestoreTarget], wait: float, notify: Notify)
         for target in targets:
             connection = await target.database.connect(restore_targets.NAME)
             stack.callback(connection.terminate)
+            stack.enter_context(lost_connection_errors(target.name, connection))
             if connection.get_server_version().major >= 14:
                 await connection.execute("SET idle_session_timeout = 0")
             await stack.enter_async_context(deployer_lock(connection, target.name, wait, notify))

@@ -14,9 +14,9 @@ from circle_migrate.migrate.planner import Planner, plan_offline
 from circle_migrate.postgres.deployment import Deployment
 from circle_migrate.revision_graph.plan import Direction, Plan
 from circle_migrate.safety.assess import SafetyOptions, assess
-from circle_migrate.safety.committed_files import read_baseline, read_statistics, write_baseline
 from circle_migrate.safety.result import HazardFinding, SafetyReport
 from circle_migrate.safety.rules.evidence import Mode
+from circle_migrate.safety.statistics_and_baseline import read_baseline, read_statistics, write_baseline
 from circle_migrate.safety.suppressions import OWN_HAZARDS, suppress_by_baseline
 
 
@@ -27,10 +27,9 @@ async def safety_check(
     options: SafetyOptions | None = None,
     notify: Notify = ignore_event,
 ) -> SafetyReport:
-    """Assess an upgrade or downgrade to the targets.
+    """Assess an upgrade or downgrade to the targets; creates no scratch database if nothing is pending.
 
-    Creates no scratch database if nothing is pending. Raises the errors of planning, `UsageError` for a bad
-    file or for the mode `ci` without a start, and `TreeError`.
+    Raises `UsageError` for a bad file or for the mode `ci` without a start.
     """
     options = options or SafetyOptions()
     statistics = read_statistics(options.statistics) if options.statistics else None

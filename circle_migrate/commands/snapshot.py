@@ -47,8 +47,7 @@ async def take_snapshots(
 ) -> SnapshotResult:
     """Take a snapshot of every selected database, and write each to a file of `output`.
 
-    Writes nothing if one cannot be taken. Raises `UsageError` for one file for several databases, and the
-    errors of taking a snapshot.
+    Writes nothing if one cannot be taken. Raises `UsageError` for one file for several databases.
     """
     async with ScratchServers(deployment) as servers:
         sources = ComparisonSources.resolve(deployment, servers, (parse_state(text),))

@@ -18,19 +18,15 @@ from circle_migrate.revision_graph.plan import Direction, Plan, Segment
 
 
 async def script(deployment: Deployment, texts: Sequence[str], direction: Direction) -> ScriptResult:
-    """Return the SQL from the current revisions to the targets, or for `FROM:TO` without a server.
-
-    Raises `UsageError` for a bad span, `ContradictoryState` where the journal contradicts the version table,
-    `Refused` for a revision that reads the database while it runs.
-    """
+    """Return the SQL from the current revisions to the targets, or for `FROM:TO` without a server."""
     if any(":" in text for text in texts):
         plan = plan_offline(deployment, texts, direction)
     else:
         names = deployment.reachable_databases(direction)
         states = await deployment.states(names)
         current = verify_identity(deployment, states)
-        await ensure_agreement(deployment, states)
         plan = Planner(deployment, texts, direction, cascade=True)(current)
+        await ensure_agreement(deployment, states, plan)
     async with step_lock():
         text = render(deployment, plan)
     return ScriptResult("upgrade" if direction is Direction.UP else "downgrade", text)

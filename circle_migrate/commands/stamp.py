@@ -26,8 +26,7 @@ async def stamp(
 ) -> MigrationResult:
     """Record the targets as the current revisions after `confirm` has confirmed the plan.
 
-    `purge` removes unknown revisions from the version table. Raises `Refused` for a protected database that
-    is not in `overridden`, and the errors of the deployment and the executor.
+    `purge` removes unknown revisions. Raises `Refused` for a protected database that is not in `overridden`.
     """
     guard = ProtectionGuard(deployment, overridden)
     planner = Planner(deployment, targets, Direction.STAMP, purge=purge)

@@ -8,16 +8,17 @@ from pathlib import Path
 
 from circle_migrate.migrate.guards import verify_identity
 from circle_migrate.postgres.deployment import Deployment
-from circle_migrate.safety.committed_files import DatabaseStats, Statistics, StatsResult, write_statistics
 from circle_migrate.safety.live_database.catalog import relation_sizes
+from circle_migrate.safety.statistics_and_baseline import (
+    DatabaseStats,
+    Statistics,
+    StatsResult,
+    write_statistics,
+)
 
 
 async def stats(deployment: Deployment, output: Path | None = None) -> StatsResult:
-    """Return the sizes of all tables of the selected databases, written to the file `output`.
-
-    Writes nothing if a database cannot be measured. Raises the errors of reading the databases, and
-    `UsageError` for a file that cannot be written.
-    """
+    """Write the sizes of all tables to the file `output`, or nothing if one database cannot be measured."""
     states = await deployment.states()
     verify_identity(deployment, states)
     tables = await asyncio.gather(*(relation_sizes(deployment.databases[name]) for name in states))

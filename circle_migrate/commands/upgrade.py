@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING
 
 from circle_migrate.core.errors import Unreachable
 from circle_migrate.core.events import Notify, ignore_event
-from circle_migrate.migrate.foreign_relations import ensure_not_foreign
 from circle_migrate.migrate.guards import ensure_not_in_doubt, verify_identity
+from circle_migrate.migrate.half_done import ensure_not_half_undone
 from circle_migrate.migrate.planner import Planner, ensure_no_new_steps
 from circle_migrate.migrate.result import MigrationResult
+from circle_migrate.migrate.unknown_relations import ensure_not_foreign
 from circle_migrate.postgres.deployment import Deployment
 from circle_migrate.revision_graph.plan import Direction
 
@@ -39,8 +40,7 @@ async def upgrade(
     A `saved` plan must equal the plan of this run. A `gate` assesses the pending revisions before the locks
     are taken. If nothing is pending, no lock is taken and Alembic is not imported. `restore_kept` restores
     the rows that downgrades of these revisions have kept. Unless `into_existing` allows it, a database that
-    looks like another application's is refused. Raises the errors of the deployment, the executor and the
-    gate.
+    looks like another application's is refused.
     """
     targets = targets or ("head",)
     guards = (saved.guard(deployment),) if saved else ()
@@ -48,6 +48,7 @@ async def upgrade(
     names = deployment.reachable_databases(Direction.UP)
     states = await deployment.states(names)
     plan = planner(verify_identity(deployment, states))
+    ensure_not_half_undone(deployment.forest.graphs, states, plan)
     if not into_existing:
         await ensure_not_foreign(deployment, states, plan)
     if dry_run:
@@ -59,9 +60,9 @@ async def upgrade(
         )
 
     from circle_migrate.migrate.executor import RunOptions, execute
-    from circle_migrate.migrate.kept_data.hooks import RestoringHooks
+    from circle_migrate.migrate.kept_data.hooks import RestoreKeptHooks
 
-    hooks = RestoringHooks(wanted=restore_kept)
+    hooks = RestoreKeptHooks(wanted=restore_kept)
     notes: dict[str, object] = {}
     if gate is not None and plan and not any(state.in_doubt for state in states.values()):
         notes = await gate.check(plan, states)

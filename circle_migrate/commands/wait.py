@@ -9,12 +9,11 @@ from circle_migrate.commands.checks.database_facts import (
     DatabaseFacts,
     is_ahead,
     read_facts,
-    unknown_revision_findings,
+    refusals,
 )
 from circle_migrate.core.errors import ExitCode, MigrateError, UnknownRevision, Unreachable
 from circle_migrate.core.events import Event, EventKind, Notify, ignore_event
 from circle_migrate.core.findings import Check, Finding, Report, Severity, from_error
-from circle_migrate.migrate.guards import verify_identity
 from circle_migrate.postgres.database import Database
 from circle_migrate.postgres.deployment import Deployment, revision_folders
 
@@ -80,17 +79,12 @@ def _finding(
         return from_error(facts)
     state = facts.state
     graph = deployment.forest.graphs[state.database]
-    try:
-        verify_identity(deployment, {state.database: state})
-    except UnknownRevision as error:
-        if compatible and is_ahead(graph, facts):
-            return None
-        return next(unknown_revision_findings(graph, facts, error))
-    except MigrateError as error:
-        return from_error(error)
-    missing = graph.pending(state.current)
-    if not missing:
+    refusal = next(refusals(deployment, facts), None)
+    if compatible and refusal and refusal.rule == UnknownRevision.code and is_ahead(graph, facts):
         return None
+    missing = graph.pending(state.current) if refusal is None else ()
+    if not missing:
+        return refusal
     return Finding(
         rule="pending",
         severity=Severity.ERROR,

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -71,7 +72,12 @@ def locate(folder: Path, root: Path, table: Mapping[str, Any], resolve: Resolve)
     `table` is [tool.alembic] of the pyproject.toml in `root`. Raises `SettingsError` for a file that cannot
     be read and for a folder that does not exist.
     """
-    for section in _sections(folder, root, table):
+    inside = [parent for parent in (folder, *folder.parents) if parent.is_relative_to(root)]
+    places = [parent / "alembic.ini" for parent in inside or (folder, folder.parent)]
+    files = [file for file in places if file.is_file()]
+    nearest = next(iter(files), None)
+    own = [_Section(root / "pyproject.toml", "tool.alembic", table)] if "script_location" in table else []
+    for section in chain(chain.from_iterable(map(_read, files)), own):
         base = section.file.parent
         try:
             environment = resolve(section.expand(section.options["script_location"]), base, "script_location")
@@ -82,8 +88,8 @@ def locate(folder: Path, root: Path, table: Mapping[str, Any], resolve: Resolve)
         if folder == environment / "versions" or any(
             (base / text).resolve() == folder for text in section.locations
         ):
-            return Locations((folder,), section.recursive)
-    return Locations((folder,))
+            return Locations((folder,), section.recursive, nearest)
+    return Locations((folder,), ini=nearest)
 
 
 def locate_section(file: Path, names: Sequence[str], table: Mapping[str, Any], resolve: Resolve) -> Locations:
@@ -112,17 +118,8 @@ def locate_section(file: Path, names: Sequence[str], table: Mapping[str, Any], r
 def _environment_locations(section: _Section, environment: Path, resolve: Resolve) -> Locations:
     subject = f"version_locations in {section.file} [{section.name}]"
     folders = tuple(resolve(text, section.file.parent, subject) for text in section.locations)
-    return Locations(folders or (environment,), section.recursive)
-
-
-def nearest_ini(folder: Path) -> Path | None:
-    """Return the alembic.ini in a folder or above it, up to the folder that has a pyproject.toml."""
-    for parent in (folder, *folder.parents):
-        if (parent / "alembic.ini").is_file():
-            return parent / "alembic.ini"
-        if (parent / "pyproject.toml").exists():
-            break
-    return None
+    ini = section.file if section.file.suffix == ".ini" else None
+    return Locations(folders or (environment,), section.recursive, ini)
 
 
 def unreadable_error(file: Path | None, error: Exception, database: str | None = None) -> SettingsError:
@@ -133,15 +130,6 @@ def unreadable_error(file: Path | None, error: Exception, database: str | None =
         detail=type(error).__name__,  # the message may quote a line with a password
         hint="correct the file: it says where the revisions of the environment are",
     )
-
-
-def _sections(folder: Path, root: Path, table: Mapping[str, Any]) -> Iterator[_Section]:
-    inside = [parent for parent in (folder, *folder.parents) if parent.is_relative_to(root)]
-    for parent in inside or (folder, folder.parent):
-        if (file := parent / "alembic.ini").is_file():
-            yield from _read(file)
-    if "script_location" in table:
-        yield _Section(root / "pyproject.toml", "tool.alembic", table)
 
 
 def _read(file: Path) -> Iterator[_Section]:

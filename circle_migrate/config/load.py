@@ -160,6 +160,7 @@ class SettingsLoader:
             url=None if embedded else self._address(known.url_field, known.name),
             revisions=locations.folders,
             recursive_revisions=locations.recursive,
+            alembic_ini=locations.ini,
             models=self._attribute(f"{known.prefix}models"),
             protected=self.values[protected],
             protected_by=self._source(protected),
@@ -230,7 +231,8 @@ class SettingsLoader:
                 error.database = known.name
                 self.provenance.problems.append(error)
         folders = dict.fromkeys(folder for place in places for folder in place.folders)
-        return Locations(tuple(folders), any(place.recursive for place in places))
+        ini = places[0].ini if places else None
+        return Locations(tuple(folders), any(place.recursive for place in places), ini)
 
     def _relations(self) -> str | None:
         """Return the reference to the relations; the default applies only to the package's own revisions."""

@@ -167,10 +167,9 @@ def _table(value: object, header: str, path: Path, record: Provenance) -> Mappin
 def _add_unknown_key(key: str, allowed: tuple[str, ...], table: str, record: Provenance) -> None:
     name = key.replace("-", "_").lower()
     if name == "url" or name in record.fields.url_variables:
-        variable = "DATABASE_URL" if name == "url" else name.upper()
         record.problem(
             f"{table} has {key}: a URL with a password does not belong in a file under version control",
-            hint=f"set {variable} in the environment or in .env; `url-env` names another variable",
+            hint="set it in the environment or in .env; `circle-migrate config show` lists the variables",
         )
         return
     nearest = get_close_matches(key.lower(), allowed, n=1)

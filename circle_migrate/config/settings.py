@@ -30,10 +30,11 @@ class Value(NamedTuple):
 
 
 class Locations(NamedTuple):
-    """The folders of a database's revisions, and whether folders in them count as well."""
+    """The folders of a database's revisions, whether folders in them count as well, and their alembic.ini."""
 
     folders: tuple[Path, ...]
     recursive: bool = False
+    ini: Path | None = None
 
 
 class DatabaseSettings(NamedTuple):
@@ -60,6 +61,7 @@ class DatabaseSettings(NamedTuple):
     protected: bool = False
     protected_by: str = ""
     recursive_revisions: bool = False
+    alembic_ini: Path | None = None
     names_from_models: bool = False
     x_arguments: tuple[str, ...] = ()
     driver: Literal["asyncpg", "psycopg"] = "asyncpg"

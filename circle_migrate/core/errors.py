@@ -50,13 +50,14 @@ class MigrateError(Exception):
     ) -> None:
         super().__init__(message)
         self.message, self.database, self.location = message, database, location
-        self.detail, self.state, self.hint = detail, state or self._state, hint
+        self.detail, self.state, self.hint = detail, state or self._state or None, hint
 
     def __init_subclass__(
         cls, *, code: str = "", status: ExitCode | None = None, state: str | None = None
     ) -> None:
         super().__init_subclass__()
-        cls.code, cls.status, cls._state = code or cls.code, status or cls.status, state or cls._state
+        cls.code, cls.status = code or cls.code, status or cls.status
+        cls._state = cls._state if state is None else state
 
     def to_dict(self) -> dict[str, str | int | None]:
         """Return the error as in the JSON output."""
@@ -80,27 +81,29 @@ class AuthenticationFailed(UsageError, code="authentication-failed"):
     """The server does not accept the role or password. Exit status 2."""
 
 
-class Refused(MigrateError, code="refused", status=ExitCode.REFUSED):
+class Refused(MigrateError, code="refused", status=ExitCode.REFUSED, state="nothing was changed"):
     """A guard stopped the command before anything was changed. Exit status 5."""
 
 
-class TreeError(Refused, code="broken-tree"):
+class TreeError(Refused, code="broken-tree", state=""):
     """A revision file is broken, missing, duplicated or part of a cycle. Exit status 5."""
 
+    _state = None
 
-class SeveralHeads(Refused, code="several-heads"):
+
+class SeveralHeads(Refused, code="several-heads", state=""):
     """The command needs a single head, but there are several. Exit status 5."""
 
 
-class WrongDatabase(Refused, code="wrong-database", state="nothing was changed"):
+class WrongDatabase(Refused, code="wrong-database"):
     """Both URLs reach the same database, or they are swapped. Exit status 5."""
 
 
-class NotConfirmed(Refused, code="not-confirmed", state="nothing was changed"):
+class NotConfirmed(Refused, code="not-confirmed"):
     """A question was answered with no, or there was no terminal to ask on. Exit status 5."""
 
 
-class BrokenBackup(Refused, code="broken-backup", state="nothing was changed"):
+class BrokenBackup(Refused, code="broken-backup"):
     """A backup is truncated, edited, or not made by circle-migrate. Exit status 5."""
 
 

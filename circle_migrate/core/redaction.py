@@ -8,6 +8,9 @@ from __future__ import annotations
 
 import json
 import re
+from contextlib import suppress
+from functools import cache
+from itertools import pairwise
 from urllib.parse import quote, quote_plus, unquote
 
 MASK = "***"
@@ -18,8 +21,11 @@ _secrets: set[str] = set()
 _URL_PASSWORD = re.compile(
     r"(?P<head>(?<![a-zA-Z0-9+.-])[a-zA-Z][a-zA-Z0-9+.-]*://[^\s:/@]*:)(?!PASSWORD@)(?P<secret>[^\s]*)(?=@)"
 )
-_KEY_PASSWORD = re.compile(
-    r"(?P<head>\b(?:password|sslpassword|passfile)=)(?P<secret>[^\s&'\"]+)", re.IGNORECASE
+# A secret in the query of a URL, in an assignment, or in a header of HTTP.
+_ASSIGNED = (
+    r"(?i)(?P<head>\b\w*(?:password|passfile|secret|token|(?:api|access)_?key)="
+    r"|\b(?:authorization|(?:x-)?api-key|x-[\w-]*token)['\"]?\s*:\s*['\"]?(?:(?:basic|bearer|token)\s+)?)"
+    r"(?P<secret>[^\s&'\"]+)"
 )
 
 # What follows is SQL, also as a line of Python code has it: its quotes may be escaped, its line ends `\n`.
@@ -52,15 +58,32 @@ _HEADS = (
     # PASSWORD '...' and OPTIONS (password '...'); names in double quotes, too.
     rf"(?:\b{_NAME}\"?(?=[\s\\/-]){_GAP}|(?<![\w.'\"-])password)",
 )
-# Compiled when a text first needs them, as this takes longer than most commands read their files.
+# Compiled, as those above, when a text needs them: this takes longer than most commands read their files.
 _SQL_SECRETS = tuple(rf"(?is)(?P<head>{head})(?P<secret>{_LITERAL})" for head in _HEADS)
 # A password with blanks around its `=` in a connection string of dblink or a subscription.
-_CONNECTION_PASSWORD = re.compile(
-    r"(?P<head>'\s*(?:\w+\s*=\s*(?:''[^']*''|[^\s'=]+)\s+)*(?:ssl)?password\s*=\s*)(?P<secret>[^\s'=]+)",
-    re.IGNORECASE,
+_CONNECTION_STRING = (
+    r"(?i)(?P<head>'\s*(?:\w+\s*=\s*(?:''[^']*''|[^\s'=]+)\s+)*(?:ssl)?password\s*=\s*)(?P<secret>[^\s'=]+)"
 )
-_START_OF_LITERAL = re.compile(r"['\"$]")
-_SUSPICIOUS = re.compile("pass|pwd|secret|_?key|_token", re.IGNORECASE)
+_QUOTES = frozenset("'\"$")
+_SUSPICIOUS = re.compile("pass|pwd|secret|key|token|authorization", re.IGNORECASE)
+
+# In statements and source, where a word for a secret is a name and not a part of a sentence.
+_WORD = (
+    r"(?i)(?:password|passwd|passphrase|passcode|pwd|secret|token|bearer|(?<![a-z])(?:pass|pw)(?![a-z])"
+    r"|(?:api|access|private|signing|encryption)_?key)"
+)
+_SQL_PARTS = (
+    r"(?s)(?P<comment>--[^\n]*|/\*.*?(?:\*/|\Z))|(?P<name>\"[^\"]*\")|(?P<escaped>\b[eE]'(?:[^'\\]|''|\\.)*(?:'|\Z))"
+    r"|'(?P<quoted>(?:[^']|'')*)(?:'|\Z)|\$(?P<tag>\w*)\$(?P<body>.*?)(?:\$(?P=tag)\$|\Z)"
+)
+_PYTHON_PARTS = (
+    r"(?ms)#[^\n]*|(?P<quotes>\"{3}|'{3})(?:\\.|.)*?(?:(?P=quotes)|\Z)"
+    r"|\"(?:[^\"\\\n]|\\.)*(?:\"|$)|'(?:[^'\\\n]|\\.)*(?:'|$)"
+)
+_FRAME = (
+    r"(?m)^(?P<head>(?P<indent>[ |]*)File \"(?P<file>.+?)\", line (?P<line>\d+).*\n)"
+    r"(?:(?P=indent)  .*(?:\n|\Z))*"
+)
 
 
 def register(secret: str | None) -> None:
@@ -84,14 +107,89 @@ def redact(text: str) -> str:
     for secret in sorted(_secrets, key=len, reverse=True):
         text = text.replace(secret, MASK)
     text = _URL_PASSWORD.sub(rf"\g<head>{MASK}", text)
-    text = redact_sql(text)
-    return _KEY_PASSWORD.sub(rf"\g<head>{MASK}", text)
-
-
-def redact_sql(text: str) -> str:
-    """Return the text with `'***'` for every SQL literal that stands for a password, token or key."""
-    if not (_SUSPICIOUS.search(text) and _START_OF_LITERAL.search(text)):
+    if not _SUSPICIOUS.search(text):
         return text
-    for pattern in _SQL_SECRETS:
-        text = re.sub(pattern, rf"\g<head>'{MASK}'", text)
-    return _CONNECTION_PASSWORD.sub(rf"\g<head>{MASK}", text)
+    if not _QUOTES.isdisjoint(text):
+        for pattern in _SQL_SECRETS:
+            text = re.sub(pattern, rf"\g<head>'{MASK}'", text)
+        text = re.sub(_CONNECTION_STRING, rf"\g<head>{MASK}", text)
+    return re.sub(_ASSIGNED, rf"\g<head>{MASK}", text)
+
+
+def redact_statement(sql: str) -> str:
+    """Return a statement as `redact` does, and without literals if a word for a secret may mean any of them.
+
+    It means the next literal if `redact` has masked that.
+    """
+    text = redact(sql)
+    if not re.search(_WORD, text):
+        return text
+
+    def code(part: re.Match[str]) -> str:
+        return "" if part["comment"] else part["name"] or (part[0] if MASK in part[0] else "''")
+
+    is_open = re.search(rf"{_WORD}(?![^']*'\*\*\*')", re.sub(_SQL_PARTS, code, text))
+
+    def masked(part: re.Match[str]) -> str:
+        if part["name"] or part["comment"]:
+            return part[0]
+        if is_open or (part["escaped"] and re.search(_WORD, part[0])):
+            return f"'{MASK}'"
+        if part["body"]:
+            return part[0].replace(part["body"], redact_statement(part["body"]))
+        inner = (part["quoted"] or "").replace("''", "'")
+        safe = redact_statement(inner)  # it may be SQL, too
+        return part[0] if safe == inner else "'" + safe.replace("'", "''") + "'"
+
+    return re.sub(_SQL_PARTS, masked, text)
+
+
+def redact_quotation(message: str, sql: str) -> str:
+    """Return a message about a statement without the literals that `redact_statement` removes from that."""
+    hidden = redact_statement(sql)
+    for part in re.finditer(_SQL_PARTS, sql):
+        literal = part["quoted"] or part["body"] or (part["escaped"] or "")[2:-1]
+        if literal and literal not in hidden:
+            message = message.replace(f'"{literal}"', f'"{MASK}"')
+    return redact(message)
+
+
+def redact_source(lines: list[str]) -> list[str]:
+    """Return the lines of Python source, without literals in statements with a word for a secret beside."""
+    import tokenize
+
+    if not re.search(_WORD, "\n".join(lines)):
+        return lines
+    ends = [0]
+    with suppress(SyntaxError, tokenize.TokenError):  # then the rest counts as one statement
+        tokens = tokenize.generate_tokens(iter([f"{line}\n" for line in lines]).__next__)
+        ends.extend(token.end[0] for token in tokens if token.type == tokenize.NEWLINE)
+    redacted = list(lines)
+    for begin, end in pairwise([*ends, len(lines)]):
+        while begin < end and not lines[begin].strip():
+            begin += 1  # noqa: PLW2901 - what follows blank lines is not beside what precedes them
+        if re.search(_WORD, "\n".join(lines[max(begin - 1, 0) : end + 1])):
+            text = "\n".join(lines[begin:end])
+            text = re.sub(_PYTHON_PARTS, lambda part: f"'{MASK}'" + "\n" * part[0].count("\n"), text)
+            redacted[begin:end] = text.split("\n")[: end - begin]
+    return redacted
+
+
+def redact_traceback(text: str) -> str:
+    """Return a traceback with redacted source, and with redacted statements in SQLAlchemy's messages."""
+    import linecache
+
+    redacted = cache(lambda file: redact_source("".join(linecache.getlines(file)).split("\n")))
+
+    def frame(found: re.Match[str]) -> str:
+        file, number = found["file"], int(found["line"])
+        lines = linecache.getlines(file)
+        if re.search(_WORD, "".join(lines[max(number - 30, 0) : number + 30])):
+            lines = redacted(file)
+        line = "".join(lines[number - 1 : number]).strip()
+        return found["head"] + (f"{found['indent']}  {line}\n" if line else "")
+
+    text = re.sub(_FRAME, frame, text)
+    for sql in re.findall(r"(?s)\[SQL: (.*?)\]\n(?=[ |]*(?:\[SQL|\[parameters|\(Background))", text):
+        text = redact_quotation(text, sql).replace(sql, redact_statement(sql))
+    return text

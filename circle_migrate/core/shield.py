@@ -10,7 +10,7 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 
-async def shielded(work: Awaitable[T], *, raise_error: bool = False) -> T:
+async def shield(work: Awaitable[T], *, raise_error: bool = False) -> T:
     """Await the work to its end, then raise a cancellation that arrived meanwhile.
 
     With `raise_error`, an error of the work is raised instead of the cancellation.
@@ -32,4 +32,4 @@ async def shielded(work: Awaitable[T], *, raise_error: bool = False) -> T:
 
 async def in_thread(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
     """Call a blocking function in a thread, shielded."""
-    return await shielded(asyncio.to_thread(function, *args, **kwargs))
+    return await shield(asyncio.to_thread(function, *args, **kwargs))

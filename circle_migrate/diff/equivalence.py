@@ -100,12 +100,8 @@ async def equal_in_scratch(
     scratch: AbstractAsyncContextManager[Database], checks: Iterable[EquivalenceCheck]
 ) -> EquivalenceAnswers:
     """Run `equal_by_server` in a scratch database. Raises what creating it raises."""
-    async with scratch as database:
-        connection = await database.connect()
-        try:
-            return await equal_by_server(connection, checks)
-        finally:
-            connection.terminate()
+    async with scratch as database, database.connected() as connection:
+        return await equal_by_server(connection, checks)
 
 
 async def equal_by_server(

@@ -22,8 +22,7 @@ from typing import TYPE_CHECKING
 
 from circle_migrate.core.errors import InDoubt, MigrateError, MigrationFailed, Refused
 from circle_migrate.core.events import EventKind
-from circle_migrate.migrate.failure import describe_current_revisions
-from circle_migrate.migrate.run import MigrationRun
+from circle_migrate.migrate.run import MigrationRun, describe_current_revisions
 from circle_migrate.postgres.database import GID_PREFIX
 from circle_migrate.postgres.identifier import literal
 from circle_migrate.postgres.search_path import PINNED
@@ -80,7 +79,6 @@ async def ensure_atomic_possible(run: MigrationRun, plan: Plan) -> None:
             raise Refused(
                 f"the plan cannot be committed on {' and '.join(plan.databases)} atomically: "
                 f"{segment.end_reason}",
-                state="nothing was changed",
                 hint="leave out --atomic, or run two commands: one to the revision before, one from there",
             )
     for name in plan.databases[1:]:
@@ -92,7 +90,6 @@ async def ensure_atomic_possible(run: MigrationRun, plan: Plan) -> None:
                 f"{name}: the server has no slot for a prepared transaction "
                 f"(max_prepared_transactions = {slots}, {prepared} in use)",
                 database=name,
-                state="nothing was changed",
                 hint="leave out --atomic, or run ALTER SYSTEM SET max_prepared_transactions = 8; "
                 "and restart the server",
             )
@@ -219,10 +216,7 @@ async def _finish(run: MigrationRun, session: Session, gid: Gid, verb: str) -> N
 async def _finish_on_new_connection(
     run: MigrationRun, gid: Gid, verb: str, backend: int | None = None
 ) -> bool:
-    """Finish a transaction, if it is prepared, on a new connection, after its backend has ended.
-
-    Return whether that succeeded in time.
-    """
+    """Finish a prepared transaction on a new connection, after its backend has ended, if that is in time."""
 
     async def attempt(connection: asyncpg.Connection) -> bool | None:
         if backend is not None and await connection.fetchval(_IS_BACKEND_ALIVE, backend):

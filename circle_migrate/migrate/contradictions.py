@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import nullcontext
 from pathlib import PurePath
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from circle_migrate.core.errors import InDoubt, Refused
+from circle_migrate.core.redaction import redact_source
+from circle_migrate.migrate.half_done import ensure_not_half_undone
 from circle_migrate.migrate.journal import Journal
 from circle_migrate.postgres.identifier import quote
 from circle_migrate.postgres.journal_tables import OWN_SCHEMAS, OWN_TABLES
@@ -18,6 +22,7 @@ if TYPE_CHECKING:
     import asyncpg
 
     from circle_migrate.migrate.run import MigrationRun
+    from circle_migrate.migrate.session import Session
     from circle_migrate.postgres.database import State
     from circle_migrate.postgres.deployment import Deployment
 
@@ -69,33 +74,33 @@ def contradiction_error(graph: Graph, state: State, missing: tuple[str, ...]) ->
     )
 
 
-async def ensure_agreement(deployment: Deployment, states: Mapping[str, State]) -> None:
-    """Raise `ContradictoryState` where the version table of a database lacks applied revisions."""
+async def ensure_agreement(
+    deployment: Deployment,
+    states: Mapping[str, State],
+    plan: Plan,
+    sessions: Mapping[str, Session] = MappingProxyType({}),
+) -> None:
+    """Raise `ContradictoryState` where the version table of a database lacks applied revisions.
+
+    A stamp, which ends that, may run. Raises `HalfApplied` as `ensure_not_half_undone` does.
+    """
+    if plan and all(isinstance(action, Stamp) and action.sets_revisions for action in plan.actions):
+        return
+    ensure_not_half_undone(deployment.forest.graphs, states, plan)
     for name, state in states.items():
         database = deployment.databases[name]
         if state.journal_of is None:
             continue
-        async with database.reading() as connection:
+        async with (
+            nullcontext(sessions[name].driver) if name in sessions else database.reading() as connection
+        ):
             missing = await missing_revisions(database.graph, state, Journal(database, state), connection)
         if missing:
             raise contradiction_error(database.graph, state, missing)
 
 
-async def ensure_no_contradiction(run: MigrationRun, plan: Plan) -> None:
-    """Raise `ContradictoryState`, except for a stamp, which ends the contradiction."""
-    if all(isinstance(action, Stamp) and action.sets_revisions for action in plan.actions):
-        return
-    for name, journal in run.journals.items():
-        graph, state = run.deployment.forest.graphs[name], run.states[name]
-        missing = await missing_revisions(graph, state, journal, run.sessions[name].driver)
-        if missing:
-            raise contradiction_error(graph, state, missing)
-
-
-class EditedRevision(Refused):
+class EditedRevision(Refused, code="edited-revision"):
     """The file of an applied revision was changed."""
-
-    code = "edited-revision"
 
 
 async def edited_revisions(
@@ -114,9 +119,14 @@ async def edited_revisions(
 def _diff(revision: Revision, source: str) -> str:
     import difflib
 
-    lines = source.splitlines(), revision.read_source().splitlines()
+    # Lines are compared as they are, and shown without secrets.
+    before, after = (
+        [f"{shown}\0{line}" for shown, line in zip(redact_source(lines), lines, strict=True)]
+        for lines in (source.splitlines(), revision.read_source().splitlines())
+    )
     name = PurePath(revision.path).name
-    return "\n".join(difflib.unified_diff(*lines, "as applied", name, lineterm="", n=1))
+    diff = difflib.unified_diff(before, after, "as applied", name, lineterm="", n=1)
+    return "\n".join(line.partition("\0")[0] for line in diff)
 
 
 async def ensure_not_edited(run: MigrationRun) -> None:
@@ -140,6 +150,5 @@ def edited_revision_error(revision: Revision, diff: str) -> EditedRevision:
         database=revision.database,
         location=revision.location,
         detail=diff,
-        state="nothing was changed",
         hint="restore the file and write a new revision, or add --allow-edited",
     )

@@ -17,12 +17,13 @@ from typing import TYPE_CHECKING
 
 from circle_migrate.core.errors import MigrateError
 from circle_migrate.core.events import EventKind, Notify
-from circle_migrate.core.shield import shielded
+from circle_migrate.core.shield import shield
 from circle_migrate.migrate.alembic_adapter.context import VersionTable, step_lock
 from circle_migrate.migrate.alembic_adapter.runner import Runner
 from circle_migrate.migrate.commit import commit, commit_applied, ensure_atomic_possible, roll_back
-from circle_migrate.migrate.contradictions import ensure_no_contradiction, ensure_not_edited
+from circle_migrate.migrate.contradictions import ensure_agreement, ensure_not_edited
 from circle_migrate.migrate.failure import (
+    StepFailedError,
     deferred_constraint_error,
     interrupted_error,
     is_lock_conflict,
@@ -45,6 +46,7 @@ from circle_migrate.migrate.run import (
     MigrationRun,
     describe,
     finish_run,
+    keep_lock,
     start_run,
     warn_of_changes,
 )
@@ -106,23 +108,12 @@ class RunOptions:
     checkpoint: Checkpoint = lambda _name: None
 
 
-class _StepFailedError(Exception):
-    """An action raised `error`; its transaction is still open unless the connection `is_lost`."""
-
-    def __init__(self, run: MigrationRun, action: Action, error: Exception | SystemExit) -> None:
-        super().__init__(str(error))
-        self.action = action
-        self.error = error
-        self.is_lost = run.sessions[action.database].driver.is_closed()
-
-
 async def execute(
     deployment: Deployment, databases: tuple[str, ...], planner: MakePlan, notify: Notify, options: RunOptions
 ) -> RunResult:
     """Lock the databases, plan from their current revisions and run the plan.
 
-    Raises `LockNotObtained`, `InDoubt`, `NotWritable`, the errors of the planner and the hooks,
-    `MigrationFailed` with the state of the databases, or `Interrupted`.
+    Raises the errors of the planner and the hooks, and those of a run with the state of the databases.
     """
     run = MigrationRun(
         *(deployment, options.command, notify, options.checkpoint, options.hooks, options.rehearsal),
@@ -177,7 +168,8 @@ async def _prepare(run: MigrationRun, plan: Plan, options: RunOptions) -> None:
     await ensure_atomic_possible(run, plan)
     if not options.allow_edited and any(isinstance(action, Step) for action in plan.actions):
         await ensure_not_edited(run)
-    await ensure_no_contradiction(run, plan)
+    journaled = {name: run.states[name] for name in run.journals}
+    await ensure_agreement(run.deployment, journaled, plan, run.sessions)
     await warn_of_changes(run, plan)
     await run.hooks.before_run(run, plan)
     for name in plan.databases:
@@ -203,7 +195,7 @@ async def _run_segments(run: MigrationRun, plan: Plan) -> None:
         await finish_run(run, "failed", error)
         raise
     run.is_committed = not run.rehearsal
-    await shielded(finish_run(run, "done"), raise_error=True)
+    await shield(finish_run(run, "done"), raise_error=True)
 
 
 async def _run_in_transactions(run: MigrationRun, number: int, segment: Segment) -> None:
@@ -213,7 +205,7 @@ async def _run_in_transactions(run: MigrationRun, number: int, segment: Segment)
         run.hooks.before_segment(number, segment)
         try:
             await _try_segment(run, number, segment)
-        except _StepFailedError as failed:
+        except StepFailedError as failed:
             if not is_lock_conflict(failed.error):
                 raise await step_error(
                     run, failed.action, failed.error, is_lost=failed.is_lost
@@ -224,6 +216,7 @@ async def _run_in_transactions(run: MigrationRun, number: int, segment: Segment)
             text = f"rolled back, attempt {attempt + 1} in {pause:.1f} s"
             run.emit(EventKind.RETRY, failed.action.database, text)
             await asyncio.sleep(pause)
+            await keep_lock(run, failed.action)
         else:
             return
 
@@ -247,7 +240,7 @@ async def _try_segment(run: MigrationRun, number: int, segment: Segment) -> None
     if run.rehearsal:
         await _roll_back(run, segment)
         return
-    await shielded(commit(run, number, segment), raise_error=True)
+    await shield(commit(run, number, segment), raise_error=True)
     run.applied += done
 
 
@@ -266,9 +259,7 @@ async def _run_without_transaction(run: MigrationRun, number: int, segment: Segm
     run.hooks.before_segment(number, segment)
     try:
         applied = await _run_action(run, number, action)
-        if not await _is_recorded(run, number, action):
-            raise await not_recorded_error(run, action)
-    except _StepFailedError as failed:
+    except StepFailedError as failed:
         await roll_back(session)  # the error reports the state after it
         runner = run.runners[action.database]
         is_committing = runner.transcript is not None and runner.transcript.failing == "COMMIT"
@@ -283,6 +274,9 @@ async def _run_without_transaction(run: MigrationRun, number: int, segment: Segm
             raise await step_error(run, action, error) from error
         raise
     else:
+        if not await _is_recorded(run, number, action):
+            raise await not_recorded_error(run, action)
+        run.stays = ()
         run.applied.append(applied)
         run.emit(EventKind.COMMITTED, action.database, f"segment {number}")
     finally:
@@ -320,15 +314,20 @@ async def _run_action(run: MigrationRun, segment: int, action: Action) -> Applie
         run.hooks.after_step(connection, action)
 
     try:
+        session = run.sessions[action.database]
+        if isinstance(action, Step) and not session.connection.in_transaction():
+            await run.journals[action.database].begin_step(session.driver, run.id, action)
+            run.stays = None
         async with step_lock():
-            await run.sessions[action.database].connection.run_sync(run_with_hooks)
+            await session.connection.run_sync(run_with_hooks)
     except MigrateError:
         raise
     except KeyboardInterrupt:  # a signal while the step ran Python, not while it awaited the server
         raise asyncio.CancelledError from None
     except (Exception, SystemExit) as error:
-        raise _StepFailedError(run, action, error) from error
+        raise StepFailedError(run, action, error) from error
     run.current[action.database] = action.heads_after(run.deployment.forest.graphs[action.database], current)
+    await keep_lock(run, action, run.runners[action.database].restored)
     seconds = time.monotonic() - started
     run.emit(EventKind.DONE, action.database, describe(action), seconds)
     return AppliedAction(action, seconds)
@@ -341,7 +340,7 @@ async def _check_deferred(
     try:
         await check(run.sessions[action.database].driver)
     except Exception as error:
-        failed = _StepFailedError(run, action, error)
+        failed = StepFailedError(run, action, error)
         if failed.is_lost or is_lock_conflict(error):
             raise failed from error
         raise await deferred_constraint_error(run, action, error) from error

@@ -14,20 +14,23 @@ from circle_migrate.core.errors import (
     MigrateError,
     MigrationFailed,
     MissingPrivilege,
+    NotWritable,
     Unreachable,
 )
-from circle_migrate.core.redaction import redact
-from circle_migrate.migrate.run import MigrationRun, describe
+from circle_migrate.core.redaction import redact_quotation, redact_statement
+from circle_migrate.migrate.half_done import describe_half_done, half_done, remedy_of_half_done
+from circle_migrate.migrate.run import MigrationRun, describe, describe_current_revisions
 from circle_migrate.postgres.server_errors import (
+    AFTER_LOSS,
     DEADLOCK_DETECTED,
     LOCK_NOT_AVAILABLE,
-    driver_hint,
     driver_message,
     privilege_hint,
     server_error,
     server_message,
     sqlstate,
     statement_error,
+    statement_hint,
 )
 from circle_migrate.postgres.sql_text import one_line, without_comments_and_literals
 from circle_migrate.revision_graph.modules import failing_line, missing_package_hint
@@ -37,6 +40,7 @@ if TYPE_CHECKING:
     import asyncpg
 
     from circle_migrate.migrate.alembic_adapter.context import Transcript
+    from circle_migrate.postgres.journal_tables import UnfinishedStep
 
 _CHANGES_NOTHING = re.compile(
     r"\s*(?:abort|analyze|begin|checkpoint|close|commit|deallocate|declare|discard|end|explain|fetch|listen|load"
@@ -68,11 +72,28 @@ ORDER BY 1
 _SHOWN, _LENGTH = 5, 100
 
 
+class StepFailedError(Exception):
+    """An action raised `error`; its transaction is still open unless the connection `is_lost`."""
+
+    def __init__(self, run: MigrationRun, action: Action, error: Exception | SystemExit) -> None:
+        super().__init__(str(error))
+        self.action = action
+        self.error = error
+        self.is_lost = run.sessions[action.database].driver.is_closed()
+
+
 async def remaining_changes(run: MigrationRun, database: str) -> tuple[str, ...]:
     """Return the statements and INVALID indexes that a failed step leaves after its rollback."""
+    run.stays = ()
     transcript = run.runners[database].transcript
-    if transcript is None or not (transcript.committed or transcript.unknown or transcript.failing):
-        return ()
+    if transcript is not None and (transcript.committed or transcript.unknown or transcript.failing):
+        run.stays = await _read_remaining_changes(run, database, transcript)
+    return run.stays
+
+
+async def _read_remaining_changes(
+    run: MigrationRun, database: str, transcript: Transcript
+) -> tuple[str, ...]:
     connection = run.sessions[database].driver
     if not connection.is_closed():
         return await _remaining_changes(connection, transcript)
@@ -90,11 +111,11 @@ async def _remaining_changes(
     connection: asyncpg.Connection | None, transcript: Transcript
 ) -> tuple[str, ...]:
     stays = [text for text in transcript.committed if await _changes_something(connection, text)]
-    texts = [one_line(redact(text), _LENGTH) for text in stays[:_SHOWN]]
+    texts = [one_line(redact_statement(text), _LENGTH) for text in stays[:_SHOWN]]
     if len(stays) > _SHOWN:
         texts.append(f"{len(stays) - _SHOWN} more")
     unknown = [text for text in transcript.unknown if await _changes_something(connection, text)]
-    texts += [f"perhaps {one_line(redact(text), _LENGTH)}" for text in unknown]
+    texts += [f"perhaps {one_line(redact_statement(text), _LENGTH)}" for text in unknown]
     if connection is not None and "concurrently" in transcript.failing.lower():
         rows = await connection.fetch(_INVALID, transcript.failing)
         texts += [f"the INVALID index {row[0]}" for row in rows]
@@ -116,29 +137,6 @@ async def _changes_something(connection: asyncpg.Connection | None, sql: str) ->
 
 _MAX_STATEMENT_LENGTH = 300
 
-_UNDECLARED = (
-    "write `transactional = False` below `revision`: the revision then runs without a transaction, each "
-    "statement by itself; then run the same command again"
-)
-_REMEDIES = {
-    "25001": _UNDECLARED,
-    "2D000": _UNDECLARED,
-    "55P04": "write `transactional = False` into the revision that adds the value, so that it is committed "
-    "before the value is used; then run the same command again",
-}
-"""What to do about a statement that its transaction prevents, by SQLSTATE."""
-
-
-async def describe_current_revisions(run: MigrationRun) -> str:
-    """Return the current revisions of the run's databases as a sentence, read on new connections."""
-    states = await run.deployment.states_or_errors(tuple(run.sessions))
-    return ", ".join(
-        f"{name} does not answer"
-        if isinstance(state, MigrateError)
-        else f"{name} is at {', '.join(state.current) or 'base'}"
-        for name, state in states.items()
-    )
-
 
 async def step_error(
     run: MigrationRun, action: Action, error: Exception | SystemExit, *, is_lost: bool = False
@@ -146,24 +144,31 @@ async def step_error(
     """Return the error for an action that raised and was rolled back; `is_lost`: its connection is lost."""
     message = f"{action.database}: {describe(action)} failed"
     stays = await remaining_changes(run, action.database)
-    if stays and isinstance(action, Step):
+    failure = statement_error(error, action.database, "run the step")
+    if isinstance(action, Step) and (stays or (not (failure or is_lost) and _earlier_attempt(run, action))):
         return _half_applied_error(run, action, error, stays, await describe_current_revisions(run))
-    failure = statement_error(error, action.database, "run the step") or MigrationFailed(message)
-    failure.message = message
+    failure = failure or MigrationFailed(message)
+    failure.message, cause = message, _cause(error)
+    transcript = run.runners[action.database].transcript
+    if isinstance(failure, NotWritable) and transcript and transcript.read_only:
+        hint = "remove that statement: the version row is written in the same transaction"
+        failure = MigrationFailed(message, hint=hint)
+        cause += f"; read-only by: {one_line(redact_statement(transcript.read_only), _LENGTH)}"
     if is_lost:
-        hint = "when the server answers, run the same command again"
-        failure = Unreachable(f"{action.database}: {describe(action)} has lost its connection", hint=hint)
+        failure = Unreachable(
+            f"{action.database}: {describe(action)} has lost its connection", hint=AFTER_LOSS
+        )
     failure.database = action.database
-    failure.detail = _cause(error)
+    failure.detail = cause
     if isinstance(action, Step):
         failure.location = failing_line(action.revision, error)
     failure.state = await describe_current_revisions(run)
     if isinstance(failure, MissingPrivilege):
-        failure.hint = privilege_hint(server_message(error), run.states[action.database].role)
+        role = (transcript and transcript.role) or run.states[action.database].role
+        failure.hint = privilege_hint(server_message(error), role)
     failure.hint = (
         failure.hint
-        or _REMEDIES.get(sqlstate(error) or "")
-        or driver_hint(error)
+        or statement_hint(error)
         or missing_package_hint(error)
         or "correct the cause and run the same command again"
     )
@@ -176,19 +181,32 @@ def _half_applied_error(
     parts = [_cause(error), run.blockers.get(step.database) if is_lock_conflict(error) else None]
     if isinstance(error, MigrateError):
         parts = [error.message, error.detail, error.hint]
+    key, graph = step.revision.id, run.deployment.forest.graphs[step.database]
+    what = "a part of it" if stays else "a part of it by an earlier run"
+    if stays:
+        done = "applied" if step.direction is Direction.UP else "undone"
+        state += f"; {key} is half {done}, these stay: {'; '.join(stays)}"
+    if earlier := _earlier_attempt(run, step):
+        state += f"; {describe_half_done(earlier)}"
     return HalfApplied(
-        f"{step.database}: {describe(step)} failed after a part of it was committed",
+        f"{step.database}: {describe(step)} failed after {what} was committed",
         database=step.database,
         detail="; ".join(filter(None, parts)),
         location=failing_line(step.revision, error),
-        state=f"{state}; {step.revision.id} is half applied, these stay: {'; '.join(stays)}",
-        hint="undo by hand what stays, or change the revision so that it can run again "
-        "(IF EXISTS, IF NOT EXISTS); then run the same command again",
+        state=state,
+        hint=remedy_of_half_done(graph, run.current[step.database], key, step.direction),
     )
+
+
+def _earlier_attempt(run: MigrationRun, step: Step) -> UnfinishedStep | None:
+    """Return what earlier runs have left of the step."""
+    steps = half_done(run.deployment.forest.graphs[step.database], run.states[step.database])
+    return steps.get((step.revision.id, step.direction))
 
 
 async def not_recorded_error(run: MigrationRun, action: Action) -> HalfApplied:
     """Return the error for a step without transaction whose version row was not committed."""
+    run.stays = ("all of its statements",)
     reached: tuple[str, ...] = ()
     if isinstance(action, Step):
         is_upgrade = action.direction is Direction.UP
@@ -209,10 +227,11 @@ def is_lock_conflict(error: BaseException) -> bool:
 
 
 def _cause(error: Exception | SystemExit) -> str:
-    message = redact(server_message(error))
+    sql = str(getattr(error, "statement", None) or "")
+    message = redact_quotation(server_message(error), sql)
     if server_error(error) is None and driver_message(error) is None:
         message = f"{type(error).__name__}: {message}"
-    statement = one_line(redact(str(getattr(error, "statement", None) or "")), _MAX_STATEMENT_LENGTH)
+    statement = one_line(redact_statement(sql), _MAX_STATEMENT_LENGTH)
     return f"{message}; in: {statement}" if statement else message
 
 

@@ -13,12 +13,14 @@ from circle_migrate.core.errors import (
     NotWritable,
     Refused,
     UnknownRevision,
+    Unreachable,
     WrongDatabase,
 )
 from circle_migrate.postgres.database import State
 from circle_migrate.postgres.identifier import quote
 from circle_migrate.postgres.journal_tables import OWN_SCHEMAS, OWN_TABLES
 from circle_migrate.postgres.server_errors import (
+    AFTER_LOSS,
     LOCK_NOT_AVAILABLE,
     privilege_hint,
     server_message,
@@ -68,22 +70,27 @@ def ensure_writable(state: State) -> None:
         )
 
 
-def journal_error(state: State, schema: str, error: Exception) -> MigrateError:
-    """Return the error for a journal whose tables cannot be created, moved to its `schema` or written."""
+def journal_error(state: State, error: Exception, *, is_lost: bool) -> MigrateError:
+    """Return the error for a journal whose tables cannot be created, moved or written."""
     message = server_message(error)
     failure = statement_error(error, state.database, "write the journal")
     if failure is None:
-        blocked = sqlstate(error) == LOCK_NOT_AVAILABLE
-        return (LockNotObtained if blocked else MigrationFailed)(
-            f"{state.database}: the journal cannot be written",
-            database=state.database,
-            detail=message,
-            hint="another session uses its tables, perhaps a backup: try again after it" if blocked else None,
-        )
+        kind: type[MigrateError] = MigrationFailed
+        hint = None
+        if is_lost:
+            kind, hint = Unreachable, AFTER_LOSS
+        elif sqlstate(error) == LOCK_NOT_AVAILABLE:
+            kind, hint = (
+                LockNotObtained,
+                "another session uses its tables, perhaps a backup: try again after it",
+            )
+        text = f"{state.database}: the journal cannot be written"
+        return kind(text, database=state.database, detail=message, hint=hint)
     failure.state = "nothing was changed"
-    failure.hint = privilege_hint(message, state.role, schema=quote(schema))
+    schema = quote(state.journal_schema)
+    failure.hint = privilege_hint(message, state.role, schema=schema)
     if "permission denied for database" in message:
-        create = f"CREATE SCHEMA {quote(schema)} AUTHORIZATION {quote(state.role)};"
+        create = f"CREATE SCHEMA {schema} AUTHORIZATION {quote(state.role)};"
         failure.hint = f"as a superuser, in the database {state.name}: {create} or {failure.hint}"
     return failure
 
@@ -157,7 +164,6 @@ def _ensure_known_revisions(forest: CombinedGraph, state: State) -> None:
             f"{state.database}: the version table has {', '.join(state.current)}, "
             f"but {', '.join(rows)} includes the rest",
             database=state.database,
-            state="nothing was changed",
             hint="if the schema is really at that revision, type "
             f"`circle-migrate stamp {' '.join(rows)} --purge`",
         )
@@ -171,7 +177,6 @@ def _long_id_error(graph: Graph, state: State) -> Refused:
         f"version_num of {table} holds {state.id_length}",
         database=state.database,
         location=graph[key].location,
-        state="nothing was changed",
         hint=f"ALTER TABLE {table} ALTER COLUMN version_num TYPE varchar(255);",
     )
 
@@ -189,7 +194,7 @@ def _unknown_revision_error(forest: CombinedGraph, key: str, state: State) -> Mi
         "the revision is on another branch, or its file was deleted, or it is another application's database",
         database=state.database,
         hint="install the release that has the revision"
-        + (f"; the journal has its source: `circle-migrate log --source {key}`" if state.journal_of else "")
+        + (f"; if a run here has applied it: `circle-migrate log --source {key}`" if state.journal_of else "")
         + f"; if the file is lost, type `circle-migrate stamp {state.database}@REVISION --purge`",
     )
 
@@ -209,12 +214,13 @@ SELECT object.schema, object.name, object.ordinary, owner.rolname AS owner,
        (SELECT min(rulename::text) FROM pg_catalog.pg_rewrite WHERE ev_class = object.oid) AS rule
 FROM (
     SELECT nspname AS schema, NULL AS name, true AS ordinary, NULL::oid AS oid, nspowner AS owner
-    FROM pg_catalog.pg_namespace WHERE nspname IN {OWN_SCHEMAS}
+    FROM pg_catalog.pg_namespace WHERE nspname = $3 OR nspname IN {OWN_SCHEMAS}
     UNION ALL
     SELECT n.nspname, c.relname, c.relkind = 'r', c.oid, c.relowner
     FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
     WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f')
-      AND (n.nspname = $1::text AND c.relname = ANY ($2::text[]) OR n.nspname IN {OWN_SCHEMAS})
+      AND (n.nspname = $1::text AND c.relname = ANY ($2::text[])
+           OR n.nspname = $3 OR n.nspname IN {OWN_SCHEMAS})
 ) object JOIN pg_catalog.pg_roles owner ON owner.oid = object.owner
 ORDER BY object.schema, object.name NULLS FIRST
 """  # noqa: S608 - constants
@@ -226,7 +232,8 @@ async def ensure_own_tables(connection: asyncpg.Connection, state: State) -> Non
     The role, roles that it is a member of, the owner of the database and superusers may own the tables and
     their schemas.
     """
-    for row in await connection.fetch(_OBJECTS, state.schema, [state.version_table, *OWN_TABLES]):
+    names = [state.version_table, *OWN_TABLES]
+    for row in await connection.fetch(_OBJECTS, state.schema, names, state.journal_schema):
         kind, name = "SCHEMA", quote(row["schema"])
         if row["name"]:
             kind, name = "TABLE", f"{name}.{quote(row['name'])}"
@@ -245,6 +252,5 @@ async def ensure_own_tables(connection: asyncpg.Connection, state: State) -> Non
         raise Refused(
             f"{state.database}: {name}, whose owner is {row['owner']}, {reason}",
             database=state.database,
-            state="nothing was changed",
             hint=hint,
         )

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     import asyncpg
 
     from circle_migrate.revision_graph.graph import Graph
-    from circle_migrate.revision_graph.plan import Action
+    from circle_migrate.revision_graph.plan import Action, Step
 
 _NOT_ASCII = r"[^\0-\x7f]"
 _LACKING = {**dict.fromkeys(("UTF8", "SQL_ASCII"), r"[\ud800-\udfff]"), "LATIN1": r"[^\0-\xff]"}
@@ -88,6 +88,16 @@ class Journal:
                 *(*values, *origin, self._json(notes)),
             )
 
+    async def begin_step(self, connection: asyncpg.Connection, run: str, step: Step) -> None:
+        """Note that the run begins a step without transaction, until the step or the run has ended."""
+        note = self._json({"revision": step.revision.id, "direction": str(step.direction)})
+        await connection.execute(
+            f"UPDATE {self.runs} SET notes = notes || jsonb_build_object('unfinished', $2::text::jsonb || "
+            f"jsonb_build_object('after', (SELECT coalesce(max(id), 0) FROM {self.steps}))) "
+            "WHERE run = $1::text::uuid",
+            *(run, note),
+        )
+
     async def finish_run(
         self,
         connection: asyncpg.Connection,
@@ -95,12 +105,16 @@ class Journal:
         outcome: str,
         error: str | None = None,
         fingerprint: str | None = None,
+        stays: Sequence[str] | None = (),
     ) -> None:
-        """Record the end of a run, and the fingerprint of the schema after it."""
+        """Record the end of a run, the fingerprint after it, and what `stays` of its step, if known."""
         await connection.execute(
             f"UPDATE {self.runs} SET outcome = $2, error = $3, fingerprint = $4, "
-            "ended_at = clock_timestamp() WHERE run = $1::text::uuid",
+            "ended_at = clock_timestamp(), notes = CASE WHEN $5::text IS NULL THEN notes "
+            "WHEN $5::text = '[]' THEN notes - 'unfinished' "
+            "ELSE jsonb_set(notes, '{unfinished,stays}', $5::text::jsonb) END WHERE run = $1::text::uuid",
             *(run, outcome, self._storable(redact(error)) if error else None, fingerprint),
+            None if stays is None else self._json(stays),
         )
 
     async def last_fingerprint(self, connection: asyncpg.Connection) -> str | None:
@@ -117,8 +131,8 @@ class Journal:
         statement = (
             f"INSERT INTO {self.steps} (run, segment, direction, duration_ms, started_at, elsewhere, "
             "revision, message, checksum, source) "
-            "VALUES ($1::text::uuid, $2, $3, $4 * 1000, clock_timestamp() - make_interval(secs => $4), "
-            "$5::text::jsonb, $6, $7, $8, $9)"
+            "VALUES ($1::text::uuid, $2, $3, $4::float8 * 1000, "
+            "clock_timestamp() - make_interval(secs => $4), $5::text::jsonb, $6, $7, $8, $9)"
         )
         values = (run, segment, str(action.direction), seconds, self._json(elsewhere))
         columns = (value and self._storable(value) for value in _revision_columns(action))
@@ -137,20 +151,15 @@ class Journal:
         query = f"SELECT EXISTS (SELECT FROM {self.steps} WHERE run = $1::text::uuid AND segment = $2)"
         return bool(await connection.fetchval(query, run, segment))
 
-    async def mark_lost(self, connection: asyncpg.Connection) -> list[str]:
-        """Mark runs that have no end as lost. The caller holds the deployer lock, so none is active."""
-        rows = await connection.fetch(
-            f"UPDATE {self.runs} SET outcome = 'lost', ended_at = clock_timestamp() "
-            "WHERE outcome = 'started' RETURNING run::text"
-        )
-        return [row["run"] for row in rows]
-
-    async def lost_runs(self, connection: asyncpg.Connection) -> list[str]:
-        """Return the runs that have no end. The caller holds the deployer lock, so none is active."""
-        rows = await connection.fetch(
-            f"SELECT run::text FROM {self.runs} WHERE outcome = 'started' ORDER BY started_at"
-        )
-        return [row["run"] for row in rows]
+    async def lost_runs(self, connection: asyncpg.Connection, *, mark: bool) -> tuple[str, ...]:
+        """Return the runs that have no end, and `mark` them as lost; the caller holds the deployer lock."""
+        query = f"SELECT run::text FROM {self.runs} WHERE outcome = 'started' ORDER BY started_at"
+        if mark:
+            query = (
+                f"UPDATE {self.runs} SET outcome = 'lost', ended_at = clock_timestamp() "
+                "WHERE outcome = 'started' RETURNING run::text"
+            )
+        return tuple(row["run"] for row in await connection.fetch(query))
 
     async def checksums(self, connection: asyncpg.Connection) -> dict[str, str]:
         """Return the checksums of the files with which revisions were last applied, by revision id."""
@@ -197,21 +206,15 @@ class Journal:
         )
         return {row["revision"]: AppliedBy(row["tool_version"], row["at"], row["by"]) for row in rows}
 
-    async def sources(self, connection: asyncpg.Connection, revisions: Collection[str]) -> dict[str, str]:
-        """Return the sources of the revisions that ran, as last applied or undone, by id."""
-        return await self._sources(connection, "revision = ANY($1::text[])", list(revisions))
-
-    async def sources_by_prefix(self, connection: asyncpg.Connection, prefix: str) -> dict[str, str]:
-        """Return the sources of the revisions whose ids start with `prefix`, by id."""
-        return await self._sources(connection, "starts_with(revision, $1)", prefix)
-
-    async def _sources(
-        self, connection: asyncpg.Connection, condition: str, argument: object
+    async def sources(
+        self, connection: asyncpg.Connection, revisions: Collection[str] = (), *, prefix: str | None = None
     ) -> dict[str, str]:
+        """Return the sources, as last applied or undone, of these revisions and of ids with the prefix."""
         rows = await connection.fetch(
             f"SELECT DISTINCT ON (revision) revision, source FROM {self.steps} "
-            f"WHERE {condition} AND source IS NOT NULL ORDER BY revision, id DESC",
-            argument,
+            "WHERE (revision = ANY($1::text[]) OR starts_with(revision, $2::text)) AND source IS NOT NULL "
+            "ORDER BY revision, id DESC",
+            *(list(revisions), prefix),
         )
         return {row["revision"]: row["source"] for row in rows}
 

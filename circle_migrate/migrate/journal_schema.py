@@ -1,18 +1,22 @@
-"""Create the tables of the journal in their schema, or move them from the schema of the version table."""
+"""Create the tables of the journal in their schema, or move them from where they are."""
 
 from __future__ import annotations
+
+from contextlib import suppress
 
 import asyncpg
 
 from circle_migrate.config.settings import DatabaseSettings
-from circle_migrate.postgres.identifier import quote
+from circle_migrate.postgres.identifier import literal, quote
 from circle_migrate.postgres.journal_tables import (
+    JOURNAL_SETTING,
     OLD_PREFIX,
     OWN_TABLES,
     PROTECTION,
     RUNS,
     STEPS,
     ensure_not_in_search_path,
+    runs_comment,
 )
 from circle_migrate.postgres.search_path import CONFIGURED_LOCALLY
 
@@ -35,7 +39,6 @@ CREATE TABLE {schema}.runs (
     notes jsonb NOT NULL DEFAULT '{{}}',
     fingerprint text
 );
-COMMENT ON TABLE {schema}.runs IS 'circle-migrate: one row per run on this database';
 CREATE TABLE {schema}.steps (
     id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     run uuid NOT NULL REFERENCES {schema}.runs (run),
@@ -54,14 +57,19 @@ CREATE INDEX ON {schema}.steps (run, segment);
 CREATE INDEX ON {schema}.steps (revision, id DESC);
 """
 
-_TABLES = """
-SELECT to_regnamespace(quote_ident($1)) IS NOT NULL AS schema, ARRAY(
+_TABLES = f"""
+SELECT to_regnamespace(quote_ident($1)) IS NOT NULL AS schema, place.schema AS found, ARRAY(
     SELECT relname::text FROM pg_catalog.pg_class
-    WHERE relnamespace = to_regnamespace(quote_ident($1)) AND relname = ANY ($2::text[]::name[])
+    WHERE relnamespace = to_regnamespace(quote_ident(place.schema)) AND relname = ANY ($2::text[]::name[])
 ) AS present, ARRAY(
     SELECT relname::text FROM pg_catalog.pg_class
     WHERE relnamespace = to_regnamespace(quote_ident($3)) AND relname = ANY ($4::text[]::name[])
-) AS old
+) AS old, EXISTS (
+    SELECT FROM pg_catalog.pg_class
+    WHERE relnamespace = to_regnamespace(quote_ident(place.schema)) AND relname = '{RUNS}'
+      AND (obj_description(oid, 'pg_class') = $5 OR NOT pg_has_role(relowner, 'USAGE'))
+) AS has_comment
+FROM (SELECT coalesce(current_setting('{JOURNAL_SETTING}', true), $1)) place (schema)
 """
 _MOVE = """
 ALTER TABLE {old}{table} SET SCHEMA {schema};
@@ -80,19 +88,26 @@ _MERGE = {
 async def ensure_tables(connection: asyncpg.Connection, settings: DatabaseSettings, old_schema: str) -> None:
     """Create the tables where they are missing, in a transaction of their own.
 
-    Tables that an earlier release has made in `old_schema` are moved. Raises `SettingsError` where
-    revisions would see the schema.
+    Tables in another schema (see `find_journal`), and those that an earlier release has made in `old_schema`,
+    are moved. Raises `SettingsError` where revisions would see the schema.
     """
     schema, old = quote(settings.journal_schema), f"{quote(old_schema)}.{OLD_PREFIX}"
-    names = (settings.journal_schema, list(_MERGE), old_schema, OWN_TABLES)
+    comment = runs_comment(settings, old_schema)
+    names = (settings.journal_schema, list(_MERGE), old_schema, OWN_TABLES, comment)
     existing = await connection.fetchrow(_TABLES, *names)
+    found = existing["found"]
     statements = [] if existing["schema"] else [f"CREATE SCHEMA {schema}"]
+    if found != settings.journal_schema:
+        moved = [f"ALTER TABLE {quote(found)}.{table} SET SCHEMA {schema}" for table in existing["present"]]
+        statements += [*moved, f"SET {JOURNAL_SETTING} = {literal(settings.journal_schema)}"]
     for table, merge in _MERGE.items():
         if f"{OLD_PREFIX}{table}" in existing["old"]:
             text = merge if table in existing["present"] else _MOVE
             statements.append(text.format(schema=schema, old=old, prefix=OLD_PREFIX, table=table))
     if RUNS not in existing["present"] and f"{OLD_PREFIX}{RUNS}" not in existing["old"]:
         statements.append(_CREATE.format(schema=schema))
+    if not existing["has_comment"]:
+        statements.append(f"COMMENT ON TABLE {schema}.{RUNS} IS {literal(comment)}")
     if not statements:
         return
     async with connection.transaction():
@@ -102,3 +117,6 @@ async def ensure_tables(connection: asyncpg.Connection, settings: DatabaseSettin
         # The text sets the path of revisions first.
         text = f"{CONFIGURED_LOCALLY}, pg_catalog.current_schemas(false)::text[]"
         ensure_not_in_search_path(settings, (await connection.fetchrow(text))[1])
+    if found not in (settings.journal_schema, "public"):
+        with suppress(Exception):  # others have put something there
+            await connection.execute(f"DROP SCHEMA {quote(found)}")

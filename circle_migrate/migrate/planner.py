@@ -86,7 +86,6 @@ def _steps(plan: Plan) -> set[str]:
 def _changed_plan_error() -> Refused:
     return Refused(
         "the databases have changed since the plan was made",
-        state="nothing was changed",
         hint="run the command again to see the new plan",
     )
 

@@ -56,7 +56,6 @@ class ProtectionGuard:
                 raise Refused(
                     f"{OPTION} {name}: {name} {reason}",
                     database=name,
-                    state="nothing was changed",
                     hint=f"leave out {OPTION} {name}; "
                     + (f"protected here: {names}" if names else "no database here is protected"),
                 )
@@ -69,7 +68,6 @@ class ProtectionGuard:
             raise Refused(
                 "; ".join(f"{name} is protected {protected[name].description}" for name in refused),
                 database=refused[0] if len(refused) == 1 else None,
-                state="nothing was changed",
                 hint="to run the command nevertheless, add "
                 + " ".join(f"{OPTION} {name}" for name in refused),
             )

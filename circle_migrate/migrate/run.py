@@ -10,13 +10,15 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from circle_migrate.core.errors import Interrupted, MigrateError
+from circle_migrate.core.errors import Interrupted, LockNotObtained, MigrateError
 from circle_migrate.core.events import Event, EventKind, Notify
 from circle_migrate.core.redaction import redact
 from circle_migrate.migrate.changed_schema import Change, find_change, fingerprint_after, remedy_of_change
 from circle_migrate.migrate.guards import journal_error
+from circle_migrate.migrate.half_done import half_done
 from circle_migrate.migrate.journal import Journal
 from circle_migrate.postgres.database import State
+from circle_migrate.postgres.deployer_lock import CHECK_HELD, RELEASED, acquire, find_lock_holder
 from circle_migrate.postgres.deployment import Deployment
 from circle_migrate.revision_graph.plan import Action, Plan, Segment, Stamp, Step
 
@@ -31,44 +33,30 @@ Checkpoint = Callable[[str], None]
 
 
 class Hooks:
-    """Methods that the executor calls, empty by default; their errors end the run as those of a step do."""
+    """Methods that the executor calls; here they call those of other hooks. Their errors end the run."""
 
-    async def before_run(self, run: MigrationRun, plan: Plan) -> None:
-        """Act under the deployer locks, when every check has passed and no step has run."""
-
-    def before_segment(self, number: int, segment: Segment) -> None:
-        """Act before every attempt of a segment; `number` starts at 1."""
-
-    def before_step(self, connection: Connection, action: Action) -> None:
-        """Act before the action, in its transaction; where it has none, the method may leave none open."""
-
-    def after_step(self, connection: Connection, action: Action) -> None:
-        """Act after the action and its version row; transactions are as for `before_step`."""
-
-
-class CompositeHooks(Hooks):
-    """Several hooks as one, called in their order; an error of one stops the calls."""
+    _hooks: tuple[Hooks, ...] = ()
 
     def __init__(self, *hooks: Hooks) -> None:
         self._hooks = hooks
 
     async def before_run(self, run: MigrationRun, plan: Plan) -> None:
-        """Call all."""
+        """Act under the deployer locks, when every check has passed and no step has run."""
         for hook in self._hooks:
             await hook.before_run(run, plan)
 
     def before_segment(self, number: int, segment: Segment) -> None:
-        """Call all."""
+        """Act before every attempt of a segment; `number` starts at 1."""
         for hook in self._hooks:
             hook.before_segment(number, segment)
 
     def before_step(self, connection: Connection, action: Action) -> None:
-        """Call all."""
+        """Act before the action, in its transaction; where it has none, the method may leave none open."""
         for hook in self._hooks:
             hook.before_step(connection, action)
 
     def after_step(self, connection: Connection, action: Action) -> None:
-        """Call all."""
+        """Act after the action and its version row; transactions are as for `before_step`."""
         for hook in self._hooks:
             hook.after_step(connection, action)
 
@@ -85,7 +73,8 @@ class AppliedAction:
 class MigrationRun:
     """The state of a run; `blockers` has the last sessions that a step waited for, by database.
 
-    `changes` says how schemas have changed since the last run.
+    `changes` says how schemas have changed since the last run. `stays` is what the step without transaction
+    that runs has committed, None if that is not known.
     A `rehearsal` writes no journal and commits nothing. `is_committed` is true after the last segment.
     """
 
@@ -105,6 +94,7 @@ class MigrationRun:
     applied: list[AppliedAction] = field(default_factory=list)
     changes: dict[str, Change] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
+    stays: tuple[str, ...] | None = ()
     lost: MigrateError | None = None
     is_committed: bool = False
     task: asyncio.Task[object] | None = None
@@ -120,6 +110,11 @@ class MigrationRun:
         if kind is EventKind.WAITING:
             self.blockers[database] = f"{kind} {text}"
         self.emit(kind, database, text)
+
+    def warn(self, text: str) -> None:
+        """Log a warning, and add it to the result."""
+        self.warnings.append(text)
+        logging.getLogger("circle_migrate").warning(text)
 
     def translate_cancellation(
         self, kind: type[BaseException] | None, _error: object, _trace: object
@@ -147,6 +142,38 @@ def describe(action: Action) -> str:
     return f"{action.function} {action.revision.id} {action.revision.message}".rstrip()
 
 
+async def describe_current_revisions(run: MigrationRun) -> str:
+    """Return the current revisions of the run's databases as a sentence, read on new connections."""
+    states = await run.deployment.states_or_errors(tuple(run.sessions))
+    return ", ".join(
+        f"{name} does not answer"
+        if isinstance(state, MigrateError)
+        else f"{name} is at {', '.join(state.current) or 'base'}"
+        for name, state in states.items()
+    )
+
+
+async def keep_lock(run: MigrationRun, action: Action, answer: str = "") -> None:
+    """Take the deployer lock again if the action has released it; `answer` is that to `CHECK_HELD`, if known.
+
+    Raises `LockNotObtained` if another session holds it.
+    """
+    name, driver = action.database, run.sessions[action.database].driver
+    if (answer or await driver.execute(CHECK_HELD)) != RELEASED:
+        return
+    text = f"{name}: {describe(action)} has released the deployer lock"
+    if not await acquire(driver):
+        raise LockNotObtained(
+            f"{text}, and another session holds it now: {await find_lock_holder(driver) or 'unknown'}",
+            database=name,
+            location=action.revision.location if isinstance(action, Step) else None,
+            state=await describe_current_revisions(run),
+            hint="remove what releases it, such as pg_advisory_unlock_all or DISCARD ALL, from the revision; "
+            "when the other session has ended, run the same command again",
+        )
+    run.warn(f"{text}, which is held again; another deployer may have run meanwhile")
+
+
 async def start_run(run: MigrationRun, plan: Plan, notes: Mapping[str, object]) -> None:
     """Record the run in every journal, and its end if that fails. Raises the errors of `journal_error`."""
     mode = run.deployment.commit_mode
@@ -164,7 +191,7 @@ async def start_run(run: MigrationRun, plan: Plan, notes: Mapping[str, object]) 
             except MigrateError:
                 raise
             except Exception as error:
-                raise journal_error(run.states[name], journal.schema, error) from error
+                raise journal_error(run.states[name], error, is_lost=driver.is_closed()) from error
         for name, steps in planned.items():
             run.notify(Event(EventKind.PLANNED, name, mode, total=run.step_count, steps=steps))
     except MigrateError as error:
@@ -180,29 +207,28 @@ async def _close_lost(run: MigrationRun) -> None:
     for name, state in run.states.items():
         if state.journal_of is None or state.standby or state.read_only:
             continue
-        journal = Journal(run.deployment.databases[name], state)
+        driver = run.sessions[name].driver
         try:
-            await journal.mark_lost(run.sessions[name].driver)
+            lost = await Journal(run.deployment.databases[name], state).lost_runs(driver, mark=True)
         except Exception as error:
-            raise journal_error(state, journal.schema, error) from error
+            raise journal_error(state, error, is_lost=driver.is_closed()) from error
+        for key in lost:
+            run.warn(f"{name}: run {key[:8]} never ended; the journal has it as lost now")
 
 
 async def finish_run(run: MigrationRun, outcome: str, error: MigrateError | None = None) -> None:
     """Record the end of the run in every journal; where a server fails, the next run marks it as lost."""
-    text = " ".join(map(redact, filter(None, [error.message, error.detail]))) if error else None
+    text = "\n".join(map(redact, filter(None, [error.message, error.detail]))) if error else None
     for name, journal in run.journals.items():
         driver = run.sessions[name].driver
         fingerprint = await _fingerprint(run, name) if error is None else None
         try:
             async with asyncio.timeout(2):
                 if not driver.is_closed():
-                    await journal.finish_run(driver, run.id, outcome, text, fingerprint)
+                    await journal.finish_run(driver, run.id, outcome, text, fingerprint, run.stays)
                     continue
-                connection = await run.deployment.databases[name].connect()
-                try:
-                    await journal.finish_run(connection, run.id, outcome, text)
-                finally:
-                    connection.terminate()
+                async with run.deployment.databases[name].connected() as connection:
+                    await journal.finish_run(connection, run.id, outcome, text, stays=run.stays)
         except Exception:  # noqa: BLE001, S112 - the next run marks it as lost
             continue
 
@@ -220,12 +246,11 @@ async def _fingerprint(run: MigrationRun, name: str) -> str | None:
 
 
 async def warn_of_changes(run: MigrationRun, plan: Plan) -> None:
-    """Log a warning for each schema that has changed since the last run; a stamp accepts the schema."""
+    """Log a warning for each schema that was changed since the last run, unless that run was half done."""
     for name, journal in run.journals.items():
         state = run.states[name]
-        change = plan.steps(name) and await find_change(journal, run.sessions[name].driver, state)
-        if change:
+        if not plan.steps(name) or half_done(run.deployment.forest.graphs[name], state):
+            continue
+        if change := await find_change(journal, run.sessions[name].driver, state):
             run.changes[name] = change
-            text = f"{name}: the schema has changed since the last run: {remedy_of_change(state)}"
-            run.warnings.append(text)
-            logging.getLogger("circle_migrate").warning(text)
+            run.warn(f"{name}: the schema has changed since the last run: {remedy_of_change(state)}")

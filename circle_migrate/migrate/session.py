@@ -15,10 +15,13 @@ from typing import TYPE_CHECKING, cast
 
 from circle_migrate.core.errors import MigrateError, SettingsError, Unreachable
 from circle_migrate.core.events import EventKind
+from circle_migrate.core.redaction import redact_statement
 from circle_migrate.postgres.database import APPLICATION_NAME, Database
+from circle_migrate.postgres.deployer_lock import CHECK_HELD
 from circle_migrate.postgres.identifier import literal
 from circle_migrate.postgres.search_path import CONFIGURED, FIRST_SCHEMA, PINNED
 from circle_migrate.postgres.server_errors import sqlstate
+from circle_migrate.postgres.sql_text import one_line
 
 if TYPE_CHECKING:
     import asyncpg
@@ -49,7 +52,7 @@ _DEAD_CLIENT = {
 _BLOCKERS = """
 SELECT a.pid, a.usename AS role, a.application_name AS application, a.state,
        extract(epoch FROM clock_timestamp() - coalesce(a.query_start, a.xact_start))::float8 AS seconds,
-       regexp_replace(left(a.query, 120), '\\s+', ' ', 'g') AS query
+       left(a.query, 500) AS query
 FROM unnest(pg_blocking_pids($1)) AS blocking (pid) LEFT JOIN pg_catalog.pg_stat_activity a USING (pid)
 ORDER BY a.xact_start NULLS LAST
 """
@@ -227,7 +230,8 @@ def _blocker(row: asyncpg.Record) -> str:
     application = row["application"] or "no application name"
     session = f"pid {row['pid']} ({row['role'] or '?'}, {application}, {row['state'] or '?'})"
     age = f" for {row['seconds']:.0f} s" if row["seconds"] is not None else ""
-    return f"{session}{age}: {row['query']}" if row["query"] else session + age
+    query = one_line(redact_statement(row["query"] or ""), 120)
+    return f"{session}{age}: {query}" if query else session + age
 
 
 def _progress(row: asyncpg.Record) -> str:
@@ -281,7 +285,7 @@ async def _set_constraints(driver: asyncpg.Connection, change: str) -> None:
 
 
 async def restoring_sql(database: Database, driver: asyncpg.Connection) -> str:
-    """Return the text that gives a session the role and the settings that it has now.
+    """Return the text that gives a session the role and the settings that it has now, and `CHECK_HELD`.
 
     Settings of extensions and roles are not in the view, so those of the URL are set first.
     """
@@ -290,4 +294,4 @@ async def restoring_sql(database: Database, driver: asyncpg.Connection) -> str:
         for name, value in await driver.fetch(_OWN_SETTINGS)
     ]
     resets = ["RESET SESSION AUTHORIZATION", "RESET ROLE", "RESET ALL"]
-    return "; ".join([*resets, database.session_sql({}), *own])
+    return "; ".join([*resets, database.session_sql({}), *own, CHECK_HELD])

@@ -8,14 +8,13 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
-from circle_migrate.core.errors import Unreachable
 from circle_migrate.postgres.search_path import CONFIGURED_LOCALLY
 from circle_migrate.postgres.server_errors import (
     INSUFFICIENT_PRIVILEGE,
     LOCK_NOT_AVAILABLE,
+    named_error,
     server_message,
     sqlstate,
-    statement_error,
 )
 
 if TYPE_CHECKING:
@@ -64,10 +63,7 @@ def milliseconds(seconds: float) -> int:
 async def bounded_read(
     database: Database, seconds: float | None = 5.0, lock_seconds: float = _LOCK_SECONDS
 ) -> AsyncIterator[asyncpg.Connection]:
-    """Open a READ ONLY transaction in which each statement may take `seconds`; None sets no limit.
-
-    Raises `Unreachable`, or its subclass for a missing privilege, if the server or the connection fails.
-    """
+    """Open a READ ONLY transaction in which each statement may take `seconds`; None sets no limit."""
     import asyncpg
 
     try:
@@ -81,11 +77,7 @@ async def bounded_read(
             await connection.execute(_set_local(settings))
             yield connection
     except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
-        raise statement_error(error, database.name, "read the catalogue") or Unreachable(
-            f"{database.name}: the catalogue cannot be read",
-            database=database.name,
-            detail=server_message(error),
-        ) from error
+        raise named_error(error, database.name, "read the catalogue") from error
 
 
 def _limits(seconds: float, lock_seconds: float) -> dict[str, object]:

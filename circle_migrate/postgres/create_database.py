@@ -9,7 +9,7 @@ from circle_migrate.postgres.database import Database
 from circle_migrate.postgres.deployment import Deployment
 from circle_migrate.postgres.identifier import literal, quote
 from circle_migrate.postgres.search_path import PINNED
-from circle_migrate.postgres.server_errors import connecting, server_message, sqlstate
+from circle_migrate.postgres.server_errors import connection_errors, server_message, sqlstate
 
 if TYPE_CHECKING:
     import asyncpg
@@ -120,7 +120,7 @@ async def _connect(database: Database, maintenance_database: str) -> asyncpg.Con
     import asyncpg
 
     address = database.address.with_database(maintenance_database)
-    with connecting(database.name, address):
+    with connection_errors(database.name, address):
         connection = await asyncpg.connect(**address.connect_kwargs())
         await connection.execute(PINNED)
     return connection

@@ -24,22 +24,25 @@ from circle_migrate.postgres.journal_tables import (
     STEPS,
     TABLES,
     ProtectionMarker,
+    UnfinishedStep,
     ensure_not_in_search_path,
+    find_journal,
     prepared_by_runs,
     read_contents,
 )
 from circle_migrate.postgres.missing_tls import warn_of_missing_tls
-from circle_migrate.postgres.search_path import CONFIGURED, FIRST_SCHEMA, pin
+from circle_migrate.postgres.search_path import CONFIGURED, CONFIGURED_LOCALLY, FIRST_SCHEMA, pin
 from circle_migrate.postgres.server_errors import (
-    connecting,
     connection_error,
+    connection_errors,
+    lost_connection_errors,
     privilege_hint,
     server_message,
     statement_error,
 )
 from circle_migrate.revision_graph.directory import ensure_nothing_elsewhere, revision_folders
 from circle_migrate.revision_graph.graph import Graph
-from circle_migrate.revision_graph.index import read_graph
+from circle_migrate.revision_graph.revision_cache import read_graph
 
 if TYPE_CHECKING:
     import asyncpg
@@ -56,7 +59,9 @@ GID_PREFIX = "circle_migrate:"
 """Prefix of the identifiers of our prepared transactions."""
 
 _STATE = f"""
-WITH own (schema) AS (SELECT coalesce($2::name, {FIRST_SCHEMA})::text)
+WITH own (schema, journal) AS (
+    SELECT coalesce($2::name, {FIRST_SCHEMA})::text, current_setting('{JOURNAL_SETTING}')
+)
 SELECT current_database() AS name, current_user AS role, pg_backend_pid() AS pid,
        (SELECT oid FROM pg_catalog.pg_database WHERE datname = current_database())::bigint AS oid,
        CASE WHEN has_function_privilege('pg_catalog.pg_control_system()', 'EXECUTE')
@@ -65,12 +70,20 @@ SELECT current_database() AS name, current_user AS role, pg_backend_pid() AS pid
        current_setting('server_version_num')::int AS server_version_num,
        pg_is_in_recovery() AS standby,
        current_setting('default_transaction_read_only') = 'on' AS read_only,
-       own.schema, {TABLES} AS tables,
+       own.schema, own.journal, {TABLES} AS tables,
        ARRAY(SELECT gid FROM pg_catalog.pg_prepared_xacts
-             WHERE database = current_database() AND left(gid, length($4)) = $4) AS prepared
+             WHERE database = current_database() AND left(gid, length($3)) = $3) AS prepared
 FROM own
 """
 
+
+_VISIBLE_TABLES = f"""
+WITH path AS MATERIALIZED ({CONFIGURED_LOCALLY}, current_schemas(false) AS schemas)
+SELECT CASE WHEN nspname = path.schemas[1] THEN '' ELSE nspname || '.' END || relname AS name
+FROM path CROSS JOIN pg_class c JOIN pg_namespace n ON n.oid = relnamespace AND nspname = ANY (path.schemas)
+WHERE relkind IN ('r', 'p') AND NOT relispartition AND relname <> ALL ($1::text[])
+ORDER BY array_position(path.schemas, nspname), relname
+"""
 
 _STATE_FIELDS = ("name", "role", "server_version_num", "cluster", "oid", "standby", "read_only", "schema")
 
@@ -81,8 +94,9 @@ class State(NamedTuple):
     `cluster` and `oid` together identify a database independently of its address. `current` has the rows of
     the version table, and is empty without one. `journal_of` is the database for which the journal was
     created, `in_doubt` has the identifiers of our prepared transactions, `not_ours` those that have our
-    prefix, but no run in the journal. `journal` is the start of the names of our tables, as SQL,
-    `id_length` the length of ids that the version table can hold, None without a limit.
+    prefix, but no run in the journal. `journal` is the start of the names of our tables, as SQL; the next run
+    moves them to `journal_schema`. `id_length` is the length of ids that the version table can hold, None
+    without a limit. `unfinished` are steps without transaction that runs began and did not complete.
     """
 
     database: str
@@ -96,6 +110,7 @@ class State(NamedTuple):
     read_only: bool
     schema: str
     version_table: str
+    journal_schema: str
     journal: str
     current: tuple[str, ...]
     journal_of: str | None = None
@@ -103,6 +118,7 @@ class State(NamedTuple):
     not_ours: tuple[str, ...] = ()
     marker: ProtectionMarker | None = None
     id_length: int | None = None
+    unfinished: tuple[UnfinishedStep, ...] = ()
 
     @property
     def identity(self) -> tuple[int, int] | None:
@@ -138,10 +154,10 @@ class Database:
     async def connect(
         self, application_name: str = APPLICATION_NAME, *, begin: str = ""
     ) -> asyncpg.Connection:
-        """Connect, apply the URL's settings, and run the statement `begin`. Raises as `connecting` does."""
+        """Connect, apply the URL's settings, and run the statement `begin`. Raises `MigrateError`."""
         import asyncpg
 
-        with connecting(self.name, self.address):
+        with connection_errors(self.name, self.address):
             arguments = self.address.connect_kwargs()
             arguments["server_settings"] = {"application_name": application_name}
             try:
@@ -159,12 +175,22 @@ class Database:
         return connection
 
     @asynccontextmanager
+    async def connected(self, application_name: str = APPLICATION_NAME) -> AsyncIterator[asyncpg.Connection]:
+        """Yield a connection; it is closed at the end without waiting for the server."""
+        connection = await self.connect(application_name)
+        try:
+            yield connection
+        finally:
+            connection.terminate()
+
+    @asynccontextmanager
     async def reading(self) -> AsyncIterator[asyncpg.Connection]:
         """Yield a connection in a READ ONLY transaction; it is rolled back and closed at the end."""
         connection = await self.connect(begin="BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
         seconds = _CLOSE_SECONDS
         try:
-            yield connection
+            with lost_connection_errors(self.name, connection):
+                yield connection
         except asyncio.CancelledError:
             seconds /= 4
             raise
@@ -179,9 +205,9 @@ class Database:
     async def read_state(self, connection: asyncpg.Connection) -> State:
         """Read the state over an open connection."""
         settings = self.settings
-        names = (settings.version_table, settings.version_table_schema, settings.journal_schema)
         tables = [settings.version_table, RUNS, STEPS, PROTECTION, *OWN_TABLES]
         try:
+            names = (settings.version_table, settings.version_table_schema)
             row = await connection.fetchrow(_STATE, *names, GID_PREFIX, tables)
             if row["schema"] is None:
                 raise MissingPrivilege(
@@ -190,8 +216,10 @@ class Database:
                     hint=f'GRANT USAGE ON SCHEMA {self.settings.search_path} TO "{row["role"]}";',
                 )
             ensure_not_in_search_path(settings, [row["schema"]])
-            contents = await read_contents(connection, settings, row["schema"], row["tables"])
-            in_doubt = await prepared_by_runs(connection, contents, row["prepared"])
+            found = (row["schema"], row["journal"], row["tables"])
+            contents = await read_contents(connection, settings, *found)
+            gids = row["prepared"] if contents["journal_of"] else ()
+            in_doubt = await prepared_by_runs(connection, contents["journal"], gids)
         except MigrateError:
             raise
         except Exception as error:
@@ -201,22 +229,17 @@ class Database:
             database=self.name,
             server_version=row["server_version"].partition(" ")[0],
             version_table=settings.version_table,
+            journal_schema=settings.journal_schema,
             in_doubt=in_doubt,
             not_ours=tuple(gid for gid in row["prepared"] if gid not in in_doubt),
-            **contents._asdict(),
+            **contents,
         )
 
     async def tables(self) -> tuple[str, ...]:
-        """Return the tables in the schema of the version table, except that table and our own."""
+        """Return the tables in the schemas of the search_path, except the version table and our own."""
+        names = [self.settings.version_table, *OWN_TABLES]
         async with self.reading() as connection:
-            rows = await connection.fetch(
-                "SELECT relname FROM pg_catalog.pg_class WHERE relkind IN ('r', 'p') AND NOT relispartition "
-                "AND relnamespace = to_regnamespace(quote_ident(coalesce($2::name, " + FIRST_SCHEMA + "))) "
-                "AND relname <> ALL($1::text[]) ORDER BY relname",
-                [self.settings.version_table, *OWN_TABLES],
-                self.settings.version_table_schema,
-            )
-        return tuple(row["relname"] for row in rows)
+            return tuple(row["name"] for row in await connection.fetch(_VISIBLE_TABLES, names))
 
     def _state_error(self, error: Exception) -> MigrateError:
         named = statement_error(error, self.name, "read the state of the database")
@@ -266,13 +289,14 @@ class Database:
         )
         if is_psycopg:
             _psycopg_driver(self.name).number_own_parameters(engine)
-        with connecting(self.name, self.address):
+        with connection_errors(self.name, self.address):
             connection = await engine.connect()
         try:
-            yield connection
+            with lost_connection_errors(self.name, connections[0]):
+                yield connection
         finally:
             try:
-                await connection.close()
+                await (connection.invalidate() if connections[0].is_closed() else connection.close())
             except Exception:  # noqa: BLE001 - an error of closing must not hide the first error
                 await connection.invalidate()
 
@@ -291,8 +315,8 @@ class Database:
         """
         merged = {"row_security": "off", **self.address.session_settings, **settings}
         path = merged.pop("search_path", self.settings.search_path)
-        merged[JOURNAL_SETTING] = self.settings.journal_schema
-        return ";".join((pin(path), *(f"SET {name} = {literal(value)}" for name, value in merged.items())))
+        sets = (f"SET {name} = {literal(value)}" for name, value in merged.items())
+        return ";".join((pin(path), *sets, find_journal(self.settings)))
 
 
 def _psycopg_driver(database: str) -> ModuleType:

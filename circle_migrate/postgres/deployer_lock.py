@@ -22,16 +22,32 @@ if TYPE_CHECKING:
 KEY = 0x636972636C652D6D
 """The key of the advisory lock, "circle-m" in ASCII; advisory locks are per database."""
 
+_TRY = f"pg_catalog.pg_try_advisory_lock({KEY})"
+_ACQUIRE = f"SELECT {_TRY} AND {_TRY}"  # twice, so that CHECK_HELD can release one of them
+
+CHECK_HELD = f"""SELECT WHERE NOT CASE
+WHEN pg_catalog.pg_advisory_unlock({KEY}) THEN {_TRY} ELSE false END"""
+"""The statement whose answer is `RELEASED` if the session has lost the lock, by `DISCARD ALL` for example.
+
+Unlike a query of pg_locks, it takes no longer when the session holds many other locks.
+"""
+
+RELEASED = "SELECT 1"
+
 _POLL_SECONDS = (0.1, 1.0)
 
-_HOLDER = """
+IS_DEPLOYER = f"""
+      l.locktype = 'advisory' AND l.granted AND l.objsubid = 1 AND l.pid IS NOT NULL
+  AND l.database = (SELECT oid FROM pg_catalog.pg_database WHERE datname = current_database())
+  AND l.classid = {KEY >> 32}::oid AND l.objid = {KEY & 0xFFFFFFFF}::oid
+"""  # noqa: S608 - constants
+"""The condition of the rows `l` of pg_locks for the lock of the current database."""
+
+_HOLDER = f"""
 SELECT a.pid, a.usename AS role, a.application_name AS application, a.client_addr::text AS client,
        extract(epoch FROM clock_timestamp() - a.backend_start)::float8 AS connected
-FROM pg_catalog.pg_locks l LEFT JOIN pg_catalog.pg_stat_activity a USING (pid)
-WHERE l.locktype = 'advisory' AND l.granted AND l.objsubid = 1 AND l.pid IS NOT NULL
-  AND l.database = (SELECT oid FROM pg_catalog.pg_database WHERE datname = current_database())
-  AND l.classid = ($1::bigint >> 32)::oid AND l.objid = ($1::bigint & 4294967295)::oid
-"""
+FROM pg_catalog.pg_locks l LEFT JOIN pg_catalog.pg_stat_activity a USING (pid) WHERE {IS_DEPLOYER}
+"""  # noqa: S608 - constants
 
 
 class LockHolder(NamedTuple):
@@ -54,22 +70,24 @@ class LockHolder(NamedTuple):
 
 async def find_lock_holder(connection: asyncpg.Connection) -> LockHolder | None:
     """Return the holder of the deployer lock of the connection's database, or None."""
-    row = await connection.fetchrow(_HOLDER, KEY)
+    row = await connection.fetchrow(_HOLDER)
     return None if row is None else LockHolder(**row)
+
+
+async def acquire(connection: asyncpg.Connection) -> bool:
+    """Acquire the lock if it is free, and return whether it was."""
+    return bool(await connection.fetchval(_ACQUIRE))
 
 
 @asynccontextmanager
 async def deployer_lock(
     connection: asyncpg.Connection, database: str, wait: float, notify: Notify
 ) -> AsyncIterator[None]:
-    """Hold the deployer lock of a database; `connection` must not be in a transaction.
-
-    Waits up to `wait` seconds, and notifies once. Raises `LockNotObtained`, which names the holder.
-    """
+    """Hold the deployer lock of a database outside of a transaction, after at most `wait` seconds."""
     deadline = time.monotonic() + wait
     holder: LockHolder | None = None
     notified = False
-    while not await connection.fetchval("SELECT pg_try_advisory_lock($1)", KEY):
+    while not await acquire(connection):
         holder = await find_lock_holder(connection) or holder
         if time.monotonic() >= deadline:
             raise LockNotObtained(
@@ -98,6 +116,6 @@ async def _unlock(connection: asyncpg.Connection) -> None:
         return
     try:
         async with asyncio.timeout(2):
-            await asyncio.shield(connection.execute(f"SELECT pg_advisory_unlock({KEY})"))
+            await asyncio.shield(connection.execute("SELECT pg_catalog.pg_advisory_unlock_all()"))
     except Exception:  # noqa: BLE001 - ending the session releases the lock
         connection.terminate()

@@ -1,7 +1,8 @@
 """The names of the version table and of our own tables, and their contents.
 
 Our tables are in the schema of the setting journal-schema, which revisions, comparisons and grants leave out.
-If an earlier release has created them in the schema of the version table, the next run moves them.
+If they are still in the schema that the setting named before, or, from an earlier release, in that of the
+version table, the next run moves them.
 """
 
 from __future__ import annotations
@@ -11,7 +12,9 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from circle_migrate.core.errors import Refused, SettingsError
-from circle_migrate.postgres.identifier import quote
+from circle_migrate.postgres.deployer_lock import IS_DEPLOYER
+from circle_migrate.postgres.identifier import literal, quote
+from circle_migrate.postgres.search_path import FIRST_SCHEMA
 
 if TYPE_CHECKING:
     import asyncpg
@@ -83,6 +86,16 @@ class Protection(NamedTuple):
         return {"marker": self.marker.to_dict() if self.marker else None, "setting": self.setting}
 
 
+class UnfinishedStep(NamedTuple):
+    """A step without transaction that a run began and did not complete; `stays` is committed, if known."""
+
+    revision: str
+    direction: str
+    run: str
+    at: str
+    stays: Sequence[str] = ()
+
+
 RUNS, STEPS, PROTECTION = "runs", "steps", "protection"
 """Our tables; the row of the last one is the marker of a protected database."""
 
@@ -96,10 +109,53 @@ KEPT_SCHEMA = "circle_kept"
 """The schema in which `downgrade --keep` archives data."""
 
 JOURNAL_SETTING = "circle_migrate.journal_schema"
-"""The setting of our sessions that has the journal's schema, for queries that leave it out."""
+"""The setting of our sessions that has the schema where the journal is, for queries that leave it out."""
 
 OWN_SCHEMAS = f"('{KEPT_SCHEMA}', coalesce(current_setting('{JOURNAL_SETTING}', true), 'circle_migrate'))"
 """Our schemas as a list in SQL."""
+
+_RUNS_COMMENT = "circle-migrate: one row per run on this database, with the version table "
+
+
+def runs_comment(settings: DatabaseSettings, schema: str) -> str:
+    """Return the comment by which `find_journal` finds the journal of a version table in `schema`."""
+    return f"{_RUNS_COMMENT}{schema}.{settings.version_table}"
+
+
+def find_journal(settings: DatabaseSettings) -> str:
+    """Return the statement that sets `JOURNAL_SETTING`.
+
+    Without a journal in the schema of the setting, it searches the others for one of the same version table,
+    by its comment, with the same owner or our own: another project in the database has a journal, too.
+    """
+    own, table = literal(settings.journal_schema), literal(settings.version_table)
+    schema = literal(settings.version_table_schema) if settings.version_table_schema else FIRST_SCHEMA
+    return f"""SELECT set_config('{JOURNAL_SETTING}', coalesce((
+    SELECT nspname::text FROM pg_class c JOIN pg_namespace n ON n.oid = relnamespace
+    WHERE relname = '{RUNS}' AND (nspname = {own}
+        OR obj_description(c.oid, 'pg_class') = {literal(_RUNS_COMMENT)} || {schema} || '.' || {table}
+        AND (pg_get_userbyid(relowner) = current_user
+             OR relowner IN (SELECT v.relowner FROM pg_class v WHERE v.relname = {table}
+                             AND v.relnamespace = to_regnamespace(quote_ident({schema})))))
+    ORDER BY nspname <> {own} LIMIT 1), {own}), false)"""
+
+
+# A later step of the revision, or a stamp, settles it. Nothing is known of a run that is active.
+_UNFINISHED = f"""
+SELECT ((notes -> 'unfinished') - 'after' || jsonb_build_object(
+    'run', run, 'at', to_char(started_at AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS "UTC"')
+))::text
+FROM {{runs}}
+WHERE outcome <> 'done' AND notes ? 'unfinished' AND NOT EXISTS (
+    SELECT FROM {{steps}} step WHERE step.id > (notes -> 'unfinished' ->> 'after')::bigint AND (
+        step.direction <> 'stamp' AND step.revision = notes -> 'unfinished' ->> 'revision'
+        OR EXISTS (SELECT FROM {{runs}} later WHERE later.run = step.run AND later.command = 'stamp')
+    )
+) AND (outcome <> 'started' OR NOT EXISTS (
+    SELECT FROM pg_catalog.pg_locks l WHERE l.pid <> pg_backend_pid() AND {IS_DEPLOYER}
+))
+ORDER BY started_at
+"""
 
 _MAX_ROWS = 1000
 """Rows of a version table; no tree has so many heads."""
@@ -117,38 +173,35 @@ _UNFIT = """
 """
 
 TABLES = f"""
-    ARRAY(SELECT ARRAY[(relnamespace = to_regnamespace(quote_ident($3)))::text, relname::text,
+    ARRAY(SELECT ARRAY[(relnamespace = to_regnamespace(quote_ident(own.journal)))::text, relname::text,
                        pg_get_userbyid(relowner)::text, has_table_privilege(oid, 'SELECT')::text, {_UNFIT},
                        (SELECT atttypmod - 4 FROM pg_catalog.pg_attribute
                         WHERE attrelid = pg_class.oid AND attname = 'version_num' AND atttypmod > 4)::text]
           FROM pg_catalog.pg_class
-          WHERE relnamespace IN (to_regnamespace(quote_ident(own.schema)), to_regnamespace(quote_ident($3)))
-            AND relname = ANY ($5::text[]::name[]))
+          WHERE relnamespace IN (to_regnamespace(quote_ident(own.schema)),
+                                 to_regnamespace(quote_ident(own.journal)))
+            AND relname = ANY ($4::text[]::name[]))
 """
-"""An array of the tables named $5 in the schemas own.schema and $3; $1 is the version table."""
-
-
-class Contents(NamedTuple):
-    """Where our tables are, as the start of SQL names, and what they have; without `id_length`, no limit."""
-
-    journal: str
-    current: tuple[str, ...] = ()
-    journal_of: str | None = None
-    marker: ProtectionMarker | None = None
-    id_length: int | None = None
+"""An array of the tables named $4 in the schemas of `own`; $1 is the version table."""
 
 
 async def read_contents(
-    connection: asyncpg.Connection, settings: DatabaseSettings, schema: str, tables: Sequence[Sequence[str]]
-) -> Contents:
-    """Return the contents of `tables`, as `TABLES` lists them. Raises `Refused` for one that is not ours."""
+    connection: asyncpg.Connection,
+    settings: DatabaseSettings,
+    schema: str,
+    journal_schema: str,
+    tables: Sequence[Sequence[str]],
+) -> dict[str, Any]:
+    """Return the fields of the state from `tables`, in the form of `TABLES`; refuses those of others."""
+    import json
+
     version_table = f"{quote(schema)}.{quote(settings.version_table)}"
-    places = (f"{quote(settings.journal_schema)}.", f"{quote(schema)}.{OLD_PREFIX}")
+    places = (f"{quote(journal_schema)}.", f"{quote(schema)}.{OLD_PREFIX}")
     names = {version_table, *(place + name for place in places for name in (RUNS, STEPS, PROTECTION))}
     readable = {}
     id_length = None
     for in_own, name, owner, may_read, unfit, length in tables:
-        place = quote(settings.journal_schema if in_own == "true" else schema)
+        place = quote(journal_schema if in_own == "true" else schema)
         table = f"{place}.{quote(name) if name == settings.version_table else name}"
         if table in names and unfit:
             remedy = "rename or drop it, after you have read its definition; if it is the version table, "
@@ -168,34 +221,39 @@ async def read_contents(
         f"SELECT to_json(marker)::text FROM {marker}{PROTECTION} marker LIMIT 1"
         if marker and readable[marker + PROTECTION]
         else "NULL",
+        _UNFINISHED.format(runs=f"{journal}{RUNS}", steps=f"{journal}{STEPS}")
+        if journal and readable.get(journal + STEPS)
+        else "SELECT NULL::text LIMIT 0",
     ]
-    current, journal_of, row = await connection.fetchrow("SELECT ARRAY({}), ({}), ({})".format(*queries))
+    query = "SELECT ARRAY({}), ({}), ({}), ARRAY({})".format(*queries)
+    current, journal_of, row, unfinished = await connection.fetchrow(query)
     if len(current) > _MAX_ROWS:
         raise _unfit_error(settings, f"{version_table} has more than {_MAX_ROWS} rows")
     if None in current:
         remedy = f"if it is Alembic's: DELETE FROM {version_table} WHERE version_num IS NULL; else "
         raise _unfit_error(settings, f"{version_table} has a row without a revision", remedy)
     unreadable = ProtectionMarker() if marker and not readable[marker + PROTECTION] else None
-    return Contents(
-        journal or places[0],
-        tuple(current),
-        journal_of,
-        ProtectionMarker.from_row(row) if row else unreadable,
-        id_length,
-    )
+    return {
+        "journal": journal or places[0],
+        "current": tuple(current),
+        "journal_of": journal_of,
+        "marker": ProtectionMarker.from_row(row) if row else unreadable,
+        "id_length": id_length,
+        "unfinished": tuple(UnfinishedStep(**json.loads(text)) for text in unfinished),
+    }
 
 
 async def prepared_by_runs(
-    connection: asyncpg.Connection, contents: Contents, gids: Sequence[str]
+    connection: asyncpg.Connection, journal: str, gids: Sequence[str]
 ) -> tuple[str, ...]:
     """Return those of the prepared transactions that a run in the journal has prepared, as its role.
 
     Any role may prepare a transaction of any name.
     """
-    if not gids or contents.journal_of is None:
+    if not gids:
         return ()
     rows = await connection.fetch(
-        f"SELECT x.gid FROM pg_catalog.pg_prepared_xacts x JOIN {contents.journal}{RUNS} run "
+        f"SELECT x.gid FROM pg_catalog.pg_prepared_xacts x JOIN {journal}{RUNS} run "
         "ON run.run::text = split_part(x.gid, ':', 2) AND run.db_role = x.owner "
         "WHERE x.gid = ANY ($1::text[]) ORDER BY x.gid",
         gids,
@@ -207,7 +265,6 @@ def _unfit_error(settings: DatabaseSettings, message: str, remedy: str = "") -> 
     return Refused(
         f"{settings.name}: {message}",
         database=settings.name,
-        state="nothing was changed",
         hint=f"{remedy}set version-table in [tool.circle-migrate.databases.{settings.name}] to another table",
     )
 

@@ -6,11 +6,12 @@ import re
 import socket
 import ssl
 from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING, Any
 
 from circle_migrate.core.errors import (
     AuthenticationFailed,
+    ExitCode,
     MigrateError,
     MissingDatabase,
     MissingPrivilege,
@@ -21,6 +22,8 @@ from circle_migrate.core.errors import (
 from circle_migrate.core.redaction import redact
 
 if TYPE_CHECKING:
+    import asyncpg
+
     from circle_migrate.config.url.address import Address
 
 LOCK_NOT_AVAILABLE = "55P03"
@@ -28,24 +31,42 @@ DEADLOCK_DETECTED = "40P01"
 INSUFFICIENT_PRIVILEGE = "42501"
 READ_ONLY_TRANSACTION = "25006"
 
+AFTER_LOSS = "when the server answers, run the same command again"
+"""The hint after a lost connection."""
+
 
 _ARGUMENT = re.compile(
     r"invalid input for query argument (?P<name>\$\d+)(?P<row> in element #\d+)?.*?: "
     r"(?P<value>.*) \((?P<reason>.*)\)",
     re.DOTALL,
 )
-_DRIVER_HINTS = {
-    r"^asyncpg: argument": "asyncpg takes only values of the column's own type: int for integer, "
-    "str for text, datetime.date for date, datetime without time zone for timestamp and with one for "
-    "timestamptz, json.dumps(value) for json; or let the server convert text: "
-    "CAST(CAST(:name AS text) AS date)",
+_WANTED = {
+    "out of int": "an int that fits the column, which may have to become a bigint,",
+    "as an integer|integer is required": "int",
+    "expected str|'encode'": "str, for json that of json.dumps(value),",
+    "toordinal": "datetime.date",
+    "'hour'|'tzinfo'": "datetime.time",
+    "datetime instance": "datetime.datetime",
+    "offset-naive": "datetime without time zone for timestamp, and with one for timestamptz,",
+    "'days'": "datetime.timedelta",
+    "UUID|'bytes'": "uuid.UUID",
+}
+"""What asyncpg takes, by a pattern of its reason to refuse an argument, where that does not say it."""
+_HINTS = {
+    r"before any query": "a revision cannot choose the level of the transaction that it shares: write "
+    '`transactional = False` below `revision`, op.execute("BEGIN ISOLATION LEVEL ...") before the '
+    'statements and op.execute("COMMIT") after them',
+    r"SQLSTATE (25001|2D000)\)": "write `transactional = False` below `revision`: the revision then runs "
+    "without a transaction, each statement by itself; then run the same command again",
+    r"SQLSTATE 55P04\)": "write `transactional = False` into the revision that adds the value, so that it is "
+    "committed before the value is used; then run the same command again",
     r'at or near "%"': "write $1, $2 for parameters of driver SQL, or use sa.text with :name; revisions that "
     'are written for psycopg run with the setting driver = "psycopg"',
     r"\bin\s+\$\d": "asyncpg takes no list after IN: write = ANY(:names), or give "
     'sa.bindparam("names", expanding=True)',
     r"cannot insert multiple commands": "send each statement that has parameters by itself",
 }
-"""What to write instead, by a pattern of the error or its statement."""
+"""What to write instead, by a pattern of the error and its statement."""
 
 _LACKED = {
     r'(extension "[^"]+") is not available': r"the \1",
@@ -90,11 +111,21 @@ def driver_message(error: BaseException) -> str | None:
     return None
 
 
-def driver_hint(error: BaseException) -> str | None:
-    """Return what to write instead of what the driver does not take."""
-    text = f"{server_message(error)}\n{getattr(error, 'statement', None) or ''}"
-    hints = (hint for pattern, hint in _DRIVER_HINTS.items() if re.search(pattern, text, re.IGNORECASE))
-    return next(hints, None)
+def statement_hint(error: BaseException) -> str | None:
+    """Return what to write instead of what the driver or the transaction does not take."""
+    text = server_message(error)
+    if argument := re.match(r"asyncpg: argument (\$(\d+)(?: in element #(\d+))?): ", text):
+        wanted = (kind for reason, kind in _WANTED.items() if re.search(reason, text))
+        hint = f"asyncpg takes {next(wanted, 'a value of its own type')} for argument {argument[1]}"
+        with suppress(LookupError, TypeError):  # the error of the driver alone has no values
+            values: Any = getattr(error, "params", None)
+            value = (values[int(argument[3])] if argument[3] else values)[int(argument[2]) - 1]
+            hint += f", which is of type {type(value).__name__}"
+            if isinstance(value, str):
+                hint += "; to let the server convert it: CAST(CAST(:name AS text) AS date)"
+        return hint
+    text += f"\n{getattr(error, 'statement', None) or ''}"
+    return next((hint for pattern, hint in _HINTS.items() if re.search(pattern, text, re.IGNORECASE)), None)
 
 
 def scratch_server_lacks(message: str) -> str | None:
@@ -126,7 +157,7 @@ def server_message(error: BaseException) -> str:
 
 
 @contextmanager
-def connecting(database: str, address: Address) -> Iterator[None]:
+def connection_errors(database: str, address: Address) -> Iterator[None]:
     """Convert the errors of a connection attempt to named errors about `database`."""
     try:
         yield
@@ -134,6 +165,20 @@ def connecting(database: str, address: Address) -> Iterator[None]:
         raise
     except Exception as error:
         raise connection_error(error, database, address) from error
+
+
+@contextmanager
+def lost_connection_errors(database: str, connection: asyncpg.Connection) -> Iterator[None]:
+    """Convert an error that has no name yet to `Unreachable` if the connection was lost."""
+    try:
+        yield
+    except Exception as error:
+        if not connection.is_closed() or (isinstance(error, MigrateError) and error.status != ExitCode.BUG):
+            raise
+        message = f"{database}: the connection was lost"
+        raise Unreachable(
+            message, database=database, detail=server_message(error), hint=AFTER_LOSS
+        ) from error
 
 
 def connection_error(error: Exception, database: str, address: Address) -> MigrateError:
@@ -232,3 +277,12 @@ def statement_error(error: BaseException, database: str, action: str) -> Migrate
             f"{database}: the server is read-only", database=database, detail=server_message(error)
         )
     return None
+
+
+def named_error(
+    error: BaseException, database: str, action: str, kind: type[MigrateError] = Unreachable
+) -> MigrateError:
+    """Return the error of `statement_error`, or else one of this kind."""
+    return statement_error(error, database, action) or kind(
+        f"{database}: cannot {action}", database=database, detail=server_message(error)
+    )

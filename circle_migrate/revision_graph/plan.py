@@ -206,7 +206,6 @@ def _dependents_error(forest: CombinedGraph, dependents: list[str], to_undo: set
     return Refused(
         f"to undo {requirement}, {dependent}{more} must be undone too: {dependent} requires it",
         database=dependent.partition("@")[0],
-        state="nothing was changed",
         hint="add --cascade to undo those as well, or downgrade that database first",
     )
 
@@ -253,7 +252,6 @@ def _ensure_reversible(revision: Revision) -> None:
             + (revision.irreversible or "it has no downgrade()"),
             database=revision.database,
             location=revision.location,
-            state="nothing was changed",
         )
 
 

@@ -13,9 +13,9 @@ from circle_migrate.core.findings import Check, Finding, Severity
 from circle_migrate.postgres.deployment import Deployment, revision_folders
 from circle_migrate.revision_graph.plan import Plan, Step
 from circle_migrate.revision_graph.revision import Revision
-from circle_migrate.safety.committed_files import Statistics
 from circle_migrate.safety.result import Coverage, HazardFinding, SafetyReport, sort_by_severity
 from circle_migrate.safety.rules.evidence import Mode
+from circle_migrate.safety.statistics_and_baseline import Statistics
 from circle_migrate.safety.suppressions import SuppressionResult, apply_suppressions, read_annotations
 from circle_migrate.safety.trace.record import Trace
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import chain
 from typing import TypeVar
@@ -16,9 +16,9 @@ from circle_migrate.postgres.catalog.snapshot import Snapshot
 from circle_migrate.postgres.database import Database
 from circle_migrate.postgres.deployment import Deployment
 from circle_migrate.revision_graph.plan import Plan
-from circle_migrate.safety.committed_files import Statistics
 from circle_migrate.safety.live_database.record import ObjectUsage, Probe
 from circle_migrate.safety.rules.evidence import NEVER, Evidence, Limits, Mode, Thresholds
+from circle_migrate.safety.statistics_and_baseline import Statistics
 from circle_migrate.safety.trace.record import Lock, Trace, TracedStatement
 
 _CONCURRENTLY = re.compile(r"\b(?:CREATE\s+(?:UNIQUE\s+)?INDEX|REINDEX\b.*)\s+CONCURRENTLY\b", re.I | re.S)
@@ -60,8 +60,9 @@ class EvidenceCollector:
         def of_database(live: Database) -> list[Probe]:
             return [probe for probe in probes if probe.database == live.name]
 
-        def texts(live: Database) -> dict[int, str]:
-            return {index: traced.sql for index, traced in self._statements(live.name).items()}
+        def texts(live: Database) -> Iterator[str]:
+            for each in self._statements(live.name).values():
+                yield from (each.sql, *(work.sql for work in each.work))
 
         sizes = await read("table sizes", relation_sizes)
         catalogues = await read("the catalog", read_live_catalog)
@@ -77,7 +78,7 @@ class EvidenceCollector:
             blockers=blockers,
             published=published,
             invalid_indexes=invalid,
-            expected_rows=dict(chain.from_iterable(estimates.items() for estimates in rows.values())),
+            expected_rows=dict(chain.from_iterable(map(dict.items, rows.values()))),
             catalogues=catalogues,
         )
 

@@ -64,7 +64,7 @@ class Gate:
             raise _danger_error(dangers)
         for finding in safety.findings:
             if finding.is_inconclusive:
-                raise Refused(finding.message, state="nothing was changed", hint=finding.remedy)
+                raise Refused(finding.message, hint=finding.remedy)
         return _notes(self, safety)
 
     async def _has_rows(self, plan: Plan) -> bool:
@@ -88,7 +88,6 @@ def _danger_error(dangers: tuple[HazardFinding, ...]) -> Refused:
         if len(dangers) > 1
         else f"the pending revisions are dangerous ({dangers[0].hazard.kind})",
         detail="\n".join([*lines, *([f"and {more} more"] if more > 0 else [])]),
-        state="nothing was changed",
         hint="`circle-migrate safety-check` shows what to write instead; to upgrade anyway, add "
         + " ".join(f"--allow {class_}" for class_ in classes),
     )

@@ -17,6 +17,7 @@ import pytest
 from circle_migrate.core import json_file
 from circle_migrate.diff.expected import snapshot_file
 from tests.deployments import environment, execute, invoke
+from tests.faults.states import rows
 from tests.projects import Project
 from tests.servers import Databases, run
 
@@ -54,6 +55,25 @@ def test_full_stdout(project: Project, line: str, status: int, text: str) -> Non
     assert text in done.stderr
     assert "bug" not in done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("line", "text"),
+    [
+        ("heads --format json", "cannot be written to stdout: Bad file descriptor"),
+        ("upgrade -d main", "the command has done its work, with exit status 0; its output is lost"),
+        ("--version", "Bad file descriptor"),
+        ("status --help", "Bad file descriptor"),
+    ],
+)
+def test_closed_stdout(project: Project, empty_databases: Databases, line: str, text: str) -> None:
+    command = ["sh", "-c", 'exec "$@" >&-', "sh", sys.executable, "-m", "circle_migrate", *line.split()]
+    done = subprocess.run(command, cwd=project.folder, stderr=subprocess.PIPE, text=True, check=False)
+    assert done.returncode == 2, done.stderr
+    assert text in done.stderr
+    if "upgrade" in line:
+        found = run(rows(empty_databases, "main", "SELECT version_num FROM alembic_version"))
+        assert found == [("m1",)]
 
 
 @pytest.mark.parametrize("line", ["status", "upgrade"])

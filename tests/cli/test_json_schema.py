@@ -53,7 +53,6 @@ from circle_migrate.postgres.catalog.snapshot import ObjectKey, Snapshot, change
 from circle_migrate.postgres.journal_tables import Protection, ProtectionMarker
 from circle_migrate.revision_graph.plan import Direction, Plan, Segment, Stamp, Step
 from circle_migrate.revision_graph.revision import Revision
-from circle_migrate.safety.committed_files import DatabaseStats, Statistics, StatsResult
 from circle_migrate.safety.live_database.record import Size
 from circle_migrate.safety.losses.report import (
     Count,
@@ -73,6 +72,7 @@ from circle_migrate.safety.result import (
     explain_hazard,
 )
 from circle_migrate.safety.result import SuppressionSource as Decided
+from circle_migrate.safety.statistics_and_baseline import DatabaseStats, Statistics, StatsResult
 
 NOW = datetime(2026, 3, 1, tzinfo=UTC)
 REVISION = Revision("main", "m1", "First", path="/a/m1.py", requires=("credentials@c1",), irreversible="why")
@@ -325,7 +325,7 @@ EXAMPLES: dict[str, list[Result]] = {
     "status": [StatusResult("status", (), databases=(STANDING, DatabaseStatus("credentials", error=ERROR)))],
     **{
         command: [
-            RevisionFilesResult(command, (REVISION,), ("credentials",), ("note",)),
+            RevisionFilesResult(command, (REVISION,), ("credentials",), ("note",), ("main",)),
             RevisionFilesResult(command, ()),
         ]
         for command in ("revision", "merge")

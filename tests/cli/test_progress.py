@@ -214,10 +214,15 @@ def test_forced_colour_moves_no_cursor_in_a_pipe(contended: Project, empty_datab
     assert not re.search(r"\x1b(?!\[[\d;]*m)|\r", written)
 
 
-@pytest.mark.parametrize(("command", "status"), [("heads", 0), ("nonsense", 2)])
-def test_closed_streams_are_no_error(workdir: Path, command: str, status: int) -> None:
+@pytest.mark.parametrize(
+    ("command", "closed", "status"),
+    [("heads", (0, 2), 0), ("heads", (0, 1, 2), 2), ("nonsense", (0, 1, 2), 2)],
+)
+def test_closed_streams(workdir: Path, command: str, closed: tuple[int, ...], status: int) -> None:
+    """A result that cannot be written is an error, also where its message cannot be written either."""
+
     def close() -> None:
-        for descriptor in (0, 1, 2):
+        for descriptor in closed:
             os.close(descriptor)
 
     done = subprocess.run(

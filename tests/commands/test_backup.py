@@ -745,7 +745,7 @@ def test_the_moments_are_of_one_another_and_hold_while_others_write(
             return await dumping
 
     made = run(act())
-    assert made.manifest.apart < 1000
+    assert made.manifest.spread_ms < 1000
     fresh = create_databases()
     bring_back(fresh, made.folder)
     assert {key: value[0] for key, value in run(rows(fresh)).items() if key[1] == "public.wanted"} == {

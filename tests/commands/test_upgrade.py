@@ -78,7 +78,7 @@ def test_database_of_the_old_script_is_recognised_and_taken_to_head(
         for name, state in at.items():
             async with field.connect(name) as connection:
                 await old_script.build(connection, name, state)
-        answer = {each.database: each for each in (await current(deployment(field))).standings}
+        answer = {each.database: each for each in (await current(deployment(field))).positions}
         for name, known in (("main", MAIN), ("credentials", CREDENTIALS)):
             ids = [revision.id for revision in answer[name].current]
             assert ids == ([at[name]] if name in at else [])
@@ -93,7 +93,7 @@ def test_database_of_the_old_script_is_recognised_and_taken_to_head(
 async def ours(databases: Databases) -> dict[str, tuple[str, ...]]:
     answer = await current(deployment(databases))
     assert answer.exit_code is ExitCode.DONE
-    return {each.database: tuple(revision.id for revision in each.current) for each in answer.standings}
+    return {each.database: tuple(revision.id for revision in each.current) for each in answer.positions}
 
 
 ENV_PY = """

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from tests.deployments import RUNS, Answer, environment, invoke
+from tests.deployments import RUNS, STEPS, Answer, environment, invoke
 from tests.servers import Databases, run
 
 _GRACE = 2.0
@@ -65,6 +65,7 @@ def test_revisions_that_stay_pending(migrated_databases: Databases) -> None:
     async def scenario() -> None:
         async with migrated_databases.connect("main") as connection:
             await connection.execute("UPDATE alembic_version SET version_num = 'dca7825748db'")
+            await connection.execute(f"DELETE FROM {STEPS}")  # or the journal contradicts
 
     run(scenario())
     answer, took = timed(2)

@@ -58,6 +58,74 @@ def test_literal_after_a_word_for_secrets(statement: str) -> None:
 @pytest.mark.parametrize(
     "statement",
     [
+        "INSERT INTO x (user_name, password) VALUES ('bob', '{}')",
+        "INSERT INTO x VALUES ('it''s', '{}') RETURNING password_hash",
+        "UPDATE x SET password_hash = '{}' WHERE name = 'bob'",
+        "UPDATE x /* it's */ SET \"password\" = E'it\\'s {}'",
+        "SELECT f(token => $${}$$)",
+        "ALTER TABLE x ADD COLUMN api_token text DEFAULT '{}'",
+        "ALTER ROLE a PASSWORD 'one'; UPDATE x SET pw = '{}'",
+        "DO $$ BEGIN INSERT INTO x (name, password) VALUES ('bob', '{}'); END $$",
+        "DO $$ BEGIN EXECUTE 'UPDATE x SET pw = ''{}'''; END $$",
+        "SELECT f(E'UPDATE x SET pw = \\'{}\\'')",
+        "COPY x FROM PROGRAM 'curl -H \"Authorization: Bearer {}\" https://h'",
+        "SELECT f('https://h/?token={}&id=1')",
+    ],
+)
+def test_literals_of_a_statement_with_a_word_for_secrets(statement: str) -> None:
+    text = redaction.redact_statement(statement.replace("{}", "Sesame9"))
+    assert "Sesame" not in text
+    assert redaction.MASK in text
+    assert redaction.redact(text) == text
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "ALTER ROLE a PASSWORD '***' VALID UNTIL '2030-01-01'",
+        "CREATE USER MAPPING FOR a SERVER s OPTIONS (user 'u', password '***')",
+        "SELECT set_config('app.jwt_secret', '***', false), 'x'",
+        "INSERT INTO x (name) VALUES ('the password of Bob'), ('it''s his')",
+        "DO $$ BEGIN PERFORM f('x'); END $$",
+    ],
+)
+def test_other_literals_of_a_statement_stay(statement: str) -> None:
+    assert redaction.redact_statement(statement) == statement
+
+
+def test_literal_that_a_message_quotes() -> None:
+    sql = "UPDATE x SET number = CAST('Sesame' AS int) WHERE password IS NULL"
+    message = redaction.redact_quotation('invalid input syntax for type integer: "Sesame"', sql)
+    assert message == 'invalid input syntax for type integer: "***"'
+
+
+SOURCE = """def upgrade():
+    op.execute(
+        "ALTER ROLE a PASSWORD '"  # it's new
+        "Sesame'"
+    )
+    op.execute('''
+        INSERT INTO x (name, password)
+        VALUES ('bob', 'Sesame')
+    ''')
+    connect(pw=secret_of("Sesame"))
+
+    op.add_column("x", sa.Column("y"))
+"""
+
+
+def test_source_without_secrets() -> None:
+    lines = redaction.redact_source(SOURCE.split("\n"))
+    assert "Sesame" not in "".join(lines)
+    assert lines[3:5] == ["        '***'", "    )"]
+    assert lines[11] == '    op.add_column("x", sa.Column("y"))'
+    assert len(lines) == len(SOURCE.split("\n"))
+    assert "Sesame" not in "".join(redaction.redact_source([*SOURCE.split("\n"), "this is no Python"]))
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
         "CREATE SUBSCRIPTION s CONNECTION 'host = h password = {} dbname = d' PUBLICATION p",
         "SELECT dblink_connect('c', 'password={} host=h')",
         "CREATE SUBSCRIPTION s CONNECTION 'postgresql://u:{}@h/d' PUBLICATION p",
@@ -101,8 +169,10 @@ def test_registered_secret_in_other_spellings(secret: str) -> None:
         assert redaction.redact(f"<{text}>") == "<***>"
 
 
-@pytest.mark.parametrize("text", ["PASSWORD /* ", "PASSWORD -- ", "password ''x", "' host=h "])
+@pytest.mark.parametrize(
+    "text", ["PASSWORD /* ", "PASSWORD -- ", "E'\\' password ", "password ''x", "' host=h "]
+)
 def test_long_text_takes_linear_time(text: str) -> None:
     started = time.monotonic()
-    redaction.redact(text * 4_000)
+    redaction.redact_statement(text * 4_000)
     assert time.monotonic() - started < 5

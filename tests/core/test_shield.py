@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from circle_migrate.core.shield import shielded
+from circle_migrate.core.shield import shield
 
 
 @pytest.mark.parametrize(
@@ -31,7 +31,7 @@ def test_cancelled_twice_it_ends_first(
             if fails:
                 raise ValueError
 
-        waiting = asyncio.create_task(shielded(work(), raise_error=raise_error))
+        waiting = asyncio.create_task(shield(work(), raise_error=raise_error))
         for _ in range(2):
             await asyncio.sleep(0)
             waiting.cancel()

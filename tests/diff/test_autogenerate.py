@@ -3,39 +3,16 @@
 from __future__ import annotations
 
 import re
-import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from circle_migrate.commands.diff import diff
 from circle_migrate.commands.downgrade import downgrade
 from circle_migrate.commands.upgrade import upgrade
-from circle_migrate.config.load import load
-from circle_migrate.config.url.parse import parse
-from circle_migrate.diff.autogenerate.autogenerate import autogenerate
-from circle_migrate.diff.autogenerate.revision_file import Placement, RevisionFilesResult
-from circle_migrate.diff.compare import compare
-from circle_migrate.postgres.catalog.read_live import read_live_catalog
-from circle_migrate.postgres.catalog.snapshot import Snapshot
-from circle_migrate.postgres.deployment import Deployment
-from circle_migrate.revision_graph.revision import Revision
-from circle_migrate.safety.hazards.hazard import HAZARDS
-from tests.deployments import agree, environment, execute
-from tests.projects import Project
+from circle_migrate.diff.autogenerate.revision_file import RevisionFilesResult
+from tests.deployments import agree, execute
+from tests.diff.drafts import HEAD, Deploy, Shop, left, look, only_one, same, statements, write
 from tests.servers import Databases, run
-
-HEAD = """
-from sqlalchemy import (
-    DDL, CheckConstraint, Column, Computed, Date, DateTime, ForeignKey, Identity, Index, Integer,
-    MetaData, Numeric, Sequence, event, String, Table, Text, UniqueConstraint, text,
-)
-from sqlalchemy.dialects.postgresql import DOMAIN, ENUM, ExcludeConstraint, INT4RANGE, JSON, TIMESTAMP
-
-metadata = MetaData()
-key = lambda: Column("id", Integer, primary_key=True)
-"""
 
 # Arguments of a table, before and after; {t} is its name.
 UNSEEN = {
@@ -201,74 +178,6 @@ def models(side: int) -> str:
     return HEAD + "".join(lines)
 
 
-EMPTY = "from sqlalchemy import MetaData\n\nmetadata = MetaData()\n"
-
-
-class Shop(Project):
-    """A project whose models are edited."""
-
-    def model(self, text: str, name: str = "models") -> None:
-        """Write the models and remove the imported modules."""
-        self.write(f"shop/{name}.py", text)
-        for module in [module for module in sys.modules if module.partition(".")[0] == "shop"]:
-            del sys.modules[module]
-
-
-@pytest.fixture
-def shop(project_folder: Path) -> Shop:
-    """Return two databases without revisions, and models without tables."""
-    project = Shop(project_folder)
-    project.write_settings()
-    settings = project_folder / "pyproject.toml"
-    settings.write_text(settings.read_text(encoding="utf-8").replace("models:Base", "models:metadata"))
-    project.model(EMPTY)
-    project.model(EMPTY, "secrets")
-    return project
-
-
-Deploy = Callable[..., Deployment]
-
-
-@pytest.fixture
-def deploy(empty_databases: Databases) -> Deploy:
-    """Return the deployment, with or without databases, and scratch databases on the same server."""
-    place = parse(empty_databases.server.admin_url, source="the test")
-
-    def made(only: str | None = None, *, live: bool = True) -> Deployment:
-        settings = load(environ=environment(empty_databases) if live else {})
-        return Deployment(settings._replace(scratch_url=place), only)
-
-    return made
-
-
-def write(deployment: Deployment, message: str = "changes") -> RevisionFilesResult:
-    return run(autogenerate(deployment, message, Placement(), HAZARDS))
-
-
-def only_one(written: RevisionFilesResult) -> tuple[Revision, str]:
-    """Return the only written revision, which has no notes, and its text."""
-    (revision,) = written.revisions
-    assert written.notes == ()
-    return revision, Path(revision.path).read_text(encoding="utf-8")
-
-
-def look(deployment: Deployment) -> Snapshot:
-    return run(read_live_catalog(deployment.databases["main"]))
-
-
-def same(one: Snapshot, other: Snapshot) -> list[str]:
-    """Return the differences, without the order of columns."""
-    told = run(compare(one, other)).differences
-    return [f"{change.change.op} {change.change.key} {dict(change.change.fields)}" for change in told]
-
-
-def left(deployment: Deployment) -> list[str]:
-    """Return the findings of `diff models live`."""
-    report = run(diff(deployment, ("models", "live")))
-    assert len(report.comparisons) == 1
-    return [f"{finding.message} {finding.detail}" for finding in report.findings]
-
-
 @pytest.mark.thorough
 def test_one_revision_leads_to_the_models_and_back(shop: Shop, deploy: Deploy) -> None:
     """All cases in one revision: those that Alembic supports and those at which it fails."""
@@ -309,11 +218,6 @@ Table("orders", metadata, key(),
     Column("note", Text, server_default=text("upper(side())")))
 """
 WORK_DONE = "SELECT (SELECT count(*) FROM calls), last_value, is_called FROM counter"
-
-
-def statements(shop: Shop, *texts: str) -> None:
-    """Write the first revision of main, which runs these statements."""
-    shop.revision("main", "m1", None, "\n".join(f"op.execute({text!r})" for text in texts), "pass")
 
 
 def test_no_default_is_computed_on_the_live_database(

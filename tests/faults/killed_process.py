@@ -87,7 +87,7 @@ async def _move(job: dict[str, Any]) -> None:
     from circle_migrate.config.load import load
     from circle_migrate.core.events import Event, EventKind
     from circle_migrate.migrate.executor import RunOptions, execute
-    from circle_migrate.migrate.kept_data.hooks import KeepingHooks
+    from circle_migrate.migrate.kept_data.hooks import KeepHooks
     from circle_migrate.migrate.planner import Planner
     from circle_migrate.migrate.run import Hooks
     from circle_migrate.postgres.deployment import Deployment
@@ -105,7 +105,7 @@ async def _move(job: dict[str, Any]) -> None:
     direction = Direction(job["direction"])
     targets = ["head" if direction is Direction.UP else "base"]
     planner = Planner(deployment, targets, direction)
-    hooks = KeepingHooks() if job["keep"] else Hooks()
+    hooks = KeepHooks() if job["keep"] else Hooks()
     options = RunOptions("test", hooks=hooks, checkpoint=reach)
     await execute(deployment, deployment.selected, planner, notify, options)
 

@@ -10,10 +10,11 @@ import pytest
 from circle_migrate.commands.upgrade import upgrade
 from circle_migrate.core.errors import LockNotObtained, Refused
 from circle_migrate.core.events import Event, EventKind
+from circle_migrate.postgres.deployer_lock import KEY
 from circle_migrate.safety.gate import Gate
 from tests.deployments import execute
 from tests.faults.processes import PATIENCE_SECONDS, Process, deploying, holding, started, until
-from tests.faults.shop import BASE, HEAD, HEADS, Shop
+from tests.faults.shop import BASE, HEAD, HEADS, Shop, sql
 from tests.faults.states import outcomes, position, rows, steps
 from tests.servers import NAMES, Databases, run
 
@@ -147,3 +148,63 @@ def test_waiting_deployer_does_not_block_a_concurrent_build(own_shop: Shop, data
     valid = "SELECT indisvalid FROM pg_index WHERE indexrelid = 'ix_people'::regclass"
     assert run(rows(databases, "main", valid)) == [(True,)]
     assert run(steps(databases))["main"] == [("up", "m1"), ("up", "m2")]
+
+
+DECLARED = "transactional = False"
+OWN_LOCKS = "SELECT 1 FROM pg_locks WHERE locktype = 'advisory' AND pid = pg_backend_pid()"
+UNLOCK = f"SELECT pg_advisory_unlock({KEY})"
+
+
+@pytest.mark.parametrize(
+    ("releasing", "more"),
+    [
+        ("SELECT pg_advisory_unlock_all()", ""),
+        (f"{UNLOCK}; {UNLOCK}", ""),
+        ("SELECT pg_advisory_unlock_all()", DECLARED),
+        ("DISCARD ALL", DECLARED),
+    ],
+)
+def test_lock_that_a_step_releases_is_taken_again(
+    own_shop: Shop, databases: Databases, releasing: str, more: str
+) -> None:
+    own_shop.add("main", "m1", None, [releasing], [], more=more)
+    own_shop.add("main", "m2", "m1", [f"CREATE TABLE held AS {OWN_LOCKS}"], [])
+    result = run(own_shop.upgrade(databases))
+    assert run(rows(databases, "main", "SELECT count(*) FROM held")) == [(1,)]
+    (warning,) = result.warnings
+    assert "main: upgrade m1 Revision m1 has released the deployer lock" in warning
+
+
+def test_lock_that_a_failed_attempt_releases_is_taken_again(own_shop: Shop, databases: Databases) -> None:
+    body = f"""
+if not op.get_bind().exec_driver_sql("{OWN_LOCKS}").first():
+    raise RuntimeError("no lock")
+{sql("SELECT pg_advisory_unlock_all()", "DO $$ BEGIN RAISE lock_not_available; END $$")}
+"""
+    own_shop.revision("main", "m1", None, body, "pass")
+    with pytest.raises(LockNotObtained, match=r"did not get its lock in [23] attempts"):
+        run(own_shop.upgrade(databases, lock_wait="0.8"))
+
+
+@pytest.mark.parametrize(("more", "current"), [("", "base"), (DECLARED, "m1")])
+def test_lock_that_another_deployer_takes_ends_the_run(
+    own_shop: Shop, databases: Databases, more: str, current: str
+) -> None:
+    other = (
+        "SELECT FROM pg_locks JOIN pg_database d ON d.oid = database AND datname = current_database() "
+        "WHERE locktype = 'advisory' AND granted AND pid <> pg_backend_pid()"
+    )
+    wait = f"DO $$ BEGIN WHILE NOT EXISTS ({other}) LOOP PERFORM pg_sleep(0.01); END LOOP; END $$"
+    own_shop.add("main", "m1", None, ["SELECT pg_advisory_unlock_all()", wait], [], more=more)
+    own_shop.add("main", "m2", "m1", ["CREATE TABLE beside ()"], [])
+
+    async def scenario() -> None:
+        upgrade = asyncio.create_task(own_shop.upgrade(databases))
+        await until(databases, "main", "SELECT 1 FROM pg_stat_activity WHERE query LIKE 'DO $$ BEGIN WHILE%'")
+        async with deploying(databases, "main") as pid:
+            with pytest.raises(LockNotObtained, match=rf"another session holds it now: pid {pid} ") as caught:
+                await upgrade
+        assert caught.value.state == f"main is at {current}, credentials is at base"
+
+    run(scenario())
+    assert run(rows(databases, "main", "SELECT to_regclass('beside')")) == [(None,)]

@@ -49,6 +49,8 @@ def test_step_is_recorded_in_its_own_transaction(
 
 def test_step_row_is_complete(shop: Shop, databases: Databases) -> None:
     run(shop.upgrade(databases))
+    fractions = f"SELECT bool_and(duration_ms > 0 AND duration_ms <> floor(duration_ms)) FROM {STEPS}"
+    assert run(rows(databases, "main", fractions)) == [(True,)]
     asked = "command, mode, outcome, error, db_role = current_user, ended_at >= started_at"
     assert run(rows(databases, "main", f"SELECT {asked} FROM {RUNS}")) == [
         ("upgrade", "serial", "done", None, True, True)
@@ -80,6 +82,45 @@ def test_failed_run_is_recorded_without_steps(own_shop: Shop, databases: Databas
         assert "23505" in error
         assert "tell-nobody" not in error
     assert run(steps(databases)) == {name: [("up", key) for key in keys] for name, keys in HEADS.items()}
+
+
+def test_log_writes_errors_as_a_run_does(
+    own_shop: Shop, databases: Databases, command: Callable[..., Answer]
+) -> None:
+    own_shop.add("main", "m1", None, ["SELECT 1 / 0"], [])
+    assert command("upgrade", "-d", "main").status == 10
+    own_shop.add("main", "m1", None, [], [])
+    assert command("stamp", "main@m1", "--yes").status == 0
+    run(execute(databases, "main", f"UPDATE {STEPS} SET duration_ms = 0"))
+    lines = command("log", "-d", "main").stdout.splitlines()
+    assert [line.split()[7:9] for line in lines[1:3]] == [["1", "-"], ["1", "-"]]
+    assert lines[3].endswith(": main: upgrade m1 Revision m1 failed")
+    assert lines[4] == "  server division by zero (SQLSTATE 22012); in: SELECT 1 / 0"
+    assert command("log", "--slowest").stdout.splitlines()[1].startswith("- ")
+
+
+def test_process_that_a_revision_ends_is_reported_by_the_next_run(
+    own_shop: Shop, databases: Databases, command: Callable[..., Answer]
+) -> None:
+    own_shop.revision("main", "m1", None, "import os; os._exit(0)", "pass")
+    with started(databases, own_shop.folder, "upgrade", "-d", "main") as process:
+        assert process.end().status == 0
+    assert "never ended" in command("status").stdout
+    own_shop.add("main", "m1", None, [], [])
+    answer = command("upgrade", "-d", "main")
+    ((key,),) = run(rows(databases, "main", f"SELECT run::text FROM {RUNS} WHERE outcome = 'lost'"))
+    assert f"main: run {key[:8]} never ended" in answer.stdout
+
+
+def test_hint_of_an_unknown_revision_promises_no_source(
+    own_shop: Shop, databases: Databases, command: Callable[..., Answer]
+) -> None:
+    own_shop.add("main", "m1", None, [], [])
+    assert command("upgrade", "-d", "main").status == 0
+    run(execute(databases, "main", "UPDATE alembic_version SET version_num = 'm9'"))
+    answer = command("upgrade")
+    assert answer.status == 7
+    assert "if a run here has applied it: `circle-migrate log --source m9`" in answer.stderr
 
 
 PASSWORD = "p4ss%2Fw0rd"

@@ -105,7 +105,7 @@ def test_recovered_and_run_again(killed: Killed) -> None:
     databases, shop = killed.databases, killed.shop
     recovered = run(shop.recover(databases))
     assert run(position(databases)) == killed.expected
-    assert len(recovered.settled) == killed.point.in_doubt
+    assert len(recovered.transactions) == killed.point.in_doubt
     assert run(prepared(databases)) == []
     assert {name: ended[-1] for name, ended in run(outcomes(databases)).items()} == dict.fromkeys(
         HEAD, "lost"
@@ -118,7 +118,7 @@ def test_recovered_and_run_again(killed: Killed) -> None:
     if killed.direction is Direction.DOWN:
         expected = {name: [*up, *(("down", key) for _, key in reversed(up))] for name, up in expected.items()}
     assert run(steps(databases)) == expected
-    assert run(shop.recover(databases)).settled == ()
+    assert run(shop.recover(databases)).transactions == ()
 
 
 @pytest.mark.parametrize("point", MENDED_BY_RUNNING_AGAIN, ids=str)
@@ -140,8 +140,8 @@ def test_in_doubt_is_reported_and_nothing_changed(killed: Killed, monkeypatch: p
     looked = invoke(["recover", "--dry-run"])
     assert looked.status == 8
     assert run(prepared(killed.databases)) == left
-    settled = invoke(["recover"])
-    assert settled.status == 0
+    answer = invoke(["recover"])
+    assert answer.status == 0
     assert run(prepared(killed.databases)) == []
     assert run(position(killed.databases)) == killed.expected
 
@@ -155,7 +155,7 @@ PREPARE = ("BEGIN", "CREATE TABLE left_alone ()", "PREPARE TRANSACTION '{gid}'")
 )
 def test_prepared_transactions_of_others_are_not_touched(killed: Killed, gid: str) -> None:
     run(execute(killed.databases, "credentials", *(line.format(gid=gid) for line in PREPARE)))
-    assert len(run(killed.shop.recover(killed.databases)).settled) == 1
+    assert len(run(killed.shop.recover(killed.databases)).transactions) == 1
     assert run(prepared(killed.databases)) == [gid]
     run(killed.shop.downgrade(killed.databases))
     assert run(prepared(killed.databases)) == [gid]
@@ -190,7 +190,7 @@ def test_forged_name_stops_neither_upgrade_nor_recover(
         run(shop.downgrade(databases))
         run(shop.upgrade(databases))
         recovered = run(shop.recover(databases))
-        assert (recovered.settled, recovered.not_ours["credentials"]) == ((), (gid,))
+        assert (recovered.transactions, recovered.not_ours["credentials"]) == ((), (gid,))
         answers = {line: invoke(line.split()) for line in ("check --no-pending", "recover")}
         assert {line: answer.status for line, answer in answers.items()} == dict.fromkeys(answers, 0), answers
         assert all(gid in answer.stdout for answer in answers.values()), answers
@@ -204,5 +204,5 @@ def test_other_deployments_on_the_same_server_are_not_touched(
     others = create_databases()
     gid = f"{GID_PREFIX}00000000-0000-0000-0000-000000000000:1:main:credentials"
     run(execute(others, "credentials", *(line.format(gid=gid) for line in PREPARE)))
-    assert run(shop.recover(databases)).settled == ()
+    assert run(shop.recover(databases)).transactions == ()
     assert run(prepared(others)) == [gid]

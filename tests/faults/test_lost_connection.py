@@ -11,12 +11,12 @@ from circle_migrate.core.errors import HalfApplied, MigrateError, Unreachable
 from circle_migrate.migrate.run import Hooks
 from circle_migrate.revision_graph.plan import Action, Step
 from tests.deployments import project_folder
-from tests.faults.processes import until
+from tests.faults.processes import holding, until
 from tests.faults.proxy import Cut, Proxy, proxied
 from tests.faults.shop import Shop
 from tests.faults.states import rows
 from tests.faults.test_lost_server import Crashable, crashable, crashable_server, rerouted, upgraded
-from tests.servers import run
+from tests.servers import Databases, run
 
 __all__ = ["crashable", "crashable_server", "project_folder"]
 
@@ -77,6 +77,46 @@ def test_connection_lost_after_a_commit(
     assert isinstance(error, HalfApplied)
     perhaps = "perhaps " if case == "while" else ""
     assert f"m1 is half applied, these stay: {perhaps}{bodies[case][0]}" in str(error.state)
+
+
+BLOCKED = (
+    "SELECT pid FROM pg_stat_activity WHERE datname = current_database() "
+    "AND application_name LIKE 'circle-migrate%' AND cardinality(pg_blocking_pids(pid)) > 0"
+)
+
+
+@pytest.mark.parametrize("driver", ["asyncpg", "psycopg"])
+@pytest.mark.parametrize(
+    ("locked", "message"),
+    [
+        ("circle_migrate.runs IN EXCLUSIVE MODE", "main: the journal cannot be written"),
+        ("circle_migrate.steps IN ACCESS EXCLUSIVE MODE", "main: the connection was lost"),
+        ("alembic_version IN ACCESS EXCLUSIVE MODE", "main: the connection was lost"),
+    ],
+)
+def test_connection_lost_outside_of_a_step(
+    own_shop: Shop,
+    databases: Databases,
+    caplog: pytest.LogCaptureFixture,
+    locked: str,
+    message: str,
+    driver: str,
+) -> None:
+    own_shop.add("main", "m1", None, [], [])
+    run(own_shop.upgrade(databases))
+    own_shop.add("main", "m2", "m1", [], [])
+
+    async def scenario() -> MigrateError | None:
+        async with holding(databases, "main", f"LOCK TABLE {locked}"):
+            upgrading = asyncio.create_task(upgraded(own_shop, databases, main_driver=driver))
+            await until(databases, "main", BLOCKED)
+            await rows(databases, "main", f"SELECT pg_terminate_backend(pid) FROM ({BLOCKED}) blocked")
+            return await upgrading
+
+    error = run(scenario())
+    assert isinstance(error, Unreachable)
+    assert (error.status, error.message, "57P01" in str(error.detail)) == (9, message, True)
+    assert caplog.messages == []
 
 
 def test_no_other_connection_is_used(project_folder: Path, crashable: Crashable) -> None:

@@ -29,22 +29,35 @@ def bound(column: str, value: str) -> str:
     return f'op.get_bind().execute(sa.text("INSERT INTO t ({column}) VALUES (:x)"), {{"x": {value}}})'
 
 
-TYPES = "only values of the column's own type"
+TEXT = "which is of type str; to let the server convert it"
 DRIVER = [
-    (bound("d", "'2024-01-31'"), "argument $1: 'str' object has no attribute 'toordinal'", TYPES),
-    (bound("n", "'12345'"), "argument $1: 'str' object cannot be interpreted as an integer", TYPES),
-    (bound("v", "12345"), "argument $1: expected str, got int", TYPES),
+    (
+        bound("d", "'2024-01-31'"),
+        "argument $1: 'str' object has no attribute 'toordinal'",
+        f"asyncpg takes datetime.date for argument $1, {TEXT}",
+    ),
+    (
+        bound("n", "'12345'"),
+        "argument $1: 'str' object cannot be interpreted as an integer",
+        f"asyncpg takes int for argument $1, {TEXT}",
+    ),
+    (bound("v", "12345"), "argument $1: expected str, got int", "argument $1, which is of type int\n"),
     (bound("j", "{'key': 12345}"), "argument $1: ", "json.dumps"),
-    (bound("u", "'Sesame-7'"), "argument $1: invalid UUID '…'", TYPES),
+    (bound("u", "'Sesame-7'"), "argument $1: invalid UUID '…'", "takes uuid.UUID for argument $1"),
     (
         bound("t", "__import__('datetime').datetime.now().astimezone()"),
         "argument $1: can't subtract offset-naive and offset-aware datetimes",
         "without time zone for timestamp",
     ),
     (
+        bound("n", "12345 * 10**9"),
+        "argument $1: value out of int32 range",
+        "takes an int that fits the column",
+    ),
+    (
         'rows = [{"v": "a", "n": 1}, {"v": "b", "n": "12345"}]\nop.bulk_insert(TABLE, rows)',
         "argument $2 in element #1: 'str' object cannot be interpreted",
-        TYPES,
+        "takes int for argument $2 in element #1, which is of type str",
     ),
     ('op.get_bind().exec_driver_sql("SELECT $1::int", (1, 2))', "expects 1 argument", "correct the cause"),
 ]

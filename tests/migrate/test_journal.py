@@ -41,6 +41,11 @@ async def move_back(databases: Databases, *tables: str) -> None:
         await execute(databases, name, *moves, "DROP SCHEMA circle_migrate")
 
 
+def set_journal_schema(monkeypatch: pytest.MonkeyPatch, schema: str) -> None:
+    for name in NAMES:
+        monkeypatch.setenv(f"CIRCLE_MIGRATE_{name.upper()}_JOURNAL_SCHEMA", schema)
+
+
 @pytest.fixture
 def shop(project_folder: Path, empty_databases: Databases, monkeypatch: pytest.MonkeyPatch) -> Shop:
     """A project with a revision that is applied, and one that walks over all tables."""
@@ -92,8 +97,8 @@ def test_revisions_grants_and_comparisons_do_not_meet_the_journal(
 ) -> None:
     quoted = '"' + schema.replace('"', '""') + '"'
     if schema != "circle_migrate":
+        set_journal_schema(monkeypatch, schema)
         for name in NAMES:
-            monkeypatch.setenv(f"CIRCLE_MIGRATE_{name.upper()}_JOURNAL_SCHEMA", schema)
             run(execute(empty_databases, name, f"ALTER SCHEMA circle_migrate RENAME TO {quoted}"))
     assert invoke(["upgrade"]).status == 0
     query = f"""SELECT c.relname, c.relpersistence = 'p', has_table_privilege('pg_monitor', c.oid, 'INSERT')
@@ -123,6 +128,49 @@ def test_journal_beside_the_version_table_is_read_there_and_moved_by_the_next_ru
     assert [name for (name,) in journaled] == ["m1", "m1", "m2"]
     assert run(rows(empty_databases, "main", "SELECT to_regclass('circle_migrate_runs')")) == [(None,)]
     assert invoke(["stamp", "main@m1", "--yes"]).status == 5, "the marker has moved"
+
+
+def test_journal_follows_its_setting(
+    shop: Shop, empty_databases: Databases, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert invoke(["protect", "--reason", "live"]).status == 0
+    set_journal_schema(monkeypatch, 'My "ops"')
+    for line in ("status", "check --no-pending", "diff --drift"):
+        answer = invoke(line.split())
+        assert (answer.status, "circle_migrate." in answer.stdout) == (0, False), (line, answer)
+    assert "live" in invoke(["status"]).stdout
+    assert "protect" in invoke(["log"]).stdout
+    run(execute(empty_databases, "main", "DELETE FROM alembic_version"))
+    assert invoke(["upgrade"]).status == 8
+    run(execute(empty_databases, "main", "INSERT INTO alembic_version VALUES ('m1')"))
+
+    assert invoke(["upgrade"]).status == 0
+    journaled = run(rows(empty_databases, "main", 'SELECT revision FROM "My ""ops""".steps ORDER BY id'))
+    assert [name for (name,) in journaled] == ["m1", "m1", "m2"]
+    assert run(rows(empty_databases, "main", "SELECT to_regnamespace('circle_migrate')")) == [(None,)]
+    assert invoke(["stamp", "main@m1", "--yes"]).status == 5, "the marker has moved"
+
+    set_journal_schema(monkeypatch, "ops")
+    assert invoke(["stamp", "main@m1", "--yes", "--override-protection", "main"]).status == 0
+    assert invoke(["check", "--no-pending"]).status == 0, "the fingerprint leaves the journal out"
+
+
+@pytest.mark.parametrize("whose", ["another project", "another role"])
+def test_journal_of_others_is_not_taken(
+    shop: Shop, empty_databases: Databases, monkeypatch: pytest.MonkeyPatch, whose: str
+) -> None:
+    set_journal_schema(monkeypatch, "ops")
+    shop.add("main", "m2", "m1", ["SELECT 1"], [])
+    if whose == "another role":
+        owner = "ALTER TABLE circle_migrate.runs OWNER TO pg_monitor"
+        run(execute(empty_databases, "main", owner))
+    else:
+        monkeypatch.setenv("CIRCLE_MIGRATE_MAIN_VERSION_TABLE", "their_version")
+        run(execute(empty_databases, "main", "CREATE TABLE their_version AS TABLE alembic_version"))
+    assert invoke(["upgrade", "-d", "main", "--safety", "off"]).status == 0
+    for schema, expected in (("circle_migrate", ["m1"]), ("ops", ["m2"])):
+        journaled = run(rows(empty_databases, "main", f"SELECT revision FROM {schema}.steps"))
+        assert [name for (name,) in journaled] == expected
 
 
 def test_journal_is_not_moved_by_halves(shop: Shop, empty_databases: Databases) -> None:

@@ -76,6 +76,7 @@ SETTINGS = [
     "SET datestyle = 'German, DMY'",
     "SET default_transaction_read_only = on",
     "SET SESSION AUTHORIZATION pg_monitor",
+    "SET session_replication_role = replica; SET ROLE pg_monitor",
     "SELECT set_config('search_path', 'pg_temp', false)",
     "DO $$ BEGIN PERFORM set_config('app.tenant', '7', false); SET check_function_bodies = off; END $$",
 ]
@@ -83,7 +84,8 @@ _READ = """
 SELECT ARRAY[
     current_setting('timezone'), current_setting('datestyle'), current_setting('transaction_read_only'),
     session_user::text, current_setting('search_path'), coalesce(current_setting('app.tenant', true), ''),
-    current_setting('check_function_bodies'), current_setting('lock_timeout'), current_user::text
+    current_setting('check_function_bodies'), current_setting('lock_timeout'), current_user::text,
+    current_setting('session_replication_role')
 ] AS settings
 """
 

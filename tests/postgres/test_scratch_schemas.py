@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -33,9 +34,10 @@ def use(project: Project, settings: str) -> None:
     )
 
 
-def succeed(*arguments: str) -> None:
+def succeed(*arguments: str) -> str:
     answer = invoke(arguments)
     assert answer.status == 0, f"{arguments}: {answer.everything}"
+    return answer.stdout
 
 
 def go_round() -> None:
@@ -91,3 +93,12 @@ def test_schema_that_a_revision_creates(project: Project) -> None:
     project.revision("main", "m1", None, body, 'op.drop_table("t")\nop.execute("DROP SCHEMA app")')
     for line in "upgrade", "diff", "diff models live -d main", "downgrade base -d main -y --no-backup":
         succeed(*line.split())
+
+
+def test_tables_of_the_whole_search_path_are_shown(project: Project, empty_databases: Databases) -> None:
+    use(project, 'search-path = "app, public"\nversion-table-schema = "meta"')
+    run(execute(empty_databases, "main", "CREATE SCHEMA app", "CREATE SCHEMA meta"))
+    body = 'op.execute("CREATE TABLE t (id int)")\nop.execute("CREATE TABLE public.u (id int)")'
+    project.revision("main", "m1", None, body, "pass")
+    result = json.loads(succeed("upgrade", "--safety", "off", "--format", "json"))
+    assert result["databases"]["main"]["tables"] == ["t", "public.u"]

@@ -72,7 +72,7 @@ async def recovered(shop: Shop, databases: Databases) -> None:
     gid = f"{GID_PREFIX}{key}:99:main:credentials"
     prepare = ("BEGIN", "CREATE TABLE in_doubt ()", f"PREPARE TRANSACTION '{gid}'")
     await execute(databases, "credentials", *prepare)
-    assert len((await shop.recover(databases)).settled) == 1
+    assert len((await shop.recover(databases)).transactions) == 1
     assert await prepared(databases) == []
 
 

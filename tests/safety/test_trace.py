@@ -298,7 +298,7 @@ CASES: list[dict[str, str]] = [
         "DO $$ BEGIN EXECUTE 'ALTER TABLE users ALTER COLUMN age TYPE bigint'; END "
         "$$": "users:AE [5 index build users; rewrite users]",
     },
-    {"SELECT purge()": "tiny:RE [update tiny]"},
+    {"SELECT purge()": "tiny:RE [delete tiny]"},
     {"DO $$ BEGIN UPDATE tiny SET id = 1; END $$": "tiny:RE [update tiny]"},
     {"DO $$ BEGIN INSERT INTO tiny VALUES (1); END $$": "tiny:RE"},
     {
@@ -686,6 +686,16 @@ def test_each_statement_of_one_text_is_traced(project: Project, server: Server) 
     assert "public.users" in alter.locks
     assert alter.changes
     assert not select.changes
+
+
+def test_conditions_keep_their_literals_and_passwords_do_not(project: Project, server: Server) -> None:
+    """The rows of a statement are estimated from its text; only findings mask all of its literals."""
+    update = "UPDATE users AS token SET age = 1 WHERE token.age::text < '99'"
+    text = f"{update}; SELECT set_config('a.password', 'hush', true)"
+    project.revision("main", "r1", "r0", f"op.execute({text!r})", "pass")
+    first, last = traced_plan(server).statements
+    assert first.sql == update
+    assert "hush" not in last.sql
 
 
 def test_statement_whose_failure_the_revision_catches_ends_nothing(project: Project, server: Server) -> None:

@@ -6,7 +6,7 @@ import json
 import re
 from typing import Any
 
-from circle_migrate.cli.formats.sanitize import redacted
+from circle_migrate.cli.formats.sanitize import redact_values
 from circle_migrate.core.errors import ExitCode, MigrateError
 from circle_migrate.core.result import SCHEMA_VERSION, Result
 
@@ -26,7 +26,7 @@ def write_failure(command: str, error: MigrateError) -> str:
 
 def dump(value: Any) -> str:
     """Return the value as JSON without secrets."""
-    text = json.dumps(redacted(value), indent=2, ensure_ascii=False)
+    text = json.dumps(redact_values(value), indent=2, ensure_ascii=False)
     return _TERMINAL.sub(lambda match: f"\\u{ord(match[0]):04x}", text) + "\n"
 
 

@@ -58,14 +58,14 @@ def escape_markdown(text: str) -> str:
     return _MARKDOWN.sub(r"\\\1", text)
 
 
-def redacted(value: Any) -> Any:
+def redact_values(value: Any) -> Any:
     """Return the value with secrets removed from every string in it, at any depth."""
     if isinstance(value, str):
         return redact(value)
     if isinstance(value, Mapping):
-        return {key: redacted(item) for key, item in value.items()}
+        return {key: redact_values(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [redacted(item) for item in value]
+        return [redact_values(item) for item in value]
     return value
 
 

@@ -34,7 +34,7 @@ def backup_result(result: BackupResult, console: Console) -> None:
         ],
     )
     if len(result.manifest.dumps) > 1:
-        write_line(console, f"the snapshots were taken within {result.manifest.apart:.1f} ms")
+        write_line(console, f"the snapshots were taken within {result.manifest.spread_ms:.1f} ms")
     _notes(result.notes, console)
     state, style = (
         ("complete and verified", "green") if result.verified else ("complete, not verified", "yellow")

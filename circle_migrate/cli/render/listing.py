@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 
 def current_result(result: CurrentResult, console: Console) -> None:
     """Write the current revisions of each database, and errors."""
-    table(console, ("database", "current", "message", "state"), map(_position, result.standings))
-    for position in result.standings:
+    table(console, ("database", "current", "message", "state"), map(_position, result.positions))
+    for position in result.positions:
         if position.error is not None:
             write_line(console, position.error.message, style="red")
             for label, text in (("detail", position.error.detail), ("hint", position.error.hint)):
@@ -84,7 +84,8 @@ def _revision(item: ListedRevision, console: Console) -> None:
 def revision_files_result(result: RevisionFilesResult, console: Console) -> None:
     """Write the files that were created."""
     for revision in result.revisions:
-        write_line(console, f"{revision.database}: {relative(revision.path)}", style="green")
+        style = "red" if revision.database in result.failed else "green"
+        write_line(console, f"{revision.database}: {relative(revision.path)}", style=style)
     reason = "nothing has changed" if result.command == "revision" else "one head, nothing to merge"
     for name in result.unchanged:
         write_line(console, f"{name}: {reason}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from circle_migrate.cli.formats.sanitize import visible
-from circle_migrate.cli.render.widgets import revisions, table, write_line
+from circle_migrate.cli.render.widgets import detail_label, revisions, table, write_line
 from circle_migrate.revision_graph.plan import Action, Plan, Stamp
 
 if TYPE_CHECKING:
@@ -122,7 +122,7 @@ source_result = script_result
 def recover_result(result: RecoverResult, console: Console) -> None:
     """Write the prepared transactions, the lost runs, and the revision of each database."""
     verb = "would be " if result.dry_run else ""
-    for transaction in result.settled:
+    for transaction in result.transactions:
         outcome, has = ("committed", "has") if transaction.committed else ("rolled back", "has not")
         subject = f"{transaction.database}: prepared transaction of run {transaction.run}"
         reason = f"{transaction.decider} {has} committed segment {transaction.segment} of the run"
@@ -134,7 +134,7 @@ def recover_result(result: RecoverResult, console: Console) -> None:
         for gid in gids:
             reason = "has our prefix, but no run in the journal prepared it"
             write_line(console, f"{name}: prepared transaction {gid} {reason}; it is left as it is")
-    if not result.settled and not any(result.lost.values()):
+    if not result.transactions and not any(result.lost.values()):
         write_line(console, "nothing to recover")
     for name, heads in result.current.items():
         write_line(console, f"{name}: at {revisions(heads)}")
@@ -152,7 +152,7 @@ def log_result(result: LogResult, console: Console) -> None:
             run.command,
             run.outcome,
             f"{len(run.steps)} of {len(run.planned.get(run.database, ()))}",
-            f"{sum(step.duration_ms for step in run.steps):.1f} ms",
+            _duration(sum(step.duration_ms for step in run.steps)),
             run.mode,
             f"{run.os_user}@{run.host} as {run.db_role}",
             run.run[:8],
@@ -165,7 +165,10 @@ def log_result(result: LogResult, console: Console) -> None:
         write_line(console, "no runs yet")
     for run in result.runs:
         if run.error:
-            write_line(console, f"{run.database} {run.run[:8]}: {run.error.splitlines()[0]}", style="red")
+            message, *detail = run.error.splitlines()
+            write_line(console, f"{run.database} {run.run[:8]}: {message}", style="red")
+            for line in detail[:1]:
+                write_line(console, f"  {detail_label(line):<6} {line}")
         safety = run.notes.get("safety", {})
         dangers = {item["hazard"] for item in safety.get("found", ()) if item["verdict"] == "danger"}
         if dangers:
@@ -174,12 +177,16 @@ def log_result(result: LogResult, console: Console) -> None:
             write_line(console, f"{run.database} {run.run[:8]}: {text}")
 
 
+def _duration(milliseconds: float) -> str:
+    return f"{milliseconds:.1f} ms" if milliseconds else "-"
+
+
 def _slowest_steps(result: LogResult, console: Console) -> None:
     steps = [(step, run.database) for run in result.runs for step in run.steps]
     steps.sort(key=lambda pair: pair[0].duration_ms, reverse=True)
     rows = [
         (
-            f"{step.duration_ms:.1f} ms",
+            _duration(step.duration_ms),
             database,
             step.direction,
             step.revision,

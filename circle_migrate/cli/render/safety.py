@@ -14,8 +14,8 @@ from circle_migrate.safety.result import HazardFinding, SafetyReport
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from circle_migrate.safety.committed_files import StatsResult
     from circle_migrate.safety.result import HazardList
+    from circle_migrate.safety.statistics_and_baseline import StatsResult
 
 _STYLES = {Severity.ERROR: "bold red", Severity.WARNING: "yellow", Severity.NOTE: "cyan"}
 _ITEM, _FIELD = 2, 4

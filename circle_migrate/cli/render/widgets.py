@@ -90,6 +90,13 @@ def _records(console: Console, head: Sequence[str], rows: Sequence[Sequence[str]
     console.print()
 
 
+def detail_label(detail: str) -> str:
+    """Return the word for whose message the detail of an error is."""
+    if detail.startswith("asyncpg: "):
+        return "driver"
+    return "server" if "SQLSTATE" in detail else "cause"
+
+
 def relative(location: str) -> str:
     """Return the location relative to the current directory if it is in there."""
     try:

@@ -5,16 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
-from circle_migrate.commands.checks.database_facts import DatabaseFacts, unknown_revision_findings
-from circle_migrate.core.errors import ExitCode, MigrateError, UnknownRevision
+from circle_migrate.commands.checks.database_facts import DatabaseFacts, finding_without_state, refusals
+from circle_migrate.core.errors import ExitCode, HalfApplied, InDoubt, MigrateError
 from circle_migrate.core.findings import Check, Finding, Severity, from_error
 from circle_migrate.migrate.changed_schema import remedy_of_change
-from circle_migrate.migrate.contradictions import contradiction_error, edited_revision_error
-from circle_migrate.migrate.guards import ensure_distinct, ensure_not_in_doubt, verify_identity
+from circle_migrate.migrate.contradictions import edited_revision_error
+from circle_migrate.migrate.guards import ensure_distinct
+from circle_migrate.migrate.half_done import half_done_error
 from circle_migrate.postgres.database import State
 from circle_migrate.postgres.deployment import Deployment
 from circle_migrate.postgres.identifier import literal
 from circle_migrate.revision_graph.graph import Graph
+from circle_migrate.revision_graph.plan import Direction
 
 FactsOrError = Mapping[str, DatabaseFacts | MigrateError]
 
@@ -43,6 +45,9 @@ STATE_CHECKS = {
 }
 """Titles of the checks by name, in the order in which they run."""
 
+_INTERRUPTED = (InDoubt.code, HalfApplied.code)
+"""The refusals that belong to the check `settled`."""
+
 
 def state_checks(
     deployment: Deployment, facts_or_error: FactsOrError, *, pending: Severity | None
@@ -50,20 +55,25 @@ def state_checks(
     """Return the checks of the databases' state; without a severity for `pending`, not that check."""
     readable = [facts for facts in facts_or_error.values() if isinstance(facts, DatabaseFacts)]
     unread = [name for name, error in facts_or_error.items() if isinstance(error, MigrateError)]
-    unknown = [facts.state.database for facts in readable if facts.unknown_revisions]
+    states = {facts.state.database: facts.state for facts in readable}
+    distinct = list(_error_findings(ensure_distinct, states))
+    refused = [*distinct, *(finding for facts in readable for finding in refusals(deployment, facts))]
+    names = sorted({finding.database for finding in refused if finding.database})
+    ready = [facts for facts in readable if not distinct and facts.state.database not in names]
     skipped = f"{' and '.join(unread)} cannot be read" if unread else None
-    not_planned = f"{' and '.join(unknown)} at an unknown revision" if unknown else skipped
+    not_planned = f"an upgrade of {' and '.join(names)} is refused" if names else skipped
+    interrupted = [finding for finding in refused if finding.rule in _INTERRUPTED]
     checks = {
         "reachable": map(from_error, (e for e in facts_or_error.values() if isinstance(e, MigrateError))),
-        "recognised": _identity_errors(deployment, readable),
-        "settled": _interrupted_runs(readable),
-        "requirements": _unmet_requirements(deployment, readable),
+        "recognised": [finding for finding in refused if finding not in interrupted],
+        "settled": (*interrupted, *_interrupted_runs(deployment, readable)),
+        "requirements": _unmet_requirements(deployment, ready),
         "unedited": _edited_revisions(readable),
         "untouched": _changed_schemas(readable),
         "indexes": _invalid_indexes(readable),
     }
     if pending is not None:
-        checks["pending"] = _pending_revisions(deployment, readable, pending)
+        checks["pending"] = _pending_revisions(deployment, ready, pending)
     reasons = {"reachable": None, "requirements": not_planned, "pending": not_planned}
     return tuple(
         Check(name, STATE_CHECKS[name], tuple(findings), reasons.get(name, skipped))
@@ -71,26 +81,13 @@ def state_checks(
     )
 
 
-def _identity_errors(deployment: Deployment, all_facts: Sequence[DatabaseFacts]) -> Iterator[Finding]:
-    states = {facts.state.database: facts.state for facts in all_facts}
-    yield from _error_findings(ensure_distinct, states)
-    for facts in all_facts:
-        name = facts.state.database
-        try:
-            verify_identity(deployment, {name: facts.state})
-        except UnknownRevision as error:
-            yield from unknown_revision_findings(deployment.forest.graphs[name], facts, error)
-        except MigrateError as error:
-            yield _finding_without_state(error)
-        if facts.missing:
-            graph = deployment.forest.graphs[name]
-            yield _finding_without_state(contradiction_error(graph, facts.state, facts.missing))
-
-
-def _interrupted_runs(all_facts: Sequence[DatabaseFacts]) -> Iterator[Finding]:
+def _interrupted_runs(deployment: Deployment, all_facts: Sequence[DatabaseFacts]) -> Iterator[Finding]:
     for facts in all_facts:
         name, run = facts.state.database, facts.last_run
-        yield from _error_findings(ensure_not_in_doubt, {name: facts.state})
+        for step in facts.half_done:
+            if step.direction == Direction.UP:
+                error = half_done_error(deployment.forest.graphs[name], facts.state, step)
+                yield finding_without_state(error, Severity.WARNING)
         for gid in facts.state.not_ours:
             message = (
                 f"{name}: prepared transaction {gid} has our prefix, but no run in the journal prepared it"
@@ -110,9 +107,7 @@ def _unmet_requirements(deployment: Deployment, all_facts: Sequence[DatabaseFact
     applied: dict[str, set[str]] = {}
     for facts in all_facts:
         name = facts.state.database
-        if not facts.unknown_revisions:
-            ancestors = forest.graphs[name].ancestors(facts.state.current)
-            applied[name] = {f"{name}@{key}" for key in ancestors}
+        applied[name] = {f"{name}@{key}" for key in forest.graphs[name].ancestors(facts.state.current)}
     for name, keys in applied.items():
         for need in sorted(forest.requirements(keys)):
             if need in applied.get(need.partition("@")[0], {need}):
@@ -136,7 +131,7 @@ def _edited_revisions(all_facts: Sequence[DatabaseFacts]) -> Iterator[Finding]:
     for facts in all_facts:
         for revision, diff in facts.edited:
             yield replace(
-                _finding_without_state(edited_revision_error(revision, diff)),
+                finding_without_state(edited_revision_error(revision, diff)),
                 revision=revision.id,
                 remedy="restore the file and write a new revision; "
                 "to go on with the edited file: circle-migrate upgrade --allow-edited",
@@ -201,10 +196,4 @@ def _error_findings(
     try:
         ensure(states)
     except MigrateError as error:
-        yield _finding_without_state(error)
-
-
-def _finding_without_state(error: MigrateError) -> Finding:
-    """Return the error as a finding without its state, which is that of a command that writes."""
-    error.state = None
-    return from_error(error)
+        yield finding_without_state(error)

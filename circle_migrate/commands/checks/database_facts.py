@@ -4,17 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import suppress
+from functools import partial
 from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple, NoReturn
 
 from circle_migrate.core.errors import ExitCode, MigrateError, TreeError, UnknownRevision
-from circle_migrate.core.findings import Finding, Severity
-from circle_migrate.migrate.contradictions import edited_revisions, missing_revisions
+from circle_migrate.core.findings import Finding, Severity, from_error
+from circle_migrate.migrate.contradictions import contradiction_error, edited_revisions, missing_revisions
+from circle_migrate.migrate.guards import ensure_not_in_doubt, verify_identity
+from circle_migrate.migrate.half_done import half_done, half_done_error
 from circle_migrate.migrate.journal import AppliedBy, Journal, JournalRun
 from circle_migrate.postgres.database import Database, State
 from circle_migrate.postgres.deployer_lock import LockHolder, find_lock_holder
 from circle_migrate.postgres.deployment import Deployment
+from circle_migrate.postgres.journal_tables import UnfinishedStep
 from circle_migrate.revision_graph.graph import Graph
+from circle_migrate.revision_graph.plan import Direction
 from circle_migrate.revision_graph.revision import Revision
 
 if TYPE_CHECKING:
@@ -38,7 +43,8 @@ class DatabaseFacts(NamedTuple):
     `last_run` is without its steps. `edited` are applied revisions whose file has changed, with a diff. Both
     need a journal. `unknown_revisions` are the current revisions that the tree lacks, with what the journal
     knows about each. If there are any, `applied` are all applied revisions of the journal and the parents of
-    those that the tree lacks. `missing` are applied revisions of the journal that the version table lacks.
+    those that the tree lacks. `missing` are applied revisions of the journal that the version table lacks,
+    `half_done` steps that a run has left half applied or half undone.
     `changed` says whether the schema has changed since the last run, None if that is not known.
     """
 
@@ -49,6 +55,7 @@ class DatabaseFacts(NamedTuple):
     last_run: JournalRun | None = None
     edited: tuple[tuple[Revision, str], ...] = ()
     missing: tuple[str, ...] = ()
+    half_done: tuple[UnfinishedStep, ...] = ()
     unknown_revisions: Mapping[str, AppliedBy | None] = MappingProxyType({})
     applied: Collection[str] = ()
     changed: bool | None = None
@@ -72,13 +79,14 @@ async def read_facts(database: Database) -> DatabaseFacts:
             )
             if state.journal_of is None:
                 return facts
+            steps = tuple(half_done(graph, state).values())
             facts = facts._replace(
                 missing=await missing_revisions(graph, state, journal, connection),
+                half_done=steps,
                 last_run=await journal.last_run(connection),
-                changed=await _has_schema_changed(journal, connection, state),
+                changed=None if steps else await _has_schema_changed(journal, connection, state),
             )
-            if (files := await journal.digest(connection)) is None:
-                return facts
+            files = await journal.digest(connection)
             edited = await edited_revisions(graph, state.current, journal, connection, files)
             facts = facts._replace(edited=tuple(edited))
             if not facts.unknown_revisions:
@@ -134,9 +142,30 @@ def is_ahead(graph: Graph, facts: DatabaseFacts) -> bool:
     return bool(facts.unknown_revisions and heads) and all(head in facts.applied for head in heads)
 
 
-def unknown_revision_findings(
-    graph: Graph, facts: DatabaseFacts, error: UnknownRevision
-) -> Iterator[Finding]:
+def refusals(deployment: Deployment, facts: DatabaseFacts) -> Iterator[Finding]:
+    """Yield what an upgrade of the database would be refused for; only without any it can be advised."""
+    state, graph = facts.state, deployment.forest.graphs[facts.state.database]
+    for ensure in (partial(verify_identity, deployment), ensure_not_in_doubt):
+        try:
+            ensure({state.database: state})
+        except UnknownRevision as error:
+            yield from _unknown_revisions(graph, facts, error)
+        except MigrateError as error:
+            yield finding_without_state(error)
+    if facts.missing:
+        yield finding_without_state(contradiction_error(graph, state, facts.missing))
+    for step in facts.half_done:
+        if step.direction == Direction.DOWN:
+            yield finding_without_state(half_done_error(graph, state, step))
+
+
+def finding_without_state(error: MigrateError, severity: Severity = Severity.ERROR) -> Finding:
+    """Return the error as a finding without its state, which is that of a command that writes."""
+    error.state = None
+    return from_error(error, severity)
+
+
+def _unknown_revisions(graph: Graph, facts: DatabaseFacts, error: UnknownRevision) -> Iterator[Finding]:
     """Yield a finding for each unknown revision; `error` is the one of planning."""
     name = facts.state.database
     for key, applied in facts.unknown_revisions.items():

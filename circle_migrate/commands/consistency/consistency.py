@@ -211,10 +211,7 @@ async def _check(comparison: _Comparison, relation: Relation) -> tuple[Check, Re
 async def _explain_missing(
     deployment: Deployment, relation: Relation, missing: str
 ) -> tuple[str, tuple[Finding, ...]]:
-    """Return why a side is missing, and findings if that is an error.
-
-    A database at its head must have the column. Swapped databases lack each other's columns.
-    """
+    """Return why a side is missing, and findings if it is an error: if the database is swapped or at head."""
     results = await deployment.states_or_errors(
         name for name in deployment.databases if name in relation.databases
     )

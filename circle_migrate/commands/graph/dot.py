@@ -118,11 +118,7 @@ def _html(text: str) -> str:
 
 
 def svg(diagram: Diagram) -> str:
-    """Convert the DOT graph with `dot -Tsvg`.
-
-    Raises:
-        UsageError: `dot` is not on PATH, or it fails.
-    """
+    """Convert the DOT graph with `dot -Tsvg`. Raises `UsageError` if `dot` is not on PATH, or fails."""
     try:
         process = subprocess.run(
             ["dot", "-Tsvg"],  # noqa: S607 - the user's own Graphviz

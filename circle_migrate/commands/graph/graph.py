@@ -30,10 +30,7 @@ _SUFFIXES = {
 
 
 def resolve_format(form: DiagramFormat | None, file: Path | None) -> DiagramFormat:
-    """Return the given format, else that of the file's suffix, else Mermaid.
-
-    Raises `UsageError` for an unknown suffix.
-    """
+    """Return the given format, else that of the file's suffix, which must be known, else Mermaid."""
     if form is not None or file is None:
         return form or DiagramFormat.MERMAID
     if file.suffix not in _SUFFIXES:
@@ -47,18 +44,12 @@ def resolve_format(form: DiagramFormat | None, file: Path | None) -> DiagramForm
 def revisions(
     deployment: Deployment, revision_range: str | None = None, at: Current | None = None
 ) -> Diagram:
-    """Return the trees or a range `FROM:TO` of them, with the current revisions `at`.
-
-    Raises `UsageError` for a bad range.
-    """
+    """Return the trees or a range `FROM:TO` of them, with the current revisions `at`."""
     return revision_trees(deployment.forest, history(deployment, revision_range, at))
 
 
 async def entities(deployment: Deployment, source: Source = Source.MODELS) -> Diagram:
-    """Return the tables of each database: of its models, at the heads of its tree, or as they are.
-
-    Raises the errors of reading a live database or creating a scratch database.
-    """
+    """Return the tables of each database: of its models, at the heads of its tree, or as they are."""
     from circle_migrate.commands.graph.entity_diagram import entity_diagram
     from circle_migrate.postgres.catalog.read_live import read_live_catalog
 

@@ -98,6 +98,7 @@ class _Filters:
         self._schemas = {None, *schemas}
         self._default_schema = default_schema
         self._fields: dict[tuple[str, ...], frozenset[str]] = {}
+        self._sequence_columns: set[tuple[str, ...]] = set()
         self._whole_tables: set[tuple[str, ...]] = set()
         self._changed_tables: set[tuple[str, ...]] = set()
         self._constraints: dict[tuple[str, ...], dict[str, str]] = {}
@@ -105,6 +106,9 @@ class _Filters:
             names = _names(change.key.identity)
             table = _names(change.owner.identity) if change.owner else names
             self._fields[change.key.kind, *names] = frozenset(change.fields)
+            defaults = " ".join(filter(None, change.fields.get("default", ())))
+            if change.op is Op.CHANGED and ("identity" in change.fields or "nextval(" in defaults):
+                self._sequence_columns.add((change.key.kind, *names))
             self._changed_tables.add(table)
             if change.key.kind == "table" and change.op is not Op.CHANGED:
                 self._whole_tables.add(names)
@@ -124,9 +128,8 @@ class _Filters:
         if kind == "table" or table in self._whole_tables:
             return table in self._changed_tables
         if kind == "column":
-            # Alembic fails with an assertion if a default becomes an identity.
-            fields = self._fields.get((kind, *table, name or ""), frozenset({"default", "identity"}))
-            return not fields >= {"default", "identity"}
+            key = (kind, *table, name or "")  # Alembic does not create or continue the sequence of a column
+            return key in self._fields and key not in self._sequence_columns
         if kind == "index" and ("index", table[0], name or "") in self._fields:
             return True
         if isinstance(name, str):

@@ -47,6 +47,7 @@ async def autogenerate(
     drafts: list[RevisionFile] = []
     unchanged: list[str] = []
     notes: list[str] = []
+    failed: list[str] = []
     async with ScratchServers(deployment) as servers:
         for name in deployment.selected:
             task = await _Task.of(deployment, name, servers, states.get(name))
@@ -56,8 +57,10 @@ async def autogenerate(
                 unchanged.append(name)
                 continue
             notes += [f"{name}: {note}" for note in proposal.notes()]
+            failed += [name] if proposal.fails else []
             drafts.append(proposal.fill(new_revision(deployment, name, message, position)))
-    return RevisionFilesResult("revision", tuple(map(write, drafts)), tuple(unchanged), tuple(notes))
+    revisions = tuple(map(write, drafts))
+    return RevisionFilesResult("revision", revisions, tuple(unchanged), tuple(notes), tuple(failed))
 
 
 async def _states(deployment: Deployment) -> dict[str, State]:

@@ -53,31 +53,47 @@ class ModelDiff:
 
 
 @dataclass(frozen=True, slots=True)
-class Proposal:
-    """The bodies of a revision, indented, and descriptions of the differences that each leaves.
+class Function:
+    """The indented body of a function, and descriptions of the differences that it leaves.
 
-    `runs` is False if the upgrade failed.
+    `failure` says how it failed in a scratch database, or why it was not tried.
     """
 
-    upgrade: str
-    downgrade: str
-    upgrade_gaps: tuple[str, ...] = ()
-    downgrade_gaps: tuple[str, ...] = ()
-    runs: bool = True
+    code: str
+    gaps: tuple[str, ...] = ()
+    failure: str | None = None
+
+    def text(self) -> str:
+        """Return the code, below comments on the failure and the remaining differences."""
+        comments = [f"DRAFT: this function {self.failure}"] if self.failure else []
+        comments += map(unsupported_comment, self.gaps)
+        return "\n".join([*(f"    # {comment}" for comment in comments), self.code or "    pass"])
+
+
+@dataclass(frozen=True, slots=True)
+class Proposal:
+    """The two functions of a revision."""
+
+    upgrade: Function
+    downgrade: Function
+
+    @property
+    def fails(self) -> bool:
+        """Return whether one of the functions failed."""
+        return bool(self.upgrade.failure or self.downgrade.failure)
 
     def fill(self, draft: RevisionFile) -> RevisionFile:
-        """Return the draft with these bodies and with comments on the remaining differences."""
-        upgrade = _with_comments(self.upgrade, self.upgrade_gaps)
-        return replace(draft, upgrade=upgrade, downgrade=_with_comments(self.downgrade, self.downgrade_gaps))
+        """Return the draft with these functions."""
+        return replace(draft, upgrade=self.upgrade.text(), downgrade=self.downgrade.text())
 
     def notes(self) -> Iterator[str]:
-        """Yield the remaining differences as notes."""
-        for function, gaps in (("upgrade", self.upgrade_gaps), ("downgrade", self.downgrade_gaps)):
-            yield from (f"{function}() of the new revision leaves a difference: {gap}" for gap in gaps)
-
-
-def _with_comments(code: str, gaps: tuple[str, ...]) -> str:
-    return "\n".join([*(f"    # {unsupported_comment(gap)}" for gap in gaps), code or "    pass"])
+        """Yield the failures and the remaining differences as notes."""
+        for name, function in (("upgrade", self.upgrade), ("downgrade", self.downgrade)):
+            texts = [function.failure] if function.failure else []
+            texts += [f"leaves a difference: {gap}" for gap in function.gaps]
+            yield from (f"{name}() of the new revision {text}" for text in texts)
+        if self.fails:
+            yield "the new revision is not finished: edit its file, or delete it"
 
 
 async def compared(
@@ -101,16 +117,16 @@ async def propose(goal: ModelDiff) -> Proposal | None:
     if not comparison.differences:
         return None
     proposal, uses_alembic = await _attempt(goal, comparison, with_alembic=True)
-    if proposal.upgrade_gaps and uses_alembic:
+    if uses_alembic and (proposal.upgrade.failure or proposal.upgrade.gaps):
         without, _ = await _attempt(goal, comparison, with_alembic=False)
-        proposal = min(proposal, without, key=lambda choice: (not choice.runs, len(choice.upgrade_gaps)))
-    if proposal.downgrade_gaps:
+        choices = (proposal, without)
+        proposal = min(choices, key=lambda it: (it.upgrade.failure is not None, len(it.upgrade.gaps)))
+    if proposal.downgrade.failure or proposal.downgrade.gaps:
         async with goal.open_scratch() as database:
             trial = ScratchTrial(database, goal)
-            if await trial.run(proposal.upgrade) is None:  # the catalog tells what to undo
+            if await trial.run(proposal.upgrade.code) is None:  # the catalog tells what to undo
                 downgrade = await trial.code(generate(await trial.compare_with_head()))
-                gaps = await trial.downgrade_gaps(downgrade)
-                return replace(proposal, downgrade=downgrade, downgrade_gaps=gaps)
+                return replace(proposal, downgrade=await trial.tried_downgrade(downgrade))
     return proposal
 
 
@@ -136,10 +152,13 @@ async def _attempt(goal: ModelDiff, comparison: Comparison, *, with_alembic: boo
     """Return a proposal that was executed, and whether it contains operations of Alembic."""
     async with goal.open_scratch() as database:
         trial = ScratchTrial(database, goal)
+        labels, without_labels = await trial.labels(comparison) if with_alembic else ("", "")
+        await trial.run(labels)
         runnable = await _runnable(trial, await trial.suggestions(comparison)) if with_alembic else []
-        upgrade = _with_hazards(_join(*(suggestion.upgrade for suggestion in runnable)), goal.hazards)
-        downgrade = _join(*(suggestion.downgrade for suggestion in reversed(runnable)))
-        if runnable:
+        operations = _with_hazards(_join(*(suggestion.upgrade for suggestion in runnable)), goal.hazards)
+        upgrade = _join(labels, operations)
+        downgrade = _join(*(suggestion.downgrade for suggestion in reversed(runnable)), without_labels)
+        if upgrade:
             comparison = await trial.compare_with_models()
         if comparison.differences:
             remainder = await trial.code(generate(comparison), with_hazards=True)
@@ -147,9 +166,10 @@ async def _attempt(goal: ModelDiff, comparison: Comparison, *, with_alembic: boo
             downgrade = _join(await trial.code(generate(comparison, undo=True)), downgrade)
             error = await trial.run(remainder)
             if error is not None:
-                return Proposal(upgrade, downgrade, (error,), runs=False), bool(runnable)
-        gaps = _summaries(await trial.compare_with_models())
-        return Proposal(upgrade, downgrade, gaps, await trial.downgrade_gaps(downgrade)), bool(runnable)
+                untried = Function(downgrade, failure="was not tried, because upgrade() fails")
+                return Proposal(Function(upgrade, failure=error), untried), bool(runnable)
+        tried = Function(upgrade, _summaries(await trial.compare_with_models()))
+        return Proposal(tried, await trial.tried_downgrade(downgrade)), bool(runnable)
 
 
 async def _runnable(trial: ScratchTrial, suggestions: tuple[Suggestion, ...]) -> list[Suggestion]:
@@ -179,7 +199,7 @@ class ScratchTrial:
         return await compared(current, self._goal.head, _ROUND_TRIP, self._open)
 
     async def run(self, code: str) -> str | None:
-        """Execute a function body as a revision would. Return its failure as a gap, rolled back, or None."""
+        """Execute a function body as a revision would. Return its failure, rolled back, or None."""
         from circle_migrate.migrate.alembic_adapter.runner import run_source
 
         if not code:
@@ -189,13 +209,14 @@ class ScratchTrial:
             try:
                 await connection.run_sync(run_source, source, "upgrade", self._database.settings)
             except Exception as error:  # noqa: BLE001 - generated code can raise anything
-                return f"all of it: it fails with {server_message(error)}"
+                return f"failed in a scratch database: {' '.join(server_message(error).split())}"
         return None
 
-    async def downgrade_gaps(self, downgrade: str) -> tuple[str, ...]:
-        """Execute a downgrade, and return the remaining differences from the head."""
+    async def tried_downgrade(self, downgrade: str) -> Function:
+        """Execute a downgrade, and return it with the remaining differences from the head."""
         error = await self.run(downgrade)
-        return (error,) if error is not None else _summaries(await self.compare_with_head())
+        gaps = () if error is not None else _summaries(await self.compare_with_head())
+        return Function(downgrade, gaps, error)
 
     async def suggestions(self, comparison: Comparison) -> tuple[Suggestion, ...]:
         """Return Alembic's operations for the differences."""
@@ -207,6 +228,15 @@ class ScratchTrial:
         changes = [difference.change for difference in comparison.differences]
         async with self._database.working("circle-migrate autogenerate", {}) as connection:
             return await connection.run_sync(suggest, self._goal.metadata, table, changes)
+
+    async def labels(self, comparison: Comparison) -> tuple[str, str]:
+        """Return the code that adds the enum labels that are committed before their use, and its reverse."""
+        script = generate(comparison)
+        first = tuple(statement for statement in script.statements if not statement.transactional)
+        enums = {statement.key for statement in first}
+        changes = tuple(item for item in comparison.differences if item.change.key in enums)
+        undo = generate(replace(comparison, differences=changes), undo=True)
+        return await self.code(replace(script, statements=first), with_hazards=True), await self.code(undo)
 
     async def code(self, script: MigrationScript, *, with_hazards: bool = False) -> str:
         """Return a script as a function body, empty without statements.

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from circle_migrate.core.atomic_write import write_text
-from circle_migrate.core.errors import Refused, UsageError
+from circle_migrate.core.errors import ExitCode, Refused, UsageError
 from circle_migrate.core.result import Result
 from circle_migrate.postgres.database import Database
 from circle_migrate.postgres.deployment import Deployment
@@ -189,11 +189,20 @@ def _find(graph: Graph, name: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class RevisionFilesResult(Result):
-    """The revision files that were written; none if nothing has changed."""
+    """The revision files that were written; none if nothing has changed.
+
+    `failed` names the databases whose revision failed in a scratch database.
+    """
 
     revisions: tuple[Revision, ...]
     unchanged: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    failed: tuple[str, ...] = ()
+
+    @property
+    def exit_code(self) -> ExitCode:
+        """FAILED if a revision failed."""
+        return ExitCode.FAILED if self.failed else ExitCode.DONE
 
     def to_dict(self) -> dict[str, Any]:
         """Return the new revisions, the unchanged databases and the notes."""
@@ -201,4 +210,5 @@ class RevisionFilesResult(Result):
             "revisions": [revision.to_dict() for revision in self.revisions],
             "unchanged": list(self.unchanged),
             "notes": list(self.notes),
+            "failed": list(self.failed),
         }

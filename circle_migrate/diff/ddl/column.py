@@ -243,8 +243,9 @@ def _owners(change: ObjectChange) -> tuple[str, str]:
     return before or OWNER, after or OWNER
 
 
-def _sequence(change: ObjectChange, fields: Fields) -> str:
-    schema, table, column = split_identity(change.key.identity)
+def identity_sequence(key: ObjectKey, fields: Fields) -> str:
+    """Return the identity of the sequence of an identity column."""
+    schema, table, column = split_identity(key.identity)
     name = fields.get("identity_sequence") or quote_if_needed(f"{unquote(table)}_{unquote(column)}_seq")
     return f"{schema}.{name}"
 
@@ -253,9 +254,9 @@ def _alter_sequence(change: ObjectChange) -> Iterator[str]:
     """Yield the changes of the sequence of an identity; one that is dropped with its identity needs none."""
     if not change.after.get("identity"):
         return
-    sequence = _sequence(change, change.after)
+    sequence = identity_sequence(change.key, change.after)
     if change.differs("identity_sequence") and change.before.get("identity"):
-        yield f"ALTER SEQUENCE {_sequence(change, change.before)} RENAME TO {base_name(sequence)}"
+        yield f"ALTER SEQUENCE {identity_sequence(change.key, change.before)} RENAME TO {base_name(sequence)}"
     if change.differs("sequence_acl"):
         owners = _owners(change)
         before, after = (

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from circle_migrate.diff.ddl import attributes
@@ -13,18 +13,17 @@ from circle_migrate.diff.ddl.dependencies import ROUTINES, Catalog
 from circle_migrate.diff.ddl.kind import Commands, Hazardous
 from circle_migrate.diff.ddl.kinds import KINDS
 from circle_migrate.diff.ddl.plan import ChangePlan
-from circle_migrate.diff.ddl.statement import Statement, Verb
+from circle_migrate.diff.ddl.position import continue_sequences
+from circle_migrate.diff.ddl.statement import Statement, Verb, old_name
 from circle_migrate.diff.implied import drop_implied
 from circle_migrate.diff.result import Comparison
 from circle_migrate.diff.scope import MAINTAIN_ITEM, MAINTAIN_SINCE
 from circle_migrate.postgres.catalog.snapshot import Change, Fields, ObjectKey, Op, changes_between
-from circle_migrate.postgres.identifier import base_name, quote_if_needed, schema_of, split_lines, unquote
+from circle_migrate.postgres.identifier import schema_of, split_lines
 
-_ADD_VALUE = re.compile(r"ALTER TYPE (.*?) ADD VALUE (E?'(?:[^']|'')*')")
+_ADD_VALUE = re.compile(r"(ALTER TYPE .*? ADD VALUE) E?'((?:[^']|'')*)'")
+_LITERAL = re.compile(r"'(?:[^']|'')*'")
 _QUOTED_BODY = re.compile(r"^CREATE .*\nAS \$", re.DOTALL)
-_OLD_SUFFIX = "__old"
-_MAX_NAME_BYTES = 63
-"""The length of an identifier in PostgreSQL (NAMEDATALEN - 1)."""
 _MAINTAIN = "MAINTAIN"
 _WITHOUT_COMMAND = frozenset({"of", "generated_name", "position"})
 
@@ -53,21 +52,23 @@ def generate(comparison: Comparison, *, undo: bool = False) -> MigrationScript:
     changed = sorted(plan.created | plan.altered | plan.replaced | plan.renamed)
     differences = (f"{difference} of {key}" for key in changed for difference in _unsupported(plan, key))
     incomplete = dict.fromkeys([*differences, *_column_orders(plan), *_unsupported_privileges(comparison)])
-    return MigrationScript(comparison, _statements(plan), tuple(incomplete), plan)
+    renamed = {difference.change.key: difference.renamed for difference in comparison.differences}
+    return MigrationScript(comparison, _statements(plan, renamed), tuple(incomplete), plan)
 
 
-def _statements(plan: ChangePlan) -> tuple[Statement, ...]:
+def _statements(plan: ChangePlan, renamed: Mapping[ObjectKey, ObjectKey | None]) -> tuple[Statement, ...]:
     """Return all statements of the plan, in order."""
     written = []
     for verb, key in plan.nodes():
         for command in _commands(plan, verb, key):
             sql, hazards = (command, ()) if isinstance(command, str) else command
             written.append(Statement(sql, key, () if _is_part_of_new_object(plan, key) else hazards))
+    continue_sequences(written, plan, renamed)
     routines = [item.key for item in written if item.key.kind in ROUTINES and _QUOTED_BODY.search(item.sql)]
     if routines:  # a body may name objects that are created later; pg_dump disables the check, too
         written.insert(0, Statement("SET check_function_bodies = off", routines[0]))
         written.append(Statement("RESET check_function_bodies", routines[-1]))
-    return tuple(_split_enum_additions(written))
+    return tuple(_used_labels_first(written))
 
 
 def _is_part_of_new_object(plan: ChangePlan, key: ObjectKey) -> bool:
@@ -79,12 +80,25 @@ def _is_part_of_new_object(plan: ChangePlan, key: ObjectKey) -> bool:
     return owner is not None and plan.is_created(owner) and plan.after.value(key, "type") != "foreign key"
 
 
-def _split_enum_additions(statements: list[Statement]) -> Iterator[Statement]:
-    """A new enum label cannot be used in the transaction that adds it."""
-    for statement in statements:
-        label = _ADD_VALUE.match(statement.sql)
-        used = label is not None and any(f"{label[2]}::{label[1]}" in other.sql for other in statements)
-        yield replace(statement, transactional=False, hazards=("CM040",)) if used else statement
+def _used_labels_first(statements: list[Statement]) -> list[Statement]:
+    """Put the new labels of an enum first if others use one: they must be committed before.
+
+    If a later statement fails, they stay, so they are written to be run again.
+    """
+    labels = {item: match for item in statements if (match := _ADD_VALUE.match(item.sql))}
+    others = "\n".join(item.sql for item in statements if item not in labels)
+    literals = "\n".join(_LITERAL.findall(others))
+    used = {
+        item.key
+        for item, match in labels.items()
+        if re.search(rf"(?<!\w){re.escape(match[2])}(?!\w)", literals)
+    }
+    first = []
+    for item, match in labels.items():
+        if item.key in used:
+            sql = f"{match[1]} IF NOT EXISTS{item.sql[match.end(1) :]}"
+            first.append(replace(item, sql=sql, transactional=False, hazards=("CM040",)))
+    return [*first, *(item for item in statements if item not in labels or item.key not in used)]
 
 
 def _commands(plan: ChangePlan, verb: Verb, key: ObjectKey) -> Commands:
@@ -96,9 +110,11 @@ def _commands(plan: ChangePlan, verb: Verb, key: ObjectKey) -> Commands:
         case Verb.DETACH:
             return detach(plan.full_change(key))
         case Verb.RENAME:
-            return [f"ALTER {kind.noun} {key.identity} RENAME TO {_old_name(key)}"]
+            return [f"ALTER {kind.noun} {key.identity} RENAME TO {old_name(key.identity)}"]
         case Verb.DROP_OLD:
-            return [Hazardous(f"DROP {kind.noun} {schema_of(key.identity)}.{_old_name(key)}", ("CM014",))]
+            return [
+                Hazardous(f"DROP {kind.noun} {schema_of(key.identity)}.{old_name(key.identity)}", ("CM014",))
+            ]
         case Verb.DROP if not _belongs_to_view(key, plan.before):
             return kind.drop_commands(plan.drop_change(key))
     change = plan.drop_change(key) if verb is Verb.DROP else plan.change(key)
@@ -107,13 +123,6 @@ def _commands(plan: ChangePlan, verb: Verb, key: ObjectKey) -> Commands:
     new = verb is Verb.CREATE
     create = kind.create_commands(change) if new and _has_create(plan, key) else []
     return [*create, *kind.alter_commands(change), *attributes.commands(kind, change, new=new)]
-
-
-def _old_name(key: ObjectKey) -> str:
-    """Return the temporary name of a type that is replaced."""
-    length = _MAX_NAME_BYTES - len(_OLD_SUFFIX)
-    prefix = unquote(base_name(key.identity)).encode()[:length].decode(errors="ignore")
-    return quote_if_needed(prefix + _OLD_SUFFIX)
 
 
 def _has_create(plan: ChangePlan, key: ObjectKey) -> bool:

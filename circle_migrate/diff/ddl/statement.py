@@ -9,7 +9,11 @@ from enum import IntEnum
 from typing import Protocol
 
 from circle_migrate.postgres.catalog.snapshot import Fields, ObjectKey
-from circle_migrate.postgres.identifier import literal, quote_if_needed
+from circle_migrate.postgres.identifier import base_name, literal, quote_if_needed, unquote
+
+_OLD_SUFFIX = "__old"
+_MAX_NAME_BYTES = 63
+"""The length of an identifier in PostgreSQL (NAMEDATALEN - 1)."""
 
 
 class _HazardText(Protocol):
@@ -55,6 +59,13 @@ class Statement:
     key: ObjectKey
     hazards: tuple[str, ...] = ()
     transactional: bool = True
+
+
+def old_name(identity: str) -> str:
+    """Return the temporary name of an object that is replaced."""
+    length = _MAX_NAME_BYTES - len(_OLD_SUFFIX)
+    prefix = unquote(base_name(identity)).encode()[:length].decode(errors="ignore")
+    return quote_if_needed(prefix + _OLD_SUFFIX)
 
 
 def unsupported_comment(text: str) -> str:

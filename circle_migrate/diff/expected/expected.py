@@ -294,8 +294,7 @@ async def _create_requirements(database: Database, snapshot: Snapshot) -> None:
     """Create the schemas, extensions and functions of the revisions."""
     import asyncpg
 
-    connection = await database.connect()
-    try:
+    async with database.connected() as connection:
         await connection.execute(CONFIGURED)
         for key, _ in snapshot.of_kind("schema"):
             await connection.execute(f"CREATE SCHEMA IF NOT EXISTS {key.identity}")
@@ -307,5 +306,3 @@ async def _create_requirements(database: Database, snapshot: Snapshot) -> None:
             # A function that needs a table or a type cannot be part of a table's definition.
             with suppress(asyncpg.PostgresError):
                 await connection.execute(fields["definition"] or "")
-    finally:
-        connection.terminate()

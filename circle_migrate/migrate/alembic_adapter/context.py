@@ -17,6 +17,7 @@ from sqlalchemy import String
 from circle_migrate.core.errors import Refused
 from circle_migrate.indexes import drop_invalid
 from circle_migrate.migrate.alembic_adapter.autocommit import autocommit
+from circle_migrate.postgres.identifier import unquote_and_fold
 from circle_migrate.postgres.simple_protocol import Adapter, Watch
 from circle_migrate.postgres.sql_text import split_statements
 from circle_migrate.revision_graph.modules import ExitCalled, load_for_run
@@ -31,6 +32,12 @@ _ENDS_TRANSACTION = re.compile(
     r"|rollback(?!\s+(?:work\s+|transaction\s+)?to))\b",
     re.IGNORECASE,
 )
+_SETS_ROLE = re.compile(
+    r"\s*(?:re)?set\s+(?:(?:local|session)\s+)?(?:role|(?:session\s+)?authorization)\b"
+    r"(?:\s*=|\s+to\b)?\s*(?P<role>.*)",
+    re.IGNORECASE,
+)
+_SETS_READ_ONLY = re.compile(r"\bread\s+only\b|transaction_read_only", re.IGNORECASE)
 _UNDOES = re.compile(r"\s*(?:rollback|abort)\b", re.IGNORECASE)
 _COMMITS_INSIDE = re.compile(r"\s*call\b|\bcommit\b", re.IGNORECASE)
 
@@ -78,6 +85,22 @@ class Transcript(Watch):
             self.committed += [*self._pending, f"a part of {sql}"]
             self._pending.clear()
 
+    @property
+    def _statements(self) -> list[str]:
+        return [*self.committed, *self._pending, *split_statements(self.failing)[:-1]]
+
+    @property
+    def role(self) -> str | None:
+        """The role that the last statement of its kind has set."""
+        names = [match["role"].strip() for text in self._statements if (match := _SETS_ROLE.match(text))]
+        name = names[-1] if names else ""
+        return None if name.lower() in ("", "none", "default") else unquote_and_fold(name.replace("'", '"'))
+
+    @property
+    def read_only(self) -> str | None:
+        """The statement that has made the transaction read-only."""
+        return next(filter(_SETS_READ_ONLY.search, self._statements), None)
+
     def end(self, *, undone: bool = False) -> None:
         """Act after the transaction has ended."""
         if not undone:
@@ -117,10 +140,8 @@ class VersionTable:
         }
 
 
-class OutsideTransaction(Refused):
+class OutsideTransaction(Refused, code="not-transactional"):
     """A step ends its transaction and does not declare `transactional = False`."""
-
-    code = "not-transactional"
 
 
 class Context(MigrationContext):

@@ -1,6 +1,6 @@
 """What revisions read from Alembic's environment: `config`, `script` and the arguments of `-x`.
 
-No env.py is run. The values come from the nearest alembic.ini and from the settings of the database.
+No env.py is run. The values come from the alembic.ini of the revisions and the settings of the database.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from alembic.config import Config
 from alembic.runtime.environment import EnvironmentContext
 from alembic.script import ScriptDirectory
 
-from circle_migrate.config.alembic_ini import nearest_ini, unreadable_error
+from circle_migrate.config.alembic_ini import unreadable_error
 from circle_migrate.config.object_reference import naming_metadata
 from circle_migrate.config.settings import DatabaseSettings
 from circle_migrate.core.redaction import MASK
@@ -57,7 +57,7 @@ def naming_options(settings: DatabaseSettings | None) -> dict[str, Any]:
 
 
 def _config(settings: DatabaseSettings) -> Config:
-    file = nearest_ini(settings.revisions[0])
+    file = settings.alembic_ini
     config = Config(file, cmd_opts=Namespace(x=list(settings.x_arguments)))
     url = settings.url.display().replace(f":{MASK}@", "@") if settings.url else ""
     options = {"sqlalchemy.url": url, "script_location": str(settings.revisions[0])}

@@ -48,9 +48,10 @@ LITERAL_PERCENT = {"circle_migrate_literal_percent": True}
 class Runner:
     """The steps of one database, run by Alembic.
 
-    `restore` is the text that ends the settings of a step, before its version row. `transcript` is that of
-    the step that runs or has failed. The constructor loads the files of all steps, so the caller holds the
-    step lock. It raises `TreeError` for a broken file, and `SettingsError` for a broken alembic.ini.
+    `restore` is the text that ends the settings of a step, before its version row, and `restored` the answer
+    to it, empty for a stamp. `transcript` is that of the step that runs or has failed. The constructor loads
+    the files of all steps, so the caller holds the step lock. It raises `TreeError` for a broken file, and
+    `SettingsError` for a broken alembic.ini.
     """
 
     def __init__(
@@ -62,7 +63,7 @@ class Runner:
     ) -> None:
         self.graph = graph
         self.table = replace(table, id_length=max(table.id_length, len(graph.longest_id)))
-        self.restore = ""
+        self.restore, self.restored = "", ""
         self.transcript: Transcript | None = None
         self._environment = environment(graph, steps, settings)
         self._naming = naming_options(settings)
@@ -83,6 +84,7 @@ class Runner:
         the version table. The caller begins and commits the transaction; only a step that cannot run in a
         transaction begins and ends its own.
         """
+        self.restored = ""
         if isinstance(action, Stamp):
             _stamp(connection, action, self.table)
             record(connection)
@@ -133,7 +135,8 @@ class Runner:
         # Deferred triggers belong to the step, and would fire at a COMMIT under our own path.
         commits = adapter.is_in_transaction and not context.owned_by_us
         end = self.restore or PINNED
-        await_only(adapter.driver.execute(f"SET CONSTRAINTS ALL IMMEDIATE;{end}" if commits else end))
+        text = f"SET CONSTRAINTS ALL IMMEDIATE;{end}" if commits else end
+        self.restored = await_only(adapter.driver.execute(text))
 
     def _log_notice(self, _connection: object, message: Any) -> None:
         if not message.severity_en.startswith("DEBUG"):
@@ -142,11 +145,7 @@ class Runner:
     def render(
         self, segment: Segment, start: tuple[str, ...], output: StringIO, *, owned: bool = False
     ) -> tuple[str, ...]:
-        """Write the segment's steps on this database as SQL and return the current revisions after it.
-
-        Raises `Refused` for a revision that reads the database, and with `owned` `OutsideTransaction` for
-        one that ends its transaction.
-        """
+        """Write the segment's steps as SQL and return the current revisions after it; `owned` as in a run."""
         for step in segment.actions:
             if not isinstance(step, Step) or step.database != self.graph.database:
                 continue

@@ -68,7 +68,7 @@ class _CountHooks(Hooks):
 
 
 @dataclass(slots=True)
-class KeepingHooks(_CountHooks):
+class KeepHooks(_CountHooks):
     """Hooks that keep the data that the steps of a downgrade remove.
 
     A downgrade step whose upgrade alone cannot run in a transaction gets a transaction here. One that cannot
@@ -142,7 +142,7 @@ class KeepingHooks(_CountHooks):
 
 
 @dataclass(slots=True)
-class RestoringHooks(_CountHooks):
+class RestoreKeptHooks(_CountHooks):
     """Hooks that restore, after every step of an upgrade, what the last downgrade of its revision kept.
 
     Where a step cannot run in a transaction, the data is restored in a transaction after it. Unless `wanted`,
@@ -252,7 +252,6 @@ async def _ensure_can_keep(run: MigrationRun, name: str) -> None:
             f"{name}: the server does not count rows (track_counts = off), "
             "so deleted rows cannot be detected and kept",
             database=name,
-            state="nothing was changed",
             hint="set track_counts = on, or leave out --keep and make a backup",
         )
 
@@ -279,7 +278,6 @@ def _can_be_transactional(run: MigrationRun, step: Step, current: tuple[str, ...
                 f"so the data that it removes cannot be kept: {statement}",
                 database=step.database,
                 location=step.revision.location,
-                state="nothing was changed",
                 hint=f"downgrade to {step.revision.qualified} with --keep, then below it without --keep",
             )
     return False

@@ -10,7 +10,7 @@ import asyncio
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from circle_migrate.core.errors import LockNotObtained, MigrateError, MissingPrivilege, Unreachable
+from circle_migrate.core.errors import LockNotObtained, MigrateError, MissingPrivilege
 from circle_migrate.postgres.catalog import queries
 from circle_migrate.postgres.catalog.queries import PINS, read_transaction
 from circle_migrate.postgres.catalog.read import read_catalog
@@ -18,9 +18,9 @@ from circle_migrate.postgres.catalog.snapshot import Snapshot
 from circle_migrate.postgres.server_errors import (
     DEADLOCK_DETECTED,
     LOCK_NOT_AVAILABLE,
+    named_error,
     server_message,
     sqlstate,
-    statement_error,
 )
 
 if TYPE_CHECKING:
@@ -75,7 +75,9 @@ async def read_live_catalog(database: Database) -> Snapshot:
                 return await _read(connection, database)
             except Exception as error:
                 if not _is_transient(error):
-                    raise _permanent_error(error, database.name) from error
+                    if isinstance(error, MigrateError):
+                        raise
+                    raise named_error(error, database.name, "read the catalogue") from error
                 if attempt == ATTEMPTS:
                     raise await _transient_error(error, connection, database.name) from error
             await asyncio.sleep(PAUSE * attempt)
@@ -146,12 +148,4 @@ async def _transient_error(error: Exception, connection: asyncpg.Connection, nam
         detail=None if isinstance(error, _ConcurrentChangeError) else server_message(error),
         state=f"nothing was compared; tried {ATTEMPTS} times",
         hint=hint,
-    )
-
-
-def _permanent_error(error: Exception, name: str) -> MigrateError:
-    if isinstance(error, MigrateError):
-        return error
-    return statement_error(error, name, "read the catalogue") or Unreachable(
-        f"{name}: the catalogue cannot be read", database=name, detail=server_message(error)
     )

@@ -11,16 +11,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from circle_migrate.core.errors import MigrateError, MigrationFailed, MissingPrivilege, Unreachable
-from circle_migrate.core.shield import shielded
+from circle_migrate.core.shield import shield
 from circle_migrate.postgres.create_database import locale_options
 from circle_migrate.postgres.database import Database
 from circle_migrate.postgres.deployment import Deployment
 from circle_migrate.postgres.identifier import literal, quote
 from circle_migrate.postgres.server_errors import (
+    named_error,
     scratch_server_lacks,
     server_message,
     sqlstate,
-    statement_error,
 )
 
 if TYPE_CHECKING:
@@ -126,8 +126,7 @@ async def create_databases(
 @asynccontextmanager
 async def _create_on_host(host: ScratchHost, token: int, names: list[str]) -> AsyncIterator[None]:
     """Create the databases, and drop them at the end; the connection holds the lock of this run."""
-    connection = await host.maintenance_database.connect()
-    try:
+    async with host.maintenance_database.connected() as connection:
         await _drop_stale(connection)
         await connection.execute(f"SELECT pg_advisory_lock({LOCK_CLASS}, {token})")
         try:
@@ -135,11 +134,9 @@ async def _create_on_host(host: ScratchHost, token: int, names: list[str]) -> As
                 await _create(connection, host, name)
             yield
         finally:
-            await shielded(_drop(host, connection, names))
+            await shield(_drop(host, connection, names))
             if host.is_local and not connection.is_closed():
-                await shielded(_drop_stale(connection))
-    finally:
-        connection.terminate()
+                await shield(_drop_stale(connection))
 
 
 async def _create(connection: asyncpg.Connection, host: ScratchHost, name: str) -> None:
@@ -163,20 +160,13 @@ async def _create_schemas(database: Database) -> None:
         if not any(schema.lower() in text and _CREATES_SCHEMA.search(text) for text in texts):
             schemas.append(schema)
     if any(schemas):
-        connection = await database.connect()
-        try:
+        async with database.connected() as connection:
             for schema in filter(None, schemas):
                 await connection.execute(f"CREATE SCHEMA IF NOT EXISTS {quote(schema)}")
-        finally:
-            connection.terminate()
 
 
 def _creation_error(database: Database, error: Exception) -> MigrateError:
-    named = statement_error(error, database.name, "create a scratch database") or Unreachable(
-        f"{database.name}: no scratch database can be created",
-        database=database.name,
-        detail=server_message(error),
-    )
+    named = named_error(error, database.name, "create a scratch database")
     named.state = "nothing was changed"
     named.hint = "use another server for scratch databases: --scratch-url URL"
     if isinstance(named, MissingPrivilege):
@@ -205,11 +195,8 @@ async def _drop(host: ScratchHost, connection: asyncpg.Connection, names: list[s
             for statement in _drop_statements(names):
                 await connection.execute(statement)
             return
-        new_connection = await host.maintenance_database.connect()
-        try:
+        async with host.maintenance_database.connected() as new_connection:
             await _try_all(new_connection, _drop_statements(names))
-        finally:
-            new_connection.terminate()
 
 
 def _drop_statements(names: Iterable[str]) -> list[str]:
@@ -243,10 +230,7 @@ def _missing_role(error: Exception) -> str | None:
 
 
 async def _add_role(host: ScratchHost, name: str) -> None:
-    connection = await host.maintenance_database.connect()
-    try:
+    async with host.maintenance_database.connected() as connection:
         # One transaction: a role that existed before must not get the comment, by which roles are dropped.
         statement = f"CREATE ROLE {quote(name)} NOLOGIN; COMMENT ON ROLE {quote(name)} IS "
         await _try_all(connection, [statement + literal(_ROLE_COMMENT)])
-    finally:
-        connection.terminate()

@@ -139,11 +139,8 @@ def _maintenance_database(deployment: Deployment, address: Address) -> Database:
 
 
 async def _major(database: Database) -> int:
-    connection = await database.connect()
-    try:
+    async with database.connected() as connection:
         return int(connection.get_server_version().major)
-    finally:
-        connection.terminate()
 
 
 def nearest(majors: Iterable[int], major: int) -> int | None:
@@ -171,11 +168,7 @@ class ScratchServers:
         return await self._stack.__aexit__(kind, error, trace)
 
     async def majors(self, name: str, *wanted: int) -> tuple[int, ...]:
-        """Return the available PostgreSQL major versions for a database, the preferred one first.
-
-        They include the `wanted` versions that a container provides. Empty without any server. Raises the
-        errors of `available_providers`.
-        """
+        """Return the major versions for a database, the preferred one first, with those of containers."""
         return tuple(dict.fromkeys(provider.majors[name] for provider in await self._find(name, wanted)))
 
     @asynccontextmanager

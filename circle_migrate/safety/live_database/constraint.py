@@ -221,6 +221,10 @@ def _new_sequence_of(change: Change, context: ProbeContext) -> Iterator[Probe]:
         options = dict(_IDENTITY_OPTION.findall(identity))  # PostgreSQL prints those that are not the default
         start = options.get("START WITH") or options.get("MINVALUE") or "1"
         yield from _repeated_values(context, column, start, change.key.identity)
+    dropped = _NEXT.search(change.old("default"))
+    if dropped is not None and change.op is Op.CHANGED and not (change.new("default") or identity):
+        unused = f"NOT (SELECT is_called FROM {dropped['sequence']})"
+        yield from context.row_probe(ProbeKind.GIVEN, column.relation, change.key.identity, unused)
     default = _NEXT.search(change.new("default"))
     if default is not None and not context.renames.is_rename:
         sequence = default["sequence"].replace("''", "'")

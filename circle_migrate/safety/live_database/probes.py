@@ -7,7 +7,7 @@ time limit of `run_probes`. A probe without an answer is unknown, never a guess.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -207,20 +207,20 @@ def _key(probe: Probe, relation: str) -> tuple[object, ...]:
     return (probe.statement, probe.kind, relation, split_identity(probe.subject)[2:])
 
 
-async def expected_rows(database: Database, statements: Mapping[int, str]) -> dict[int, int]:
-    """Return the rows that statements are expected to write, by key.
+async def expected_rows(database: Database, statements: Iterable[str]) -> dict[tuple[str, str], int]:
+    """Return the rows that statements are expected to write, by the database and the statement.
 
     Statements that write no rows are left out, and those that cannot be planned, as they use objects that the
     plan creates. Raises what `bounded_read` raises.
     """
-    writing = {key: sql for key, sql in statements.items() if _MAY_BE_PLANNED.match(sql)}
+    writing = dict.fromkeys(filter(_MAY_BE_PLANNED.match, statements))
     if not writing:
         return {}
     async with bounded_read(database) as connection:
         return {
-            key: rows
-            for key, sql in writing.items()
-            if (rows := await _estimate(connection, f"{_NAME}_{key}", sql)) is not None
+            (database.name, sql): rows
+            for number, sql in enumerate(writing)
+            if (rows := await _estimate(connection, f"{_NAME}_{number}", sql)) is not None
         }
 
 

@@ -40,6 +40,7 @@ class ProbeKind(StrEnum):
     VALUES = "values that would be dropped"
     ROWS = "rows that would be dropped"
     BEHIND = "values that the sequence would yield again"
+    GIVEN = "values that no sequence has yielded"
 
 
 @dataclass(frozen=True, slots=True)

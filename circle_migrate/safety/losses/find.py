@@ -24,7 +24,7 @@ from circle_migrate.safety.trace.record import TracedStatement
 from circle_migrate.safety.trace.run import trace_plan
 
 if TYPE_CHECKING:
-    from circle_migrate.safety.losses.catalog_outcome import CatalogWatch
+    from circle_migrate.safety.losses.catalog_losses import CatalogWatch
     from circle_migrate.safety.losses.rehearse import Rehearsal
 
 _NO_SCRATCH = (
@@ -105,7 +105,7 @@ async def _from_scratch(deployment: Deployment, collector: LossCollector) -> Non
         collector.notes.append(_NO_SCRATCH)
         await _from_snapshots(deployment, collector, majors)
         return
-    from circle_migrate.safety.losses.catalog_outcome import CatalogWatch, LossHooks
+    from circle_migrate.safety.losses.catalog_losses import CatalogWatch, LossHooks
 
     watch = CatalogWatch(plan)
     try:
@@ -137,7 +137,7 @@ async def _from_snapshots(
     deployment: Deployment, collector: LossCollector, majors: Mapping[str, int]
 ) -> None:
     """Compare the snapshots of the current revisions and of the target, by name."""
-    from circle_migrate.safety.losses.catalog_outcome import compare_by_name
+    from circle_migrate.safety.losses.catalog_losses import compare_by_name
 
     plan = collector.plan
     collector.methods.append(Method.SNAPSHOTS)

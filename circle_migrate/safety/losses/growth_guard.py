@@ -80,7 +80,6 @@ class GrowthHooks(Hooks):
                 f"more data would be lost than was accepted: {names}",
                 database=increases[0][1].database,
                 detail="; ".join(_describe(*increase) for increase in increases),
-                state="nothing was changed",
                 hint="stop the application that writes there, then run the command again to see the losses",
             )
 
@@ -117,7 +116,6 @@ async def ensure_restorable(deployment: Deployment, report: LossReport) -> None:
                     raise Refused(
                         f"--keep cannot restore {loss.name} to the right rows: the table {reason}",
                         database=loss.database,
-                        state="nothing was changed",
                         hint="add a primary key to the table, or run without --keep and take a backup",
                     )
 
@@ -130,7 +128,6 @@ async def _rows(name: str, live: LiveQuery, query: str, *arguments: object) -> l
             f"{name}: whether --keep can restore the lost rows cannot be read",
             database=name,
             detail=f"{error}; in: {' '.join(query.split())[:80]}",
-            state="nothing was changed",
             hint="run the same command again when no session has locked the table, or without --keep",
         ) from error
 

@@ -25,7 +25,7 @@ from circle_migrate.postgres.catalog.snapshot import ObjectKey
 from circle_migrate.postgres.deployment import Current, Deployment
 from circle_migrate.postgres.server_errors import sqlstate
 from circle_migrate.revision_graph.plan import Action, Plan, Segment, Stamp, Step
-from circle_migrate.safety.losses.catalog_outcome import Catalogue, CatalogWatch
+from circle_migrate.safety.losses.catalog_losses import CatalogAddresses, CatalogWatch
 from circle_migrate.safety.losses.predict import TRUNCATED, TypeConversionProbe
 from circle_migrate.safety.losses.report import Count, Effect, Failure, Loss, LossNamer, Method
 from circle_migrate.safety.trace.record import TracedStatement
@@ -239,7 +239,7 @@ class _RehearsalHooks(Hooks):
 
 
 def _row_changes(
-    step: Step, before: _Counters, after: _Counters, catalogue: Catalogue
+    step: Step, before: _Counters, after: _Counters, catalogue: CatalogAddresses
 ) -> Iterator[RowChanges]:
     """Yield the changes of rows by a step; of a table that the plan creates, inserts only."""
     names = {address[1]: key.identity for key, address in catalogue.addresses.items() if key.kind == "table"}

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from circle_migrate.config.relation import ColumnReference
 from circle_migrate.core.findings import Severity
 from circle_migrate.postgres.catalog.snapshot import Change, ObjectKey, Op
 from circle_migrate.postgres.sql_text import compile_pattern, own_name, view_columns
-from circle_migrate.safety.live_database.record import STORING
+from circle_migrate.safety.live_database.record import STORING, ProbeKind
 from circle_migrate.safety.result import HazardFinding
 from circle_migrate.safety.rules.context import RELATIONS, CatalogState, PlanContext, StatementContext
+from circle_migrate.safety.rules.failure import severity_of_missing_value
 
 _ROUTINES = frozenset({"function", "procedure", "aggregate", "window function"})
 _NAMED_IN_QUERIES = (
@@ -20,9 +21,6 @@ _NAMED_IN_QUERIES = (
 
 _WITHOUT_ROWS = (RELATIONS - STORING) | _ROUTINES | {"trigger", "extension", "schema"}
 """Kinds without rows: only the name is lost with them."""
-
-_IMPLICIT_VALUES = ("default", "identity", "generated")
-"""Fields that give a column a value if an INSERT omits it."""
 
 # https://www.postgresql.org/docs/current/sql-createview.html#SQL-CREATEVIEW-UPDATABLE-VIEWS
 _READ_ONLY_VIEW = compile_pattern(
@@ -54,9 +52,10 @@ def check_removed_names(contexts: tuple[StatementContext, ...]) -> Iterator[Haza
                 and not _still_resolves(contexts, change.key)
             ):
                 name = own_name(change.key.identity)
-                trigger = change.key.kind == "trigger"
-                reason = "the trigger no longer fires" if trigger else f"statements that use {name} fail"
-                yield context.finding("CM035", Severity.WARNING, change.key.identity, reason)
+                severity, reason = Severity.ERROR, f"statements that use {name} fail"
+                if change.key.kind == "trigger":
+                    severity, reason = Severity.WARNING, "the trigger no longer fires"
+                yield context.finding("CM035", severity, change.key.identity, reason)
 
 
 def _renamed(context: StatementContext, old: ObjectKey) -> Iterator[HazardFinding]:
@@ -136,15 +135,25 @@ def _is_in_existing_table(context: StatementContext, change: Change) -> bool:
 
 def _lost_default(context: StatementContext, change: Change, last: CatalogState) -> Iterator[HazardFinding]:
     """Yield a finding for a column that INSERT must list after the commit; `last` is the catalog then."""
-    now, before = last.get(change.key, {}), context.before.get(change.key, {})
-    if not _is_in_existing_table(context, change) or any(now.get(field) for field in _IMPLICIT_VALUES):
+    before, now, later = (catalog.get(change.key, {}) for catalog in (context.before, last, context.last))
+    if not _is_in_existing_table(context, change) or _has_value(now):
         return
-    required = any(change.old(field) for field in _IMPLICIT_VALUES) and now.get("not_null") == "yes"
-    if not required and not (now.get("not_null") and not before.get("not_null") and context.before):
+    lost = _has_value({name: sides[0] for name, sides in change.fields.items()})
+    stricter = now.get("not_null") and not before.get("not_null") and context.before
+    if not (stricter or (lost and now.get("not_null") == "yes")):
         return
-    severity = Severity.WARNING if required else Severity.NOTE
+    given = context.answer(ProbeKind.GIVEN, change.key.identity)
+    fails = not (given is not None and given.count) if lost else not context.existed(change.key)
+    severity = severity_of_missing_value(change.owner, last) if fails else Severity.NOTE
     reason = "an INSERT that omits the column fails (23502)"
+    if fails and _has_value(later):
+        severity, reason = Severity.WARNING, f"{reason} until a later revision of this run"
     yield context.finding("CM036", severity, change.key.identity, reason, relation=change.owner)
+
+
+def _has_value(column: Mapping[str, str | None]) -> bool:
+    """Return whether a column gets a value if an INSERT omits it."""
+    return any(column.get(field) for field in ("default", "identity", "generated"))
 
 
 def check_cross_database(plan: PlanContext) -> Iterator[HazardFinding]:

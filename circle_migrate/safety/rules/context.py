@@ -8,6 +8,7 @@ from functools import cached_property
 
 from circle_migrate.core.errors import ExitCode
 from circle_migrate.core.findings import Severity
+from circle_migrate.core.redaction import redact_statement
 from circle_migrate.postgres.catalog.snapshot import Change, ObjectKey, Op
 from circle_migrate.postgres.sql_text import compile_pattern, own_name
 from circle_migrate.safety.live_database.record import STORING, Answer, ProbeKind, Size
@@ -231,7 +232,7 @@ class StatementContext:
             subject=subject,
             confidence=confidence or default,
             statement_index=self.index,
-            statement=statement.sql,
+            statement=redact_statement(statement.sql),
             relation=name or "",
             lock=describe_waits(locks),
             work="; ".join(dict.fromkeys(f"{work.task} of {work.relation}" for work in works)),

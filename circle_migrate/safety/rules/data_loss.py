@@ -25,6 +25,12 @@ _TYPES = frozenset({"enum", "domain", "composite type", "range type"})
 _USED_BY_QUERIES = frozenset(
     {"table", "view", "materialized view", "function", "procedure", "column", "sequence"}
 )
+_DELETED = {
+    RowEstimate.ALL: Severity.ERROR,
+    RowEstimate.MANY: Severity.ERROR,
+    RowEstimate.UNKNOWN: Severity.ERROR,
+    RowEstimate.BATCH: Severity.NOTE,
+}
 _DEPENDENT_PARTS = frozenset({"constraint", "index", "trigger", "policy", "rule", "statistics"})
 
 
@@ -61,13 +67,14 @@ def _column(context: StatementContext, change: Change) -> Iterator[HazardFinding
 def _lost_rows(
     context: StatementContext, hazard: str, change: Change, relation: str | None, probe: ProbeKind
 ) -> HazardFinding:
-    """Return an error if there are values or their number is unknown, a warning if there are none."""
+    """Return a finding for a dropped relation or column: its values are lost, and its name."""
     subject = change.key.identity
     answer = context.answer(probe, subject)
     size = context.size(relation)
     generated = _has_field(change, "generated")
     count = 0 if generated or (answer is None and is_empty(size)) else answer.count if answer else None
-    rule, severity = ("CM012", Severity.WARNING) if count == 0 else (hazard, Severity.ERROR)
+    rule = "CM012" if count == 0 else hazard
+    severity = Severity.WARNING if count == 0 and change.key in context.last else Severity.ERROR
     reason = "its values are generated from other columns"
     if not generated:
         reason = _describe_count(context, probe, answer, count, size)
@@ -83,7 +90,7 @@ def _describe_count(
 ) -> str:
     if count is not None:
         more = "more than " if answer is not None and answer.more else ""
-        return f"{more}{count} {probe}" if count else f"no {probe}"
+        return f"{more}{count} {probe}" if count else f"no {probe}; statements that name it fail"
     if answer is not None:
         return f"its rows could not be counted ({answer.why}), so it is assumed to hold values"
     reason = "CI mode queries no database" if context.plan.evidence.mode is Mode.CI else "not counted"
@@ -97,10 +104,9 @@ def _sequence_or_type(context: StatementContext, change: Change) -> Iterator[Haz
         return
     if change.owner in context.removed or context.origin(change.key) in context.last:
         return
-    severity = Severity.WARNING
+    severity = Severity.WARNING if owned_by else Severity.ERROR
     reason = f"no column uses this {change.key.kind} any more; statements that cast to it fail"
     if change.key.kind == "sequence":
-        severity = Severity.WARNING if owned_by else Severity.ERROR
         reason = "its position is lost, and nextval() of it fails"
     yield context.finding("CM014", severity, change.key.identity, reason)
 
@@ -154,7 +160,7 @@ def _rows(context: StatementContext) -> Iterator[HazardFinding]:
         if work.task is Task.TRUNCATE:
             yield _truncated(context, work.relation)
         elif work.task is Task.DELETE:
-            yield from _deleted(context, work.relation)
+            yield from _deleted(context, work)
 
 
 def _truncated(context: StatementContext, relation: str) -> HazardFinding:
@@ -170,19 +176,18 @@ def _truncated(context: StatementContext, relation: str) -> HazardFinding:
     )
 
 
-def _deleted(context: StatementContext, relation: str) -> Iterator[HazardFinding]:
+def _deleted(context: StatementContext, work: Work) -> Iterator[HazardFinding]:
+    relation, evidence = work.relation, context.plan.evidence
     size = context.size(relation)
-    rows = estimate_rows(context, relation)
+    rows = estimate_rows(context, work)
     if is_empty(size) or rows is RowEstimate.FEW:
         return
-    large = dict.fromkeys((RowEstimate.ALL, RowEstimate.MOST), Severity.ERROR)
-    severities = {RowEstimate.BATCH: Severity.NOTE, **large}
-    severity = severities.get(rows, Severity.WARNING)
+    severity = _DELETED.get(rows, Severity.WARNING)
     reason = f"it deletes {rows} of {relation}, which is {format_size(size)}"
-    works = [Work(Task.DELETE, relation)]
-    confidence = Confidence.LIVE if context.index in context.plan.evidence.expected_rows else None
+    planned = (context.statement.database, work.sql or context.statement.sql) in evidence.expected_rows
+    confidence = Confidence.LIVE if planned else None
     yield context.finding(
-        "CM015", severity, relation, reason, relation=relation, works=works, confidence=confidence
+        "CM015", severity, relation, reason, relation=relation, works=[work], confidence=confidence
     )
 
 

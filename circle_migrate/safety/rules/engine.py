@@ -51,8 +51,8 @@ def run_rules(evidence: Evidence) -> tuple[HazardFinding, ...]:
     There is one finding for each hazard, statement and object, with the strongest confidence that any rule
     has. Severities: error, the step fails on the live rows, loses stored values, breaks statements of the
     running release, or works on a large table while others wait for one; warning, every row of a large table
-    is written, something without values is dropped, two large tables are locked together, or the facts that
-    decide are unknown; note, information.
+    is written, a protection is dropped, two large tables are locked together, or the facts that decide are
+    unknown; note, information.
     """
     plan = PlanContext(evidence)
     trace = evidence.trace

@@ -10,7 +10,7 @@ from circle_migrate.postgres.sql_text import compile_pattern, without_comments_a
 from circle_migrate.safety.hazards.hazard import SQLSTATES
 from circle_migrate.safety.live_database.record import STORING, Answer, ProbeKind
 from circle_migrate.safety.result import Confidence, HazardFinding
-from circle_migrate.safety.rules.context import PlanContext, StatementContext
+from circle_migrate.safety.rules.context import CatalogState, PlanContext, StatementContext
 from circle_migrate.safety.rules.evidence import format_size, is_empty
 from circle_migrate.safety.rules.table_work import is_required
 from circle_migrate.safety.trace.record import ServerError, Task
@@ -30,6 +30,7 @@ _HAZARDS: Mapping[ProbeKind, str] = {
 _RESTART = compile_pattern(
     r"\bALTER\s+(?:SEQUENCE|TABLE)\s+(?:IF\s+EXISTS\s+)?(?:ONLY\s+)?(?P<name>\S+)\s.*\bRESTART\b"
 )
+_FILLS_ROWS = compile_pattern(r"\bBEFORE\b.*\bINSERT\b.* FOR EACH ROW ")
 _PROVED = frozenset({ProbeKind.NULLS, ProbeKind.VIOLATIONS})
 _PARAMETER = "bind parameter"
 _LOCAL_TIME, _POINT_IN_TIME = "timestamp without time zone", "timestamp with time zone"
@@ -83,12 +84,20 @@ def _required_column(context: StatementContext, change: Change) -> HazardFinding
     size = context.size(relation)
     severity, reason = Severity.ERROR, f"every row needs a value; the table is {format_size(size)}"
     if answer is not None and answer.count is None:
-        severity, reason = Severity.WARNING, f"could not check whether the table has rows: {answer.why}"
+        reason = f"an INSERT that omits the column fails; could not check for rows: {answer.why}"
     elif answer.count == 0 if answer is not None else is_empty(size):
-        severity, reason = Severity.WARNING, "the table is empty; an INSERT that omits the column fails"
+        severity = severity_of_missing_value(change.owner, context.last)
+        reason = "the table is empty; an INSERT that omits the column fails"
     confidence = Confidence.LIVE if answer is not None and answer.count else None
     subject = change.key.identity
     return context.finding("CM028", severity, subject, reason, relation=relation, confidence=confidence)
+
+
+def severity_of_missing_value(table: ObjectKey | None, catalog: CatalogState) -> Severity:
+    """Return ERROR for a column that INSERT has to list, WARNING if a trigger of the table may fill it."""
+    triggers = (fields for key, fields in catalog.items() if key.kind == "trigger")
+    definitions = (fields.get("definition") or "" for fields in triggers if fields.get("of") == str(table))
+    return Severity.WARNING if any(map(_FILLS_ROWS.search, definitions)) else Severity.ERROR
 
 
 def _shifted_times(context: StatementContext) -> Iterator[HazardFinding]:

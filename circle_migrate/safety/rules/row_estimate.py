@@ -9,7 +9,7 @@ from enum import StrEnum
 from circle_migrate.postgres.catalog.snapshot import ObjectKey
 from circle_migrate.postgres.sql_text import compile_pattern, without_comments_and_literals
 from circle_migrate.safety.rules.context import CatalogState, StatementContext
-from circle_migrate.safety.trace.record import Task
+from circle_migrate.safety.trace.record import Task, Work
 
 WRITING = frozenset({Task.UPDATE, Task.DELETE, Task.INSERT})
 _LARGE_PART = 0.3
@@ -39,28 +39,36 @@ _ASSUMED_KEYS = frozenset({"id"})
 class RowEstimate(StrEnum):
     """Which part of a table is written.
 
-    SOME is unknown; MOST and PART are the planner's estimates; the others follow from the text.
+    SOME is unknown; the planner estimates MANY and PART; FEW, BATCH and UNKNOWN follow from the text.
     """
 
     ALL = "every row"
-    MOST = "a large part of the rows"
+    MANY = "a large part of the rows"
+    UNKNOWN = "an unknown number of rows"
     SOME = "rows that meet a condition"
     PART = "a small part of the rows"
     BATCH = "a batch of rows"
     FEW = "single rows"
 
 
-def estimate_rows(context: StatementContext, relation: str) -> RowEstimate:
-    """Return which part of a relation a statement writes; the planner's estimate decides on a condition."""
-    limits = context.plan.evidence.thresholds.of(context.statement.database, relation)
-    by_text = _estimate_by_text(context.statement.sql, _unique_columns(context.before, relation), limits.rows)
-    expected = context.plan.evidence.expected_rows.get(context.index)
-    size = context.size(relation)
+def estimate_rows(context: StatementContext, work: Work) -> RowEstimate:
+    """Return which part of a relation is written; the planner's estimate decides on a condition."""
+    database, sql = context.statement.database, work.sql or context.statement.sql
+    limits = context.plan.evidence.thresholds.of(database, work.relation)
+    by_text = _estimate_by_text(sql, _unique_columns(context.before, work.relation), limits.rows)
+    batch = by_text is RowEstimate.BATCH and work.task is not Task.DELETE
+    if work.uncounted and by_text is not RowEstimate.ALL and not batch:
+        return RowEstimate.UNKNOWN
+    expected = context.plan.evidence.expected_rows.get((database, sql))
+    size = context.size(work.relation)
     if by_text is not RowEstimate.SOME or expected is None or size is None or not size.rows:
         return by_text
     if expected < min(size.rows * _LARGE_PART, limits.rows):
         return RowEstimate.PART
-    return RowEstimate.MOST if expected > 1 else by_text  # the planner expects at least one row
+    if expected <= 1:  # the planner expects at least one row
+        return by_text
+    # MERGE may do something else to a part of the rows that it joins.
+    return RowEstimate.ALL if expected >= size.rows and sql[:5].upper() != "MERGE" else RowEstimate.MANY
 
 
 def _unique_columns(catalog: CatalogState, relation: str) -> frozenset[str]:

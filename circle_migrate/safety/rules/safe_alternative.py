@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Callable, Mapping
 
+from circle_migrate.core.redaction import redact_statement
 from circle_migrate.postgres.catalog.snapshot import Change, Op
 from circle_migrate.postgres.identifier import quote_if_needed
 from circle_migrate.postgres.sql_text import compile_pattern, own_name
@@ -103,14 +104,14 @@ def _key_using_index(context: StatementContext, _: HazardFinding) -> Revisions |
 
 def _own_transaction(context: StatementContext, _: HazardFinding) -> Revisions | None:
     """Run the statement in its own transaction; not possible with parameters, whose values are unknown."""
-    sql = context.statement.sql.strip().rstrip(";")
+    sql = redact_statement(context.statement.sql.strip().rstrip(";"))
     return None if "$" in sql else (ExampleRevision(_execute(sql), transactional=False),)
 
 
 def _without_transaction(context: StatementContext, finding: HazardFinding) -> Revisions | None:
     if finding.subject not in _NOT_IN_TRANSACTION:
         return None
-    sql = context.statement.sql.strip().rstrip(";")
+    sql = redact_statement(context.statement.sql.strip().rstrip(";"))
     return (ExampleRevision(_execute(sql), transactional=False),)
 
 

@@ -157,7 +157,7 @@ def check_row_writes(context: StatementContext) -> Iterator[HazardFinding]:
     for work in context.statement.work:
         if work.task not in WRITING:
             continue
-        rows = estimate_rows(context, work.relation)
+        rows = estimate_rows(context, work)
         batch_alone = rows is RowEstimate.BATCH and not context.statement.transactional
         if rows in (RowEstimate.FEW, RowEstimate.PART) or batch_alone:
             continue
@@ -187,6 +187,7 @@ def _large_relation(context: StatementContext, work: Work) -> str | None:
 def _without_locks(context: StatementContext, work: Work, rows: RowEstimate) -> HazardFinding:
     name = work.relation
     size = format_size(context.size(name))
-    reason = f"{work.task} of {rows} of {name}, which is {size}, in one transaction"
+    which = f"the rows of a query into {name}" if work.task is Task.INSERT else f"{rows} of {name}"
+    reason = f"{work.task} of {which}, which is {size}, in one transaction"
     finding = context.finding("CM005", Severity.WARNING, name, reason, relation=name, works=[work])
     return replace(finding, lock=f"{Lock.RowExclusive.sql} on {name}: writes of the same rows wait")

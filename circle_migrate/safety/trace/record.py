@@ -54,10 +54,16 @@ class Task(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """Work on a relation, which is named with its schema."""
+    """Work on a relation, which is named with its schema.
+
+    `sql` is the statement inside another one that writes the rows; `uncounted` if that may run more than
+    once, or is not known.
+    """
 
     task: Task
     relation: str
+    sql: str = ""
+    uncounted: bool = False
 
 
 @dataclass(frozen=True, slots=True)

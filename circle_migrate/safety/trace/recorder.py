@@ -19,7 +19,7 @@ from sqlalchemy.util import await_only
 
 import circle_migrate
 from circle_migrate.core.errors import MigrateError
-from circle_migrate.core.redaction import redact
+from circle_migrate.core.redaction import redact, redact_quotation
 from circle_migrate.migrate.alembic_adapter.runner import LITERAL_PERCENT
 from circle_migrate.migrate.run import Hooks, MigrationRun
 from circle_migrate.postgres.catalog.snapshot import Snapshot
@@ -127,7 +127,8 @@ class Recorder:
                 if sent is not None:
                     pending = await_only(traced.before_statement(sent, autocommit=False))
             if pending is not None:
-                self.statements.append(await_only(traced.statement_failed(pending, error_summary(error))))
+                summary = error_summary(error, context.statement)
+                self.statements.append(await_only(traced.statement_failed(pending, summary)))
 
         event.listen(connection, "before_cursor_execute", before, retval=True)
         event.listen(connection, "after_cursor_execute", after)
@@ -143,18 +144,18 @@ class Recorder:
         )
 
 
-def error_summary(error: BaseException) -> ServerError:
+def error_summary(error: BaseException, sql: str | None) -> ServerError:
     """Return the error of a statement; no SQLSTATE if the server did not raise it."""
-    cause = server_error(error)
+    cause, sql = server_error(error), sql or ""
     if cause is None:
         message = driver_message(error) or (str(error.args[0]) if error.args else type(error).__name__)
-        return ServerError("", " ".join(redact(message).split()))
+        return ServerError("", " ".join(redact_quotation(message, sql).split()))
     message = getattr(cause, "message", None) or str(cause).partition("\n")[0]
-    return ServerError(str(getattr(cause, "sqlstate", "")), redact(message))
+    return ServerError(str(getattr(cause, "sqlstate", "")), redact_quotation(message, sql))
 
 
 @dataclass(slots=True)
-class TracingHooks(Hooks):
+class TraceHooks(Hooks):
     """Records the statements of a plan, in one or more runs, each after the committed segments.
 
     `finished` is the number of committed segments; `done` are the actions that have completed, `running` is
@@ -238,10 +239,11 @@ class TracingHooks(Hooks):
         if isinstance(cause, CompileError | IdentifierError) and isinstance(self.running, Step):
             revision = self.running.revision
             file, _, line = (error.location or revision.location).rpartition(":")
-            segment, summary = self._recorder.segment, error_summary(cause)
+            segment, summary = self._recorder.segment, error_summary(cause, None)
             place = revision.database, segment, revision.id
             return (TracedStatement(*place, "", file, int(line), error=summary),)
         if cause is None or not self._recorder.statements:
             return None
         failed = self._recorder.statements[-1].error
-        return () if failed == error_summary(getattr(cause, "orig", None) or cause) else None
+        orig, sql = getattr(cause, "orig", None) or cause, getattr(cause, "statement", None)
+        return () if failed == error_summary(orig, sql) else None

@@ -20,7 +20,7 @@ from circle_migrate.revision_graph.plan import Plan, Step
 from circle_migrate.safety.trace.record import Trace, TracedStatement
 
 if TYPE_CHECKING:
-    from circle_migrate.safety.trace.recorder import TracingHooks
+    from circle_migrate.safety.trace.recorder import TraceHooks
 
 COMMAND = "safety-check"
 # Settings of the server that affect work, and all that the database, the role or the URL sets. Excluded are
@@ -50,7 +50,7 @@ async def trace_plan(
     *,
     major: int | None,
     notify: Notify = ignore_event,
-    hooks: TracingHooks | None = None,
+    hooks: TraceHooks | None = None,
     round_trips: bool = False,
 ) -> Trace:
     """Run the plan on scratch databases at its current revisions and return what each statement did.
@@ -93,13 +93,13 @@ async def _prepare(deployment: Deployment, databases: Scratch, current: Current)
 
 
 async def _run(
-    databases: Scratch, plan: Plan, notify: Notify, hooks: TracingHooks | None
-) -> tuple[TracingHooks, MigrateError | None]:
+    databases: Scratch, plan: Plan, notify: Notify, hooks: TraceHooks | None
+) -> tuple[TraceHooks, MigrateError | None]:
     """Run the plan; return the error of the step that fails, if one does."""
     from circle_migrate.migrate.executor import RunOptions, execute
-    from circle_migrate.safety.trace.recorder import TracingHooks
+    from circle_migrate.safety.trace.recorder import TraceHooks
 
-    hooks = hooks or TracingHooks()
+    hooks = hooks or TraceHooks()
     options = RunOptions(COMMAND, allow_edited=True, hooks=hooks)
 
     def remaining(current: Current) -> Plan:
@@ -119,7 +119,7 @@ async def _run(
 
 
 def _explain(
-    plan: Plan, hooks: TracingHooks, error: MigrateError
+    plan: Plan, hooks: TraceHooks, error: MigrateError
 ) -> tuple[tuple[TracedStatement, ...], tuple[str, ...], tuple[str, ...]]:
     """Return the statements, untraced revisions and notes of a run that ended at a step.
 
@@ -149,11 +149,8 @@ async def copy_settings(live: Database, scratch: Database) -> tuple[str, ...]:
     except MigrateError as error:
         reason = error.detail or error.message
         return (f"{live.name}: TimeZone and other settings could not be read: {reason}",)
-    connection = await scratch.connect()
-    try:
+    async with scratch.connected() as connection:
         problems = [await _set(connection, scratch, row["name"], row["value"]) for row in rows]
-    finally:
-        connection.terminate()
     return tuple(f"{live.name}: {problem}" for problem in problems if problem is not None)
 
 

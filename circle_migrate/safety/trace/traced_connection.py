@@ -217,8 +217,7 @@ class TracedConnection:
         target = await self._oid(write.target) if write and write.target else None
         named = [await self._oid(name) for name in autocommit[1]] if autocommit else []
         bodies = await self._bodies(sql) if hidden else ""
-        nested = work.nested_writes(sql, bodies) if hidden else {}
-        tables = {await self._oid(name): task for name, task in nested.items()}
+        nested = [(await self._oid(each.target or ""), each) for each in work.nested_writes(sql, bodies)]
         return work.Observation(
             sql,
             notices,
@@ -231,7 +230,7 @@ class TracedConnection:
             target=target,
             named=frozenset(filter(None, named)),
             bodies=bodies,
-            nested={oid: task for oid, task in tables.items() if oid is not None},
+            nested=[(oid, each) for oid, each in nested if oid is not None and hidden],
         )
 
     async def _bodies(self, sql: str) -> str:

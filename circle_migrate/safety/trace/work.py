@@ -9,11 +9,16 @@ number of scans; writes show only in the lock and the text, because scratch tabl
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 from circle_migrate.postgres.identifier import unquote_and_fold
-from circle_migrate.postgres.sql_text import compile_pattern, without_comments_and_literals
+from circle_migrate.postgres.sql_text import (
+    compile_pattern,
+    mentions,
+    split_statements,
+    without_comments_and_literals,
+)
 from circle_migrate.safety.trace.record import HeldLocks, Lock, Task, TracedRelation, Work
 
 _MESSAGES = (
@@ -32,7 +37,8 @@ _PART = r'(?:"(?:[^"]|"")+"|[\w$]+)'
 _NAME = rf"{_PART}(?:\s*\.\s*{_PART})?"
 
 _WRITES = compile_pattern(
-    rf"(?P<verb>UPDATE|DELETE\s+FROM|MERGE\s+INTO|INSERT\s+INTO|COPY)\s+(?:ONLY\s+)?(?P<name>{_NAME})"
+    r"(?:UPDATE|DELETE\s+FROM|MERGE\s+INTO|INSERT\s+INTO|COPY|TRUNCATE(?:\s+TABLE)?)\s+"
+    rf"(?:ONLY\s+)?(?P<name>{_NAME})"
 )
 # The cost of such an INSERT does not depend on a table.
 _INSERT_VALUES = compile_pattern(
@@ -42,13 +48,17 @@ _INSERT_VALUES = compile_pattern(
 _TASKS = {
     "UPDATE": Task.UPDATE,
     "DELETE": Task.DELETE,
-    "MERGE": Task.UPDATE,
+    "MERGE": Task.UPDATE,  # or DELETE
+    "TRUNCATE": Task.TRUNCATE,
     "INSERT": Task.INSERT,
     "COPY": Task.INSERT,
 }
 _NESTING = ("DO", "SELECT", "WITH", "CALL", "EXECUTE", "VALUES")
 """First words of statements that can run other statements."""
 
+_LOOP = compile_pattern(r"(\bEND\s+)?\bLOOP\b")
+_FOR_EACH_ROW = compile_pattern(rf"\bFROM\b(?!\s+{_NAME}\s*\()|\bLOOP\b")
+_MERGE_DELETES = compile_pattern(r"MERGE\b.*\bTHEN\s+DELETE\b")
 _COPY_OUT = compile_pattern(r"COPY\b.*\bTO\b")
 
 _WEAK = Lock.ShareUpdateExclusive
@@ -82,36 +92,44 @@ _ENDS_TRANSACTION = compile_pattern(r"\b(?:COMMIT|ROLLBACK)\b")
 class RowWrite:
     """How a statement writes rows, and the table if its text begins with the write.
 
-    `hidden` if it may run other statements that write, `seen` if such a statement is in its text.
+    `hidden` if it may run other statements that write. One that is in the text of another has its own `sql`.
     """
 
     task: Task
     target: str | None = None
     hidden: bool = False
-    seen: bool = True
+    sql: str = ""
+    uncounted: bool = False
 
 
 def classify_write(sql: str) -> RowWrite | None:
-    """Return how a statement, or the first write in its text, writes rows; None for none or literal ones."""
+    """Return how a statement writes rows; None for none or literal ones."""
     text = _code(sql)
     first = _first_word(text)
     if first in _NESTING:
-        seen = _WRITES.search(_without_comments(sql))
-        task = _TASKS[_first_word(seen["verb"])] if seen else Task.UPDATE
-        return RowWrite(task, hidden=True, seen=seen is not None)
+        return RowWrite(Task.UPDATE, hidden=True)
     match = _WRITES.match(text)
-    if match is None or _INSERT_VALUES.match(text) or _COPY_OUT.match(text):
+    if match is None or first == "TRUNCATE" or _INSERT_VALUES.match(text) or _COPY_OUT.match(text):
         return None
-    return RowWrite(_TASKS[first], match["name"])
+    return RowWrite(_task(text), match["name"])
 
 
-def nested_writes(sql: str, bodies: str) -> dict[str, Task]:
-    """Return the tables of UPDATE and DELETE in nested texts, which do not run in loops over empty tables."""
+def nested_writes(sql: str, bodies: str) -> Iterator[RowWrite]:
+    """Yield each write but INSERT in nested texts, which do not run in loops over empty tables."""
     text = _without_comments(sql)
     own = text if _first_word(text) == "DO" else without_comments_and_literals(sql)
-    matches = _WRITES.finditer(f"{own}\n{_without_comments(bodies)}")
-    tasks = {match["name"]: _TASKS[_first_word(match["verb"])] for match in matches}
-    return {name: task for name, task in tasks.items() if task is not Task.INSERT}
+    called_for_rows = _FOR_EACH_ROW.search(own) is not None
+    for part, repeated in ((own, False), (_without_comments(bodies), called_for_rows)):
+        for match in _WRITES.finditer(part):
+            before, nested = part[: match.start()], split_statements(part[match.start() :])[0]
+            in_loop = sum(-1 if end else 1 for end in _LOOP.findall(before)) > 0
+            task = _task(nested)
+            if task is not Task.INSERT:
+                yield RowWrite(task, match["name"], sql=nested, uncounted=repeated or in_loop)
+
+
+def _task(text: str) -> Task:
+    return Task.DELETE if _MERGE_DELETES.match(text) else _TASKS[_first_word(text)]
 
 
 def called_functions(sql: str) -> frozenset[str]:
@@ -182,7 +200,7 @@ class Observation:
     `known` are the relations from before the plan, `present` those of now, `replaced` those with a new file.
     `foreign_keys` has the tables of foreign keys by name; `target` is the table that the statement writes,
     `named` are other tables in its text. `bodies` are the texts of the functions that it calls; `nested` are
-    the tables that these or a DO block may write, though they did not run.
+    the writes in these or in a DO block, which need not have run, each with the oid of its table.
     """
 
     sql: str
@@ -196,7 +214,7 @@ class Observation:
     target: int | None = None
     named: frozenset[int] = frozenset()
     bodies: str = ""
-    nested: Mapping[int, Task] = field(default_factory=dict)
+    nested: Sequence[tuple[int, RowWrite]] = ()
 
     def name(self, oid: int) -> str | None:
         """Return a relation's name from before the plan, else its current one."""
@@ -232,7 +250,8 @@ def _work_of_messages(observation: Observation) -> Iterator[Work]:
 
 
 def _work_of_new_files(observation: Observation, rewritten: set[str]) -> Iterator[Work]:
-    truncate = re.search(r"\bTRUNCATE\b", _without_comments(observation.sql), re.IGNORECASE)
+    text = _without_comments(f"{observation.sql}\n{observation.bodies}")
+    truncate = re.search(r"\bTRUNCATE\b", text, re.IGNORECASE)
     for oid in sorted(observation.replaced):
         name = observation.name(oid)
         if name is not None and name not in rewritten:
@@ -246,10 +265,21 @@ def _row_writes(observation: Observation) -> Iterator[Work]:
     table = observation.present.get(observation.target or 0)
     # A view writes to tables that the text does not name.
     oids = [table.oid] if table is not None and table.kind != "v" else _written_tables(observation, write)
-    for oid, task in {**observation.nested, **dict.fromkeys(oids, write.task)}.items():
+    known = {oid for oid, _ in observation.nested}
+    others = ((oid, _other_write(observation, write)) for oid in oids if oid not in known)
+    for oid, each in (*observation.nested, *others):
         name = observation.name(oid)
         if name is not None:
-            yield Work(task, name)
+            yield Work(each.task, name, each.sql, each.uncounted)
+
+
+def _other_write(observation: Observation, write: RowWrite) -> RowWrite:
+    """Return how a table is written that no nested text names: by INSERT, or by a text that is not known."""
+    text = f"{observation.sql}\n{observation.bodies}"
+    if write.hidden and (mentions(text, "INSERT") or mentions(text, "COPY")):
+        return replace(write, task=Task.INSERT)
+    deletes = write.hidden and mentions(text, "DELETE")
+    return replace(write, task=Task.DELETE, uncounted=True) if deletes else write
 
 
 def _written_tables(observation: Observation, write: RowWrite) -> Iterator[int]:
@@ -258,19 +288,16 @@ def _written_tables(observation: Observation, write: RowWrite) -> Iterator[int]:
         relation = observation.present.get(oid)
         if _ROW_EXCLUSIVE not in modes or relation is None or relation.kind not in "rpf":
             continue
-        if _ROW_EXCLUSIVE in before.modes.get(oid, ()) and not _names(observation, write, relation.relname):
+        if _ROW_EXCLUSIVE in before.modes.get(oid, ()) and not _names(observation, relation.relname):
             continue
-        literal_rows = after.inserted.get(oid, 0) > before.inserted.get(oid, 0)
-        if not literal_rows or (write.seen and write.task is not Task.INSERT):
+        if not (write.hidden and after.inserted.get(oid, 0) > before.inserted.get(oid, 0)):  # literal rows
             yield oid
 
 
-def _names(observation: Observation, write: RowWrite, relname: str) -> bool:
+def _names(observation: Observation, relname: str) -> bool:
     """Return whether text with a write names the table, whose lock alone proves nothing if held before."""
-    if write.seen and relname in observation.sql:
-        return True
-    bodies = observation.bodies
-    return relname in bodies and _WRITES.search(_without_comments(bodies)) is not None
+    texts = (observation.sql, observation.bodies)
+    return any(relname in text and _WRITES.search(_without_comments(text)) is not None for text in texts)
 
 
 def _scans(observation: Observation) -> Iterator[Work]:

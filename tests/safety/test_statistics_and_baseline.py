@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from circle_migrate.core.errors import ExitCode, UsageError
-from circle_migrate.safety.committed_files import (
+from circle_migrate.safety.live_database.record import Size
+from circle_migrate.safety.statistics_and_baseline import (
     FORMAT,
     SOURCE,
     DatabaseStats,
@@ -18,7 +19,6 @@ from circle_migrate.safety.committed_files import (
     read_statistics,
     write_statistics,
 )
-from circle_migrate.safety.live_database.record import Size
 
 SIZES = (Size('public."Ö"', 3, 8192, 16384, SOURCE), Size("public.t", None, 8192, 0, SOURCE))
 STATISTICS = Statistics(

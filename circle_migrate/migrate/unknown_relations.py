@@ -49,7 +49,6 @@ async def ensure_not_foreign(deployment: Deployment, states: Mapping[str, State]
                 f"{name}: the version table is missing or empty, but the database {state.name} has relations"
                 f" that no revision file names: {', '.join(foreign[:_SHOWN])}{more}",
                 database=name,
-                state="nothing was changed",
                 hint="if it is another application's, correct the URL: `circle-migrate config show`; "
                 "to upgrade beside these relations, add --into-existing; "
                 f"if revisions made them: circle-migrate stamp {name}@REVISION",

@@ -12,9 +12,10 @@ from sqlalchemy.util import await_only
 from circle_migrate.migrate.run import MigrationRun
 from circle_migrate.postgres.catalog.read import object_ids
 from circle_migrate.postgres.catalog.snapshot import Address, Fields, ObjectKey, Ownership, Snapshot
+from circle_migrate.postgres.identifier import literal
 from circle_migrate.revision_graph.plan import Action, Plan, Step
 from circle_migrate.safety.losses.report import Effect, Loss, LossNamer
-from circle_migrate.safety.trace.recorder import TracingHooks
+from circle_migrate.safety.trace.recorder import TraceHooks
 from circle_migrate.safety.trace.traced_connection import read_own_catalog
 
 _DATA_KINDS = frozenset({"table", "column", "sequence"})
@@ -36,7 +37,7 @@ _ALIAS = re.compile(r' AS (?:\w+|"(?:[^"]|"")*")')
 
 
 @dataclass(frozen=True, slots=True)
-class Catalogue:
+class CatalogAddresses:
     """A snapshot, and the addresses of its objects; objects of rare kinds have none."""
 
     snapshot: Snapshot
@@ -45,9 +46,9 @@ class Catalogue:
 
 def catalog_losses(
     namer: LossNamer,
-    before: Catalogue,
+    before: CatalogAddresses,
     steps: Sequence[tuple[str, Collection[Address]]],
-    after: Catalogue | None,
+    after: CatalogAddresses | None,
 ) -> Iterator[Loss]:
     """Yield the dropped and changed objects, by the addresses that remain after each revision.
 
@@ -62,7 +63,8 @@ def catalog_losses(
     parts = _parts(before.snapshot, lost)
     for key in sorted(lost - parts):
         detail = "another one of the same name is created" if key in new else ""
-        yield replace(namer.loss(key, Effect.DROPPED, dropped[key], detail), derived=_is_derived(old[key]))
+        derived = _is_derived(old[key]) or (key.kind == "sequence" and _is_continued(key, old, new))
+        yield replace(namer.loss(key, Effect.DROPPED, dropped[key], detail), derived=derived)
     if after is None:
         return
     by_address = {address: key for key, address in after.addresses.items()}
@@ -90,7 +92,9 @@ def compare_by_name(namer: LossNamer, before: Snapshot, after: Snapshot) -> Iter
     }
     remaining = {key: address for key, address in addresses.items() if key in after.objects}
     steps = [("", frozenset(remaining.values()))]
-    return catalog_losses(namer, Catalogue(before, addresses), steps, Catalogue(after, remaining))
+    return catalog_losses(
+        namer, CatalogAddresses(before, addresses), steps, CatalogAddresses(after, remaining)
+    )
 
 
 def _is_derived(fields: Fields) -> bool:
@@ -99,8 +103,18 @@ def _is_derived(fields: Fields) -> bool:
     return fields.get("generated") is not None or owner.kind in _WITHOUT_OWN_ROWS
 
 
+def _is_continued(sequence: ObjectKey, *sides: Mapping[ObjectKey, Fields]) -> bool:
+    """Return whether all columns that take their numbers from a sequence have another one afterwards."""
+    old, new = sides
+    call = f"nextval({literal(sequence.identity)}::regclass)"
+    columns = [new.get(key, {}) for key, fields in old.items() if call in (fields.get("default") or "")]
+    return bool(columns) and all(
+        fields.get("identity") or "nextval(" in (fields.get("default") or "") for fields in columns
+    )
+
+
 def _dropped(
-    before: Catalogue, steps: Sequence[tuple[str, Collection[Address]]], after: Catalogue | None
+    before: CatalogAddresses, steps: Sequence[tuple[str, Collection[Address]]], after: CatalogAddresses | None
 ) -> Iterator[tuple[ObjectKey, str]]:
     """Yield dropped objects with their revision; those without an address by name, with no revision."""
     for key in before.snapshot.objects:
@@ -160,11 +174,11 @@ def _parents(key: ObjectKey, fields: Fields) -> Iterator[ObjectKey]:
 
 @dataclass(slots=True)
 class CatalogWatch:
-    """Catalogues before and after a plan, and object addresses after the last attempt of each step."""
+    """Catalogs before and after a plan, and object addresses after the last attempt of each step."""
 
     plan: Plan
-    before: dict[str, Catalogue] = field(default_factory=dict)
-    after: dict[str, Catalogue] = field(default_factory=dict)
+    before: dict[str, CatalogAddresses] = field(default_factory=dict)
+    after: dict[str, CatalogAddresses] = field(default_factory=dict)
     remaining: dict[tuple[str, str], frozenset[Address]] = field(default_factory=dict)
     _runs: dict[str, MigrationRun] = field(default_factory=dict)
 
@@ -195,7 +209,7 @@ class CatalogWatch:
         return catalog_losses(namer, self.before[name], steps, self.after.get(name))
 
 
-class LossHooks(TracingHooks):
+class LossHooks(TraceHooks):
     """Hooks that record the catalogues of a traced run."""
 
     def __init__(self, watch: CatalogWatch) -> None:
@@ -214,10 +228,10 @@ class LossHooks(TracingHooks):
         self._watch.record_after_step(action)
 
 
-async def _catalogue(run: MigrationRun, name: str) -> Catalogue:
+async def _catalogue(run: MigrationRun, name: str) -> CatalogAddresses:
     settings = run.deployment.databases[name].settings
     snapshot = await read_own_catalog(run.sessions[name].driver, settings)
-    return Catalogue(snapshot, await _addresses(run, name))
+    return CatalogAddresses(snapshot, await _addresses(run, name))
 
 
 async def _addresses(run: MigrationRun, name: str) -> dict[ObjectKey, Address]:

@@ -16,12 +16,11 @@ import pytest
 
 from circle_migrate.core import cache
 from circle_migrate.core.errors import TreeError
-from circle_migrate.revision_graph import index as tree_index
-from circle_migrate.revision_graph import parse_file
+from circle_migrate.revision_graph import parse_file, revision_cache
 from circle_migrate.revision_graph.directory import is_revision_file
 from circle_migrate.revision_graph.graph import Graph
-from circle_migrate.revision_graph.index import read_graph
 from circle_migrate.revision_graph.revision import Revision
+from circle_migrate.revision_graph.revision_cache import read_graph
 
 ROOT = Path(__file__).parent.parent.parent
 TEXT = '"""{message}\n\nMore."""\nrevision = {key!r}\ndown_revision = {down!r}\n{more}\ndef upgrade(): ...\n'
@@ -96,7 +95,7 @@ def tree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Tree]:
 def later(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Read files an hour after the test writes them, as their ctime cannot be set back."""
     if "now" not in request.fixturenames:
-        monkeypatch.setattr(tree_index, "time_ns", lambda: time.time_ns() + OLD * 10**9)
+        monkeypatch.setattr(revision_cache, "time_ns", lambda: time.time_ns() + OLD * 10**9)
 
 
 @pytest.fixture
@@ -214,7 +213,7 @@ def test_a_file_that_changes_twice_within_a_clock_tick_is_read_again(
     tree: Tree, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(
-        tree_index, "_identity", lambda status: (status.st_size, status.st_mtime_ns, 0, status.st_ino)
+        revision_cache, "_identity", lambda status: (status.st_size, status.st_mtime_ns, 0, status.st_ino)
     )
     path = tree.write("b", "a", age=0)
     before = path.stat()
@@ -404,7 +403,7 @@ def test_an_index_that_cannot_be_relied_on_is_made_anew(tree: Tree, spoil: Calla
 
 def test_an_index_of_another_version_is_not_used(tree: Tree, monkeypatch: pytest.MonkeyPatch) -> None:
     tree.ask()
-    monkeypatch.setattr(tree_index, "__version__", "999")
+    monkeypatch.setattr(revision_cache, "__version__", "999")
     tree.ask()
     assert tree.read == ["a", "b", "c"]
 
@@ -496,7 +495,7 @@ def test_a_relative_cache_folder_counts_as_none(
 READER = """
 import sys
 from pathlib import Path
-from circle_migrate.revision_graph.index import read_graph
+from circle_migrate.revision_graph.revision_cache import read_graph
 for _ in range(30):
     assert read_graph("main", [Path(sys.argv[1])], None).heads == ("c",)
 """

@@ -1,0 +1,74 @@
+"""Steps without transaction that a run has left half applied or half undone, until one completes them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from circle_migrate.core.errors import HalfApplied
+from circle_migrate.revision_graph.plan import Direction, Plan, Step
+
+if TYPE_CHECKING:
+    from circle_migrate.postgres.database import State
+    from circle_migrate.postgres.journal_tables import UnfinishedStep
+    from circle_migrate.revision_graph.graph import Graph
+
+
+def half_done(graph: Graph, state: State) -> dict[tuple[str, str], UnfinishedStep]:
+    """Return the unfinished steps by revision and direction, several attempts as one.
+
+    Those that plain Alembic has completed, and those of revisions that the graph lacks, are left out.
+    """
+    applied = graph.ancestors(key for key in state.current if key in graph)
+    steps: dict[tuple[str, str], UnfinishedStep] = {}
+    for step in state.unfinished:
+        if step.revision in graph and (step.revision in applied) == (step.direction == Direction.DOWN):
+            first = steps.setdefault((step.revision, step.direction), step)
+            stays = tuple(dict.fromkeys((*first.stays, *step.stays)))
+            steps[step.revision, step.direction] = first._replace(stays=stays)
+    return steps
+
+
+def describe_half_done(step: UnfinishedStep) -> str:
+    """Return which run has left the step, and what stays."""
+    done = "undone" if step.direction == Direction.DOWN else "applied"
+    stays = f"these stay: {'; '.join(step.stays)}" if step.stays else "what stays was not recorded"
+    return f"run {step.run[:8]} at {step.at} left {step.revision} half {done}, {stays}"
+
+
+def remedy_of_half_done(graph: Graph, current: tuple[str, ...], revision: str, direction: str) -> str:
+    """Return what to do about a step that is half done."""
+    name, done, command = graph.database, "applied", "upgrade"
+    if direction == Direction.DOWN:
+        branch = "" if current == (revision,) else f"{revision}@"
+        done, command = "undone", f"downgrade {name}@{branch}-1"
+        after = graph.version_rows_after_downgrade(current, revision)
+    else:
+        after = graph.version_rows_after_upgrade(current, revision)
+    stamps = [" ".join(f"{name}@{key}" for key in rows or ("base",)) for rows in (after, current)]
+    return (
+        "undo by hand what stays, or change the revision so that it can run again (IF EXISTS, IF NOT EXISTS),"
+        f" then: circle-migrate {command}; or finish by hand and record that: "
+        f"circle-migrate stamp {stamps[0]} (all of {revision} is {done}) or "
+        f"circle-migrate stamp {stamps[1]} --purge (nothing of it is)"
+    )
+
+
+def half_done_error(graph: Graph, state: State, step: UnfinishedStep) -> HalfApplied:
+    """Return the error for a step that a run has left."""
+    return HalfApplied(
+        f"{state.database}: {describe_half_done(step)}",
+        database=state.database,
+        location=graph[step.revision].location,
+        state="nothing was changed",
+        hint=remedy_of_half_done(graph, state.current, step.revision, step.direction),
+    )
+
+
+def ensure_not_half_undone(graphs: Mapping[str, Graph], states: Mapping[str, State], plan: Plan) -> None:
+    """Raise `HalfApplied` for a revision that is half undone, unless the plan undoes it."""
+    undone = {(a.database, a.revision.id, a.direction) for a in plan.actions if isinstance(a, Step)}
+    for name, state in states.items():
+        for (key, direction), step in half_done(graphs[name], state).items():
+            if direction == Direction.DOWN and (name, key, direction) not in undone:
+                raise half_done_error(graphs[name], state, step)

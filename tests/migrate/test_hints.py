@@ -1,0 +1,53 @@
+"""Errors of a step whose cause an earlier statement of the same step is."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.deployments import environment, execute, invoke, project_folder
+from tests.faults.shop import Shop
+from tests.servers import Databases, run
+
+__all__ = ["project_folder"]
+
+CAUSES = [
+    (
+        ["SET ROLE pg_monitor", "SELECT * FROM t"],
+        9,
+        'GRANT SELECT, INSERT, UPDATE, DELETE ON TABLE t TO "pg_monitor";',
+    ),
+    (
+        ["SET LOCAL ROLE = 'pg_monitor'", "RESET ROLE", 'SET SESSION AUTHORIZATION "Eve"', "SELECT * FROM t"],
+        9,
+        'TO "Eve";',
+    ),
+    (["SELECT 1", "SET TRANSACTION ISOLATION LEVEL SERIALIZABLE"], 10, "BEGIN ISOLATION LEVEL"),
+    (["SET TRANSACTION READ ONLY", "SELECT 1"], 10, "read-only by: SET TRANSACTION READ ONLY"),
+    (["SELECT set_config('transaction_read_only', 'on', true)"], 10, "read-only by: SELECT set_config("),
+]
+
+
+@pytest.fixture
+def shop(project_folder: Path, empty_databases: Databases, monkeypatch: pytest.MonkeyPatch) -> Shop:
+    for name, url in environment(empty_databases).items():
+        monkeypatch.setenv(name, url)
+    return Shop(project_folder)
+
+
+@pytest.mark.parametrize(("statements", "status", "text"), CAUSES)
+def test_cause_in_an_earlier_statement(
+    shop: Shop, empty_databases: Databases, statements: list[str], status: int, text: str
+) -> None:
+    run(
+        execute(
+            empty_databases, "main", "CREATE TABLE t ()", 'DROP ROLE IF EXISTS "Eve"', 'CREATE ROLE "Eve"'
+        )
+    )
+    shop.add("main", "m1", None, statements, [])
+    answer = invoke(["upgrade", "-d", "main", "--into-existing"])
+    assert answer.status == status, answer
+    for part in (text, "m1.py:", "main is at base"):
+        assert part in answer.stderr, answer.stderr
+    assert "transactional = False" not in answer.stderr or "BEGIN" in text

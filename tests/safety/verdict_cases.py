@@ -1,0 +1,180 @@
+"""Statements whose effect on rows and on the running release was measured, all on one small schema."""
+
+from __future__ import annotations
+
+from tests.safety.safety_cases import SafetyCase, statements
+
+ROWS = 300
+"""The rows of the large tables."""
+
+_SCHEMA = f"""
+CREATE TABLE users (id bigint PRIMARY KEY, email text, age int);
+INSERT INTO users SELECT g, 'u' || g, g % 90 FROM generate_series(1, {ROWS}) g;
+CREATE TABLE visits (id bigint PRIMARY KEY, user_id bigint REFERENCES users, at date NOT NULL, pages int);
+INSERT INTO visits SELECT g, g, date '2026-01-01' + g % 300, g FROM generate_series(1, {ROWS}) g;
+CREATE TABLE days (at date NOT NULL, user_id bigint REFERENCES users) PARTITION BY RANGE (at);
+CREATE TABLE old_days (at date NOT NULL, user_id bigint, CHECK (at >= '2026-01-01' AND at < '2027-01-01'));
+INSERT INTO old_days SELECT date '2026-01-01' + g % 300, g FROM generate_series(1, {ROWS}) g;
+CREATE FUNCTION wipe() RETURNS void LANGUAGE sql AS 'DELETE FROM visits';
+CREATE TABLE empty (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, note text);
+"""
+
+
+def _cases(expect: str, cases: dict[str, str | tuple[str, str]]) -> list[SafetyCase]:
+    """Return cases from the SQL of a migration, or from more setup and that; `/` separates transactions."""
+    made = []
+    for name, given in cases.items():
+        setup, migration = ("", given) if isinstance(given, str) else given
+        groups = (["BEGIN", *statements(text), "COMMIT"] for text in migration.split(" / "))
+        migrated = tuple(statement for group in groups for statement in group)
+        setup_sql = tuple(statements(f"{_SCHEMA};{setup};ANALYZE"))
+        made.append(SafetyCase(name, setup_sql, migrated, expect))
+    return made
+
+
+# ruff: noqa: E501
+INSERTS = [
+    *_cases(
+        "danger",
+        {
+            "default-of-a-new-column-dropped": "ALTER TABLE users ADD f int NOT NULL DEFAULT 0; ALTER TABLE users ALTER f DROP DEFAULT",
+            "default-dropped-later": "ALTER TABLE users ADD f int NOT NULL DEFAULT 0 / ALTER TABLE users ALTER f DROP DEFAULT",
+            "default-of-an-old-column-dropped": (
+                "ALTER TABLE users ADD f int NOT NULL DEFAULT 0",
+                "ALTER TABLE users ALTER f DROP DEFAULT",
+            ),
+            "identity-dropped": "ALTER TABLE empty ALTER id DROP IDENTITY",
+            "serial-default-dropped": (
+                "CREATE TABLE t (id bigserial PRIMARY KEY)",
+                "ALTER TABLE t ALTER id DROP DEFAULT",
+            ),
+            "required-column-of-an-empty-table": "ALTER TABLE empty ADD f int NOT NULL",
+            "required-after-a-backfill": "ALTER TABLE empty ADD f int / UPDATE empty SET f = 1 / ALTER TABLE empty ALTER f SET NOT NULL",
+        },
+    ),
+    *_cases(
+        "warn",
+        {
+            "default-restored-by-the-next-revision": "ALTER TABLE users ADD f int NOT NULL DEFAULT 0; ALTER TABLE users ALTER f DROP DEFAULT / ALTER TABLE users ALTER f SET DEFAULT 0",
+            "required-column-that-a-trigger-fills": (
+                """CREATE FUNCTION fill() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN NEW.f := 1; RETURN NEW; END';
+                CREATE TRIGGER fill BEFORE INSERT ON empty FOR EACH ROW EXECUTE FUNCTION fill()""",
+                "ALTER TABLE empty ADD f int NOT NULL",
+            ),
+        },
+    ),
+    *_cases(
+        "safe",
+        {
+            "required-column-with-default": "ALTER TABLE users ADD f int NOT NULL DEFAULT 0",
+            "default-of-a-nullable-column-dropped": (
+                "ALTER TABLE users ADD f int DEFAULT 0",
+                "ALTER TABLE users ALTER f DROP DEFAULT",
+            ),
+            "serial-default-that-no-row-has-used-dropped": (
+                "CREATE TABLE t (id bigserial PRIMARY KEY); INSERT INTO t VALUES (1)",
+                "ALTER TABLE t ALTER id DROP DEFAULT",
+            ),
+            "default-replaced-by-identity": (
+                "CREATE TABLE t (id bigserial PRIMARY KEY)",
+                "ALTER TABLE t ALTER id DROP DEFAULT; ALTER TABLE t ALTER id ADD GENERATED ALWAYS AS IDENTITY",
+            ),
+        },
+    ),
+]
+LOST_NAMES = [
+    *_cases(
+        "danger",
+        {
+            "view-dropped": ("CREATE VIEW adults AS SELECT id FROM users", "DROP VIEW adults"),
+            "view-without-a-column": (
+                "CREATE VIEW adults AS SELECT id, email FROM users",
+                "DROP VIEW adults; CREATE VIEW adults AS SELECT id FROM users",
+            ),
+            "function-dropped": "DROP FUNCTION wipe()",
+            "type-dropped": ("CREATE TYPE mood AS ENUM ('ok')", "DROP TYPE mood"),
+            "domain-dropped": ("CREATE DOMAIN percent AS int", "DROP DOMAIN percent"),
+            "column-without-values-dropped": "ALTER TABLE empty DROP note",
+            "table-without-rows-dropped": "DROP TABLE empty",
+        },
+    ),
+    *_cases(
+        "warn",
+        {
+            "trigger-dropped": (
+                """CREATE FUNCTION keep() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW; END';
+                CREATE TRIGGER keep BEFORE UPDATE ON users FOR EACH ROW EXECUTE FUNCTION keep()""",
+                "DROP TRIGGER keep ON users",
+            ),
+        },
+    ),
+    *_cases(
+        "safe",
+        {
+            "view-made-anew": (
+                "CREATE VIEW adults AS SELECT id FROM users",
+                "DROP VIEW adults; CREATE VIEW adults AS SELECT id, email FROM users",
+            ),
+            "new-view-dropped": "CREATE VIEW adults AS SELECT id FROM users; DROP VIEW adults",
+        },
+    ),
+]
+DELETES = [
+    *_cases(
+        "danger",
+        {
+            "merge-that-deletes": "MERGE INTO visits USING users ON visits.user_id = users.id WHEN MATCHED THEN DELETE",
+            "merge-that-deletes-and-updates": "MERGE INTO visits v USING users u ON v.user_id = u.id WHEN MATCHED AND age > 3 THEN DELETE WHEN MATCHED THEN UPDATE SET pages = 1",
+            "function-that-deletes": "SELECT wipe()",
+            "function-that-calls-another": (
+                "CREATE FUNCTION wipe2() RETURNS void LANGUAGE plpgsql AS 'BEGIN PERFORM wipe(); END'",
+                "SELECT wipe2()",
+            ),
+            "procedure-that-deletes": (
+                "CREATE PROCEDURE clear() LANGUAGE plpgsql AS 'BEGIN DELETE FROM visits; END'",
+                "CALL clear()",
+            ),
+            "function-called-for-each-row": (
+                "CREATE FUNCTION one(bigint) RETURNS void LANGUAGE sql AS 'DELETE FROM visits WHERE id = $1'",
+                "SELECT one(id) FROM users",
+            ),
+            "delete-under-if": "DO $$ BEGIN IF EXISTS (SELECT FROM visits) THEN DELETE FROM visits; END IF; END $$",
+            "truncate-under-if": "DO $$ BEGIN IF EXISTS (SELECT FROM visits) THEN TRUNCATE TABLE visits; END IF; END $$",
+            "truncate-in-a-function": (
+                "CREATE FUNCTION clear() RETURNS void LANGUAGE sql AS 'TRUNCATE visits'",
+                "SELECT clear()",
+            ),
+            "delete-in-a-loop": "DO $$ DECLARE r record; BEGIN FOR r IN SELECT id FROM users LOOP DELETE FROM visits WHERE user_id = r.id; END LOOP; END $$",
+            "delete-in-batches": "DO $$ BEGIN LOOP DELETE FROM visits WHERE id IN (SELECT id FROM visits LIMIT 10); EXIT WHEN NOT FOUND; END LOOP; END $$",
+            "delete-in-a-computed-text": "DO $$ BEGIN EXECUTE format('DELETE FROM %I', 'visits'); END $$",
+            "delete-in-with": "WITH gone AS (DELETE FROM visits RETURNING id) SELECT count(*) FROM gone",
+            "most-rows-deleted": "DELETE FROM visits WHERE pages > 100",
+        },
+    ),
+    *_cases(
+        "warn",
+        {
+            "a-few-rows-deleted-in-do": "DO $$ BEGIN DELETE FROM visits WHERE pages = 5; END $$",
+            "no-row-deleted": "DELETE FROM visits WHERE id < 0",
+            "merge-that-updates": "MERGE INTO visits USING users ON visits.user_id = users.id WHEN MATCHED THEN UPDATE SET pages = 1",
+        },
+    ),
+    *_cases(
+        "safe",
+        {
+            "merge-of-a-list-of-values": "MERGE INTO visits USING (VALUES (1::bigint)) v (i) ON visits.id = v.i WHEN MATCHED THEN DELETE",
+            "row-deleted-in-a-function": (
+                "CREATE FUNCTION one(bigint) RETURNS void LANGUAGE sql AS 'DELETE FROM visits WHERE id = $1'",
+                "SELECT * FROM one(5)",
+            ),
+            "row-deleted-after-a-loop": "DO $$ BEGIN FOR i IN 1..2 LOOP PERFORM 1; END LOOP; DELETE FROM visits WHERE id = 1; END $$",
+            "row-updated-in-a-function": (
+                "CREATE FUNCTION one() RETURNS void LANGUAGE sql AS 'UPDATE visits SET pages = 1 WHERE id = 5'",
+                "SELECT one()",
+            ),
+            "row-inserted-after-a-delete": "DO $$ BEGIN DELETE FROM visits WHERE id = 1; INSERT INTO users VALUES (-1); END $$",
+        },
+    ),
+]
+
+CASES = [*INSERTS, *LOST_NAMES, *DELETES]
