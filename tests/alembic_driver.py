@@ -10,7 +10,7 @@ import alembic.op
 from alembic.operations import Operations
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Connection, make_url
+from sqlalchemy import Connection, MetaData, make_url
 from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import NullPool
 
@@ -52,13 +52,23 @@ async def downgrade(url: str, database: str, target: str) -> None:
 
 
 async def _migrate(url: str, database: str, steps: Callable[[ScriptDirectory, Any], Any]) -> None:
-    tree = scripts(database)
+    await run_tree(url, scripts(database), steps)
+
+
+async def run_tree(
+    url: str,
+    tree: ScriptDirectory,
+    steps: Callable[[ScriptDirectory, Any], Any],
+    metadata: MetaData | None = None,
+) -> None:
+    """Run steps of any tree, with the naming convention of `metadata`."""
 
     def run(connection: Connection) -> None:
         options = {
             "fn": lambda current, _context: steps(tree, current),
             "script": tree,
             "transaction_per_migration": True,
+            "target_metadata": metadata,
         }
         context = MigrationContext(connection.dialect, connection, options)
         bind(tree, Operations(context))

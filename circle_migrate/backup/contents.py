@@ -5,8 +5,6 @@ guarantees: the snapshot of a database is transactionally consistent, all snapsh
 `skew_ms`, and no deployer migrates meanwhile.
 """
 
-from __future__ import annotations
-
 import asyncio
 import hashlib
 import time

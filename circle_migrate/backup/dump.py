@@ -3,8 +3,6 @@
 Dumps are encrypted by `age`; for an older server psql runs the script of pg_restore.
 """
 
-from __future__ import annotations
-
 import asyncio
 import os
 import shutil
@@ -13,7 +11,7 @@ from collections.abc import Coroutine, Mapping, Sequence
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from circle_migrate.backup.manifest import Dump
 from circle_migrate.backup.pg_programs import Child, Program, find, start
@@ -81,7 +79,7 @@ class DumpJob:
     encryption: tuple[str, ...] = ()
 
     @classmethod
-    def plan(cls, dumper: Program, programs: Path | None, recipient: str | None) -> DumpJob:
+    def plan(cls, dumper: Program, programs: Path | None, recipient: str | None) -> Self:
         """Find the pg_restore that reads what `dumper` writes. Raises `SettingsError` if there is none."""
         lister = find("pg_restore", dumper.major, programs)
         return cls(dumper, lister, tuple(encrypt_command(recipient)) if recipient else ())
@@ -219,7 +217,7 @@ class RestoreJob:
     exclusions: tuple[str, ...]
 
     @classmethod
-    def plan(cls, dump: Dump, server: int, options: RestoreOptions, decryption: Sequence[str]) -> RestoreJob:
+    def plan(cls, dump: Dump, server: int, options: RestoreOptions, decryption: Sequence[str]) -> Self:
         """Find the programs for a server of this major version. Raises `SettingsError` if one is missing."""
         restorer = find("pg_restore", dump.dump_major, options.programs)
         newer = restorer.major >= _NEW_SETTING_SINCE > server
@@ -237,24 +235,21 @@ class RestoreJob:
         psql: list[Child] = []
         copies: list[Coroutine[Any, Any, None]] = []
         async with AsyncExitStack() as stack:
+            enter = stack.enter_async_context
             if self.decryption:
                 file = stack.enter_context(path.open("rb"))
                 cipher = start(self.decryption, plain(), stdin=file, stdout=PIPE)
-                ciphers.append(await stack.enter_async_context(cipher))
+                ciphers.append(await enter(cipher))
             source, stdin = ([], PIPE) if ciphers else ([path], DEVNULL)
             if self.psql is None:
                 # Several jobs cannot share a transaction.
                 options = ["--dbname=", f"--jobs={self.jobs}" if self.jobs > 1 else "--single-transaction"]
-                restorer = await stack.enter_async_context(
-                    start([*argv, *options, *source], env, stdin=stdin)
-                )
+                restorer = await enter(start([*argv, *options, *source], env, stdin=stdin))
             else:
                 script = start([*argv, "--file=-", *source], plain(), stdin=stdin, stdout=PIPE)
-                restorer = await stack.enter_async_context(script)
+                restorer = await enter(script)
                 options = ["--no-psqlrc", "--quiet", "--no-password", "--file=-", "--set=ON_ERROR_STOP=1"]
-                psql.append(
-                    await stack.enter_async_context(start([self.psql.path, *options], env, stdin=PIPE))
-                )
+                psql.append(await enter(start([self.psql.path, *options], env, stdin=PIPE)))
                 copies.append(_copy_script(restorer, *psql))
             if ciphers:
                 copies.append(copy(*ciphers, restorer))

@@ -4,19 +4,17 @@ The checksum in the manifest detects damage and accidental edits. It is not a si
 to the folder can write another manifest.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, Self, get_origin
 
 from circle_migrate.core.errors import BrokenBackup, UsageError
 from circle_migrate.core.json_file import parse_json, read_bounded
-from circle_migrate.core.result import Result
+from circle_migrate.core.result import Result, json_fields
 
 MANIFEST = "manifest.json"
 
@@ -27,7 +25,8 @@ _FORMAT = 1
 _SINGLE_KINDS = ("table", "column", "sequence", "view", "materialized view")
 """Kinds of which every server version has the same number of objects."""
 
-_JSON_TYPES: dict[str, type] = {"str": str, "int": int, "bool": bool, "tuple": list, "Mapping": dict}
+_JSON_TYPES: dict[Any, type] = {tuple: list, Mapping: dict}
+"""The types of values in JSON, where they differ."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,12 +85,12 @@ class Dump:
         return ", ".join(parts) or None
 
     @classmethod
-    def from_dict(cls, stored: Mapping[str, Any]) -> Dump:
+    def from_dict(cls, stored: Mapping[str, Any]) -> Self:
         """Return the dump from its JSON. Raises `KeyError` or `TypeError` for any other JSON."""
         values = {attribute.name: stored[attribute.name] for attribute in fields(cls)}
         for attribute in fields(cls):
-            # Annotations are strings: "int", "Mapping[str, int]", "tuple[str, ...]".
-            if type(values[attribute.name]) is not _JSON_TYPES[str(attribute.type).partition("[")[0]]:
+            kind = get_origin(attribute.type) or attribute.type
+            if type(values[attribute.name]) is not _JSON_TYPES.get(kind, kind):
                 raise TypeError(attribute.name)
         return cls(**{**values, "revisions": tuple(values["revisions"])})
 
@@ -116,16 +115,14 @@ class Manifest:
         """Return the manifest as JSON, without its checksum."""
         return {
             "format": _FORMAT,
-            "id": self.id,
-            "tool_version": self.tool_version,
-            "created_at": self.created_at,
+            **json_fields(self, "id tool_version created_at"),
             "apart_ms": self.spread_ms,
             "locked": self.locked,
-            "databases": [{**asdict(dump), "revisions": list(dump.revisions)} for dump in self.dumps],
+            "databases": json_fields(self, "dumps")["dumps"],
         }
 
     @classmethod
-    def from_dict(cls, stored: Mapping[str, Any]) -> Manifest:
+    def from_dict(cls, stored: Mapping[str, Any]) -> Self:
         """Return the manifest from its JSON. Raises `KeyError`, `TypeError` or `ValueError` for any other."""
         return cls(
             id=str(stored["id"]),
@@ -151,8 +148,7 @@ class BackupResult(Result):
         return {
             "folder": self.folder,
             "backup": self.manifest.to_dict(),
-            "verified": self.verified,
-            "notes": list(self.notes),
+            **json_fields(self, "verified notes"),
         }
 
 
@@ -169,11 +165,8 @@ class RestoreResult(Result):
     def to_dict(self) -> dict[str, Any]:
         """Return the backup's id, the databases with their current revisions, and the replaced databases."""
         return {
-            "restored": {"id": self.manifest.id, "created_at": self.manifest.created_at},
-            "databases": list(self.databases),
-            "current": {name: list(heads) for name, heads in self.current.items()},
-            "replaced": dict(self.replaced),
-            "notes": list(self.notes),
+            "restored": json_fields(self.manifest, "id created_at"),
+            **json_fields(self, "databases current replaced notes"),
         }
 
 

@@ -1,7 +1,5 @@
 """Find and run PostgreSQL's client programs: pg_dump, pg_restore and psql."""
 
-from __future__ import annotations
-
 import asyncio
 import re
 import subprocess

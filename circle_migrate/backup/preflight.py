@@ -1,7 +1,5 @@
 """Check that a backup can be restored: its files, the programs, the databases. Changes nothing."""
 
-from __future__ import annotations
-
 import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,12 +8,7 @@ from pathlib import Path
 from circle_migrate.backup.dump import RestoreJob, RestoreOptions, decrypt_command, ensure_readable
 from circle_migrate.backup.manifest import Dump, Manifest, verify_dump
 from circle_migrate.core.errors import MissingDatabase, Refused, UnknownRevision, WrongDatabase
-from circle_migrate.migrate.guards import (
-    ensure_distinct,
-    ensure_not_in_doubt,
-    ensure_not_swapped,
-    ensure_writable,
-)
+from circle_migrate.migrate import guards
 from circle_migrate.postgres.database import Database, State
 from circle_migrate.postgres.deployment import Deployment
 
@@ -52,11 +45,11 @@ async def preflight(
     for dump in dumps.values():
         await asyncio.to_thread(verify_dump, folder, dump)
     states = await _states(deployment)
-    ensure_distinct(states)
-    ensure_not_swapped(deployment, states)
-    ensure_not_in_doubt(states)
+    guards.ensure_distinct(states)
+    guards.ensure_not_swapped(deployment, states)
+    guards.ensure_not_in_doubt(states)
     for name, state in states.items():
-        ensure_writable(state)
+        guards.ensure_writable(state)
         _ensure_dump_fits(state, dumps, name)
     targets = tuple(
         RestoreTarget(

@@ -1,7 +1,5 @@
 """Restore the targets of a restore: into their empty databases, or into new databases that replace them."""
 
-from __future__ import annotations
-
 import asyncio
 import secrets
 import time
@@ -76,12 +74,12 @@ async def copy_protection(copies: Sequence[StagedDatabase], states: Mapping[str,
 
 async def _copy_marker(copy: StagedDatabase, marker: ProtectionMarker) -> None:
     name, database = copy.database.name, copy.connection_target
-    connection = await database.connect(NAME)
     try:
-        state = await database.read_state(connection)
-        await ensure_own_tables(connection, state)
-        await Journal(database, state).ensure(connection)
-        await copy_marker(connection, database.settings.journal_schema, marker)
+        async with database.connected(NAME) as connection:
+            state = await database.read_state(connection)
+            await ensure_own_tables(connection, state)
+            await Journal(database, state).ensure(connection)
+            await copy_marker(connection, database.settings.journal_schema, marker)
     except MigrateError:
         raise
     except Exception as error:
@@ -90,8 +88,6 @@ async def _copy_marker(copy: StagedDatabase, marker: ProtectionMarker) -> None:
             database=name,
             detail=server_message(error),
         ) from error
-    finally:
-        connection.terminate()
 
 
 async def swap_in(copies: Sequence[StagedDatabase], *, disconnect: bool) -> None:
@@ -120,12 +116,10 @@ async def _drop_staging(copies: Sequence[StagedDatabase], error: BaseException |
             error.state += f"; these databases could not be dropped: {', '.join(remaining)}"
 
 
-async def _restore(
-    target: RestoreTarget, database: Database, position: tuple[int, int], notify: Notify
-) -> None:
+async def _restore(target: RestoreTarget, database: Database, place: tuple[int, int], notify: Notify) -> None:
     """Restore the dump of a target into an empty database, and verify that it is complete."""
     started = time.monotonic()
-    notify(Event(EventKind.STARTED, target.name, "restore", *position))
+    notify(Event(EventKind.STARTED, target.name, "restore", *place))
     async with database.connected(NAME) as connection:
 
         async def measure() -> int:
@@ -139,8 +133,8 @@ async def _restore(
             async with report_growth(measure, report):
                 await target.job.restore(target.name, target.file, env)
     await _ensure_same_contents(target, database)
-    notify(Event(EventKind.DONE, target.name, "restore", *position, time.monotonic() - started))
-    notify(Event(EventKind.COMMITTED, target.name, "restore", *position))
+    notify(Event(EventKind.DONE, target.name, "restore", *place, time.monotonic() - started))
+    notify(Event(EventKind.COMMITTED, target.name, "restore", *place))
 
 
 async def _ensure_same_contents(target: RestoreTarget, database: Database) -> None:

@@ -4,8 +4,6 @@ A copy is complete and verified before the live database changes. Both names cha
 waits until nobody is connected and blocks new connections until it ends.
 """
 
-from __future__ import annotations
-
 import asyncio
 from collections.abc import Sequence
 from contextlib import AsyncExitStack, suppress
@@ -15,7 +13,7 @@ import asyncpg
 
 from circle_migrate.core.errors import MigrateError, MissingPrivilege, Refused, RestoreFailed
 from circle_migrate.core.shield import shield
-from circle_migrate.postgres.create_database import connect_to_maintenance_database, create_like
+from circle_migrate.postgres.create_database import create_like, maintenance_connection
 from circle_migrate.postgres.database import APPLICATION_NAME, Database
 from circle_migrate.postgres.identifier import quote
 from circle_migrate.postgres.server_errors import named_error, server_message, sqlstate
@@ -61,22 +59,20 @@ async def create(database: Database, token: str) -> StagedDatabase:
     copy = StagedDatabase(
         database, _new_name(live, "restore", token), live, _new_name(live, "replaced", token)
     )
-    connection = await connect_to_maintenance_database(database)
-    try:
-        await shield(create_like(connection, live, copy.name))
-    except BaseException as error:
-        await _drop(connection, copy.name)
-        if not isinstance(error, Exception):
-            raise
-        failure = named_error(error, database.name, f"create a database like {live!r}", RestoreFailed)
-        if isinstance(failure, MissingPrivilege):
-            failure.hint = (
-                f"ALTER ROLE {quote(database.address.user)} CREATEDB; "
-                "or restore into an empty database that an administrator creates"
-            )
-        raise failure from error
-    finally:
-        connection.terminate()
+    async with maintenance_connection(database) as connection:
+        try:
+            await shield(create_like(connection, live, copy.name))
+        except BaseException as error:
+            await _drop(connection, copy.name)
+            if not isinstance(error, Exception):
+                raise
+            failure = named_error(error, database.name, f"create a database like {live!r}", RestoreFailed)
+            if isinstance(failure, MissingPrivilege):
+                failure.hint = (
+                    f"ALTER ROLE {quote(database.address.user)} CREATEDB; "
+                    "or restore into an empty database that an administrator creates"
+                )
+            raise failure from error
     return copy
 
 
@@ -85,15 +81,11 @@ async def drop(copies: Sequence[StagedDatabase]) -> tuple[str, ...]:
     remaining = []
     for copy in copies:
         try:
-            connection = await connect_to_maintenance_database(copy.database)
+            async with maintenance_connection(copy.database) as connection:
+                dropped = await _drop(connection, copy.name)
         except MigrateError:
-            remaining.append(copy.name)
-            continue
-        try:
-            if not await _drop(connection, copy.name):
-                remaining.append(copy.name)
-        finally:
-            connection.terminate()
+            dropped = False
+        remaining += [] if dropped else [copy.name]
     return tuple(remaining)
 
 
@@ -125,8 +117,7 @@ async def swap(copies: Sequence[StagedDatabase], *, disconnect: bool) -> None:
     async with AsyncExitStack() as stack:
         renamed = []
         for copy in copies:
-            connection = await connect_to_maintenance_database(copy.database)
-            stack.callback(connection.terminate)
+            connection = await stack.enter_async_context(maintenance_connection(copy.database))
             await connection.execute("BEGIN")
             await _rename(copy, connection, disconnect=disconnect)
             renamed.append((copy, connection))
@@ -157,13 +148,10 @@ async def _rename(copy: StagedDatabase, connection: asyncpg.Connection, *, disco
 
 async def _disconnect(copy: StagedDatabase) -> None:
     """End the sessions on the live database again and again, until cancelled."""
-    connection = await connect_to_maintenance_database(copy.database)
-    try:
+    async with maintenance_connection(copy.database) as connection:
         while True:
             await connection.fetch(_DISCONNECT, copy.live)
             await asyncio.sleep(_DISCONNECT_PAUSE)
-    finally:
-        connection.terminate()
 
 
 def _partial_swap_error(copy: StagedDatabase, swapped: Sequence[str], error: Exception) -> RestoreFailed:

@@ -5,13 +5,10 @@ often depend. pg_restore evaluates some expressions only for rows, so they are e
 values, with the rights of the table's owner.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from circle_migrate.backup.contents import NAME, catalog_digest, uses_tls
 from circle_migrate.backup.dump import RestoreJob, RestoreOptions
@@ -19,12 +16,10 @@ from circle_migrate.backup.manifest import Dump
 from circle_migrate.config.url.environment import environment
 from circle_migrate.core.errors import BackupFailed, RestoreFailed, SettingsError, Unreachable
 from circle_migrate.postgres.database import Database
+from circle_migrate.postgres.deployment import Deployment
 from circle_migrate.postgres.scratch.databases import Scratch
 from circle_migrate.postgres.scratch.pool import ScratchServers
 from circle_migrate.postgres.server_errors import server_message, sqlstate
-
-if TYPE_CHECKING:
-    from circle_migrate.postgres.deployment import Deployment
 
 _SCHEMA_ONLY = ("--schema-only", "--no-tablespaces", "--no-subscriptions")
 _MISSING_ROLE = re.compile(r'role "[^"]+" does not exist')

@@ -1,7 +1,5 @@
 """The application: its help page and its groups of commands."""
 
-from __future__ import annotations
-
 import sys
 from collections.abc import MutableMapping
 from importlib import import_module

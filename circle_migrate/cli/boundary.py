@@ -1,7 +1,5 @@
 """Run a command, write its result or its error, and end with its exit status; signals are handled here."""
 
-from __future__ import annotations
-
 import asyncio
 import logging
 import os
@@ -9,19 +7,18 @@ import re
 import signal
 import threading
 import traceback
+import warnings
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager, nullcontext
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 import typer
 
+from circle_migrate.cli.context import CommandContext
+from circle_migrate.cli.progress import Progress
 from circle_migrate.core.errors import ExitCode, Interrupted, MigrateError
 from circle_migrate.core.redaction import redact_traceback
 from circle_migrate.core.result import Result
-
-if TYPE_CHECKING:
-    from circle_migrate.cli.context import CommandContext
-    from circle_migrate.cli.progress import Progress
 
 _SIGNALS = {
     signal.SIGINT: ExitCode.INTERRUPTED,
@@ -93,25 +90,38 @@ class _Warnings(logging.Handler):
         self._progress.warn(f"warning: {record.getMessage()}")
 
 
+@contextmanager
+def _without_library_warnings() -> Iterator[None]:
+    """Hide warnings of SQLAlchemy and Alembic, which are about models and revisions."""
+
+    def show_others(message: Any, category: Any, filename: str, *args: Any, **kwargs: Any) -> None:
+        if not category.__module__.startswith("sqlalchemy") and "/alembic/" not in filename:
+            show(message, category, filename, *args, **kwargs)
+
+    with warnings.catch_warnings():
+        show, warnings.showwarning = warnings.showwarning, show_others
+        yield
+
+
 def run_command(
     context: CommandContext,
     action: Callable[[], Result | Coroutine[Any, Any, Result]],
     *,
     has_result: bool = True,
 ) -> None:
-    """Run a command's action, write its result or its error, and raise `typer.Exit` with the status.
-
-    Without a result the action itself may write to stdout.
-    """
+    """Run the action, write its result or error, raise `typer.Exit`; without a result it writes itself."""
     from circle_migrate.cli.streams import stdout_for_result
     from circle_migrate.cli.write import failure, success, write_stderr
 
     signals = _Signals(context.progress)
-    logger, warnings = logging.getLogger("circle_migrate"), _Warnings(context.progress)
-    logger.addHandler(warnings)
+    logger, handler = logging.getLogger("circle_migrate"), _Warnings(context.progress)
+    logger.addHandler(handler)
     logger.propagate = False
     try:
-        with stdout_for_result() if has_result else nullcontext():
+        with (
+            nullcontext() if context.debug else _without_library_warnings(),
+            stdout_for_result() if has_result else nullcontext(),
+        ):
             result = action()
             if not isinstance(result, Result):
                 result = _run(result, signals, context)
@@ -128,16 +138,14 @@ def run_command(
         failure(error, context.command, context.format)
         raise typer.Exit(int(error.status)) from None
     finally:
-        logger.removeHandler(warnings)
+        logger.removeHandler(handler)
     raise typer.Exit(int(result.exit_code))
 
 
 def _run(coroutine: Coroutine[Any, Any, Result], signals: _Signals, context: CommandContext) -> Result:
     async def main() -> Result:
         task = cast("asyncio.Task[Any]", asyncio.current_task())
-        if (
-            not context.debug
-        ):  # errors of tasks that the command has given up, such as a connection that it cancelled
+        if not context.debug:  # errors of tasks that the command has given up, as of a connection
             asyncio.get_running_loop().set_exception_handler(lambda _loop, _context: None)
         with signals.cancelling(task):
             try:

@@ -1,7 +1,5 @@
 """Declare a function as a command: its own parameters, the shared options, and the call of the boundary."""
 
-from __future__ import annotations
-
 import functools
 import inspect
 from collections.abc import Callable

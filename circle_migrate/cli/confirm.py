@@ -1,7 +1,5 @@
 """Ask for confirmation before a change that cannot be undone; without a terminal nothing is asked."""
 
-from __future__ import annotations
-
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager

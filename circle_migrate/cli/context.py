@@ -28,10 +28,7 @@ class CommandContext(NamedTuple):
     debug: bool
 
     def settings(self, *, notes: bool = False) -> Settings:
-        """Load the settings and print their warnings; with `notes` or --debug their notes too.
-
-        Raises `SettingsError` with every problem.
-        """
+        """Load the settings and print warnings, with `notes` or --debug notes too. Raises `SettingsError`."""
         from circle_migrate.config.load import load
 
         settings = load(self.flags, hazard_ids=_hazard_ids)
@@ -48,7 +45,7 @@ class CommandContext(NamedTuple):
 
         settings = self.settings()
         if settings.embedded:
-            from circle_migrate.postgres.embedded.deployment import configured_server, with_embedded_urls
+            from circle_migrate.postgres.embedded.server import configured_server, with_embedded_urls
 
             settings = with_embedded_urls(settings, configured_server(settings).start())
         return Deployment(settings, self.database)

@@ -7,8 +7,6 @@ private classes are used here; the test of what a command imports fails when a l
 differently.
 """
 
-from __future__ import annotations
-
 import re
 import sys
 from enum import Enum
@@ -28,10 +26,7 @@ _NO_LIMIT = 1_000
 
 
 class _Page(AnyCommand):
-    """A command or group whose plain text page has the same panels as the drawn one.
-
-    Its parameters are `LazyParam`s.
-    """
+    """A command or group with `LazyParam`s whose plain text page has the same panels as the drawn one."""
 
     def format_help(self, ctx: Context, formatter: HelpFormatter) -> None:
         """Write the page."""

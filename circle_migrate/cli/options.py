@@ -1,7 +1,5 @@
 """Options, arguments and output formats: as defaults of a command's parameters, and shared by commands."""
 
-from __future__ import annotations
-
 from difflib import get_close_matches
 from enum import StrEnum
 from functools import partial

@@ -1,7 +1,5 @@
 """Progress on a terminal: a row per database, redrawn below the lines of the finished steps."""
 
-from __future__ import annotations
-
 import threading
 
 from rich import live

@@ -1,7 +1,5 @@
 """The standard streams of a command: stdout is kept for its result, and a closed reader is no error."""
 
-from __future__ import annotations
-
 import os
 import sys
 from collections.abc import Iterator

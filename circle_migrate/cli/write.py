@@ -1,25 +1,19 @@
 """Write results to stdout, and errors and progress to stderr."""
 
-from __future__ import annotations
-
 import errno
 import os
 import sys
 from contextlib import suppress
-from typing import TYPE_CHECKING, TextIO
+from typing import TextIO
 
 from typer import Exit, TyperException
+from typer._click import Context
 from typer._click.exceptions import NoArgsIsHelpError
 
 from circle_migrate.cli.console import console
 from circle_migrate.cli.options import Format
-from circle_migrate.core.errors import UsageError
-
-if TYPE_CHECKING:
-    from typer._click import Context
-
-    from circle_migrate.core.errors import MigrateError
-    from circle_migrate.core.result import Result
+from circle_migrate.core.errors import MigrateError, UsageError
+from circle_migrate.core.result import Result
 
 
 def success(result: Result, form: Format) -> None:

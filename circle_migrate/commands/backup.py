@@ -3,8 +3,6 @@
 Only a complete and verified backup has a manifest and a folder with the final name.
 """
 
-from __future__ import annotations
-
 import asyncio
 import os
 import secrets

@@ -1,7 +1,5 @@
 """`check`: run several checks for a pipeline, report each, and exit with the status of the worst."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from dataclasses import dataclass
 

@@ -1,7 +1,5 @@
 """`diff`: compare two catalogues of each database, by default those of its revisions and of the server."""
 
-from __future__ import annotations
-
 import asyncio
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager
@@ -15,6 +13,7 @@ from circle_migrate.diff.compare import CompareOptions, compare, today
 from circle_migrate.diff.describe import detail, format_counts, summary
 from circle_migrate.diff.equivalence import checks_for, equal_by_text, equal_in_scratch
 from circle_migrate.diff.expected.sources import ComparisonSides, ComparisonSources
+from circle_migrate.diff.expected.trial import run_trial
 from circle_migrate.diff.result import Comparison, DiffResult
 from circle_migrate.diff.scope import ChangeSet, EquivalenceAnswers, Models
 from circle_migrate.diff.side import CURRENT, ComparisonSide, Source, parse_sides
@@ -32,13 +31,17 @@ MISSING = (str(Source.MODELS), str(Source.REVISIONS))
 
 @dataclass(frozen=True, slots=True)
 class DiffOptions:
-    """Options of a comparison; `grants` and `owners` are errors under any profile, `ignore` adds rules."""
+    """Options of a comparison; `grants` and `owners` are errors under any profile, `ignore` adds rules.
+
+    `trials` are the directions in which the DDL is tried: False for FROM to TO, True for its undoing.
+    """
 
     column_order: bool = False
     partitions: bool = False
     grants: bool = False
     owners: bool = False
     ignore: Sequence[str] = ()
+    trials: Sequence[bool] = ()
 
     @property
     def always_error(self) -> frozenset[str]:
@@ -65,7 +68,9 @@ async def diff(
         sources = ComparisonSources.resolve(deployment, servers, sides)
         results = await asyncio.gather(
             *(
-                _compare(sources, name, _compare_options(deployment, name, sides, options, ignore))
+                _compare(
+                    sources, name, _compare_options(deployment, name, sides, options, ignore), options.trials
+                )
                 for name in sources.names
             )
         )
@@ -99,7 +104,7 @@ def _compare_options(
 
 
 async def _compare(
-    sources: ComparisonSources, name: str, options: CompareOptions
+    sources: ComparisonSources, name: str, options: CompareOptions, trials: Sequence[bool]
 ) -> Comparison | MigrateError:
     """Compare one database, or return what prevents it."""
     try:
@@ -110,7 +115,8 @@ async def _compare(
         error.database = error.database or name
         return error
     schema = sources.deployment.databases[name].settings.default_schema
-    return replace(comparison, pending=sides.pending, default_schema=schema)
+    tried = {undo: await run_trial(sources.servers, comparison, undo=undo) for undo in trials}
+    return replace(comparison, pending=sides.pending, default_schema=schema, trials=tried)
 
 
 async def _answer(

@@ -1,7 +1,5 @@
 """`downgrade`: undo the revisions above the targets, after a confirmation, and a backup if data is lost."""
 
-from __future__ import annotations
-
 import shlex
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace

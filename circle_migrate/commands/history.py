@@ -1,13 +1,11 @@
 """`current`, `history`, `heads`, `branches` and `show`: list revisions."""
 
-from __future__ import annotations
-
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
 from circle_migrate.core.errors import ExitCode, MigrateError, UsageError
-from circle_migrate.core.result import Result, worst_exit_code
+from circle_migrate.core.result import Result, json_fields, worst_exit_code
 from circle_migrate.migrate.guards import ensure_not_in_doubt, verify_identity
 from circle_migrate.postgres.database import State
 from circle_migrate.postgres.deployment import Current, Deployment
@@ -23,7 +21,6 @@ class DatabasePosition:
     current: tuple[Revision, ...] = ()
     heads: tuple[str, ...] = ()
     pending: int = 0
-    address: str = ""
     error: MigrateError | None = None
 
 
@@ -44,9 +41,7 @@ class CurrentResult(Result):
             "databases": {
                 position.database: {
                     "current": [revision.id for revision in position.current],
-                    "heads": list(position.heads),
-                    "pending": position.pending,
-                    "error": position.error.to_dict() if position.error else None,
+                    **json_fields(position, "heads pending error"),
                 }
                 for position in self.positions
             }
@@ -89,15 +84,14 @@ def _position(deployment: Deployment, name: str, state: State | MigrateError) ->
     graph = deployment.forest.graphs[name]
     if isinstance(state, MigrateError):
         return DatabasePosition(name, heads=graph.heads, error=state)
-    address = deployment.databases[name].address.display()
     try:
         verify_identity(deployment, {name: state})
         ensure_not_in_doubt({name: state})
     except MigrateError as error:
         revisions = tuple(graph.revisions.get(key, Revision(name, key)) for key in state.current)
-        return DatabasePosition(name, revisions, graph.heads, address=address, error=error)
+        return DatabasePosition(name, revisions, graph.heads, error=error)
     revisions = tuple(graph[key] for key in state.current)
-    return DatabasePosition(name, revisions, graph.heads, len(graph.pending(state.current)), address)
+    return DatabasePosition(name, revisions, graph.heads, len(graph.pending(state.current)))
 
 
 def history(

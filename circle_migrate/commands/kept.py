@@ -43,10 +43,7 @@ async def list_kept(deployment: Deployment, *, everything: bool = False) -> Kept
 async def restore(
     deployment: Deployment, names: Sequence[str], *, notify: Notify = ignore_event
 ) -> KeptEntries:
-    """Restore entries, or all entries of a run, as an upgrade over their revision does.
-
-    Raises `UsageError` for an unknown name, `MigrationFailed` for rows that do not fit.
-    """
+    """Restore entries, or all of a run, as an upgrade does. Raises `UsageError`, `MigrationFailed`."""
     entries = _select(await _read_all(deployment), names)
     return await _execute(deployment, "kept restore", entries, _RestoreHooks(entries), notify)
 
@@ -59,10 +56,7 @@ async def drop(
     overridden: Sequence[str] = (),
     notify: Notify = ignore_event,
 ) -> KeptEntries:
-    """Drop the side tables of entries, or of all entries of a run, after `agree` has confirmed it.
-
-    Raises `UsageError` for an unknown name, `Refused` for a protected database that is not in `overridden`.
-    """
+    """Drop entries, or all of a run, after `agree` has confirmed it. Raises `UsageError`, `Refused`."""
     guard = ProtectionGuard(deployment, overridden)
     entries = _select(await _read_all(deployment), names, restored=True)
     states = await deployment.states()
@@ -82,9 +76,7 @@ def _select(
 ) -> tuple[KeptEntry, ...]:
     """Return the kept entries with these ids or run ids, and `restored` ones with a side table."""
     selected: dict[str, KeptEntry] = {}
-    candidates = [
-        entry for entry in entries if entry.state is KeptState.KEPT or (restored and entry.side_table)
-    ]
+    candidates = [e for e in entries if e.state is KeptState.KEPT or (restored and e.side_table)]
     for name in names:
         is_run = len(name) >= _MIN_PREFIX and "/" not in name
         matches = [e for e in candidates if e.id == name or (is_run and e.run.startswith(name))]

@@ -1,7 +1,5 @@
 """`log`: the runs in the journals, and the source text of applied revisions."""
 
-from __future__ import annotations
-
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -9,7 +7,7 @@ from typing import Any, TypeVar
 import asyncpg
 
 from circle_migrate.core.errors import UsageError
-from circle_migrate.core.result import Result
+from circle_migrate.core.result import Result, json_fields
 from circle_migrate.migrate.journal import Journal, JournalRun, JournalStep
 from circle_migrate.postgres.deployment import Deployment
 
@@ -29,20 +27,12 @@ class LogResult(Result):
 
 
 def _run_dict(run: JournalRun) -> dict[str, Any]:
-    return run._asdict() | {
-        "started_at": run.started_at.isoformat(),
-        "ended_at": run.ended_at.isoformat() if run.ended_at else None,
-        "steps": [_step_dict(step) for step in run.steps],
-    }
+    return json_fields(run, " ".join(run._fields)) | {"steps": [_step_dict(step) for step in run.steps]}
 
 
 def _step_dict(step: JournalStep) -> dict[str, Any]:
-    values = step._asdict() | {
-        "started_at": step.started_at.isoformat(),
-        "duration_ms": round(step.duration_ms, 3),
-    }
-    del values["run"]
-    return values
+    names = "segment direction revision message started_at duration_ms checksum elsewhere"
+    return json_fields(step, names) | {"duration_ms": round(step.duration_ms, 3)}
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,5 @@
 """`plan`: show what an upgrade or downgrade would do, or save it to a file for a later run."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Sequence
 from pathlib import Path

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from circle_migrate.core.errors import Refused
 from circle_migrate.core.events import Notify, ignore_event
-from circle_migrate.core.result import Result
+from circle_migrate.core.result import Result, json_fields
 from circle_migrate.migrate.guards import verify_identity
 from circle_migrate.migrate.protection import ProtectionGuard, remove_marker, write_marker
 from circle_migrate.migrate.run import Hooks, MigrationRun
@@ -39,14 +39,7 @@ class ProtectionResult(Result):
 
     def to_dict(self) -> dict[str, Any]:
         """Return the protection of each database, and the databases whose marker was changed."""
-        return {
-            "run": self.run,
-            "changed": list(self.changed),
-            "databases": {
-                name: protection.to_dict() if protection else None
-                for name, protection in self.databases.items()
-            },
-        }
+        return json_fields(self, "run changed databases")
 
 
 async def protect(
@@ -62,10 +55,7 @@ async def protect(
 async def unprotect(
     deployment: Deployment, agree: Confirm, notify: Notify = ignore_event
 ) -> ProtectionResult:
-    """Remove the marker of each selected database after `agree` has confirmed it.
-
-    Raises `Refused` for a database that only a setting protects or whose marker has changed since.
-    """
+    """Remove each marker after `agree` has confirmed it. Raises `Refused` if it is missing or changed."""
     states = await deployment.states()
     verify_identity(deployment, states)
     for name, protection in ProtectionGuard(deployment).protections(states).items():

@@ -5,8 +5,6 @@ segment, and rolled back if not. Runs that never ended are marked as lost. Other
 touched; those that have our prefix are named.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
@@ -16,7 +14,7 @@ import asyncpg
 
 from circle_migrate.core.errors import ExitCode, InDoubt, UsageError
 from circle_migrate.core.events import Notify, ignore_event
-from circle_migrate.core.result import Result
+from circle_migrate.core.result import Result, json_fields
 from circle_migrate.migrate.commit import Gid
 from circle_migrate.migrate.guards import ensure_own_tables
 from circle_migrate.migrate.journal import Journal
@@ -60,15 +58,13 @@ class RecoverResult(Result):
             "dry_run": self.dry_run,
             "transactions": [
                 {
-                    "database": transaction.database,
-                    "run": transaction.run,
-                    "segment": transaction.segment,
+                    **json_fields(transaction, "database run segment"),
                     "decided_by": transaction.decider,
                     "outcome": "committed" if transaction.committed else "rolled back",
                 }
                 for transaction in self.transactions
             ],
-            "not_ours": {name: list(gids) for name, gids in self.not_ours.items()},
+            **json_fields(self, "not_ours"),
             "lost_runs": {name: list(runs) for name, runs in self.lost.items()},
             "databases": {name: {"current": list(heads)} for name, heads in self.current.items()},
         }

@@ -6,8 +6,6 @@ into new databases beside the live ones, which swap names with them when all are
 old databases are kept under other names.
 """
 
-from __future__ import annotations
-
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
@@ -109,10 +107,7 @@ async def _contents(target: RestoreTarget) -> tuple[str, ...]:
 
 @asynccontextmanager
 async def _locked(targets: Sequence[RestoreTarget], wait: float, notify: Notify) -> AsyncIterator[None]:
-    """Hold the deployer locks of all targets; `wait` is in seconds.
-
-    Raises `LockNotObtained`, and `Refused` for tables of ours that another role controls.
-    """
+    """Hold all deployer locks; `wait` in seconds. Raises `LockNotObtained`, `Refused` for others' tables."""
     async with AsyncExitStack() as stack:
         for target in targets:
             connection = await target.database.connect(restore_targets.NAME)
@@ -130,9 +125,7 @@ async def _protection_notes(
 ) -> list[str]:
     """Name the restored databases that are protected: the dump contains the marker."""
     states = await deployment.states_or_errors(names)
-    protections = guard.protections(
-        {name: state for name, state in states.items() if isinstance(state, State)}
-    )
+    protections = guard.protections({name: s for name, s in states.items() if isinstance(s, State)})
     return [f"{name} is protected {protection.description}" for name, protection in protections.items()]
 
 

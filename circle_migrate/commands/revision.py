@@ -1,7 +1,5 @@
 """`revision` without `--autogenerate`, and `merge`: write new revision files."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 from circle_migrate.core.errors import Refused, UsageError

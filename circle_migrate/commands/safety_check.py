@@ -1,7 +1,5 @@
 """`safety-check`: assess what an upgrade or downgrade would do, without changing a live database."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Results of the commands that set up: `config show`, `schema` and `dev`."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any

@@ -1,7 +1,5 @@
 """`snapshot`: write the catalogue of each database, of its revisions or of its models to a file."""
 
-from __future__ import annotations
-
 import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -9,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from circle_migrate.core.errors import UsageError
-from circle_migrate.core.result import Result
+from circle_migrate.core.result import Result, json_fields
 from circle_migrate.diff.expected.snapshot_file import SUFFIXES, write
 from circle_migrate.diff.expected.sources import ComparisonSources
 from circle_migrate.diff.side import ComparisonSide, Source, parse_state
@@ -31,10 +29,7 @@ class SnapshotResult(Result):
             "snapshots": {
                 name: {
                     "file": self.files.get(name),
-                    "digest": snapshot.digest,
-                    "origin": snapshot.origin,
-                    "server_version_num": snapshot.server_version_num,
-                    "revisions": None if snapshot.revisions is None else list(snapshot.revisions),
+                    **json_fields(snapshot, "digest origin server_version_num revisions"),
                     "snapshot": None if name in self.files else snapshot.to_dict(),
                 }
                 for name, snapshot in self.snapshots.items()
@@ -45,10 +40,7 @@ class SnapshotResult(Result):
 async def take_snapshots(
     deployment: Deployment, text: str = Source.LIVE, output: str | None = None
 ) -> SnapshotResult:
-    """Take a snapshot of every selected database, and write each to a file of `output`.
-
-    Writes nothing if one cannot be taken. Raises `UsageError` for one file for several databases.
-    """
+    """Take a snapshot of every selected database, and write all or none to `output`. Raises `UsageError`."""
     async with ScratchServers(deployment) as servers:
         sources = ComparisonSources.resolve(deployment, servers, (parse_state(text),))
         files = {} if output is None else _files(output, sources.names)

@@ -1,8 +1,6 @@
 """`upgrade --sql` and `downgrade --sql`: write a plan as a script for psql."""
 
-from __future__ import annotations
-
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from io import StringIO
 from itertools import groupby
 
@@ -44,7 +42,9 @@ def render(deployment: Deployment, plan: Plan) -> str:
     at = dict(plan.current)
     connected = plan.databases[0] if len(plan.databases) == 1 else None
     for segment in plan.segments:
-        for name, part in _by_database(segment):
+        # A script cannot hold two transactions open.
+        for name, actions in groupby(segment.actions, key=lambda action: action.database):
+            part = Segment(tuple(actions), segment.transactional)
             if name != connected:
                 output.write(f"\\connect :{name}\n")
                 connected = name
@@ -54,12 +54,6 @@ def render(deployment: Deployment, plan: Plan) -> str:
             at[name] = runners[name].render(part, at[name], output)
             output.write("COMMIT;\n\n" if segment.transactional else "\n")
     return output.getvalue()
-
-
-def _by_database(segment: Segment) -> Iterator[tuple[str, Segment]]:
-    """Yield the runs of steps of one database; a script cannot hold two transactions open."""
-    for name, actions in groupby(segment.actions, key=lambda action: action.database):
-        yield name, Segment(tuple(actions), segment.transactional)
 
 
 def _header(plan: Plan) -> str:

@@ -1,7 +1,5 @@
 """`stamp`: set the version table to the targets without running a revision, after a confirmation."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from functools import partial
 

@@ -1,7 +1,5 @@
 """`stats`: measure the tables of the databases."""
 
-from __future__ import annotations
-
 import asyncio
 from datetime import UTC, datetime
 from pathlib import Path

@@ -1,7 +1,5 @@
 """`status`: show the state of all databases."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 

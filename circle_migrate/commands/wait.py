@@ -1,16 +1,9 @@
 """`wait`: wait until the databases are at the heads of this package, for init containers. Only reads."""
 
-from __future__ import annotations
-
 import asyncio
 import time
 
-from circle_migrate.commands.checks.database_facts import (
-    DatabaseFacts,
-    is_ahead,
-    read_facts,
-    refusals,
-)
+from circle_migrate.commands.checks.database_facts import DatabaseFacts, is_ahead, read_facts, refusals
 from circle_migrate.core.errors import ExitCode, MigrateError, UnknownRevision, Unreachable
 from circle_migrate.core.events import Event, EventKind, Notify, ignore_event
 from circle_migrate.core.findings import Check, Finding, Report, Severity, from_error
@@ -34,9 +27,7 @@ async def wait(
     deployment.ensure_revisions()
     deadline = time.monotonic() + patience
     pause, last_text = _MIN_PAUSE, ""
-    title = (
-        "databases at or ahead of this package" if compatible else "databases at the heads of this package"
-    )
+    title = f"databases at {'or ahead of' if compatible else 'the heads of'} this package"
     while True:
         limit = max(deadline - time.monotonic(), _MIN_POLL_SECONDS)
         findings = await _poll(deployment, limit, compatible=compatible)
@@ -47,9 +38,8 @@ async def wait(
         text = "; ".join(finding.message for finding in findings)
         if text != last_text:
             for finding in findings:
-                notify(
-                    Event(EventKind.WAITING, finding.database or "", f"until it changes: {finding.message}")
-                )
+                reason = f"until it changes: {finding.message}"
+                notify(Event(EventKind.WAITING, finding.database or "", reason))
             last_text = text
         await asyncio.sleep(min(pause, remaining))
         pause = min(pause * 1.5, _MAX_PAUSE)

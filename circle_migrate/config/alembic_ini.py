@@ -4,8 +4,6 @@ It is an `alembic.ini` in the environment's folder or above it, up to the projec
 pyproject.toml. Only the options that name folders are read.
 """
 
-from __future__ import annotations
-
 import os
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -105,10 +103,8 @@ def locate_section(file: Path, names: Sequence[str], table: Mapping[str, Any], r
     for name in names:
         if section := sections.get(name):
             location = section.expand(section.options["script_location"])
-            environment = resolve(
-                location, file.parent, f"script_location in {section.file} [{section.name}]"
-            )
-            return _environment_locations(section, environment, resolve)
+            folder = resolve(location, file.parent, f"script_location in {section.file} [{section.name}]")
+            return _environment_locations(section, folder, resolve)
     raise SettingsError(
         f"{file} has no section [{'] or ['.join(names)}] with script_location",
         hint='name the section, as in revisions = "alembic.ini:NAME", or the folder of the revisions',
@@ -139,9 +135,7 @@ def _read(file: Path) -> Iterator[_Section]:
     try:
         parser.read_string(file.read_text(encoding="utf-8-sig"))
         for section in parser.sections():
-            options = {
-                name: parser.get(section, name) for name in _OPTIONS if parser.has_option(section, name)
-            }
+            options = {key: parser.get(section, key) for key in _OPTIONS if parser.has_option(section, key)}
             if "script_location" in options:
                 yield _Section(file, section, options)
     except (OSError, UnicodeDecodeError, Error) as error:

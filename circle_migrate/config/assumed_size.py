@@ -1,7 +1,5 @@
 """Assumed sizes of tables, used where no size can be measured."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum

@@ -1,7 +1,5 @@
 """Names and defaults of the databases and of the settings, and the environment variables that set them."""
 
-from __future__ import annotations
-
 from typing import Any, NamedTuple
 
 

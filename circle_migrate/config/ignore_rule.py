@@ -9,8 +9,6 @@ The first ignores hazards of objects or revisions, the second differences of obj
 file names.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Collection
 from dataclasses import dataclass, replace

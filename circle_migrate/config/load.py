@@ -1,11 +1,10 @@
 """Load the settings, and report every contradiction between them."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Callable, Collection, Iterator, Mapping
+from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import Any
 
 from circle_migrate.config.fields import DATABASE_FIELDS, PLATFORM, SHARED, TABLE_FIELDS, KnownDatabase
 from circle_migrate.config.object_reference import ObjectResolver
@@ -16,18 +15,12 @@ from circle_migrate.config.url.parse import has_password, parse
 from circle_migrate.core.errors import SettingsError, UsageError
 from circle_migrate.core.redaction import redact
 
-if TYPE_CHECKING:
-    from circle_migrate.config.assumed_size import SizeAssumption
-    from circle_migrate.config.ignore_rule import IgnoreRule
-
 _EMBEDDED_DATA = Path(".circle-migrate") / "postgres"
 # Settings that are copied unchanged.
 _SAFETY = ("safety", "safety_rows", "safety_bytes")
 _SHARED = ("lock_wait", "lock_timeout", "atomic", "transaction", "scratch_on_target", *_SAFETY)
 _LINES = ("diff_ignore", "safety_ignore", "safety_tables")
 _PER_DATABASE = (*TABLE_FIELDS, "search_path", "profile", "driver")
-
-T = TypeVar("T")
 
 
 def load(
@@ -69,26 +62,9 @@ class SettingsLoader:
         databases = tuple(self._database(known, embedded=embedded) for known in self.known)
         scratch_url = self._address("scratch_url")
         known_hazards = hazard_ids() if values["safety_ignore"] else None
-
-        # Each module takes a millisecond to import, and most projects need none.
-        def parse_difference(line: str) -> IgnoreRule:
-            from circle_migrate.config.ignore_rule import parse_difference_rule
-
-            return parse_difference_rule(line, self.names)
-
-        def parse_hazard(line: str) -> IgnoreRule:
-            from circle_migrate.config.ignore_rule import parse_hazard_rule
-
-            return parse_hazard_rule(line, self.names, known_hazards)
-
-        def parse_size(line: str) -> SizeAssumption:
-            from circle_migrate.config.assumed_size import parse_assumption
-
-            return parse_assumption(line, self.names)
-
-        diff_ignore = self._parse_lines("diff_ignore", parse_difference)
-        safety_ignore = self._parse_lines("safety_ignore", parse_hazard)
-        assumptions = self._parse_lines("safety_tables", parse_size)
+        diff_ignore = self._parse_lines("diff_ignore", "ignore_rule.parse_difference_rule")
+        safety_ignore = self._parse_lines("safety_ignore", "ignore_rule.parse_hazard_rule", known_hazards)
+        assumptions = self._parse_lines("safety_tables", "assumed_size.parse_assumption")
         relations = self._relations()
         self.provenance.raise_problems()
         data = self._path("embedded_data") or self.provenance.project_root / _EMBEDDED_DATA
@@ -189,12 +165,15 @@ class SettingsLoader:
             self.provenance.problems.append(error)
             return None
 
-    def _parse_lines(self, name: str, parse: Callable[[str], T]) -> tuple[T, ...]:
-        """Parse the lines of a setting; invalid lines become problems."""
+    def _parse_lines(self, name: str, parser: str, *arguments: object) -> tuple[Any, ...]:
+        """Parse the lines of a setting by a function `module.name`; invalid lines become problems."""
+        module, _, function = parser.partition(".")
         parsed = []
         for line in self.values[name]:
+            # Most projects have no such line, and the import takes a millisecond.
+            parse = getattr(import_module(f"circle_migrate.config.{module}"), function)
             try:
-                parsed.append(parse(line))
+                parsed.append(parse(line, self.names, *arguments))
             except UsageError as error:
                 subject = self.provenance.origins[name].subject
                 self.provenance.problem(f"{subject}: {error.message}", hint=error.hint or "")

@@ -1,7 +1,5 @@
 """Values of settings with their sources, and the problems in them."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any, NamedTuple
 

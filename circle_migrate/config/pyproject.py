@@ -1,7 +1,5 @@
 """Read pyproject.toml: the databases that it names and its settings. Files of other users are refused."""
 
-from __future__ import annotations
-
 import os
 import re
 from collections.abc import Iterable, Mapping

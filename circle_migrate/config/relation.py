@@ -1,10 +1,9 @@
 """Relations between columns of different databases, where a foreign key is impossible."""
 
-from __future__ import annotations
-
 import re
 from dataclasses import dataclass
 from enum import Enum
+from typing import Self
 
 from circle_migrate.core.findings import Severity
 
@@ -16,7 +15,7 @@ class Side(Enum):
     RIGHT = "right"
 
     @property
-    def other(self) -> Side:
+    def other(self) -> "Side":
         """The opposite side."""
         return Side.RIGHT if self is Side.LEFT else Side.LEFT
 
@@ -34,7 +33,7 @@ class ColumnReference:
     name: str
 
     @classmethod
-    def parse(cls, text: str) -> ColumnReference:
+    def parse(cls, text: str) -> Self:
         """Parse `database.table.column` or `database.schema.table.column`. Raises `ValueError`."""
         parts = text.split(".")
         if len(parts) not in (3, 4) or not all(parts):

@@ -4,8 +4,6 @@ Importing pydantic-settings takes as long as querying both databases, so only th
 is imported only when needed.
 """
 
-from __future__ import annotations
-
 import logging
 import re
 import warnings

@@ -1,7 +1,5 @@
 """Read all sources of settings in order, record the exact origin of each value, and validate the values."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable, Mapping
 from difflib import get_close_matches
 from io import StringIO
@@ -29,7 +27,8 @@ def collect(flags: Mapping[str, object], environ: Mapping[str, str], cwd: Path) 
     _flags(flags, record, cwd)
     given = {name: value for name, value in environ.items() if name != fields.SAFE_FOLDERS}
     _variables(given, record, lambda name: Origin(f"environment {name}", f"{name} in the environment", cwd))
-    env_file = _find_env_file(cwd, root)
+    folders = [folder for folder in (cwd, *cwd.parents) if folder.is_relative_to(root)]
+    env_file = next((path for folder in folders if (path := folder / ".env").exists()), root / ".env")
     if env_file.exists() and (error := foreign_error(env_file, cwd, environ)):
         raise error
     _env_file(env_file, record, cwd)
@@ -39,12 +38,6 @@ def collect(flags: Mapping[str, object], environ: Mapping[str, str], cwd: Path) 
     alembic = tables.get("alembic")
     record.alembic = alembic if isinstance(alembic, dict) else {}
     return record
-
-
-def _find_env_file(cwd: Path, root: Path) -> Path:
-    """Return the nearest .env from the current folder up to the project's, or the project's own path."""
-    folders = [folder for folder in (cwd, *cwd.parents) if folder.is_relative_to(root)]
-    return next((path for folder in folders if (path := folder / ".env").exists()), root / ".env")
 
 
 def _validate(record: Provenance) -> dict[str, Any]:

@@ -1,7 +1,5 @@
 """Formatting of byte counts."""
 
-from __future__ import annotations
-
 _UNITS = ("bytes", "kB", "MB", "GB", "TB", "PB")
 
 

@@ -4,8 +4,6 @@ The location of the folder follows the XDG Base Directory Specification
 (https://specifications.freedesktop.org/basedir-spec/latest/).
 """
 
-from __future__ import annotations
-
 import os
 import stat
 from contextlib import suppress
@@ -16,7 +14,7 @@ from circle_migrate.core.atomic_write import replace_file
 _OTHERS_MAY_WRITE = stat.S_IWGRP | stat.S_IWOTH
 
 
-def cache_file(key: str) -> CacheFile | None:
+def cache_file(key: str) -> "CacheFile | None":
     """Return the cache file for a key; None if the user has no cache folder."""
     base = os.environ.get("XDG_CACHE_HOME", "")
     if not base.startswith("/"):  # per the specification, a relative path is ignored

@@ -5,8 +5,6 @@ A message has up to five parts: what failed (`message`, with `database` and `loc
 the command line passes every text through `core.redaction.redact`.
 """
 
-from __future__ import annotations
-
 from enum import IntEnum
 from typing import ClassVar
 

@@ -1,7 +1,5 @@
 """Progress events of a run, shown on a terminal or written as log lines."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum

@@ -1,21 +1,37 @@
 """Findings, the checks that produce them, and the reports that contain both."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
+from functools import cache
 from pathlib import Path, PurePath
 from typing import Any, NamedTuple
 
 from circle_migrate.core.errors import ExitCode, MigrateError
-from circle_migrate.core.result import Result, worst_exit_code
-from circle_migrate.core.rules import Rule, known_rules
+from circle_migrate.core.result import Result, json_fields, worst_exit_code
 
 _INTERRUPTED = {ExitCode.HANGUP, ExitCode.INTERRUPTED, ExitCode.TERMINATED}
 _NOT_CHECKED = {ExitCode.BUG, ExitCode.USAGE, ExitCode.LOCKED, ExitCode.UNREACHABLE, *_INTERRUPTED}
+
+
+class Rule(NamedTuple):
+    """A kind of problem, as a record of `rules.toml` says; that of an error has the error's code as `id`."""
+
+    id: str
+    title: str
+    effect: str
+    remedy: str
+
+
+@cache
+def known_rules() -> Mapping[str, Rule]:
+    """Return every rule by its id. Hazards of `safety-check` are not listed there."""
+    import tomllib
+
+    table = tomllib.loads(Path(__file__).with_name("rules.toml").read_text(encoding="utf-8"))
+    return {name: Rule(name, **texts) for name, texts in table.items()}
 
 
 class Severity(StrEnum):
@@ -97,18 +113,11 @@ class Finding:
     def to_dict(self) -> dict[str, Any]:
         """Return the finding as in the JSON output."""
         return {
-            "rule": self.rule,
-            "severity": str(self.severity),
+            **json_fields(self, "rule severity"),
             "exit_code": int(self.status),
-            "message": self.message,
-            "database": self.database,
-            "revision": self.revision,
-            "subject": self.subject,
-            "detail": self.detail,
+            **json_fields(self, "message database revision subject detail"),
             "remedy": self.remedy_text,
-            "file": self.file,
-            "line": self.line,
-            "fingerprint": self.fingerprint,
+            **json_fields(self, "file line fingerprint"),
         }
 
 
@@ -177,13 +186,8 @@ class Check(NamedTuple):
 
     def to_dict(self) -> dict[str, Any]:
         """Return the check as in the JSON output, without its findings."""
-        return {
-            "name": self.name,
-            "title": self.title,
-            "outcome": str(self.outcome),
-            "skipped": self.skipped,
-            "seconds": None if self.seconds is None else round(self.seconds, 4),
-        }
+        seconds = None if self.seconds is None else round(self.seconds, 4)
+        return {**json_fields(self, "name title outcome skipped"), "seconds": seconds}
 
 
 def repository_root() -> str:

@@ -1,7 +1,5 @@
 """Read JSON files that may be damaged, endless or nested without bound."""
 
-from __future__ import annotations
-
 import errno
 import json
 import os

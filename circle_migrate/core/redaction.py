@@ -4,8 +4,6 @@ Every secret that the settings contain is registered here; everything that leave
 JSON, tracebacks of `--debug`, files) passes `redact`.
 """
 
-from __future__ import annotations
-
 import json
 import re
 from contextlib import suppress

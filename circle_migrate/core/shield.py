@@ -1,7 +1,5 @@
 """Protection of work from cancellation."""
 
-from __future__ import annotations
-
 import asyncio
 from collections.abc import Awaitable, Callable
 from typing import ParamSpec, TypeVar
@@ -11,10 +9,7 @@ T = TypeVar("T")
 
 
 async def shield(work: Awaitable[T], *, raise_error: bool = False) -> T:
-    """Await the work to its end, then raise a cancellation that arrived meanwhile.
-
-    With `raise_error`, an error of the work is raised instead of the cancellation.
-    """
+    """Await the work to its end; then raise a cancellation, or with `raise_error` the work's error first."""
     task = asyncio.ensure_future(work)
     try:
         return await asyncio.shield(task)

@@ -1,7 +1,5 @@
 """Compare two snapshots of one database and classify the differences."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Awaitable, Callable, Collection, Iterator
 from dataclasses import dataclass, field
@@ -65,15 +63,18 @@ async def compare(
         scope.drop_version_formatting(change_set, answers)
     changes, equivalent = scope.split_equivalent(change_set.changes, answers)
     changes = drop_implied(changes, before, after)
-    partitions: dict[str, int] = {}
-    if not options.partitions:
-        changes, partitions = _without_extra_partitions(changes, before, after)
+    extra = [] if options.partitions else list(_extra_partitions(changes, before, after))
+    partitions = Counter(f"extra partitions of {table}" for _, table in extra)
     valid = [rule for rule in options.ignore if not rule.has_expired(options.today)]
     changes, ignored = scope.without_ignored(changes, after.database, valid)
+    hidden = {change.key for change, _ in extra}
     return Comparison(
         before,
         after,
-        tuple(_differences(changes, before, after, options)),
+        tuple(
+            _differences([change for change in changes if change.key not in hidden], before, after, options)
+        ),
+        partitions=tuple(change for change in changes if change.key in hidden),
         equivalent=tuple(equivalent),
         ignored=partitions | ignored,
         compared=count_kinds(key.kind for key in before.objects.keys() | after.objects.keys()),
@@ -98,19 +99,14 @@ def _compared_changes(before: Snapshot, after: Snapshot, options: CompareOptions
     return change_set
 
 
-def _without_extra_partitions(
+def _extra_partitions(
     changes: list[Change], before: Snapshot, after: Snapshot
-) -> tuple[list[Change], dict[str, int]]:
-    """Remove and count the extra partitions of partitioned tables, which jobs create and drop."""
-    counts: Counter[str] = Counter()
-    kept = []
+) -> Iterator[tuple[Change, str]]:
+    """Yield the extra partitions, which jobs create and drop, with their partitioned tables."""
     for change in changes:
         tables = [name for name in parents(change.key, after) if _is_partitioned(name, before, after)]
         if change.op is Op.ADDED and tables and "partition_bound" in change.fields:
-            counts[f"extra partitions of {tables[0]}"] += 1
-        else:
-            kept.append(change)
-    return kept, dict(counts)
+            yield change, tables[0]
 
 
 def _is_partitioned(name: str, *snapshots: Snapshot) -> bool:

@@ -4,8 +4,6 @@ A field without a label here has its own name. Texts are as the server printed t
 characters.
 """
 
-from __future__ import annotations
-
 import difflib
 import re
 from collections import Counter

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from circle_migrate.diff.scope import EquivalenceAnswers
+from circle_migrate.diff.compare import CompareOptions, compare
+from circle_migrate.diff.result import Comparison
+from circle_migrate.diff.scope import ChangeSet, EquivalenceAnswers
 from circle_migrate.postgres.catalog.snapshot import Change, ObjectKey, Op, Snapshot
 from circle_migrate.postgres.identifier import base_name, literal
 
@@ -21,6 +23,8 @@ if TYPE_CHECKING:
     import asyncpg
 
     from circle_migrate.postgres.database import Database
+
+OpenScratch = Callable[[], "AbstractAsyncContextManager[Database]"]
 
 _NAME = "circle_asked"
 """The name of the objects that the checks create."""
@@ -94,6 +98,18 @@ def equal_by_text(checks: Iterable[EquivalenceCheck]) -> EquivalenceAnswers:
         for check in checks
         if len({tuple(map(cast_elements, statements)) for statements in check.forms}) == 1
     }
+
+
+async def compared(
+    before: Snapshot, after: Snapshot, options: CompareOptions, open_scratch: OpenScratch
+) -> Comparison:
+    """Compare two snapshots; check in a scratch database which texts are equivalent."""
+
+    async def answer(change_set: ChangeSet) -> EquivalenceAnswers:
+        checks = checks_for(change_set.changes, before)
+        return await equal_in_scratch(open_scratch(), checks) if checks else {}
+
+    return await compare(before, after, options, answer)
 
 
 async def equal_in_scratch(

@@ -1,7 +1,5 @@
 """Find changes that another change implies, and objects that differ in their name only."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 

@@ -1,7 +1,5 @@
 """Results of `diff`: two snapshots of each database, and the classified differences."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -37,25 +35,41 @@ class Difference:
 
 
 @dataclass(frozen=True, slots=True)
+class Trial:
+    """What a scratch copy of one side showed about the DDL to the other side.
+
+    `order` has the indexes of the statements that the server accepts, in an order that works. `gaps` names
+    what they leave, with the server's words. `untried` is the reason if there was no copy.
+    """
+
+    order: tuple[int, ...] = ()
+    gaps: tuple[str, ...] = ()
+    untried: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Comparison:
     """Both sides of one database and their differences.
 
-    `differences` are without implied ones, as the columns of a missing table. `equivalent` are objects whose
+    `differences` are without implied ones, as the columns of a missing table. `partitions` are the extra
+    partitions that are not compared: scripts create them. `equivalent` are objects whose
     texts differ and mean the same. `ignored` counts the changes hidden by each ignore rule, `compared` the
     objects of each kind. `not_compared` describes what was left out, with the reason. `pending` is the number
     of revisions not yet applied to the live side. `default_schema` is the schema of operations that name
-    none; None if it is unknown.
+    none; None if it is unknown. `trials` has the trials of the DDL, and with True of the DDL that undoes it.
     """
 
     before: Snapshot
     after: Snapshot
     differences: tuple[Difference, ...]
     equivalent: tuple[Change, ...] = ()
+    partitions: tuple[Change, ...] = ()
     ignored: Mapping[str, int] = field(default_factory=dict)
     compared: Mapping[str, int] = field(default_factory=dict)
     not_compared: tuple[str, ...] = ()
     pending: int = 0
     default_schema: str | None = None
+    trials: Mapping[bool, Trial] = field(default_factory=dict)
 
     @property
     def database(self) -> str:

@@ -1,7 +1,5 @@
 """Filter changes: by models, server versions, options, ignore rules and equivalent texts."""
 
-from __future__ import annotations
-
 import re
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence

@@ -1,7 +1,5 @@
 """Sides of a comparison as command-line arguments: models, revisions, live database, snapshot file."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path

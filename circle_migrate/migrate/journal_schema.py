@@ -1,7 +1,5 @@
 """Create the tables of the journal in their schema, or move them from where they are."""
 
-from __future__ import annotations
-
 from contextlib import suppress
 
 import asyncpg

@@ -1,9 +1,8 @@
 """Plan from current revisions to targets, and refuse a plan that is not the expected one."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import Self
 
 from circle_migrate.core.errors import Refused, UsageError
 from circle_migrate.postgres.deployment import Current, Deployment
@@ -36,7 +35,7 @@ class Planner:
             guard(plan)
         return plan
 
-    def guarded(self, guard: PlanGuard) -> Planner:
+    def guarded(self, guard: PlanGuard) -> Self:
         """Return the same planner with one more guard."""
         return replace(self, guards=(*self.guards, guard))
 

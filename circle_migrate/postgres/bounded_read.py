@@ -1,13 +1,13 @@
 """Queries of live databases in READ ONLY transactions, with limits on run time and lock waits."""
 
-from __future__ import annotations
-
 import asyncio
 import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING
 
+import asyncpg
+
+from circle_migrate.postgres.database import Database
 from circle_migrate.postgres.search_path import CONFIGURED_LOCALLY
 from circle_migrate.postgres.server_errors import (
     INSUFFICIENT_PRIVILEGE,
@@ -16,11 +16,6 @@ from circle_migrate.postgres.server_errors import (
     server_message,
     sqlstate,
 )
-
-if TYPE_CHECKING:
-    import asyncpg
-
-    from circle_migrate.postgres.database import Database
 
 TOTAL_SECONDS = 30.0
 _LOCK_SECONDS = 0.5
@@ -64,8 +59,6 @@ async def bounded_read(
     database: Database, seconds: float | None = 5.0, lock_seconds: float = _LOCK_SECONDS
 ) -> AsyncIterator[asyncpg.Connection]:
     """Open a READ ONLY transaction in which each statement may take `seconds`; None sets no limit."""
-    import asyncpg
-
     try:
         async with database.reading() as connection:
             if seconds is not None:

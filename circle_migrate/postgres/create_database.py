@@ -1,8 +1,9 @@
 """Create missing databases, and databases with the properties of another one, which dumps lack."""
 
-from __future__ import annotations
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
-from typing import TYPE_CHECKING
+import asyncpg
 
 from circle_migrate.core.errors import MissingDatabase, MissingPrivilege
 from circle_migrate.postgres.database import Database
@@ -10,9 +11,6 @@ from circle_migrate.postgres.deployment import Deployment
 from circle_migrate.postgres.identifier import literal, quote
 from circle_migrate.postgres.search_path import PINNED
 from circle_migrate.postgres.server_errors import connection_errors, server_message, sqlstate
-
-if TYPE_CHECKING:
-    import asyncpg
 
 _LOCALE = """
 SELECT pg_encoding_to_char(encoding) AS encoding, datcollate, datctype,
@@ -109,17 +107,20 @@ async def create_missing(deployment: Deployment) -> tuple[str, ...]:
     return tuple([name for name in missing if await _create(deployment.databases[name])])
 
 
-async def connect_to_maintenance_database(database: Database) -> asyncpg.Connection:
-    """Connect to a maintenance database of the database's server. Raises the errors of connecting."""
+@asynccontextmanager
+async def maintenance_connection(database: Database) -> AsyncIterator[asyncpg.Connection]:
+    """Yield a connection to a maintenance database of the database's server, terminated at the end."""
     try:
-        return await _connect(database, "postgres")
+        connection = await _connect(database, "postgres")
     except MissingDatabase:
-        return await _connect(database, "template1")
+        connection = await _connect(database, "template1")
+    try:
+        yield connection
+    finally:
+        connection.terminate()
 
 
 async def _connect(database: Database, maintenance_database: str) -> asyncpg.Connection:
-    import asyncpg
-
     address = database.address.with_database(maintenance_database)
     with connection_errors(database.name, address):
         connection = await asyncpg.connect(**address.connect_kwargs())
@@ -129,12 +130,10 @@ async def _connect(database: Database, maintenance_database: str) -> asyncpg.Con
 
 async def _create(database: Database) -> bool:
     """Create one database; return False if another session created it meanwhile."""
-    import asyncpg
-
-    connection = await connect_to_maintenance_database(database)
     name = database.address.database
     try:
-        await connection.execute(f"CREATE DATABASE {quote(name)}")
+        async with maintenance_connection(database) as connection:
+            await connection.execute(f"CREATE DATABASE {quote(name)}")
     except asyncpg.PostgresError as error:
         if sqlstate(error) in _DUPLICATE_DATABASE:
             return False
@@ -144,6 +143,4 @@ async def _create(database: Database) -> bool:
             detail=server_message(error),
             hint=f'ALTER ROLE "{database.address.user}" CREATEDB; or ask an administrator to create it',
         ) from error
-    finally:
-        connection.terminate()
     return True

@@ -76,7 +76,6 @@ SELECT current_database() AS name, current_user AS role, pg_backend_pid() AS pid
 FROM own
 """
 
-
 _VISIBLE_TABLES = f"""
 WITH path AS MATERIALIZED ({CONFIGURED_LOCALLY}, current_schemas(false) AS schemas)
 SELECT CASE WHEN nspname = path.schemas[1] THEN '' ELSE nspname || '.' END || relname AS name
@@ -166,7 +165,9 @@ class Database:
                 await warn_of_missing_tls(self.name, self.address)
                 raise
             try:
-                _raise_lost_cancellation()
+                task = asyncio.current_task()
+                if task is not None and task.cancelling():  # on Python 3.11, connecting can lose it
+                    raise asyncio.CancelledError
                 await warn_of_missing_tls(self.name, self.address, connection)
                 await connection.execute(f"{begin};{self.session_sql({})}")
             except BaseException:
@@ -216,8 +217,7 @@ class Database:
                     hint=f'GRANT USAGE ON SCHEMA {self.settings.search_path} TO "{row["role"]}";',
                 )
             ensure_not_in_search_path(settings, [row["schema"]])
-            found = (row["schema"], row["journal"], row["tables"])
-            contents = await read_contents(connection, settings, *found)
+            contents = await read_contents(connection, settings, row["schema"], row["journal"], row["tables"])
             gids = row["prepared"] if contents["journal_of"] else ()
             in_doubt = await prepared_by_runs(connection, contents["journal"], gids)
         except MigrateError:
@@ -332,13 +332,6 @@ def _psycopg_driver(database: str) -> ModuleType:
             hint="run pip install 'circle-migrate[psycopg]'",
         ) from error
     return psycopg_driver
-
-
-def _raise_lost_cancellation() -> None:
-    """Raise a cancellation that arrived while connecting: on Python 3.11 it can be lost."""
-    task = asyncio.current_task()
-    if task is not None and task.cancelling():
-        raise asyncio.CancelledError
 
 
 async def _close(connection: asyncpg.Connection, seconds: float) -> None:

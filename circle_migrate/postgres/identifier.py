@@ -4,8 +4,6 @@ An identity is the qualified name of an object as PostgreSQL prints it, with quo
 argument types of a routine follow in parentheses.
 """
 
-from __future__ import annotations
-
 import re
 
 IDENTIFIER = r'(?:"(?:[^"]|"")+"|[^\W\d][\w$]*)'

@@ -12,6 +12,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from circle_migrate.core.errors import Refused, SettingsError
+from circle_migrate.core.result import json_fields
 from circle_migrate.postgres.deployer_lock import IS_DEPLOYER
 from circle_migrate.postgres.identifier import literal, quote
 from circle_migrate.postgres.search_path import FIRST_SCHEMA
@@ -39,13 +40,8 @@ class ProtectionMarker(NamedTuple):
         import json
 
         row: Mapping[str, str] = json.loads(text)
-        return cls(
-            since=datetime.fromisoformat(row["protected_at"]),
-            role=row["db_role"],
-            os_user=row["os_user"],
-            host=row["host"],
-            reason=row["reason"],
-        )
+        texts = (row[name] for name in ("db_role", "os_user", "host", "reason"))
+        return cls(datetime.fromisoformat(row["protected_at"]), *texts)
 
     @property
     def description(self) -> str:
@@ -61,12 +57,7 @@ class ProtectionMarker(NamedTuple):
 
     def to_dict(self) -> dict[str, str | None]:
         """Return the marker as in the JSON output."""
-        return {
-            "since": self.since.isoformat() if self.since else None,
-            "by": self.by,
-            "role": self.role,
-            "reason": self.reason,
-        }
+        return json_fields(self, "since by role reason")
 
 
 class Protection(NamedTuple):
@@ -83,7 +74,7 @@ class Protection(NamedTuple):
 
     def to_dict(self) -> dict[str, Any]:
         """Return the protection as in the JSON output."""
-        return {"marker": self.marker.to_dict() if self.marker else None, "setting": self.setting}
+        return json_fields(self, "marker setting")
 
 
 class UnfinishedStep(NamedTuple):

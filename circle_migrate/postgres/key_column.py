@@ -4,18 +4,15 @@ Both servers and Python must agree on the order. Integers are compared as number
 text as UTF-8, independent of encodings and collations of the databases.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import Enum
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import asyncpg
 
 from circle_migrate.config.relation import ColumnReference
 from circle_migrate.core.errors import MissingPrivilege, SettingsError
-
-if TYPE_CHECKING:
-    import asyncpg
 
 # Domains are resolved to their base types. The setting search_path is parsed, because current_schemas() omits
 # schemas that the role may not use.

@@ -4,8 +4,6 @@ Our own statements use the few methods of asyncpg that `Driver` offers. It sends
 psycopg's implicit BEGIN, with parameters without types, which the server resolves as those of asyncpg.
 """
 
-from __future__ import annotations
-
 import os
 import socket
 from collections.abc import Awaitable, Callable, Iterator, Sequence
@@ -32,7 +30,7 @@ from circle_migrate.postgres.simple_protocol import Watched
 LogListener = Callable[[Any, Any], None]
 
 
-async def connect(address: Address, application_name: str) -> Driver:
+async def connect(address: Address, application_name: str) -> "Driver":
     """Connect. Raises psycopg's errors."""
     parameters = {**address.parameters, "application_name": application_name}
     timeout = address.connect_timeout
@@ -87,7 +85,7 @@ class Record:
 class Transaction:
     """A transaction, or a savepoint where one is open."""
 
-    def __init__(self, driver: Driver) -> None:
+    def __init__(self, driver: "Driver") -> None:
         self._driver = driver
         self._is_nested = False
 
@@ -242,7 +240,7 @@ class _Cursor(AsyncAdapt_psycopg_cursor):
             yield
 
     @property
-    def _adapter(self) -> PsycopgAdapter:
+    def _adapter(self) -> "PsycopgAdapter":
         return cast("PsycopgAdapter", self._adapt_connection)
 
     def take_numbered(self) -> None:
@@ -255,7 +253,7 @@ class PsycopgAdapter(Watched, AsyncAdapt_psycopg_connection):
 
     __slots__ = ("_has_begun", "_has_lost", "driver", "runs_step", "watch")
 
-    def __init__(self, dbapi: Any, driver: Driver) -> None:
+    def __init__(self, dbapi: Any, driver: "Driver") -> None:
         super().__init__(dbapi, cast("Any", driver.connection))
         self.driver: Any = driver
         self.watch = None

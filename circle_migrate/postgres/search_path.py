@@ -5,8 +5,6 @@ could otherwise give them functions and operators with better fitting argument t
 revisions, and what fires their triggers, see the configured path. A setting on the server stores it.
 """
 
-from __future__ import annotations
-
 SETTING = "circle_migrate.search_path"
 """The setting that has the configured path, as the server prints it."""
 

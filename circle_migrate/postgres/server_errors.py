@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
+from circle_migrate.config.url.address import Address
 from circle_migrate.core.errors import (
     AuthenticationFailed,
     ExitCode,
@@ -23,8 +24,6 @@ from circle_migrate.core.redaction import redact
 
 if TYPE_CHECKING:
     import asyncpg
-
-    from circle_migrate.config.url.address import Address
 
 LOCK_NOT_AVAILABLE = "55P03"
 DEADLOCK_DETECTED = "40P01"

@@ -4,21 +4,17 @@ The simple protocol takes several statements in one text and saves a round trip,
 there. So only text that needs no rows goes through it.
 """
 
-from __future__ import annotations
-
 import re
 from collections import deque
 from collections.abc import Awaitable, Iterator
 from contextlib import AbstractContextManager, contextmanager
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
+import asyncpg
 from sqlalchemy.dialects.postgresql.asyncpg import AsyncAdapt_asyncpg_connection, AsyncAdapt_asyncpg_cursor
 from sqlalchemy.util import await_only
 
 from circle_migrate.postgres.sql_text import split_last_rows
-
-if TYPE_CHECKING:
-    import asyncpg
 
 _ROW_COUNT = re.compile(r"(?:SELECT|UPDATE|DELETE|MERGE|INSERT \d+) (\d+)")
 

@@ -1,7 +1,5 @@
 """Text of SQL: its statements, found without a parser, and search in statements and definitions."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterator
 

@@ -1,7 +1,5 @@
 """The folder of revisions of a database: where it is and which of its files are revisions."""
 
-from __future__ import annotations
-
 import os
 import re
 from collections.abc import Iterable, Iterator

@@ -1,7 +1,5 @@
 """The graphs of all databases with the requirements between them, as one graph."""
 
-from __future__ import annotations
-
 from collections.abc import Collection, Iterable, Mapping
 from itertools import chain, pairwise
 

@@ -4,8 +4,6 @@ The graph needs neither Alembic nor the revision modules. It agrees with
 `alembic.script.revision.RevisionMap`; a property test compares the two on random graphs.
 """
 
-from __future__ import annotations
-
 from collections.abc import Collection, Iterable, Mapping
 from functools import cached_property
 from itertools import chain
@@ -36,7 +34,7 @@ class Graph:
                     location=revision.location,
                     hint="give one of the two files another `revision` id",
                 )
-        _ = self.order  # raises the errors of labels, parents and order
+        self._undo_order = self._sorted()  # raises the errors of labels, parents and order
 
     @cached_property
     def parents(self) -> Edges:
@@ -154,7 +152,10 @@ class Graph:
 
     @cached_property
     def order(self) -> Mapping[str, int]:
-        """The position of every revision in an upgrade from base to all heads. Raises `TreeError`."""
+        """The position of every revision in an upgrade from base to all heads."""
+        return {key: index for index, key in enumerate(reversed(self._undo_order))}
+
+    def _sorted(self) -> list[str]:
         order = undo_order(self, self.revisions)
         if len(order) < len(self.revisions):
             acyclic = topological(self.revisions, self.parents, str)
@@ -166,7 +167,7 @@ class Graph:
                 hint="correct `down_revision` or `depends_on` in "
                 + ", ".join(sorted({r.location for r in cycle})),
             )
-        return {key: index for index, key in enumerate(reversed(order))}
+        return order
 
     @cached_property
     def heads(self) -> tuple[str, ...]:

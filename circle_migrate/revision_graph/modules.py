@@ -1,7 +1,5 @@
 """Load revision files as Python modules, and locate errors in them."""
 
-from __future__ import annotations
-
 import sys
 from collections.abc import Mapping
 from contextlib import suppress
@@ -141,9 +139,7 @@ def _is_below(folder: Path, module: ModuleType) -> bool:
     values = getattr(module, "__dict__", {})
     places = [values.get("__file__"), *values.get("__path__", ())]
     candidates = [Path(place) for place in places if str(place).startswith(str(folder))]
-    return any(
-        folder in (place, *place.parents) and not _INSTALLED & set(place.parts) for place in candidates
-    )
+    return any(folder in (path, *path.parents) and not _INSTALLED & set(path.parts) for path in candidates)
 
 
 def module_of(revision: Revision) -> ModuleType:

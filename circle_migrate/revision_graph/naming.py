@@ -1,7 +1,5 @@
 """Check the names of new revisions and branches."""
 
-from __future__ import annotations
-
 import re
 
 from circle_migrate.core.errors import UsageError

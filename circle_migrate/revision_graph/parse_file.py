@@ -4,8 +4,6 @@ Reading needs no Alembic and runs no code of the project, except for a file with
 `down_revision` from a function call: its module is loaded.
 """
 
-from __future__ import annotations
-
 import ast
 import errno
 import hashlib
@@ -13,13 +11,13 @@ import os
 import re
 import stat
 import sys
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import repeat
 from pathlib import Path
 from typing import Any
 
 from circle_migrate.core.errors import TreeError
-from circle_migrate.revision_graph.revision import Revision
+from circle_migrate.revision_graph.revision import ModuleLoader, Revision
 
 _NAMES = (
     "revision",
@@ -46,8 +44,6 @@ _REFUSED_CHARACTERS = frozenset("@-+:")
 _MAX_QUOTED = 200
 _MAX_BYTES = 10 << 20
 """Python's parser needs about a hundred times the memory of the file."""
-
-ModuleLoader = Callable[[Path], Any]
 
 
 def read_revision(database: str, path: Path, load_module: ModuleLoader) -> Revision:

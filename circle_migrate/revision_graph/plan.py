@@ -4,8 +4,6 @@ An upgrade applies a revision after its parents and its requirements in other da
 the reverse order. A plan has the current revisions it was made from, so that a change since then is detected.
 """
 
-from __future__ import annotations
-
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -240,9 +238,7 @@ def plan_without_changes(databases: Iterable[str], current: Mapping[str, tuple[s
 
 
 def _applied(forest: CombinedGraph, current: Mapping[str, tuple[str, ...]]) -> set[str]:
-    return {
-        f"{name}@{key}" for name, heads in current.items() for key in forest.graphs[name].ancestors(heads)
-    }
+    return {f"{name}@{key}" for name, rows in current.items() for key in forest.graphs[name].ancestors(rows)}
 
 
 def _ensure_reversible(revision: Revision) -> None:

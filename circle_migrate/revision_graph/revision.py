@@ -1,13 +1,14 @@
 """The data of a revision file that is known without running it."""
 
-from __future__ import annotations
-
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
 MAX_ID_LENGTH = 32
 """Characters of `alembic_version.version_num` as Alembic makes it, a VARCHAR(32)."""
+
+
+ModuleLoader = Callable[[Path], Any]
 
 
 class Revision(NamedTuple):

@@ -11,8 +11,6 @@ what it declares.
 The cache never causes an error: where it is missing, damaged or not writable, the files are read.
 """
 
-from __future__ import annotations
-
 import json
 import marshal
 import os
@@ -23,16 +21,13 @@ from itertools import chain
 from operator import attrgetter
 from pathlib import Path
 from time import time_ns
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from circle_migrate import __version__
 from circle_migrate.core.cache import cache_file
 from circle_migrate.revision_graph.directory import file_names
 from circle_migrate.revision_graph.graph import Graph
-from circle_migrate.revision_graph.revision import Revision
-
-if TYPE_CHECKING:
-    from circle_migrate.revision_graph.parse_file import ModuleLoader
+from circle_migrate.revision_graph.revision import ModuleLoader, Revision
 
 _FORMAT = [10, *Revision._fields]
 """Raise the number when `parse_file` reads other values into the same fields."""

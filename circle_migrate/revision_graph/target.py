@@ -4,8 +4,6 @@ The forms are Alembic's: full ids, unique prefixes, branch labels, `head`, `head
 `id+1`, `label@head`; all with an optional database: `main@head`.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -141,7 +139,10 @@ def downgrade_set(graph: Graph, current: Collection[str], target: Target) -> set
             hint=f"type `circle-migrate upgrade {key}`" if current else "the database is empty",
         )
     roots = graph.bases if key is None else graph.successors[key]
-    branch = _branch(graph, current, target)
+    if target.label is not None:
+        branch: str | None = graph.find(target.label)
+    else:  # the current revision limits -1
+        branch = None if target.symbol else _start(graph, current, target)
     if branch is not None and len(roots) > 1:
         ancestors = graph.down_ancestors(branch)
         roots = [root for root in roots if root in ancestors]
@@ -163,13 +164,6 @@ def _with_ancestors(graph: Graph, target: Target) -> set[str]:
             return graph.ancestors(graph.effective_heads)
         return graph.ancestors(set(graph.heads) & graph.branch(target.label))
     return graph.ancestors(filter(None, [_resolve(graph, target)]))
-
-
-def _branch(graph: Graph, current: Collection[str], target: Target) -> str | None:
-    """Return the revision whose branch limits a downgrade: the label's, or the current one for `-1`."""
-    if target.label is not None:
-        return graph.find(target.label)
-    return None if target.symbol else _start(graph, current, target)
 
 
 def _start(graph: Graph, current: Collection[str], target: Target) -> str | None:

@@ -1,7 +1,5 @@
 """Graph algorithms: topological order, transitive closure, and Alembic's order, which ignores file names."""
 
-from __future__ import annotations
-
 import heapq
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
@@ -83,11 +81,8 @@ def undo_order(graph: _Graph, keys: Collection[str]) -> list[str]:
     that branch. Where a cycle stops it, the rest is left out.
     """
     parents = graph.parents
-    waiting = dict.fromkeys(keys, 0)  # how many of `keys` that follow it are not yet undone
-    for key in keys:
-        for parent in parents[key]:
-            if parent in waiting:
-                waiting[parent] += 1
+    followers = Counter(chain.from_iterable(map(parents.__getitem__, keys)))
+    waiting = {key: followers[key] for key in keys}  # how many of `keys` that follow it are not yet undone
     branches = sorted(key for key, count in waiting.items() if not count)
     listed = set(branches)  # what is or was in `branches`
     above: dict[str, set[str]] = {}  # what follows a revision that had to wait
@@ -116,9 +111,7 @@ def undo_order(graph: _Graph, keys: Collection[str]) -> list[str]:
         for parent in follows:
             if parent in waiting:
                 waiting[parent] -= 1
-        below = [
-            parent for parent in _below(graph, key, shared) if parent in waiting and parent not in listed
-        ]
+        below = [node for node in _below(graph, key, shared) if node in waiting and node not in listed]
         listed.update(below)
         branches[position : position + 1] = below[:1]
         branches += below[1:]
@@ -131,9 +124,8 @@ def _below(graph: _Graph, key: str, shared: Collection[str]) -> Sequence[str]:
     """Return what a revision follows and depends on, without what a revision that it follows depends on."""
     if key not in graph.dependencies:
         return graph.down_revisions[key]
-    own = (
-        need for need in graph.dependencies[key] if need not in shared or not _is_inherited(graph, key, need)
-    )
+    needs = graph.dependencies[key]
+    own = (need for need in needs if need not in shared or not _is_inherited(graph, key, need))
     return tuple(dict.fromkeys((*graph.down_revisions[key], *own)))
 
 

@@ -1,7 +1,5 @@
 """Assess a plan before it runs: trace it, collect evidence, run the rules, apply suppressions."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime

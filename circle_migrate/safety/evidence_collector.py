@@ -1,7 +1,5 @@
 """Collect evidence about a plan from its trace and the live databases, or from a file of statistics."""
 
-from __future__ import annotations
-
 import asyncio
 import re
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence

@@ -1,7 +1,5 @@
 """Results of `safety-check`: hazards found, suppressed findings, how much was traced; lists of hazards."""
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
@@ -10,9 +8,8 @@ from enum import StrEnum
 from typing import Any
 
 from circle_migrate.core.errors import UsageError
-from circle_migrate.core.findings import Finding, Report, Severity
+from circle_migrate.core.findings import Finding, Report, Rule, Severity
 from circle_migrate.core.result import Result
-from circle_migrate.core.rules import Rule
 from circle_migrate.safety.hazards.hazard import HAZARDS, Hazard, HazardClass, render_revisions
 
 

@@ -4,8 +4,6 @@ Statistics have rows and bytes of each table, so that no database is needed. The
 checksum. In a baseline a finding has its hazard, revision, statement and subject, and not its line.
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass

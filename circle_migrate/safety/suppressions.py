@@ -9,8 +9,6 @@ applies to all statements of the revision in both directions; `assume` overrides
 Files are parsed and not run.
 """
 
-from __future__ import annotations
-
 import ast
 import io
 import re

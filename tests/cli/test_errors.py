@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 import time
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,7 @@ from urllib.parse import quote
 import asyncpg
 import pytest
 import typer
+from sqlalchemy.exc import SAWarning
 
 from circle_migrate.cli.boundary import run_command
 from circle_migrate.cli.context import CommandContext
@@ -785,3 +787,23 @@ def test_error_of_a_task_that_was_given_up(
     with pytest.raises(typer.Exit):
         run_command(context, action)
     assert ("was never retrieved" in capsys.readouterr().err + caplog.text) is debug
+
+
+@pytest.mark.parametrize("debug", [False, True])
+def test_warnings_of_libraries_are_shown_with_debug_only(
+    monkeypatch: pytest.MonkeyPatch, *, debug: bool
+) -> None:
+    shown: list[type[Warning]] = []
+
+    def action() -> Report:
+        warnings.simplefilter("always")
+        warnings.warn("about a model", SAWarning, stacklevel=1)
+        warnings.warn_explicit("about an operation", UserWarning, "/lib/alembic/ddl/impl.py", 1)
+        warnings.warn("of the project", UserWarning, stacklevel=1)
+        return Report("check", ())
+
+    monkeypatch.setattr(warnings, "showwarning", lambda _, category, *__, **___: shown.append(category))
+    context = CommandContext("check", None, {}, Format.JSON, Progress(quiet=True), debug)
+    with pytest.raises(typer.Exit):
+        run_command(context, action)
+    assert shown == ([SAWarning, UserWarning, UserWarning] if debug else [UserWarning])

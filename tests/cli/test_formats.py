@@ -34,8 +34,17 @@ from circle_migrate.cli.render.dispatch import render
 from circle_migrate.cli.write import console
 from circle_migrate.core import errors, redaction
 from circle_migrate.core.errors import ExitCode, MigrateError, UsageError
-from circle_migrate.core.findings import Check, Finding, Outcome, Report, Severity, fingerprints, from_error
-from circle_migrate.core.rules import Rule, known_rules
+from circle_migrate.core.findings import (
+    Check,
+    Finding,
+    Outcome,
+    Report,
+    Rule,
+    Severity,
+    fingerprints,
+    from_error,
+    known_rules,
+)
 from circle_migrate.migrate.result import ScriptResult
 
 SNAPSHOTS = Path(__file__).parent / "format_snapshots"

@@ -20,8 +20,8 @@ from tests.servers import run
 
 HEAD = """
 from sqlalchemy import (
-    BigInteger, DDL, CheckConstraint, Column, Computed, Date, DateTime, ForeignKey, Identity, Index, Integer,
-    MetaData, Numeric, Sequence, event, String, Table, Text, UniqueConstraint, text,
+    BigInteger, DDL, CheckConstraint, Column, Computed, Date, DateTime, ForeignKey, ForeignKeyConstraint,
+    Identity, Index, Integer, MetaData, Numeric, Sequence, event, String, Table, Text, UniqueConstraint, text,
 )
 from sqlalchemy.dialects.postgresql import ARRAY, DOMAIN, ENUM, ExcludeConstraint, INT4RANGE, JSON, TIMESTAMP
 

@@ -53,7 +53,10 @@ INCOMPLETE = {
     "operator_class": "its members are those of its family",
     "operator_class_changed": "its members are those of its family",
     "operator_family_member": "its members",
+    "server_secret": "the value is a secret",
     "subscription_added": "the connection string is a secret",
+    "subscription_options": "not written",
+    "subscription_origin": "not written",
     "user_mapping": "its options are secrets",
 }
 

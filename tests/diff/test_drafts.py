@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
+from alembic.script import ScriptDirectory
 
 from circle_migrate.commands.downgrade import LossConfirmation, downgrade
 from circle_migrate.commands.upgrade import upgrade
-from circle_migrate.core.errors import ExitCode, MigrateError
+from circle_migrate.config.object_reference import load_models
+from circle_migrate.core.errors import ExitCode, MigrateError, SettingsError
+from circle_migrate.postgres.catalog.snapshot import Snapshot
 from circle_migrate.safety.losses.find import find
 from circle_migrate.safety.losses.report import LossReport
+from tests.alembic_driver import run_tree
 from tests.deployments import agree, execute
 from tests.diff.drafts import HEAD, Deploy, Shop, left, look, only_one, same, statements, write
 from tests.servers import Databases, run
@@ -29,15 +35,15 @@ def test_a_draft_that_fails_is_no_success(shop: Shop, deploy: Deploy, other: str
     shop.model(HEAD + 'Table("thing", metadata, key())')
     written = write(deploy("main", live=False))
     assert (written.exit_code, written.failed) == (ExitCode.FAILED, ("main",))
-    assert written.notes[1].startswith("main: upgrade() of the new revision failed in a scratch database: ")
+    assert written.notes[1].startswith("main: upgrade() of the new revision: FAILED in a scratch database: ")
     assert "already exists (SQLSTATE 42" in written.notes[1]
     assert written.notes[2:] == (
-        "main: downgrade() of the new revision was not tried, because upgrade() fails",
+        "main: downgrade() of the new revision: NOT TRIED: upgrade() fails",
         "main: the new revision is not finished: edit its file, or delete it",
     )
     text = Path(written.revisions[0].path).read_text(encoding="utf-8")
-    assert "upgrade() -> None:\n    # DRAFT: this function failed in a scratch database: " in text
-    assert "downgrade() -> None:\n    # DRAFT: this function was not tried, because upgrade() fails\n" in text
+    assert "upgrade() -> None:\n    # FAILED in a scratch database: " in text
+    assert "downgrade() -> None:\n    # NOT TRIED: upgrade() fails\n" in text
 
 
 LABELS = """
@@ -97,8 +103,8 @@ NUMBERS = {
     ),
     "another name": (
         'Column("id", BigInteger, Sequence("one"), primary_key=True)',
-        'Column("id", BigInteger, Sequence("two"), primary_key=True)',
-        "two",
+        'Column("id", BigInteger, Sequence("another"), primary_key=True)',
+        "another",
     ),
 }
 
@@ -129,7 +135,7 @@ def test_numbers_continue_in_both_directions(
     agreeing = LossConfirmation(partial(find, deploy("main")), lambda _: None)
     losses = run(downgrade(deploy("main"), ["main@-1"], confirm=agreeing, dry_run=True))
     assert isinstance(losses, LossReport)
-    assert [loss.name for loss in losses.destroyed] == (["main.two"] if case == "another name" else [])
+    assert [loss.name for loss in losses.destroyed] == (["main.another"] if case == "another name" else [])
     run(downgrade(deploy("main"), ["main@-1"], confirm=agree))
     assert take(old) == 7 * step
     assert same(before, look(deploy("main"))) == []
@@ -147,3 +153,92 @@ def test_a_first_sequence_continues_the_values(
     run(execute(empty_databases, "main", "INSERT INTO t DEFAULT VALUES"))
     assert left(deploy("main")) == []
     run(execute(empty_databases, "main", "DO $$ BEGIN ASSERT (SELECT max(id) FROM t) = 8; END $$"))
+
+
+PARTITIONED = """
+log = Table("log", metadata, Column("at", Date), Column("n", {type_}){more},
+    postgresql_partition_by="RANGE (at)")
+for month in {months}:
+    bound = f"FROM ('2026-0{{month}}-01') TO ('2026-0{{month}}-09')"
+    sql = f"CREATE TABLE log_{{month}} PARTITION OF log FOR VALUES {{bound}}"
+    event.listen(log, "after_create", DDL(sql))
+"""
+
+
+@pytest.mark.thorough
+def test_partitions_of_models_are_drafted_and_follow_their_table(shop: Shop, deploy: Deploy) -> None:
+    looks = []
+    for values in (
+        {"type_": "Integer", "more": "", "months": (1,)},
+        {"type_": "Integer", "more": "", "months": (1, 2)},
+        {"type_": "BigInteger", "more": ', Column("w", Text, index=True)', "months": (1, 2, 3)},
+    ):
+        shop.model(HEAD + PARTITIONED.format(**values))
+        only_one(write(deploy("main")))
+        run(upgrade(deploy("main")))
+        assert left(deploy("main")) == []
+        looks.append(look(deploy("main")))
+    for before in looks[-2::-1]:
+        run(downgrade(deploy("main"), ["main@-1"], confirm=agree))
+        assert same(before, look(deploy("main"))) == []
+
+
+CONVENTION = """
+metadata.naming_convention = {
+    **{kind: kind + "_%(table_name)s_%(constraint_name)s" for kind in ("uq", "fk", "ix", "ck")},
+    "pk": "key_of_%(table_name)s",
+}
+"""
+NAMED = (
+    """
+Table("a", metadata, key(), Column("n", Integer), Column("m", Integer))
+Table("b", metadata, Column("a", Integer), Column("r", INT4RANGE))
+""",
+    """
+Table("a", metadata, key(), Column("n", Integer), Column("m", Integer), Index("i", "m"),
+    UniqueConstraint("n", name="u"), CheckConstraint("n > 0", name="c"),
+    Index("j", "n", postgresql_include=["m"]))
+Table("b", metadata, Column("a", Integer), Column("r", INT4RANGE), ExcludeConstraint(("r", "&&"), name="x"),
+    ForeignKeyConstraint(["a"], ["a.id"], name="f", match="FULL"))
+""",
+    """
+Table("a", metadata, key(), Column("n", Integer), Column("m", Integer),
+    Index("i", "m", postgresql_where=text("n > 4")), UniqueConstraint("n", "m", name="u"),
+    CheckConstraint("n > 1", name="c"), Index("j", "n"))
+Table("b", metadata, Column("a", Integer, primary_key=True, autoincrement=False), Column("r", INT4RANGE),
+    ForeignKeyConstraint(["a"], ["a.id"], name="f", deferrable=True))
+""",
+)
+
+
+@pytest.mark.thorough
+def test_plain_alembic_gives_the_same_names(shop: Shop, deploy: Deploy, empty_databases: Databases) -> None:
+    """The convention changes every name that is not final."""
+    looks = []
+    for side in NAMED:
+        shop.model(HEAD + CONVENTION + side)
+        only_one(write(deploy("main")))
+        run(upgrade(deploy("main")))
+        assert left(deploy("main")) == []
+        looks.append(look(deploy("main")))
+    run(downgrade(deploy("main"), ["main@base"], confirm=agree))
+    (metadata,) = load_models(deploy("main").databases["main"].settings)
+    folder = str(shop.versions("main"))
+
+    def plainly(steps: Callable[[ScriptDirectory, Any], Any]) -> Snapshot:
+        tree = ScriptDirectory(folder, version_locations=[folder])
+        run(run_tree(empty_databases.urls["main"], tree, steps, metadata))
+        return look(deploy("main"))
+
+    for before in looks:
+        assert same(before, plainly(lambda tree, current: tree._upgrade_revs("+1", current))) == []
+    for before in looks[-2::-1]:
+        assert same(before, plainly(lambda tree, current: tree._downgrade_revs("-1", current))) == []
+
+
+def test_an_extension_that_the_scratch_server_lacks_is_named(shop: Shop, deploy: Deploy) -> None:
+    shop.model(HEAD + 'event.listen(metadata, "before_create", DDL("CREATE EXTENSION gadget"))\n')
+    with pytest.raises(SettingsError, match="scratch database") as caught:
+        write(deploy("main", live=False))
+    assert 'the scratch server does not have the extension "gadget"' in (caught.value.hint or "")
+    assert "--scratch-url URL" in (caught.value.hint or "")

@@ -16,15 +16,17 @@ from sqlalchemy.dialects import postgresql
 
 from circle_migrate.core.findings import Severity
 from circle_migrate.diff import ddl
+from circle_migrate.diff.compare import compare
 from circle_migrate.diff.ddl.alembic_ops import string, text, type_code
 from circle_migrate.diff.ddl.dependencies import Catalog
 from circle_migrate.diff.ddl.render import bodies, render, render_sql
 from circle_migrate.diff.ddl.script import generate
-from circle_migrate.diff.result import Aspect, Comparison, Difference
+from circle_migrate.diff.result import Aspect, Comparison, Difference, Trial
 from circle_migrate.diff.scope import without_new_privileges
 from circle_migrate.postgres.catalog.snapshot import Fields, ObjectKey, Snapshot, changes_between
 from circle_migrate.revision_graph.traversal import topological
 from circle_migrate.safety.hazards.hazard import HAZARDS
+from tests.servers import run
 
 OWNED = {"owner": "<owner>"}
 
@@ -176,6 +178,19 @@ def test_what_follows_from_a_difference_is_done_with_it() -> None:
     assert statements({}, after, ObjectKey("table", "app.t")) == [
         "CREATE TABLE app.t (\n    a integer\n)",
         "ALTER TABLE app.t ADD CONSTRAINT u UNIQUE (a)",
+    ]
+
+
+def test_extra_partitions_are_created_though_they_are_no_difference() -> None:
+    bound = {"partition_of": "app.t", "partition_bound": "FOR VALUES IN (1)"}
+    before = table("app.t", "a integer", partition_key="LIST (a)")
+    one, other = snapshot(before), snapshot(before | table("app.p", **bound))
+    comparison = run(compare(one, other))
+    assert comparison.differences == ()
+    there, back = (generate(comparison, undo=undo).statements for undo in (False, True))
+    assert [statement.sql for statement in (*there, *back)] == [
+        "CREATE TABLE app.p PARTITION OF app.t FOR VALUES IN (1)",
+        "DROP TABLE app.p",
     ]
 
 
@@ -335,6 +350,19 @@ def test_script_of_one_database_is_sql_alone_with_its_hazards() -> None:
     lines = [line for line in script.splitlines() if line and not line.startswith("--")]
     assert lines == ["DROP TABLE app.t;"]
     assert "-- HAZARD: CM013 Table or schema is dropped with its rows\nDROP TABLE app.t;" in script
+
+
+def test_trial_decides_on_the_order_and_names_the_gaps() -> None:
+    comparison = compared({}, table("app.t") | table("app.u") | table("app.v"))
+    tried = replace(comparison, trials={False: Trial((2, 0), ("CREATE TABLE app.u ():\nno",))})
+    script = render_sql([generate(tried)], HAZARDS)
+    assert (
+        "\n-- NOT EXPRESSED: CREATE TABLE app.u (): no\nCREATE TABLE app.v ();\n\nCREATE TABLE app.t ()"
+        in script
+    )
+    assert "NOT EXPRESSED" not in bodies(generate(comparison), HAZARDS)[1]
+    without = replace(comparison, trials={True: Trial(untried="no\nserver")})
+    assert "# NOT TRIED: no server\n" in bodies(generate(without), HAZARDS)[1]
 
 
 def test_what_is_part_of_a_new_table_blocks_nobody() -> None:

@@ -72,6 +72,7 @@ VIOLATIONS, UNCASTABLE, TOO_LONG = (
     str(ProbeKind.UNCASTABLE),
     str(ProbeKind.TOO_LONG),
 )
+REFUSED = str(ProbeKind.REFUSED)
 CUT, VALUES, ROWS, BEHIND = (
     str(ProbeKind.CUT),
     str(ProbeKind.VALUES),
@@ -222,7 +223,8 @@ CASES = [
         P,
         "ALTER TABLE c ADD CONSTRAINT f FOREIGN KEY (a, b) REFERENCES p NOT VALID",
         "INSERT INTO c VALUES (1, 'x')",
-        "",
+        "INSERT INTO p VALUES (1, 'x'); INSERT INTO c VALUES (1, 'x')",
+        (REFUSED, "public.c", "public.c.f", 1),
     ),
     case(
         "foreign-key-validated",
@@ -538,6 +540,7 @@ CASES = [
         ("ALTER TABLE t ADD CONSTRAINT n NOT NULL a NOT VALID", "ALTER TABLE t VALIDATE CONSTRAINT n"),
         "INSERT INTO t (id) VALUES (1)",
         "INSERT INTO t VALUES (1, 1)",
+        (REFUSED, "public.t", "public.t.a_not_null", 1),
         (NULLS, "public.t", "public.t.a_not_null", 1),
         since=18,
     ),
@@ -546,7 +549,8 @@ CASES = [
         T,
         ("ALTER TABLE t ADD CONSTRAINT n NOT NULL a NOT VALID", "ALTER TABLE t DROP CONSTRAINT n"),
         "INSERT INTO t (id) VALUES (1)",
-        "",
+        "INSERT INTO t VALUES (1, 1)",
+        (REFUSED, "public.t", "public.t.a_not_null", 1),
         since=18,
     ),
     case(

@@ -25,7 +25,10 @@ from circle_migrate.safety.trace.recorder import Recorder, SourceLocation
 from circle_migrate.safety.trace.traced_connection import TracedConnection
 from tests.safety.safety_cases import LARGE_ROWS, SafetyCase
 
-_FILE = Path(__file__).parent / "safety_operations.jsonl"
+_FOLDER = Path(__file__).parent
+ALEMBIC, DOCUMENTED = "safety_operations.jsonl", "documented_operations.jsonl"
+"""Files of operations: those of Alembic, and those in the documentation of other tools."""
+
 _BYTES_PER_ROW = 100
 
 
@@ -46,9 +49,9 @@ class Operation:
         return self.case.id
 
 
-def operations() -> tuple[str, dict[str, Size], tuple[Operation, ...]]:
+def operations(file: str = ALEMBIC) -> tuple[str, dict[str, Size], tuple[Operation, ...]]:
     """Return the schema of all operations, the assumed sizes of its tables, and the operations."""
-    first, *rest = (json.loads(line) for line in _FILE.read_text(encoding="utf-8").splitlines())
+    first, *rest = (json.loads(line) for line in (_FOLDER / file).read_text(encoding="utf-8").splitlines())
     sizes = {
         name: Size(name, rows, rows * _BYTES_PER_ROW, source="assumed")
         for name, rows in first["sizes"].items()

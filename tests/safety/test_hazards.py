@@ -17,8 +17,7 @@ import asyncpg
 import pytest
 
 from circle_migrate.core.errors import ExitCode
-from circle_migrate.core.findings import Severity
-from circle_migrate.core.rules import known_rules
+from circle_migrate.core.findings import Severity, known_rules
 from circle_migrate.safety.hazards.hazard import (
     HAZARDS,
     SQLSTATES,

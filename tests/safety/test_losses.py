@@ -385,6 +385,23 @@ def test_rows_that_restored_constraints_would_reject(tmp_path: Path, empty_datab
     assert not report.destroyed
 
 
+def test_what_the_release_can_no_longer_write_is_no_loss(tmp_path: Path, empty_databases: Databases) -> None:
+    """A dropped default, and a constraint that is NOT VALID, lose no rows and reject none."""
+    revisions = {
+        "m1": (["CREATE TABLE t (id bigserial PRIMARY KEY, n int)"], ["DROP TABLE t"]),
+        "m2": (
+            ["SELECT 1"],
+            ["ALTER TABLE t ALTER id DROP DEFAULT", "ALTER TABLE t ADD CHECK (n > 0) NOT VALID"],
+        ),
+    }
+    deployment = deploy(write_project(tmp_path / "t", revisions), empty_databases)
+    run(upgrade(deployment))
+    run(execute(empty_databases, "main", "INSERT INTO t VALUES (1, 0)"))
+    report = run(find_losses(deployment, "main@m1"))
+    assert not report.rejected
+    assert not report.destroyed
+
+
 _UNUSUAL = {
     "m1": (
         [

@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from tests.projects import Project
+from tests.safety.measured_operations import documented, measure_all
 from tests.safety.safety_cases import SafetyCase, judged, measured, verdict_of, version_of, write
-from tests.safety.safety_operations import bench, operations
+from tests.safety.safety_operations import ALEMBIC, DOCUMENTED, bench, operations
 from tests.servers import Databases, Server, run, start_binaries
 
 pytestmark = pytest.mark.thorough
@@ -70,9 +71,16 @@ def test_verdicts_are_the_same_on_older_servers(
     assert verdicts == {case.id: case.expect for case in cases}
 
 
-def test_operations_are_judged_without_a_live_database(empty_databases: Databases) -> None:
+@pytest.mark.parametrize("file", [ALEMBIC, DOCUMENTED])
+def test_operations_are_judged_without_a_live_database(file: str, empty_databases: Databases) -> None:
     """Single operations and combinations, on tables of assumed size."""
-    assert run(wrong_verdicts(empty_databases)) == {}
+    assert run(wrong_verdicts(empty_databases, file)) == {}
+
+
+def test_documented_operations_do_what_their_label_says(empty_databases: Databases) -> None:
+    _, operations = documented()
+    expected = {stored["id"]: stored["expect"] for stored in operations}
+    assert run(measure_all(empty_databases.urls["main"])) == expected
 
 
 @pytest.mark.skipif(not _EVERYTHING, reason="set CIRCLE_MIGRATE_TEST_ALL_CASES to run it")
@@ -81,12 +89,12 @@ def test_operations_on_older_servers(major: int) -> None:
     with start_binaries(major) as (_, url):
         databases = Databases(Server("older", url, lambda: None))
         run(databases.create())
-        assert run(wrong_verdicts(databases)) == {}
+        assert run(wrong_verdicts(databases, ALEMBIC)) == {}
 
 
-async def wrong_verdicts(databases: Databases) -> dict[str, tuple[str, str]]:
+async def wrong_verdicts(databases: Databases, file: str) -> dict[str, tuple[str, str]]:
     """Return the operations with a wrong verdict, with it and the expected one."""
-    schema, sizes, cases = operations()
+    schema, sizes, cases = operations(file)
     wrong = {}
     first, second = databases.urls.values()
     async with bench(first, schema) as rolled_back, bench(second, schema, commits=True) as committed:

@@ -20,7 +20,7 @@ CREATE TABLE empty (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, note tex
 """
 
 
-def _cases(expect: str, cases: dict[str, str | tuple[str, str]]) -> list[SafetyCase]:
+def _cases(expect: str, cases: dict[str, str | tuple[str, str]], since: int = 0) -> list[SafetyCase]:
     """Return cases from the SQL of a migration, or from more setup and that; `/` separates transactions."""
     made = []
     for name, given in cases.items():
@@ -28,7 +28,7 @@ def _cases(expect: str, cases: dict[str, str | tuple[str, str]]) -> list[SafetyC
         groups = (["BEGIN", *statements(text), "COMMIT"] for text in migration.split(" / "))
         migrated = tuple(statement for group in groups for statement in group)
         setup_sql = tuple(statements(f"{_SCHEMA};{setup};ANALYZE"))
-        made.append(SafetyCase(name, setup_sql, migrated, expect))
+        made.append(SafetyCase(name, setup_sql, migrated, expect, since))
     return made
 
 
@@ -176,5 +176,189 @@ DELETES = [
         },
     ),
 ]
+_ATTACH = "ALTER TABLE days ATTACH PARTITION old_days FOR VALUES FROM ('2026-01-01') TO ('2027-01-01')"
+ATTACHED = [
+    *_cases(
+        "danger",
+        {
+            "attached-with-a-foreign-key-of-the-parent": _ATTACH,
+            "attached-with-a-foreign-key-that-is-not-valid": (
+                "ALTER TABLE old_days ADD FOREIGN KEY (user_id) REFERENCES users NOT VALID",
+                _ATTACH,
+            ),
+            "attached-below-another-partition": (
+                "CREATE TABLE mid (LIKE days) PARTITION BY RANGE (at);" + _ATTACH.replace("days A", "mid A"),
+                _ATTACH.replace("old_days", "mid"),
+            ),
+            "foreign-key-added-to-the-parent": (
+                f"ALTER TABLE days DROP CONSTRAINT days_user_id_fkey; {_ATTACH}",
+                "ALTER TABLE days ADD FOREIGN KEY (user_id) REFERENCES users",
+            ),
+            "attached-with-an-index-of-the-parent": (
+                "ALTER TABLE days DROP CONSTRAINT days_user_id_fkey; CREATE INDEX ON days (user_id)",
+                _ATTACH,
+            ),
+        },
+    ),
+    *_cases(
+        "warn",  # for the ACCESS EXCLUSIVE lock on two large tables
+        {
+            "attached-with-its-own-foreign-key": (
+                "ALTER TABLE old_days ADD FOREIGN KEY (user_id) REFERENCES users",
+                _ATTACH,
+            ),
+        },
+    ),
+    *_cases(
+        "safe",
+        {
+            "attached-with-a-proof": ("ALTER TABLE days DROP CONSTRAINT days_user_id_fkey", _ATTACH),
+            "small-table-attached": (
+                "CREATE TABLE few (LIKE old_days INCLUDING ALL)",
+                _ATTACH.replace("old_days", "few"),
+            ),
+        },
+    ),
+]
+_NEW_COLUMN = "ALTER TABLE users ADD note text; ALTER TABLE users ADD CONSTRAINT given CHECK ({}) NOT VALID"
+RULES = [
+    *_cases(
+        "danger",
+        {
+            "check-that-rows-break": "ALTER TABLE users ADD CONSTRAINT old CHECK (age > 1000) NOT VALID",
+            "check-on-a-new-column": _NEW_COLUMN.format("note IS NOT NULL"),
+            "check-that-the-default-breaks": _NEW_COLUMN.format("note <> ''").replace(
+                "text;", "text DEFAULT '';"
+            ),
+            "valid-check-on-a-filled-column": "ALTER TABLE empty ADD f int / UPDATE empty SET f = 1 / ALTER TABLE empty ADD CHECK (f IS NOT NULL)",
+            "check-on-a-new-and-an-old-column": _NEW_COLUMN.format("note IS NOT NULL OR age > 1000"),
+            "foreign-key-that-rows-break": (
+                "CREATE TABLE t (user_id bigint); INSERT INTO t VALUES (-1)",
+                "ALTER TABLE t ADD FOREIGN KEY (user_id) REFERENCES users NOT VALID",
+            ),
+            "check-whose-rows-are-corrected-later": "ALTER TABLE users ADD CONSTRAINT c CHECK (age > 0) NOT VALID / UPDATE users SET age = 1 WHERE id = 90",
+        },
+    ),
+    *_cases(
+        "safe",
+        {
+            "check-that-rows-meet": "ALTER TABLE users ADD CONSTRAINT young CHECK (age < 1000) NOT VALID",
+            "check-that-accepts-null": _NEW_COLUMN.format("note <> ''"),
+            "check-that-accepts-the-default": _NEW_COLUMN.format("note IS NOT NULL").replace(
+                "text;", "text DEFAULT '';"
+            ),
+            "check-of-either-column": _NEW_COLUMN.format("note IS NOT NULL OR age < 1000"),
+            "foreign-key-that-rows-meet": (
+                "CREATE TABLE t (user_id bigint); INSERT INTO t VALUES (1)",
+                "ALTER TABLE t ADD FOREIGN KEY (user_id) REFERENCES users NOT VALID",
+            ),
+            "check-whose-rows-are-corrected-before": "UPDATE users SET age = 1 WHERE id = 90 / ALTER TABLE users ADD CONSTRAINT c CHECK (age > 0) NOT VALID",
+            "check-whose-rows-are-corrected-under-its-lock": "ALTER TABLE users ADD CONSTRAINT c CHECK (age > 0) NOT VALID; UPDATE users SET age = 1 WHERE id = 90",
+        },
+    ),
+    *_cases(
+        "danger",
+        {
+            "not-null-that-rows-break": (
+                "ALTER TABLE users ADD note text",
+                "ALTER TABLE users ADD CONSTRAINT given NOT NULL note NOT VALID",
+            ),
+            "not-null-on-a-new-column": "ALTER TABLE users ADD note text; ALTER TABLE users ADD CONSTRAINT given NOT NULL note NOT VALID",
+        },
+        since=18,
+    ),
+    *_cases(
+        "safe",
+        {"not-null-that-rows-meet": "ALTER TABLE users ADD CONSTRAINT given NOT NULL age NOT VALID"},
+        since=18,
+    ),
+]
+_FUNCTION = "CREATE FUNCTION f(int) RETURNS int LANGUAGE sql AS 'SELECT 1'"
+_ENUM = "CREATE TYPE mood AS ENUM ('ok', 'bad')"
+REPLACED_NAMES = [
+    *_cases(
+        "danger",
+        {
+            "table-renamed-and-made-anew": "ALTER TABLE visits RENAME TO old_visits; CREATE TABLE visits (LIKE old_visits INCLUDING ALL)",
+            "table-moved-and-made-anew": "CREATE SCHEMA attic; ALTER TABLE visits SET SCHEMA attic; CREATE TABLE visits (LIKE attic.visits)",
+            "view-of-another-table": "ALTER TABLE visits RENAME TO old_visits; CREATE VIEW visits AS SELECT id, id AS user_id, now()::date AS at, 1 AS pages FROM users",
+            "view-renamed-and-made-anew": (
+                "CREATE VIEW adults AS SELECT id FROM users",
+                "ALTER VIEW adults RENAME TO grown; CREATE VIEW adults AS SELECT id FROM visits",
+            ),
+            "column-renamed-and-made-anew": "ALTER TABLE users RENAME email TO mail; ALTER TABLE users ADD email text",
+            "schema-renamed-and-made-anew": (
+                "CREATE SCHEMA app; CREATE TABLE app.t (id int)",
+                "ALTER SCHEMA app RENAME TO old_app; CREATE SCHEMA app",
+            ),
+            "sequence-made-anew": ("CREATE SEQUENCE s", "DROP SEQUENCE s; CREATE SEQUENCE s"),
+            "sequence-renamed-and-made-anew": (
+                "CREATE SEQUENCE s",
+                "ALTER SEQUENCE s RENAME TO old_s; CREATE SEQUENCE s",
+            ),
+            "function-with-other-arguments": (
+                _FUNCTION,
+                f"DROP FUNCTION f(int); {_FUNCTION.replace('(int)', '(text)')}",
+            ),
+            "function-with-fewer-arguments": (
+                _FUNCTION,
+                f"DROP FUNCTION f(int); {_FUNCTION.replace('(int)', '()')}",
+            ),
+            "function-with-one-more-argument": (
+                _FUNCTION,
+                f"DROP FUNCTION f(int); {_FUNCTION.replace('(int)', '(int, int)')}",
+            ),
+            "function-with-another-result": (
+                _FUNCTION,
+                f"DROP FUNCTION f(int); {_FUNCTION.replace('RETURNS int', 'RETURNS bigint')}",
+            ),
+            "function-replaced-by-a-procedure": (
+                _FUNCTION,
+                "DROP FUNCTION f(int); CREATE PROCEDURE f(int) LANGUAGE sql AS 'SELECT 1'",
+            ),
+            "function-renamed-and-made-anew": (
+                _FUNCTION,
+                f"ALTER FUNCTION f(int) RENAME TO old_f; {_FUNCTION.replace('(int)', '(text)')}",
+            ),
+            "type-made-anew-with-fewer-labels": (
+                _ENUM,
+                "DROP TYPE mood; CREATE TYPE mood AS ENUM ('ok')",
+            ),
+            "type-renamed-that-a-column-uses": (
+                f"{_ENUM}; CREATE TABLE t (m mood)",
+                f"ALTER TYPE mood RENAME TO old_mood; {_ENUM}",
+            ),
+            "renamed-table-copied-under-its-lock": "ALTER TABLE visits RENAME TO old; CREATE TABLE copied (LIKE old); INSERT INTO copied SELECT * FROM old; ALTER TABLE old RENAME TO visits",
+        },
+    ),
+    *_cases(
+        "warn",
+        {
+            "column-filled-and-renamed": "ALTER TABLE users ADD mail text / UPDATE users SET mail = email WHERE id > 0 / ALTER TABLE users RENAME email TO old_email; ALTER TABLE users RENAME mail TO email",
+        },
+    ),
+    *_cases(
+        "safe",
+        {
+            "table-filled-and-renamed": "CREATE TABLE fresh (LIKE visits INCLUDING ALL) / INSERT INTO fresh SELECT * FROM visits / ALTER TABLE visits RENAME TO old_visits; ALTER TABLE fresh RENAME TO visits",
+            "table-that-becomes-a-partition": (
+                "CREATE TABLE t (id int, at date NOT NULL)",
+                "ALTER TABLE t RENAME TO old_t; CREATE TABLE t (LIKE old_t) PARTITION BY RANGE (at); ALTER TABLE t ATTACH PARTITION old_t FOR VALUES FROM ('2000-01-01') TO ('2030-01-01')",
+            ),
+            "view-of-the-renamed-table": "ALTER TABLE visits RENAME TO old_visits; CREATE VIEW visits AS SELECT * FROM old_visits",
+            "table-renamed-and-back": "ALTER TABLE users RENAME TO people; ALTER TABLE people RENAME TO users",
+            "function-made-anew": (_FUNCTION, f"DROP FUNCTION f(int); {_FUNCTION.replace('1', '2')}"),
+            "function-with-an-optional-argument": (
+                _FUNCTION,
+                f"DROP FUNCTION f(int); {_FUNCTION.replace('(int)', '(int, more int DEFAULT 1)')}",
+            ),
+            "function-behind-another": (_FUNCTION, f"ALTER FUNCTION f(int) RENAME TO old_f; {_FUNCTION}"),
+            "type-made-anew-with-more-labels": (
+                _ENUM,
+                "DROP TYPE mood; CREATE TYPE mood AS ENUM ('ok', 'bad', 'new')",
+            ),
+        },
+    ),
+]
 
-CASES = [*INSERTS, *LOST_NAMES, *DELETES]
+CASES = [*INSERTS, *LOST_NAMES, *DELETES, *ATTACHED, *RULES, *REPLACED_NAMES]

@@ -1,7 +1,5 @@
 """Alembic: the operations that lead from the first side to the second, to be copied into a revision."""
 
-from __future__ import annotations
-
 from circle_migrate.cli.formats.comments import comment, not_compared, replace_controls
 from circle_migrate.diff.ddl.render import render
 from circle_migrate.diff.ddl.script import generate

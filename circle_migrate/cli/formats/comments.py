@@ -1,7 +1,5 @@
 """Comments in scripts and patches: no text of a server can end its comment."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterator
 

@@ -1,7 +1,5 @@
 """Write a result by the module with the name of the format; a command imports only that one."""
 
-from __future__ import annotations
-
 from importlib import import_module
 
 from circle_migrate.core.errors import MigrateError, UsageError

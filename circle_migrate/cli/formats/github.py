@@ -4,8 +4,6 @@ GitHub shows ten annotations of each type per step and silently drops the others
 more than 1 MiB (https://docs.github.com/en/actions/reference/workflows-and-actions/workflow-commands).
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 
 from circle_migrate.cli.formats import sanitize

@@ -4,8 +4,6 @@ Fingerprints must be unique, paths must be relative to the repository without `.
 line (https://docs.gitlab.com/ci/testing/code_quality/#code-quality-report-format).
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 from circle_migrate.cli.formats.json import dump

@@ -1,7 +1,5 @@
 """JSON: one object with the same envelope for every result and error, as `cli/json_schema` describes it."""
 
-from __future__ import annotations
-
 import json
 import re
 from typing import Any

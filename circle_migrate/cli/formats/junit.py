@@ -4,8 +4,6 @@ The schema of windyroad/JUnit-Schema requires attributes that have no value here
 is localhost.
 """
 
-from __future__ import annotations
-
 from xml.etree import ElementTree as ET
 
 from circle_migrate.cli.formats.sanitize import display_path, full_text, safe, summary_line

@@ -3,8 +3,6 @@
 GitHub refuses comments of more than 65,536 characters, GitLab of more than a million.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterator
 

@@ -5,16 +5,13 @@ GitHub refuses a file if one result has no physical location (github/codeql-acti
 without a file is located in its tree's folder, line 1.
 """
 
-from __future__ import annotations
-
 from typing import Any
 from urllib.parse import quote
 
 from circle_migrate import __version__
 from circle_migrate.cli.formats.json import dump
 from circle_migrate.cli.formats.sanitize import anchor_line, anchor_path, full_text
-from circle_migrate.core.findings import Check, Finding, Report, fingerprints
-from circle_migrate.core.rules import Rule, known_rules
+from circle_migrate.core.findings import Finding, Report, Rule, fingerprints, known_rules
 
 _SCHEMA = "https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/schemas/sarif-schema-2.1.0.json"
 _FINGERPRINT = "circleMigrate/v1"
@@ -61,13 +58,11 @@ def _invocation(report: Report) -> dict[str, Any]:
         "exitCode": int(report.exit_code),
         "startTimeUtc": f"{report.started_at:%Y-%m-%dT%H:%M:%SZ}",
         "toolConfigurationNotifications": [
-            _skipped(check, check.skipped) for check in report.checks if check.skipped is not None
+            {"level": "note", "message": _message(f"{check.title}: skipped, {check.skipped}")}
+            for check in report.checks
+            if check.skipped is not None
         ],
     }
-
-
-def _skipped(check: Check, reason: str) -> dict[str, Any]:
-    return {"level": "note", "message": _message(f"{check.title}: skipped, {reason}")}
 
 
 def _result(report: Report, finding: Finding, rule_index: int, fingerprint: str) -> dict[str, Any]:

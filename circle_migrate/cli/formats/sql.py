@@ -3,8 +3,6 @@
 Secrets in the catalogue are not masked, because a masked statement is a different statement.
 """
 
-from __future__ import annotations
-
 from circle_migrate.cli.formats.comments import not_compared, replace_controls
 from circle_migrate.diff.ddl.render import render_sql
 from circle_migrate.diff.ddl.script import generate

@@ -1,10 +1,7 @@
 """The commands diff, snapshot, consistency and graph."""
 
-from __future__ import annotations
-
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import typer
 
@@ -14,10 +11,7 @@ from circle_migrate.cli.options import CHECKS, COMPARISONS, SCRATCH, argument, f
 from circle_migrate.commands.graph.format import DiagramFormat
 from circle_migrate.core.errors import UsageError
 from circle_migrate.core.result import Result
-from circle_migrate.diff.side import ComparisonSide, Source
-
-if TYPE_CHECKING:
-    from circle_migrate.postgres.deployment import Deployment
+from circle_migrate.diff.side import Source
 
 _PANEL = "Look"
 _RULES = "Rules"
@@ -80,8 +74,11 @@ def register(app: typer.Typer) -> None:
                 "diff makes one comparison at a time", hint="give FROM and TO, or --drift, or --missing"
             )
         texts = comparisons[0] if comparisons else DRIFT
-        options = DiffOptions(column_order, partitions, grants, owners, ignore or ())
-        return await action(await _deployment(context, parse_sides(texts)), texts, options)
+        trials = {"sql": (False,), "alembic": (False, True)}.get(context.format, ())
+        options = DiffOptions(column_order, partitions, grants, owners, ignore or (), trials)
+        reads = any(side.needs_live_database for side in parse_sides(texts))
+        deployment = await context.ready() if reads else context.files()
+        return await action(deployment, texts, options)
 
     @command(app, panel=_PANEL, options=SCRATCH)
     async def snapshot(
@@ -106,7 +103,8 @@ def register(app: typer.Typer) -> None:
         from circle_migrate.commands.snapshot import take_snapshots
         from circle_migrate.diff.side import parse_state
 
-        return await take_snapshots(await _deployment(context, (parse_state(state),)), state, output)
+        reads = parse_state(state).needs_live_database
+        return await take_snapshots(await context.ready() if reads else context.files(), state, output)
 
     @command(app, panel=_PANEL, formats=CHECKS, without=("database",))
     async def consistency(
@@ -167,15 +165,9 @@ def register(app: typer.Typer) -> None:
             diagram = revisions(deployment, revision_range, at)
         else:
             source = Source(origin or Source.MODELS)
-            diagram = await entities(
-                await context.ready() if source is Source.LIVE else context.files(), source
-            )
+            deployment = await context.ready() if source is Source.LIVE else context.files()
+            diagram = await entities(deployment, source)
         result = write_diagram(diagram, diagram_format, output)
         for note in result.notes:
             context.progress.say(note)
         return result
-
-
-async def _deployment(context: CommandContext, sides: tuple[ComparisonSide, ...]) -> Deployment:
-    """Return the databases if a side reads them, otherwise the revision trees alone."""
-    return await context.ready() if any(side.needs_live_database for side in sides) else context.files()

@@ -1,7 +1,5 @@
 """The commands that only read: status, check, wait, current, log, history, heads, branches, show."""
 
-from __future__ import annotations
-
 import typer
 
 from circle_migrate.cli.command import command

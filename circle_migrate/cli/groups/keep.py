@@ -1,7 +1,5 @@
 """The commands backup, restore, kept, protect and unprotect."""
 
-from __future__ import annotations
-
 from functools import partial
 from pathlib import Path
 
@@ -100,9 +98,8 @@ def register(app: typer.Typer) -> None:
             privileges=not no_privileges,
             overridden=tuple(override_protection or ()),
         )
-        return await action(
-            deployment, manifest, options, partial(confirm_replace, accepted), context.progress
-        )
+        agree = partial(confirm_replace, accepted)
+        return await action(deployment, manifest, options, agree, context.progress)
 
     description = "List, restore and drop the rows that `downgrade --keep` has kept."
     kept = group(app, "kept", description, _PANEL)

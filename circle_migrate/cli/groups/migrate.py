@@ -131,12 +131,11 @@ def register(app: typer.Typer) -> None:
         find_losses = partial(
             find, deployment, rehearse=rehearse, seconds=rehearse_timeout, notify=context.progress
         )
+        accept = partial(accept_losses, accept_loss or (), yes=yes, keep=keep)
         return await action(
             deployment,
             targets,
-            confirm=LossConfirmation(
-                find_losses, partial(accept_losses, accept_loss or (), yes=yes, keep=keep)
-            ),
+            confirm=LossConfirmation(find_losses, accept),
             cascade=saved.cascade if saved else cascade,
             keep=keep,
             backing=_backup_policy(deployment, backup, encrypt_to, no_backup=no_backup),

@@ -1,7 +1,5 @@
 """The commands revision, merge and stamp."""
 
-from __future__ import annotations
-
 from functools import partial
 
 import typer
@@ -9,7 +7,7 @@ import typer
 from circle_migrate.cli import options as shared
 from circle_migrate.cli.command import command
 from circle_migrate.cli.context import CommandContext
-from circle_migrate.cli.options import SCRATCH, argument, flag, option
+from circle_migrate.cli.options import SCRATCH, argument, flag, option, revisions
 from circle_migrate.core.result import Result
 
 _PANEL = "Write"
@@ -27,9 +25,7 @@ def register(app: typer.Typer) -> None:
         context: CommandContext,
         message: str = _message(default=...),
         autogenerate: bool = flag("--autogenerate", "Write the changes from the revisions to the models."),
-        head: str | None = option(
-            "REVISION", "Follow this revision, or base.", autocompletion=shared.revisions
-        ),
+        head: str | None = option("REVISION", "Follow this revision, or base.", autocompletion=revisions),
         splice: bool = flag("--splice", "Allow a second head."),
         branch_label: str | None = _LABEL,
         depends_on: list[str] | None = option("REVISION", "Require this revision too. Repeatable."),
@@ -51,7 +47,7 @@ def register(app: typer.Typer) -> None:
     def merge(
         context: CommandContext,
         revision: list[str] | None = argument(
-            "REVISION", "Merge these revisions.", show_default="all heads", autocompletion=shared.revisions
+            "REVISION", "Merge these revisions.", show_default="all heads", autocompletion=revisions
         ),
         message: str | None = _message(),
         branch_label: str | None = _LABEL,

@@ -1,7 +1,5 @@
 """The commands safety-check and stats."""
 
-from __future__ import annotations
-
 from enum import StrEnum
 from pathlib import Path
 

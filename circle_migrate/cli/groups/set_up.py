@@ -61,7 +61,7 @@ def register(app: typer.Typer) -> None:
     @command(dev, panel=_PANEL, without=_WITHOUT)
     def stop(context: CommandContext) -> Result:
         """Stop the server. Its data stays."""
-        from circle_migrate.postgres.embedded.deployment import configured_server
+        from circle_migrate.postgres.embedded.server import configured_server
 
         settings = context.settings()
         embedded = configured_server(settings)
@@ -71,7 +71,7 @@ def register(app: typer.Typer) -> None:
     @command(dev, panel=_PANEL, without=_WITHOUT)
     def status(context: CommandContext) -> Result:
         """Show whether the server runs and its URLs."""
-        from circle_migrate.postgres.embedded.deployment import configured_server
+        from circle_migrate.postgres.embedded.server import configured_server
 
         settings = context.settings()
         return _result("dev status", settings, configured_server(settings).status())
@@ -87,7 +87,7 @@ def register(app: typer.Typer) -> None:
     ) -> Result:
         """Open psql on main, or on the database of --database."""
         from circle_migrate.postgres.deployment import Deployment
-        from circle_migrate.postgres.embedded.deployment import configured_server, database_name
+        from circle_migrate.postgres.embedded.server import configured_server, database_name
 
         settings = context.settings()
         name, *others = Deployment(settings, context.database).selected
@@ -101,7 +101,7 @@ def register(app: typer.Typer) -> None:
     def reset(context: CommandContext, yes: bool = YES) -> Result:
         """Stop the server and delete its data."""
         from circle_migrate.cli.confirm import confirm_reset
-        from circle_migrate.postgres.embedded.deployment import configured_server
+        from circle_migrate.postgres.embedded.server import configured_server
 
         settings = context.settings()
         embedded = configured_server(settings)
@@ -136,7 +136,7 @@ async def _start(settings: Settings) -> ServerStatus:
     """Start the server and create the databases."""
     from circle_migrate.postgres.create_database import create_missing
     from circle_migrate.postgres.deployment import Deployment
-    from circle_migrate.postgres.embedded.deployment import configured_server, with_embedded_urls
+    from circle_migrate.postgres.embedded.server import configured_server, with_embedded_urls
 
     status = configured_server(settings).start()
     await create_missing(Deployment(with_embedded_urls(settings, status)))
@@ -145,7 +145,7 @@ async def _start(settings: Settings) -> ServerStatus:
 
 def _result(command_name: str, settings: Settings, status: ServerStatus) -> Result:
     from circle_migrate.commands.set_up_results import ServerResult
-    from circle_migrate.postgres.embedded.deployment import urls
+    from circle_migrate.postgres.embedded.server import urls
 
     facts: dict[str, str | int | bool | None] = {
         "running": status.running,

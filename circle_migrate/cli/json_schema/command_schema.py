@@ -1,7 +1,5 @@
 """Compose the JSON Schema of a command from the files of its definitions."""
 
-from __future__ import annotations
-
 import json
 import re
 from importlib.resources import files

@@ -95,7 +95,5 @@ def stats_result(result: StatsResult, console: Console) -> None:
     for name, stats in databases.items():
         for size in sorted(stats.sizes.values(), key=lambda size: (-size.bytes, size.relation)):
             count = "unknown" if size.rows is None else f"about {size.rows}" if size.rows else "0"
-            rows.append(
-                (name, size.relation, count, format_bytes(size.bytes), format_bytes(size.index_bytes))
-            )
+            rows += [(name, size.relation, count, format_bytes(size.bytes), format_bytes(size.index_bytes))]
     table(console, ("database", "table", "rows", "size", "indexes"), rows)

@@ -24,10 +24,7 @@ _MARK_STYLES = {"current": "green", "head": "cyan", "branch point": "magenta", "
 
 
 def write_line(console: Console, text: str, style: str = "", *, wrap: bool = True) -> None:
-    """Write a line without secrets and control characters. Markup is not interpreted.
-
-    A line without `wrap` can be copied whole.
-    """
+    """Write plain text without secrets and control characters; without `wrap` it can be copied whole."""
     console.print(visible_lines(text), style=style, markup=False, soft_wrap=not wrap)
 
 

@@ -1,7 +1,5 @@
 """Checks of the state of the databases."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 

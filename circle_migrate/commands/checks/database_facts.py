@@ -1,12 +1,13 @@
 """Facts about each database for `status`, `check` and `wait`, and findings about unknown revisions."""
 
-from __future__ import annotations
-
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import suppress
 from functools import partial
+from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, NamedTuple, NoReturn
+from typing import NamedTuple, NoReturn
+
+import asyncpg
 
 from circle_migrate.core.errors import ExitCode, MigrateError, TreeError, UnknownRevision
 from circle_migrate.core.findings import Finding, Severity, from_error
@@ -21,11 +22,6 @@ from circle_migrate.postgres.journal_tables import UnfinishedStep
 from circle_migrate.revision_graph.graph import Graph
 from circle_migrate.revision_graph.plan import Direction
 from circle_migrate.revision_graph.revision import Revision
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    import asyncpg
 
 _INVALID_INDEXES = """
 SELECT format('%I.%I on %s', n.nspname, c.relname, i.indrelid::regclass) AS index
@@ -103,8 +99,6 @@ async def _parents_from_journal(
     journal: Journal, connection: asyncpg.Connection, revisions: Collection[str]
 ) -> set[str]:
     """Return the parents of revisions by their source texts in the journal."""
-    from pathlib import Path
-
     from circle_migrate.revision_graph.parse_file import read_source
 
     parents: set[str] = set()

@@ -4,8 +4,6 @@ Two branches that each add a revision on top of the same head have two heads aft
 finds that before the merge.
 """
 
-from __future__ import annotations
-
 import asyncio
 from asyncio.subprocess import PIPE
 from collections.abc import Iterator, Sequence

@@ -5,8 +5,6 @@ snapshots of the databases are not taken at the same time; an unmatched key ther
 still unmatched when it is checked again after a pause.
 """
 
-from __future__ import annotations
-
 import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping, Sequence
@@ -83,10 +81,8 @@ class _Comparison:
             settled += len(stream.first) - len(still)
             once = stream.unmatched - len(stream.first)
             samples = tuple(encoding.format_key(key) for key in still[: self.limit])
-            column = encoding.located
-            sides[side] = RelationSide(
-                column.column, column.type, stream.rows, once + len(still), once, samples
-            )
+            key = encoding.located
+            sides[side] = RelationSide(key.column, key.type, stream.rows, once + len(still), once, samples)
         as_text = len({encoding.located.family for encoding in encodings.values()}) > 1
         return RelationResult(relation, sides, as_text, settled, seconds=time.perf_counter() - started)
 

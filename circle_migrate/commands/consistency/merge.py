@@ -1,7 +1,5 @@
 """Read two columns of keys in ascending order, merge them, and find the keys that only one of them has."""
 
-from __future__ import annotations
-
 import asyncio
 from bisect import bisect_right
 from collections.abc import AsyncIterator
@@ -133,9 +131,8 @@ class SortedMerge(Generic[K]):
     @property
     def next_side(self) -> Side | None:
         """The side of which the next batch is needed; None if both have ended."""
-        return next(
-            (side for side, stream in self.sides.items() if not (stream.ended or stream.waiting)), None
-        )
+        empty = (side for side, stream in self.sides.items() if not (stream.ended or stream.waiting))
+        return next(empty, None)
 
     def add(self, side: Side, keys: list[K]) -> None:
         """Add the next keys of a side. Raises `ValueError` if they do not ascend."""

@@ -1,13 +1,12 @@
 """The result of `consistency`."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from circle_migrate.config.relation import ColumnReference, Relation, Side
 from circle_migrate.core.findings import Report
+from circle_migrate.core.result import json_fields
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,9 +65,7 @@ def _side_dict(keys: RelationSide) -> dict[str, Any]:
     return {
         "database": keys.column.database,
         "column": keys.column.within,
-        "type": keys.type,
-        "rows": keys.rows,
-        "alone": keys.alone,
+        **json_fields(keys, "type rows alone"),
         "not_looked_at_again": keys.once,
-        "samples": list(keys.samples),
+        **json_fields(keys, "samples"),
     }

@@ -1,7 +1,5 @@
 """Write a diagram in Graphviz's DOT language: https://graphviz.org/doc/info/lang.html."""
 
-from __future__ import annotations
-
 import subprocess
 from collections.abc import Iterator
 from html import escape as escape_html

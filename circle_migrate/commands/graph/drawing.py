@@ -1,15 +1,13 @@
 """Diagrams as values: nodes, edges and groups, without a format."""
 
-from __future__ import annotations
-
 import unicodedata
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
 from circle_migrate.commands.graph.format import DiagramFormat
-from circle_migrate.core.result import Result
+from circle_migrate.core.result import Result, json_fields
 
 
 class NodeKind(StrEnum):
@@ -117,12 +115,7 @@ class Diagram:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the diagram as JSON."""
-        return {
-            "title": self.title,
-            "groups": list(self.groups),
-            "nodes": [asdict(node) for node in self.nodes],
-            "edges": [asdict(edge) for edge in self.edges],
-        }
+        return json_fields(self, "title groups nodes edges")
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,11 +131,9 @@ class DiagramResult(Result):
     def to_dict(self) -> dict[str, Any]:
         """Return the diagram as values, and as text unless a file has it."""
         return {
-            "form": str(self.form),
-            "file": self.file,
+            **json_fields(self, "form file"),
             "text": self.text if self.file is None else None,
-            "notes": list(self.notes),
-            "drawing": self.drawing.to_dict(),
+            **json_fields(self, "notes drawing"),
         }
 
 

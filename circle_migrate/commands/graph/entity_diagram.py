@@ -1,7 +1,5 @@
 """Diagrams of tables with their columns, keys and relations."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field

@@ -1,7 +1,5 @@
 """Formats of a diagram, in a module of their own because the command line imports it at start-up."""
 
-from __future__ import annotations
-
 from enum import StrEnum
 
 

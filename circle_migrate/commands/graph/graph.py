@@ -1,11 +1,8 @@
 """`graph`: diagrams of revision trees and tables."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from circle_migrate.commands.graph import drawing
 from circle_migrate.commands.graph.drawing import Diagram, DiagramResult, Edge, EdgeKind, Node, NodeKind
@@ -14,11 +11,9 @@ from circle_migrate.commands.history import ListedRevision, RevisionList, histor
 from circle_migrate.core.atomic_write import write_text
 from circle_migrate.core.errors import UsageError
 from circle_migrate.diff.side import Source
+from circle_migrate.postgres.catalog.snapshot import Snapshot
 from circle_migrate.postgres.deployment import Current, Deployment
 from circle_migrate.revision_graph.forest import CombinedGraph
-
-if TYPE_CHECKING:
-    from circle_migrate.postgres.catalog.snapshot import Snapshot
 
 _SUFFIXES = {
     ".mmd": DiagramFormat.MERMAID,

@@ -4,8 +4,6 @@ Escaping follows the grammars of Mermaid 12.3 (flow.jison, erDiagram.jison) and 
 Mermaid 10.9 reads the same, except names of columns and types that are not ASCII.
 """
 
-from __future__ import annotations
-
 import json
 import re
 from collections.abc import Iterator

@@ -1,13 +1,11 @@
 """The address of a database, built from libpq keywords."""
 
-from __future__ import annotations
-
 import getpass
 import json
 import math
 import re
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 from urllib.parse import quote, urlencode
 
 from circle_migrate.config.url import keywords, tls
@@ -106,7 +104,7 @@ class Address(NamedTuple):
             kwargs["ssl"] = tls.context(self.parameters)
         return kwargs
 
-    def with_database(self, name: str) -> Address:
+    def with_database(self, name: str) -> Self:
         """Return the address of another database on the same server, with the same role."""
         return self._replace(database=name)
 

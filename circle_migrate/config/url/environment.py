@@ -4,8 +4,6 @@ Every user of a machine can read the arguments of a process, but only its owner 
 environment (proc(5), /proc/PID/environ).
 """
 
-from __future__ import annotations
-
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager

@@ -1,7 +1,5 @@
 """Connection keywords of libpq, and their defaults: service file, `PG*` variables, password file."""
 
-from __future__ import annotations
-
 import re
 import stat
 from collections.abc import Iterable, Mapping
@@ -108,9 +106,8 @@ def choice(parameters: Mapping[str, str], keyword: str) -> str:
     if value is None:
         return DEFAULTS.get(keyword, "")
     if value not in _CHOICES[keyword]:
-        raise InvalidUrl(
-            f"has an unknown {keyword}", hint=f"{keyword} is one of {', '.join(_CHOICES[keyword])}"
-        )
+        known = ", ".join(_CHOICES[keyword])
+        raise InvalidUrl(f"has an unknown {keyword}", hint=f"{keyword} is one of {known}")
     return value
 
 

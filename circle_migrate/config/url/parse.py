@@ -21,8 +21,6 @@ This package implements what asyncpg does differently, or only while it connects
 - sslrootcert=system, and errors that name the faulty file before connecting.
 """
 
-from __future__ import annotations
-
 import os
 from collections.abc import Mapping
 

@@ -3,8 +3,6 @@
 Messages quote only names of parameters: in a URL that cannot be split, the password can be anywhere.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Callable, Iterator
 from typing import NamedTuple

@@ -7,7 +7,6 @@ operations.
 
 from __future__ import annotations
 
-import re
 import warnings
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -15,8 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from alembic.autogenerate import produce_migrations, render_python_code
 from alembic.operations.ops import (
-    CreateForeignKeyOp,
-    CreateUniqueConstraintOp,
+    AlterColumnOp,
     MigrateOperation,
     OpContainer,
     UpgradeOps,
@@ -24,14 +22,12 @@ from alembic.operations.ops import (
 
 from circle_migrate.migrate.alembic_adapter.context import Context, VersionTable, dialect
 from circle_migrate.postgres.catalog.snapshot import Change, Op
-from circle_migrate.postgres.identifier import IDENTIFIER, split_identity, unquote
+from circle_migrate.postgres.identifier import split_identity, unquote
 from circle_migrate.postgres.journal_tables import OWN_TABLES
 
 if TYPE_CHECKING:
     from sqlalchemy import Column, MetaData
     from sqlalchemy.engine import Connection
-
-_OVER_COLUMNS = re.compile(r"(?:UNIQUE|FOREIGN KEY) (?:NULLS NOT DISTINCT )?\((.*?)\)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +62,7 @@ def suggest(
             script = produce_migrations(context, models)  # type: ignore[arg-type] # it takes several
         except Exception:  # noqa: BLE001 - assertions, missing attributes, errors of custom types
             return ()
-        suggestions = (_suggestion(operation, filters) for operation in _leaves(script.upgrade_ops))
+        suggestions = map(_suggestion, _leaves(script.upgrade_ops))
         return tuple(suggestion for suggestion in suggestions if suggestion is not None)
 
 
@@ -75,10 +71,9 @@ def _leaves(operation: Any) -> Iterator[MigrateOperation]:
         yield from _leaves(child) if isinstance(child, OpContainer) else (child,)
 
 
-def _suggestion(operation: Any, filters: _Filters) -> Suggestion | None:
-    if isinstance(operation, CreateUniqueConstraintOp | CreateForeignKeyOp):
-        # The downgrade needs a name.
-        operation.constraint_name = operation.constraint_name or filters.constraint_name(operation)
+def _suggestion(operation: Any) -> Suggestion | None:
+    if isinstance(operation, AlterColumnOp):
+        operation.kw.pop("autoincrement", None)  # of MySQL; on PostgreSQL it is a warning in every run
     try:
         return Suggestion(_code(operation), _code(operation.reverse()))
     except Exception:  # noqa: BLE001 - as above
@@ -98,23 +93,17 @@ class _Filters:
         self._schemas = {None, *schemas}
         self._default_schema = default_schema
         self._fields: dict[tuple[str, ...], frozenset[str]] = {}
-        self._sequence_columns: set[tuple[str, ...]] = set()
         self._whole_tables: set[tuple[str, ...]] = set()
         self._changed_tables: set[tuple[str, ...]] = set()
-        self._constraints: dict[tuple[str, ...], dict[str, str]] = {}
         for change in changes:
             names = _names(change.key.identity)
             table = _names(change.owner.identity) if change.owner else names
-            self._fields[change.key.kind, *names] = frozenset(change.fields)
-            defaults = " ".join(filter(None, change.fields.get("default", ())))
-            if change.op is Op.CHANGED and ("identity" in change.fields or "nextval(" in defaults):
-                self._sequence_columns.add((change.key.kind, *names))
+            numbers = "identity" in change.fields or "nextval(" in str(change.fields.get("default"))
+            if change.op is not Op.CHANGED or not numbers:  # Alembic does not make the sequence of a column
+                self._fields[change.key.kind, *names] = frozenset(change.fields)
             self._changed_tables.add(table)
             if change.key.kind == "table" and change.op is not Op.CHANGED:
                 self._whole_tables.add(names)
-            if change.key.kind == "constraint":
-                definition = change.fields.get("definition", (None, None))[1]
-                self._constraints.setdefault(table, {})[names[-1]] = definition or ""
 
     def include_name(self, name: str | None, kind: str, _parents: object) -> bool:
         """Exclude our own tables and schemas without models."""
@@ -128,26 +117,11 @@ class _Filters:
         if kind == "table" or table in self._whole_tables:
             return table in self._changed_tables
         if kind == "column":
-            key = (kind, *table, name or "")  # Alembic does not create or continue the sequence of a column
-            return key in self._fields and key not in self._sequence_columns
+            return (kind, *table, name or "") in self._fields
         if kind == "index" and ("index", table[0], name or "") in self._fields:
             return True
-        if isinstance(name, str):
-            return ("constraint", *table, name) in self._fields
-        return table in self._constraints  # of a constraint without a name, any of its table
-
-    def constraint_name(self, operation: CreateUniqueConstraintOp | CreateForeignKeyOp) -> str | None:
-        """Return the name that PostgreSQL gives a new constraint without a name in the models."""
-        if isinstance(operation, CreateUniqueConstraintOp):
-            table, schema, columns = operation.table_name, operation.schema, operation.columns
-        else:
-            table, schema = operation.source_table, operation.kw.get("source_schema")
-            columns = operation.local_cols
-        for name, definition in self._constraints.get((schema or self._default_schema, table), {}).items():
-            match = _OVER_COLUMNS.match(definition)
-            if match and list(map(unquote, re.findall(IDENTIFIER, match[1]))) == list(columns):
-                return name
-        return None
+        # The name of a constraint without one is unknown; a downgrade needs it.
+        return ("constraint", *table, name or "") in self._fields
 
     def type_differs(self, _context: object, column: Column[Any], *_types: object) -> bool:
         """Return whether the type of a column differs."""

@@ -4,16 +4,13 @@ The models are compared with the catalog that the revisions create in scratch da
 not depend on the live database; notes report its drift.
 """
 
-from __future__ import annotations
-
-from collections.abc import AsyncIterator
-from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from functools import partial
 
 from circle_migrate.config.object_reference import load_models
 from circle_migrate.core.errors import MigrateError, Refused
 from circle_migrate.core.findings import Severity
-from circle_migrate.diff.autogenerate.proposal import ModelDiff, Proposal, compared, propose
+from circle_migrate.diff.autogenerate.proposal import ModelDiff, Proposal, propose
 from circle_migrate.diff.autogenerate.revision_file import (
     Placement,
     RevisionFile,
@@ -24,12 +21,12 @@ from circle_migrate.diff.autogenerate.revision_file import (
 from circle_migrate.diff.compare import CompareOptions
 from circle_migrate.diff.ddl.statement import HazardTexts
 from circle_migrate.diff.describe import format_counts
+from circle_migrate.diff.equivalence import compared
 from circle_migrate.diff.expected.expected import at_revisions, expected
 from circle_migrate.diff.scope import Models
 from circle_migrate.migrate.guards import verify_identity
 from circle_migrate.postgres.catalog.read_live import read_live_catalog
-from circle_migrate.postgres.catalog.snapshot import Snapshot
-from circle_migrate.postgres.database import Database, State
+from circle_migrate.postgres.database import State
 from circle_migrate.postgres.deployment import Deployment
 from circle_migrate.postgres.scratch.pool import ScratchServers, nearest, no_server_error
 
@@ -50,15 +47,16 @@ async def autogenerate(
     failed: list[str] = []
     async with ScratchServers(deployment) as servers:
         for name in deployment.selected:
-            task = await _Task.of(deployment, name, servers, states.get(name))
-            proposal = await task.proposal(hazards)
-            notes += [f"{name}: {note}" async for note in task.notes()]
+            proposal, live_notes = await _compare(deployment, name, servers, states.get(name), hazards)
+            notes += [f"{name}: {note}" for note in live_notes]
             if proposal is None:
                 unchanged.append(name)
                 continue
             notes += [f"{name}: {note}" for note in proposal.notes()]
             failed += [name] if proposal.fails else []
-            drafts.append(proposal.fill(new_revision(deployment, name, message, position)))
+            draft = new_revision(deployment, name, message, position)
+            bodies = proposal.upgrade.text(), proposal.downgrade.text()
+            drafts.append(replace(draft, upgrade=bodies[0], downgrade=bodies[1]))
     revisions = tuple(map(write, drafts))
     return RevisionFilesResult("revision", revisions, tuple(unchanged), tuple(notes), tuple(failed))
 
@@ -79,69 +77,47 @@ async def _states(deployment: Deployment) -> dict[str, State]:
     return states
 
 
-@dataclass(frozen=True, slots=True)
-class _Task:
-    """One database; `alone` selects it only, `head` is the catalog of its revisions on PostgreSQL `major`."""
+async def _compare(
+    deployment: Deployment, name: str, servers: ScratchServers, live: State | None, hazards: HazardTexts
+) -> tuple[Proposal | None, list[str]]:
+    """Return the content of the new revision, None if nothing has changed, and notes on the live database.
 
-    alone: Deployment
-    database: Database
-    servers: ScratchServers
-    live: State | None
-    major: int
-    head: Snapshot
-
-    @classmethod
-    async def of(
-        cls, deployment: Deployment, name: str, servers: ScratchServers, live: State | None
-    ) -> _Task:
-        """Return the task for the PostgreSQL version of the live database, or the nearest available."""
-        alone = Deployment(deployment.settings, name)
-        live_major = () if live is None else (live.server_version_num // 10000,)
-        majors = await servers.majors(name, *live_major)
-        if not majors and live is None:
-            raise no_server_error(f"{name}: the catalog of its revisions is not available: ")
-        (preferred,) = live_major or majors[:1]
-        major = nearest(majors, preferred) or preferred
-        database = alone.databases[name]
-        head = await expected(alone, name, database.graph.effective_heads, major, servers=servers)
-        return cls(alone, database, servers, live, major, head.snapshot)
-
-    async def proposal(self, hazards: HazardTexts) -> Proposal | None:
-        """Return the content of the new revision; None if nothing has changed."""
-        metadata = load_models(self.database.settings)
-        models = await expected(self.alone, self.database.name, None, self.major, servers=self.servers)
-        options = replace(self._options, models=Models.AFTER)
-        goal = ModelDiff(self.head, models.snapshot, metadata, options, hazards, self._open_scratch)
-        return await propose(goal)
-
-    async def notes(self) -> AsyncIterator[str]:
-        """Yield notes about the live database."""
-        if self.live is None:
-            variable = self.database.settings.url_variable
-            yield f"the live database was not checked, because {variable} is not set"
-            return
-        live_major = self.live.server_version_num // 10000
-        if live_major != self.head.major:
-            yield (
-                f"the revision was created with PostgreSQL {self.head.major}, because there is no server for "
-                f"scratch databases of version {live_major}"
-            )
-        try:
-            live = await read_live_catalog(self.database)
-            drift = await compared(self.head, live, self._options, self._open_scratch)
-        except MigrateError as error:
-            yield f"the live database could not be compared with its revisions: {error.message}"
-            return
-        count = sum(difference.severity is Severity.ERROR for difference in drift.differences)
-        if count:
-            yield (
-                f"the live database differs from its revisions in {format_counts({'object': count})}, and "
-                f"the new revision does not change that: circle-migrate diff --database {self.database.name}"
-            )
-
-    @property
-    def _options(self) -> CompareOptions:
-        return CompareOptions(self.database.settings.profile, ignore=self.alone.settings.diff_ignore)
-
-    def _open_scratch(self) -> AbstractAsyncContextManager[Database]:
-        return at_revisions(self.alone, self.servers, self.database.graph.effective_heads, self.major)
+    The PostgreSQL version is that of the live database, or the nearest available.
+    """
+    alone = Deployment(deployment.settings, name)
+    database = alone.databases[name]
+    live_major = () if live is None else (live.server_version_num // 10000,)
+    majors = await servers.majors(name, *live_major)
+    if not majors and live is None:
+        raise no_server_error(f"{name}: the catalog of its revisions is not available: ")
+    (preferred,) = live_major or majors[:1]
+    major = nearest(majors, preferred) or preferred
+    heads = database.graph.effective_heads
+    head = (await expected(alone, name, heads, major, servers=servers)).snapshot
+    models = (await expected(alone, name, None, major, servers=servers)).snapshot
+    open_scratch = partial(at_revisions, alone, servers, heads, major)
+    options = CompareOptions(database.settings.profile, ignore=alone.settings.diff_ignore)
+    of_models = replace(options, models=Models.AFTER, partitions=True)
+    metadata = load_models(database.settings)
+    proposal = await propose(ModelDiff(head, models, metadata, of_models, hazards, open_scratch))
+    if live is None:
+        variable = database.settings.url_variable
+        return proposal, [f"the live database was not checked, because {variable} is not set"]
+    notes = []
+    if head.major not in live_major:
+        notes.append(
+            f"the revision was created with PostgreSQL {head.major}, because there is no server for "
+            f"scratch databases of version {preferred}"
+        )
+    try:
+        drift = await compared(head, await read_live_catalog(database), options, open_scratch)
+    except MigrateError as error:
+        notes.append(f"the live database could not be compared with its revisions: {error.message}")
+        return proposal, notes
+    count = sum(difference.severity is Severity.ERROR for difference in drift.differences)
+    if count:
+        notes.append(
+            f"the live database differs from its revisions in {format_counts({'object': count})}, and "
+            f"the new revision does not change that: circle-migrate diff --database {name}"
+        )
+    return proposal, notes

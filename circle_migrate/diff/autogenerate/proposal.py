@@ -6,20 +6,20 @@ that the differences that they leave are known.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from circle_migrate.diff.autogenerate.revision_file import RevisionFile, text
-from circle_migrate.diff.compare import CompareOptions, aspect_of, compare
+from circle_migrate.diff.compare import CompareOptions, aspect_of
 from circle_migrate.diff.ddl.render import body
 from circle_migrate.diff.ddl.script import MigrationScript, generate
 from circle_migrate.diff.ddl.statement import HazardTexts, Statement, hazard_comment, unsupported_comment
 from circle_migrate.diff.describe import summary
-from circle_migrate.diff.equivalence import checks_for, equal_in_scratch
+from circle_migrate.diff.equivalence import OpenScratch, compared
 from circle_migrate.diff.result import Aspect, Comparison
-from circle_migrate.diff.scope import ChangeSet, EquivalenceAnswers, without_fields
+from circle_migrate.diff.scope import without_fields
 from circle_migrate.postgres.catalog.read_live import read_live_catalog
 from circle_migrate.postgres.catalog.snapshot import Snapshot
 from circle_migrate.postgres.database import Database
@@ -31,9 +31,7 @@ if TYPE_CHECKING:
 
     from circle_migrate.diff.autogenerate.alembic_suggestions import Suggestion
 
-OpenScratch = Callable[[], AbstractAsyncContextManager[Database]]
-
-_ROUND_TRIP = CompareOptions("strict")
+_ROUND_TRIP = CompareOptions("strict", partitions=True)
 """Options for the comparison after a downgrade."""
 
 
@@ -54,20 +52,15 @@ class ModelDiff:
 
 @dataclass(frozen=True, slots=True)
 class Function:
-    """The indented body of a function, and descriptions of the differences that it leaves.
-
-    `failure` says how it failed in a scratch database, or why it was not tried.
-    """
+    """The indented body of a function, and remarks on its failure or on the differences that it leaves."""
 
     code: str
-    gaps: tuple[str, ...] = ()
-    failure: str | None = None
+    remarks: tuple[str, ...] = ()
+    fails: bool = False
 
     def text(self) -> str:
-        """Return the code, below comments on the failure and the remaining differences."""
-        comments = [f"DRAFT: this function {self.failure}"] if self.failure else []
-        comments += map(unsupported_comment, self.gaps)
-        return "\n".join([*(f"    # {comment}" for comment in comments), self.code or "    pass"])
+        """Return the code below its remarks."""
+        return "\n".join([*(f"    # {remark}" for remark in self.remarks), self.code or "    pass"])
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,49 +72,30 @@ class Proposal:
 
     @property
     def fails(self) -> bool:
-        """Return whether one of the functions failed."""
-        return bool(self.upgrade.failure or self.downgrade.failure)
-
-    def fill(self, draft: RevisionFile) -> RevisionFile:
-        """Return the draft with these functions."""
-        return replace(draft, upgrade=self.upgrade.text(), downgrade=self.downgrade.text())
+        """Whether a function failed."""
+        return self.upgrade.fails or self.downgrade.fails
 
     def notes(self) -> Iterator[str]:
-        """Yield the failures and the remaining differences as notes."""
+        """Yield the remarks as notes."""
         for name, function in (("upgrade", self.upgrade), ("downgrade", self.downgrade)):
-            texts = [function.failure] if function.failure else []
-            texts += [f"leaves a difference: {gap}" for gap in function.gaps]
-            yield from (f"{name}() of the new revision {text}" for text in texts)
+            yield from (f"{name}() of the new revision: {remark}" for remark in function.remarks)
         if self.fails:
             yield "the new revision is not finished: edit its file, or delete it"
-
-
-async def compared(
-    before: Snapshot, after: Snapshot, options: CompareOptions, open_scratch: OpenScratch
-) -> Comparison:
-    """Compare two snapshots; check in a scratch database which texts are equivalent."""
-
-    async def answer(change_set: ChangeSet) -> EquivalenceAnswers:
-        checks = checks_for(change_set.changes, before)
-        return await equal_in_scratch(open_scratch(), checks) if checks else {}
-
-    return await compare(before, after, options, answer)
 
 
 async def propose(goal: ModelDiff) -> Proposal | None:
     """Return the revision that changes the head into the models; None if they do not differ.
 
-    Raises the errors of scratch databases; an error of the proposed statements is a gap of the proposal.
+    Raises the errors of scratch databases; an error of the proposed statements is a remark.
     """
     comparison = await _compare_with_models(goal, goal.head, goal.open_scratch)
     if not comparison.differences:
         return None
     proposal, uses_alembic = await _attempt(goal, comparison, with_alembic=True)
-    if uses_alembic and (proposal.upgrade.failure or proposal.upgrade.gaps):
+    if uses_alembic and proposal.upgrade.remarks:
         without, _ = await _attempt(goal, comparison, with_alembic=False)
-        choices = (proposal, without)
-        proposal = min(choices, key=lambda it: (it.upgrade.failure is not None, len(it.upgrade.gaps)))
-    if proposal.downgrade.failure or proposal.downgrade.gaps:
+        proposal = min(proposal, without, key=lambda it: (it.upgrade.fails, len(it.upgrade.remarks)))
+    if proposal.downgrade.remarks:
         async with goal.open_scratch() as database:
             trial = ScratchTrial(database, goal)
             if await trial.run(proposal.upgrade.code) is None:  # the catalog tells what to undo
@@ -152,22 +126,23 @@ async def _attempt(goal: ModelDiff, comparison: Comparison, *, with_alembic: boo
     """Return a proposal that was executed, and whether it contains operations of Alembic."""
     async with goal.open_scratch() as database:
         trial = ScratchTrial(database, goal)
-        labels, without_labels = await trial.labels(comparison) if with_alembic else ("", "")
-        await trial.run(labels)
         runnable = await _runnable(trial, await trial.suggestions(comparison)) if with_alembic else []
-        operations = _with_hazards(_join(*(suggestion.upgrade for suggestion in runnable)), goal.hazards)
-        upgrade = _join(labels, operations)
-        downgrade = _join(*(suggestion.downgrade for suggestion in reversed(runnable)), without_labels)
-        if upgrade:
+        upgrade = _with_hazards(_join(*(suggestion.upgrade for suggestion in runnable)), goal.hazards)
+        downgrade = _join(*(suggestion.downgrade for suggestion in reversed(runnable)))
+        if runnable:
             comparison = await trial.compare_with_models()
         if comparison.differences:
-            remainder = await trial.code(generate(comparison), with_hazards=True)
-            upgrade = _join(upgrade, remainder)
+            script = generate(comparison)
+            # Enum labels are committed before everything else.
+            parts = ([item for item in script.statements if item.transactional is it] for it in (False, True))
+            scripts = (replace(script, statements=tuple(part)) for part in parts)
+            first, remainder = [await trial.code(part, with_hazards=True) for part in scripts]
+            upgrade = _join(first, upgrade, remainder)
             downgrade = _join(await trial.code(generate(comparison, undo=True)), downgrade)
-            error = await trial.run(remainder)
+            error = await trial.run(_join(first, remainder))
             if error is not None:
-                untried = Function(downgrade, failure="was not tried, because upgrade() fails")
-                return Proposal(Function(upgrade, failure=error), untried), bool(runnable)
+                untried = Function(downgrade, ("NOT TRIED: upgrade() fails",), fails=True)
+                return Proposal(Function(upgrade, (error,), fails=True), untried), bool(runnable)
         tried = Function(upgrade, _summaries(await trial.compare_with_models()))
         return Proposal(tried, await trial.tried_downgrade(downgrade)), bool(runnable)
 
@@ -179,12 +154,12 @@ async def _runnable(trial: ScratchTrial, suggestions: tuple[Suggestion, ...]) ->
     return [suggestion for suggestion in suggestions if await trial.run(suggestion.upgrade) is None]
 
 
+@dataclass(frozen=True, slots=True)
 class ScratchTrial:
     """A scratch database at the head, in which code is executed."""
 
-    def __init__(self, database: Database, goal: ModelDiff) -> None:
-        self._database = database
-        self._goal = goal
+    _database: Database
+    _goal: ModelDiff
 
     def _open(self) -> AbstractAsyncContextManager[Database]:
         return nullcontext(self._database)
@@ -199,7 +174,7 @@ class ScratchTrial:
         return await compared(current, self._goal.head, _ROUND_TRIP, self._open)
 
     async def run(self, code: str) -> str | None:
-        """Execute a function body as a revision would. Return its failure, rolled back, or None."""
+        """Execute a function body as a revision would. Return a remark if it failed and was rolled back."""
         from circle_migrate.migrate.alembic_adapter.runner import run_source
 
         if not code:
@@ -209,14 +184,15 @@ class ScratchTrial:
             try:
                 await connection.run_sync(run_source, source, "upgrade", self._database.settings)
             except Exception as error:  # noqa: BLE001 - generated code can raise anything
-                return f"failed in a scratch database: {' '.join(server_message(error).split())}"
+                return f"FAILED in a scratch database: {' '.join(server_message(error).split())}"
         return None
 
     async def tried_downgrade(self, downgrade: str) -> Function:
         """Execute a downgrade, and return it with the remaining differences from the head."""
         error = await self.run(downgrade)
-        gaps = () if error is not None else _summaries(await self.compare_with_head())
-        return Function(downgrade, gaps, error)
+        if error is not None:
+            return Function(downgrade, (error,), fails=True)
+        return Function(downgrade, _summaries(await self.compare_with_head()))
 
     async def suggestions(self, comparison: Comparison) -> tuple[Suggestion, ...]:
         """Return Alembic's operations for the differences."""
@@ -228,15 +204,6 @@ class ScratchTrial:
         changes = [difference.change for difference in comparison.differences]
         async with self._database.working("circle-migrate autogenerate", {}) as connection:
             return await connection.run_sync(suggest, self._goal.metadata, table, changes)
-
-    async def labels(self, comparison: Comparison) -> tuple[str, str]:
-        """Return the code that adds the enum labels that are committed before their use, and its reverse."""
-        script = generate(comparison)
-        first = tuple(statement for statement in script.statements if not statement.transactional)
-        enums = {statement.key for statement in first}
-        changes = tuple(item for item in comparison.differences if item.change.key in enums)
-        undo = generate(replace(comparison, differences=changes), undo=True)
-        return await self.code(replace(script, statements=first), with_hazards=True), await self.code(undo)
 
     async def code(self, script: MigrationScript, *, with_hazards: bool = False) -> str:
         """Return a script as a function body, empty without statements.
@@ -255,7 +222,7 @@ class ScratchTrial:
 
 
 def _summaries(comparison: Comparison) -> tuple[str, ...]:
-    return tuple(summary(difference, comparison) for difference in comparison.differences)
+    return tuple(unsupported_comment(summary(item, comparison)) for item in comparison.differences)
 
 
 def _file_hazards(statement: Statement, hazards: HazardTexts) -> tuple[str, ...]:

@@ -1,7 +1,5 @@
 """Render and write new revision files."""
 
-from __future__ import annotations
-
 import ast
 import json
 import os

@@ -1,7 +1,5 @@
 """Python code that runs SQL statements: the equivalent Alembic operations, else `op.execute`."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Sequence
 
@@ -182,7 +180,7 @@ def _create_index(statement: Statement, default: str | None) -> str | None:
     arguments += ["unique=True"] if unique else []
     arguments += [f"postgresql_using={string(method)}"] if method != "btree" else []
     arguments += [f"postgresql_where={sql_text(condition)}"] if condition else []
-    return _call("op.create_index", table, default, *arguments, first=[_name(statement.key)])
+    return _call("op.create_index", table, default, *arguments, first=[_final_name(statement.key)])
 
 
 def _change_constraint(plan: ChangePlan, statement: Statement, default: str | None) -> str | None:
@@ -190,11 +188,10 @@ def _change_constraint(plan: ChangePlan, statement: Statement, default: str | No
     owner = plan.after.owner_of(key) or plan.before.owner_of(key)
     if owner is None or owner.kind != "table":
         return None
-    table, first = owner.identity, [_name(key)]
+    table, first = owner.identity, [_final_name(key)]
     if statement.sql == f"ALTER TABLE {table} DROP CONSTRAINT {base_name(key.identity)}":
         type_ = _CONSTRAINTS.get(plan.before.value(key, "type") or "")
         arguments = [f"type_={string(type_)}"] if type_ else []
-        first = _final(first) if type_ == "check" else first
         return _call("op.drop_constraint", table, default, *arguments, first=first)
     match = _ADD_CONSTRAINT.fullmatch(statement.sql)
     definition = match[1] if match else ""
@@ -202,21 +199,21 @@ def _change_constraint(plan: ChangePlan, statement: Statement, default: str | No
         function = "op.create_primary_key" if match[1] == "PRIMARY KEY" else "op.create_unique_constraint"
         return _call(function, table, default, _names(match[2]), first=first)
     if match := _CHECK.fullmatch(definition):
-        return _call("op.create_check_constraint", table, default, sql_text(match[1]), first=_final(first))
+        return _call("op.create_check_constraint", table, default, sql_text(match[1]), first=first)
     match = _FOREIGN_KEY.fullmatch(definition)
     return _create_foreign_key(key, table, match, default) if match else None
 
 
-def _final(names: list[str]) -> list[str]:
-    """Return names of checks, to which a naming convention adds nothing more."""
-    return [f"op.f({name})" for name in names]
+def _final_name(key: ObjectKey) -> str:
+    """Return the name of a constraint or index, to which a naming convention adds nothing more."""
+    return f"op.f({_name(key)})"
 
 
 def _create_foreign_key(key: ObjectKey, table: str, match: re.Match[str], default: str | None) -> str:
     columns, referent, referred, on_update, on_delete, deferrable, deferred = match.groups()
     source, *source_schema = _table_arguments(table, default)
     target, *target_schema = _table_arguments(referent, default)
-    arguments = [_name(key), source, target, _names(columns), _names(referred)]
+    arguments = [_final_name(key), source, target, _names(columns), _names(referred)]
     arguments += [f"onupdate={string(on_update)}"] if on_update else []
     arguments += [f"ondelete={string(on_delete)}"] if on_delete else []
     arguments += ["deferrable=True"] if deferrable else []
@@ -261,9 +258,9 @@ def operation(plan: ChangePlan, statement: Statement, default: str | None) -> st
         case "index", "CREATE":
             code = _create_index(statement, default)
         case "index", "DROP":
-            owner = plan.before.owner_of(key)
+            owner, schema = plan.before.owner_of(key), _table_arguments(key.identity, default)[1:]
             table = f"table_name={_name(owner) if owner else None}"
-            code = _call("op.drop_index", key.identity, default, table)
+            code = call("op.drop_index", [_final_name(key), table, *schema])
         case "constraint", "ALTER":
             code = _change_constraint(plan, statement, default)
     return code or f"op.execute({string(text(statement.sql))})"

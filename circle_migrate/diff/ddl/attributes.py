@@ -1,7 +1,5 @@
 """Attributes of objects of all kinds: owner, privileges, comment."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterator, Mapping
 
@@ -130,8 +128,9 @@ def commands(kind: ObjectKind, change: ObjectChange, *, new: bool) -> Iterator[s
     """Yield the commands for the owner, the privileges, which depend on the owner, and the comment."""
     key, name = change.key, kind.name(change.key, change.after)
     owner = change.after.get("owner")
-    belongs_to_column = key.kind == "sequence" and change.after.get("owned_by")
-    if owner and change.differs("owner") and not belongs_to_column:
+    # The owner of a sequence that a column keeps is that of the table; OWNED BY requires the same owner.
+    follows_table = key.kind == "sequence" and not new and not change.differs("owned_by")
+    if owner and change.differs("owner") and not (follows_table and change.after.get("owned_by")):
         yield f"ALTER {kind.noun} {name} OWNER TO {sql_role(owner)}"
     if kind.grant is not None and ("acl" in change.after or "acl" in change.before):
         on, columns = f"{kind.grant} {key.identity}", ""

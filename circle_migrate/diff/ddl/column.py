@@ -1,10 +1,9 @@
 """Columns of tables, foreign tables, views and typed tables."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterator
 from dataclasses import replace
+from math import inf
 
 from circle_migrate.diff.ddl import attributes
 from circle_migrate.diff.ddl.dependencies import Catalog
@@ -58,7 +57,6 @@ _OPTION_DEFAULTS = {
     "INCREMENT": "SET INCREMENT BY 1",
     "MINVALUE": "SET NO MINVALUE",
     "MAXVALUE": "SET NO MAXVALUE",
-    "START": "SET START WITH 1",
     "CACHE": "SET CACHE 1",
     "CYCLE": "SET NO CYCLE",
 }
@@ -185,7 +183,8 @@ def _alter(change: ObjectChange) -> Commands:
         match = _GENERATED.fullmatch(after["generated"] or "")
         yield Hazardous(f"{head} SET EXPRESSION AS ({match[1] if match else ''})", ("CM069",))
     if after.get("identity") and change.differs("identity"):
-        yield f"{head} {_identity_action(change)}"
+        sql = f"{head} {_identity_action(change)}"
+        yield Hazardous(sql, ("CM032",)) if sql.endswith(" RESTART") else sql
 
 
 def _alter_type(change: ObjectChange) -> Hazardous:
@@ -220,10 +219,26 @@ def _identity_action(change: ObjectChange) -> str:
         return f"ADD {_identity_clause(change.key, change.after)}"
     (before, *old), (after, *new) = (split_field(text) for text in change.values("identity"))
     actions = [f"SET GENERATED {after.upper()}"] if before != after else []
-    kept = {option.split()[0] for option in new}
-    actions += [_OPTION_DEFAULTS[word] for word in (option.split()[0] for option in old) if word not in kept]
-    actions += [f"SET {option}" for option in new if option not in old]
+    removed = {option.split()[0] for option in old} - {option.split()[0] for option in new}
+    actions += [action for word, action in _OPTION_DEFAULTS.items() if word in removed]
+    actions += [f"SET {option}" for option in new if option not in old and not option.startswith("START")]
+    low, start, high = _bounds(new)
+    if start != _bounds(old)[1]:
+        actions.append(f"SET START WITH {start}")
+    if not low <= _bounds(old)[1] <= high:  # as for sequences: its value is probably outside, too
+        actions.append("RESTART")
     return " ".join(actions)
+
+
+def _bounds(options: list[str]) -> tuple[float, int, float]:
+    """Return the lowest value, the start and the highest value of an identity."""
+    values = {option.split()[0]: int(option.split()[-1]) for option in options if option[-1].isdigit()}
+    ascending = values.get("INCREMENT", 1) > 0
+    low, high = (
+        values.get("MINVALUE", 1 if ascending else -inf),
+        values.get("MAXVALUE", inf if ascending else -1),
+    )
+    return low, values.get("START", int(low if ascending else high)), high
 
 
 def with_initial_privileges(change: ObjectChange, *, new: bool) -> ObjectChange:

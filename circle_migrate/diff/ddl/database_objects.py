@@ -1,13 +1,10 @@
 """Kinds apart from tables, types and routines: schemas, extensions, foreign data, text search, settings."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
-from dataclasses import replace
 
 from circle_migrate.diff.ddl.attributes import grant_commands, parse_acl, parse_or_default, sql_role
 from circle_migrate.diff.ddl.kind import Commands, ObjectChange, ObjectKind, alter, change_options, clause
-from circle_migrate.diff.ddl.statement import ENABLED, optional_clauses, split_field, with_options
+from circle_migrate.diff.ddl.statement import ENABLED, HIDDEN, optional_clauses, split_field, with_options
 from circle_migrate.postgres.catalog.snapshot import Fields, ObjectKey
 from circle_migrate.postgres.identifier import literal, split_identity
 
@@ -173,8 +170,9 @@ def _create_operator(change: ObjectChange) -> Commands:
 
 
 def _hidden_options(change: ObjectChange) -> str | None:
-    hidden = change.differs("options") and "=<hidden>" in (change.after.get("options") or "")
-    return "secret options" if hidden else None
+    before, after = change.existing.value(change.key, "options"), change.after.get("options")
+    hidden = {line for line in split_field(after) if HIDDEN in line}
+    return "secret options" if hidden - {*split_field(before)} else None
 
 
 def _create_conversion(change: ObjectChange) -> Commands:
@@ -214,7 +212,14 @@ def _mapping_name(key: ObjectKey, _fields: Fields) -> str:
     return f"FOR {sql_role(role)} SERVER {server}"
 
 
-USER_MAPPING = replace(drop_only("USER MAPPING"), name=_mapping_name)
+USER_MAPPING = ObjectKind(
+    "USER MAPPING",
+    create=lambda change: [f"CREATE USER MAPPING {_mapping_name(change.key, change.after)}"],
+    covers={"options"},
+    alters={"options": lambda _change: []},
+    name=_mapping_name,
+    unsupported=_hidden_options,
+)
 FOREIGN_DATA_WRAPPER = ObjectKind(
     "FOREIGN DATA WRAPPER",
     create=_create_wrapper,

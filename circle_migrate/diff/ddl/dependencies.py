@@ -5,14 +5,19 @@ qualified name is a reference. Columns are printed without their table: a column
 names its table and contains its name. The result may contain too much, never too little.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterator, Mapping
 from functools import cached_property
 
 from circle_migrate.postgres.catalog.snapshot import Fields, ObjectKey
-from circle_migrate.postgres.identifier import IDENTIFIER, base_name, schema_of, unquote, without_arguments
+from circle_migrate.postgres.identifier import (
+    IDENTIFIER,
+    base_name,
+    schema_of,
+    split_lines,
+    unquote,
+    without_arguments,
+)
 
 RELATIONS = ("table", "foreign table", "view", "materialized view")
 ROUTINES = ("function", "procedure", "aggregate", "window function")
@@ -25,7 +30,7 @@ _QUALIFIED = re.compile(rf"{IDENTIFIER}(?:\.{IDENTIFIER})+")
 _IDENTIFIERS = re.compile(IDENTIFIER)
 _BODY = re.compile(r"\nAS (\$\w*\$).*\1", re.DOTALL)
 _FOREIGN = re.compile(rf"REFERENCES ({IDENTIFIER}(?:\.{IDENTIFIER})*)\(([^)]*)\)")
-_COLUMNS = re.compile(r"(?:PRIMARY KEY|UNIQUE(?: NULLS NOT DISTINCT)?) \(([^)]*)\)")
+_UNIQUE = re.compile("PRIMARY KEY|UNIQUE|CREATE UNIQUE INDEX")
 
 
 class Catalog:
@@ -60,6 +65,17 @@ class Catalog:
         for key in self._parts.get(owner, ()):
             yield key
             yield from self.all_parts(key)
+
+    def parent_columns(self, column: ObjectKey) -> list[ObjectKey]:
+        """Return the columns from which a column of a partition or child table is inherited."""
+        owner = self.owner_of(column)
+        if owner is None or not self.value(column, "inherited"):
+            return []
+        tables = [
+            line for name in ("partition_of", "inherits") for line in split_lines(self.value(owner, name))
+        ]
+        columns = (ObjectKey("column", f"{table}.{base_name(column.identity)}") for table in tables)
+        return [key for key in columns if key in self]
 
     def needs(self, key: ObjectKey) -> frozenset[ObjectKey]:
         """Return the objects that an object needs."""
@@ -136,11 +152,10 @@ class Catalog:
         if match is None:
             return
         table = ObjectKey("table", match[1])
-        referenced = set(match[2].split(", "))
+        referenced = set(_IDENTIFIERS.findall(match[2])) - {"PERIOD"}
         for key in (*self.parts_of(table, "constraint"), *self.parts_of(table, "index")):
             text = self.value(key, "definition") or ""
-            columns = _COLUMNS.search(text) or re.search(r"^CREATE UNIQUE INDEX .* \(([^)]*)\)", text)
-            if columns and set(columns[1].split(", ")) == referenced:
+            if _UNIQUE.match(text) and referenced.issubset(_IDENTIFIERS.findall(text)):
                 yield key
 
 

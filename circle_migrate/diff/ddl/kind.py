@@ -1,7 +1,5 @@
 """The properties of an object kind from which its DDL is written."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field

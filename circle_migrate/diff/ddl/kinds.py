@@ -1,7 +1,5 @@
 """All kinds in a snapshot, in an order in which most objects can be created."""
 
-from __future__ import annotations
-
 from circle_migrate.diff.ddl import column, database_objects, table, table_objects, type_and_routine
 from circle_migrate.diff.ddl.kind import ObjectKind
 

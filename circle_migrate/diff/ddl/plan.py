@@ -1,7 +1,5 @@
 """Plan the operations on the objects of two catalogs, and their order."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from dataclasses import replace
 
@@ -30,6 +28,9 @@ _INDEPENDENT = {"table", "foreign table", "sequence", "publication", "setting"}
 
 _DETACHED = frozenset({"default", "owned_by", "identity", "identity_sequence"})
 """Fields that DETACH removes."""
+
+_RECURSIVE = ("type", "collation", "default", "not_null", "generated", "storage", "statistics")
+"""Fields that ALTER TABLE also sets in partitions and child tables."""
 
 # Creations and alterations are ordered by kind, not by verb.
 _PHASES = {verb: 3 if verb in {Verb.CREATE, Verb.ALTER, Verb.ATTACH} else int(verb) for verb in Verb}
@@ -69,9 +70,25 @@ class ChangePlan:
                 removed -= {"identity", "identity_sequence"}
             fields = self.before.objects[key].items()
             before = {name: value for name, value in fields if name not in removed}
-        converted = key in self.retyped and self._is_converted(key)
+        set_by_parents = self._set_by_parents(key)
+        before = {**before, **set_by_parents}
+        converted = key in self.retyped and "type" not in set_by_parents and self._is_converted(key)
         change = ObjectChange(key, before, after, self.after, self.major, self.before, converted)
         return with_initial_privileges(change, new=created) if key.kind == "column" else change
+
+    def _set_by_parents(self, key: ObjectKey) -> dict[str, str | None]:
+        """Return the fields that a column gets from the CREATE or ALTER of its parents' columns."""
+        fields: dict[str, str | None] = {}
+        owner = self.after.owner_of(key)
+        for parent in self.after.parent_columns(key) if key.kind == "column" else ():
+            if owner is not None and self.is_created(owner):
+                if not self.after.value(key, "local"):
+                    fields |= {name: self.after.value(parent, name) for name in ("default", "not_null")}
+            elif parent in self.before.parent_columns(key):
+                change = self.change(parent)
+                fields |= self._set_by_parents(parent)
+                fields |= {name: change.after.get(name) for name in _RECURSIVE if change.differs(name)}
+        return fields
 
     def drop_change(self, key: ObjectKey) -> ObjectChange:
         """Return the change of an object that is dropped."""
@@ -99,18 +116,27 @@ class ChangePlan:
         tables = {needed for needed in self.before.needs(key) if needed.kind == "table"}
         if fields.get("type") == "foreign key" and any(self.is_dropped(table) for table in tables - {owner}):
             return False
-        return owner is not None and self.is_dropped(owner)
+        return owner is not None and key.kind != "user mapping" and self.is_dropped(owner)
 
     def nodes(self) -> list[Node]:
         """Return all operations, in order."""
         dropped = self.dropped | self.replaced
         nodes = [(Verb.DROP, key) for key in dropped if not self._dropped_with_owner(key)]
         nodes += [(Verb.CREATE, key) for key in self.created | self.replaced | self.renamed]
-        nodes += [(Verb.ALTER, key) for key in self.altered | self.retyped if not self.is_created(key)]
+        altered = self.altered | self.retyped | self._overwritten()
+        nodes += [(Verb.ALTER, key) for key in altered if not self.is_created(key)]
         nodes += [(Verb.DETACH, key) for key in self.detached]
         nodes += [(verb, key) for key in self.renamed for verb in (Verb.RENAME, Verb.DROP_OLD)]
         nodes += [(Verb.ATTACH, key) for key in self.after.objects if self._is_attached(key)]
         return topological(nodes, self._predecessors(nodes), self._rank, cut_cycles=True)
+
+    def _overwritten(self) -> set[ObjectKey]:
+        """Return the columns with values of their own, which a change of the parent's column overwrites."""
+        return {
+            key
+            for key in self.common
+            if any(self.after.value(key, name) != value for name, value in self._set_by_parents(key).items())
+        }
 
     def _is_attached(self, key: ObjectKey) -> bool:
         """Return whether the ownership of a sequence must be set."""
@@ -149,13 +175,26 @@ class ChangePlan:
                 self._retype(key, pending)
             if change.before.get("identity") and not change.after.get("identity"):
                 self.detached.add(key)
-        elif KINDS[key.kind].replaces(change):
+        elif KINDS[key.kind].replaces(change) or self._is_remade(key):
             users = self.before.needed_by.get(key, ())
             if key.kind in RENAMED_FIRST and any(user.kind == "column" for user in users):
                 self.renamed.add(key)
                 pending.append(key)
             else:
                 self._replace(key, pending)
+
+    def _is_remade(self, key: ObjectKey) -> bool:
+        """Return whether a partition gets or loses the object by a command on the partitioned table.
+
+        Triggers are copied and dropped by ATTACH and DETACH, too; an index stays.
+        """
+        table = self.before.owner_of(key)
+        inherits = self.full_change(key).differs("inherited")
+        if key.kind != "index" or table is None or not inherits:
+            return key.kind == "trigger" and inherits
+        parents = [catalog.value(table, "partition_of") for catalog in (self.before, self.after)]
+        indexes = self.before.parts_of(ObjectKey("table", parents[0] or ""), "index")
+        return parents[0] == parents[1] and any(map(self.is_dropped, indexes))
 
     def _replace(self, key: ObjectKey, pending: list[ObjectKey]) -> None:
         if key in self.common and key not in self.replaced:
@@ -177,7 +216,8 @@ class ChangePlan:
         if user.kind == "column":
             self._invalidate_column(user, needed, pending)
         elif user.kind in {"table", "foreign table"}:
-            if self.is_dropped(needed) and needed.kind in {"table", "foreign table", "foreign server"}:
+            parent = needed.kind in {"table", "foreign table", "foreign server"}
+            if parent and self.is_dropped(needed) and needed in self.after.needs(user):
                 self._replace(user, pending)
         elif user.kind not in _INDEPENDENT and needed.kind != "schema" and not self._is_rebuilt(user, needed):
             self._replace(user, pending)
@@ -218,12 +258,19 @@ class ChangePlan:
             earlier = predecessors.setdefault((verb, key), set())
             earlier.update(node for node in by_key[key] if node[0] < verb)
             if verb in {Verb.DETACH, Verb.DROP, Verb.ALTER} and key in self.before:
-                for needed in self.before.needs(key):
+                parts = self.before.all_parts(key) if verb is Verb.DROP else ()
+                for needed in self.before.needs(key).union(*map(self.before.needs, parts)):
                     for node in by_key.get(needed, ()):
                         if _waits(node[0], verb, still_needed=self._still_needs(key, needed)):
                             predecessors.setdefault(node, set()).add((verb, key))
             if verb in {Verb.CREATE, Verb.ALTER, Verb.ATTACH} and key in self.after:
                 needs = set(self.after.needs(key))
+                for parent in self.after.parent_columns(key):
+                    # ADD COLUMN of a parent accepts a column that the child has, but not the reverse.
+                    if verb is Verb.CREATE and self.after.value(key, "local"):
+                        predecessors.setdefault((Verb.CREATE, parent), set()).add((verb, key))
+                    else:
+                        needs.add(parent)
                 if verb is Verb.ATTACH:
                     needs.add(ObjectKey("column", self.after.value(key, "owned_by") or ""))
                 needed_nodes = (node for needed in needs for node in by_key.get(needed, ()))

@@ -1,7 +1,5 @@
 """Continue the numbers of a column whose sequence is replaced, or that gets its first one."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Mapping
 from dataclasses import replace
@@ -24,40 +22,33 @@ def continue_sequences(
     Without an old one, it continues the values of the column. `renamed` has sequences that differ in their
     name only: models do not tell the catalog which column uses them.
     """
+    pairs: dict[str, tuple[ObjectKey, str | None]] = {
+        key.identity: (key, old.identity) for key, old in renamed.items() if old and key in plan.created
+    }
     for column in sorted(plan.altered - plan.replaced):
         old, new = (_sequence(catalog, column) for catalog in (plan.before, plan.after))
-        if new is not None:
-            _continue(statements, plan.after, column, old, new)
-    for key in sorted(plan.created & renamed.keys()):
-        old_key = renamed[key]
-        if key.kind == "sequence" and old_key in plan.dropped:
-            _continue(statements, plan.after, key, old_key.identity, key.identity)
-
-
-def _continue(
-    statements: list[Statement], catalog: Catalog, user: ObjectKey, old: str | None, new: str
-) -> None:
-    alter = f"ALTER TABLE {table_of(user)} ALTER COLUMN {base_name(user.identity)}"
-    creates = (f"CREATE SEQUENCE {new} ", f"CREATE UNLOGGED SEQUENCE {new} ", f"{alter} ADD GENERATED ")
-    created = next((item for item in statements if item.sql.startswith(creates)), None)
-    kept = f"{schema_of(old)}.{old_name(old)}" if old and old == new else old
-    position = Statement(_position(catalog, user, new, kept), user)
-    if created is None or position in statements:
-        return
-    if old is None or kept is None:
-        last = max(place for place, item in enumerate(statements) if item is created or item.key == user)
-        statements.insert(last + 1, position)
-        return
-    drops = {
-        f"DROP SEQUENCE {old}": f"DROP SEQUENCE {kept}",
-        f"{alter} DROP IDENTITY": f"{alter} DROP IDENTITY",
-    }
-    dropped = [item for item in statements if item.sql in drops]
-    statements[:] = [item for item in statements if item not in dropped]
-    place = statements.index(created) + 1
-    statements[place:place] = [position, *(replace(item, sql=drops[item.sql]) for item in dropped)]
-    if kept != old:
-        statements.insert(place - 1, Statement(f"ALTER SEQUENCE {old} RENAME TO {base_name(kept)}", user))
+        pairs |= {new: (column, old)} if new else {}
+    for new, (user, old) in pairs.items():
+        alter = f"ALTER TABLE {table_of(user)} ALTER COLUMN {base_name(user.identity)}"
+        creates = (f"CREATE SEQUENCE {new} ", f"CREATE UNLOGGED SEQUENCE {new} ", f"{alter} ADD GENERATED ")
+        created = next((item for item in statements if item.sql.startswith(creates)), None)
+        if created is None:
+            continue
+        kept = f"{schema_of(old)}.{old_name(old)}" if old == new else old
+        position = Statement(_position(plan.after, user, new, kept), user)
+        if old is None:
+            used = max(place for place, item in enumerate(statements) if item is created or item.key == user)
+            statements.insert(used + 1, position)
+            continue
+        drops = {
+            f"DROP SEQUENCE {old}": f"DROP SEQUENCE {kept}",
+            f"{alter} DROP IDENTITY": f"{alter} DROP IDENTITY",
+        }
+        dropped = [replace(item, sql=drops[item.sql]) for item in statements if item.sql in drops]
+        rename = [Statement(f"ALTER SEQUENCE {old} RENAME TO {old_name(old)}", user)] if old == new else []
+        statements[:] = [item for item in statements if item.sql not in drops]
+        place = statements.index(created)
+        statements[place : place + 1] = [*rename, created, position, *dropped]
 
 
 def _sequence(catalog: Catalog, column: ObjectKey) -> str | None:
@@ -69,16 +60,12 @@ def _sequence(catalog: Catalog, column: ObjectKey) -> str | None:
 
 
 def _position(catalog: Catalog, user: ObjectKey, new: str, old: str | None) -> str:
-    """Return the SQL that sets the position of `new` to that of `old`, or to the last value of the column.
-
-    A start that is further stays.
-    """
+    """Return the SQL that sets `new` to the position of `old` or the last value of the column, if further."""
     increment = catalog.value(ObjectKey("sequence", new), "increment")
     descends = "BY -" in f"{catalog.value(user, 'identity')} BY {increment}"
     last = f"{'min' if descends else 'max'}({base_name(user.identity)})"
-    values, source, condition = last, table_of(user), f"HAVING {last}"
+    source = f"{last}) FROM {table_of(user)} HAVING {last}"
     if old is not None:
-        values, source, condition = "last_value, is_called", old, "WHERE last_value"
-    condition += " <=" if descends else " >="
-    start = f"(SELECT last_value FROM {new})"  # noqa: S608 - identities are quoted
-    return f"SELECT setval({literal(new)}, {values}) FROM {source} {condition} {start}"  # noqa: S608
+        source = f"last_value, is_called) FROM {old} WHERE last_value"
+    further = "<=" if descends else ">="
+    return f"SELECT setval({literal(new)}, {source} {further} (SELECT last_value FROM {new})"  # noqa: S608

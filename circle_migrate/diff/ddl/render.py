@@ -1,8 +1,6 @@
 """Write scripts as functions of a revision, with Alembic's operations where they exist, and as SQL."""
 
-from __future__ import annotations
-
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from circle_migrate import __version__
 from circle_migrate.diff.ddl.alembic_ops import indented, operation
@@ -29,7 +27,7 @@ def body(script: MigrationScript, hazards: HazardTexts, default_schema: str | No
 
     SQL statements name every schema, so that they do not depend on the search_path.
     """
-    lines = [f"{_INDENT}# {unsupported_comment(difference)}" for difference in script.incomplete]
+    lines = [f"{_INDENT}# {text}" for text in _limits(script)]
     for statement in script.statements:
         lines += [f"{_INDENT}# {hazard_comment(hazard, hazards)}" for hazard in statement.hazards]
         call = operation(script.plan, statement, default_schema)
@@ -49,13 +47,20 @@ def render_sql(scripts: Sequence[MigrationScript], hazards: HazardTexts) -> str:
     for script in scripts:
         if several and script.statements:
             parts.append(f"\\connect :{script.comparison.database}\n\n")
-        parts += [f"-- {unsupported_comment(difference)}\n" for difference in script.incomplete]
+        parts += [f"-- {text}\n" for text in _limits(script)]
         for statement in script.statements:
             parts += [f"-- {hazard_comment(hazard, hazards)}\n" for hazard in statement.hazards]
             if not statement.transactional:
                 parts.append("-- NOT IN A TRANSACTION with the statements that follow\n")
             parts.append(f"{statement.sql};\n\n")
     return "".join(parts)
+
+
+def _limits(script: MigrationScript) -> Iterator[str]:
+    """Yield the comments about what the script does not do, and that it was not tried."""
+    yield from map(unsupported_comment, script.incomplete)
+    if script.untried:
+        yield f"NOT TRIED: {' '.join(script.untried.split())}"
 
 
 def _head(scripts: Sequence[MigrationScript], *, several: bool) -> str:

@@ -1,7 +1,5 @@
 """Generate the DDL that changes the first side of a comparison into the second."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -33,16 +31,18 @@ class MigrationScript:
     """The DDL that changes one side of a comparison into the other.
 
     `incomplete` names the differences that the statements leave. `plan` has the operations behind them.
+    `untried` is the reason why the statements did not run on a scratch copy.
     """
 
     comparison: Comparison
     statements: tuple[Statement, ...]
     incomplete: tuple[str, ...]
     plan: ChangePlan
+    untried: str | None = None
 
 
 def generate(comparison: Comparison, *, undo: bool = False) -> MigrationScript:
-    """Return the DDL for the differences of a comparison only, or the DDL that undoes it.
+    """Return the DDL for the differences of a comparison only, or the DDL that undoes it, as it was tried.
 
     A rename is a DROP and a CREATE.
     """
@@ -53,7 +53,12 @@ def generate(comparison: Comparison, *, undo: bool = False) -> MigrationScript:
     differences = (f"{difference} of {key}" for key in changed for difference in _unsupported(plan, key))
     incomplete = dict.fromkeys([*differences, *_column_orders(plan), *_unsupported_privileges(comparison)])
     renamed = {difference.change.key: difference.renamed for difference in comparison.differences}
-    return MigrationScript(comparison, _statements(plan, renamed), tuple(incomplete), plan)
+    script = MigrationScript(comparison, _statements(plan, renamed), tuple(incomplete), plan)
+    trial = comparison.trials.get(undo)
+    if trial is None or trial.untried:
+        return replace(script, untried=trial.untried if trial else None)
+    statements = tuple(script.statements[index] for index in trial.order)
+    return replace(script, statements=statements, incomplete=script.incomplete + trial.gaps)
 
 
 def _statements(plan: ChangePlan, renamed: Mapping[ObjectKey, ObjectKey | None]) -> tuple[Statement, ...]:
@@ -149,13 +154,18 @@ def _target(comparison: Comparison) -> dict[ObjectKey, Fields]:
             current = objects[change.key]
             fields = {**current, **{name: after for name, (_, after) in change.fields.items()}}
             objects[change.key] = _adapted(comparison, fields, current)
+    # No difference in itself, but commands on the parent of a partition include these objects.
+    for key in objects.keys() & comparison.after.objects.keys():
+        if key.kind in {"index", "trigger"}:
+            inherited = comparison.after.objects[key].get("inherited")
+            objects[key] = {**objects[key], "inherited": inherited}
     return objects
 
 
 def _with_implied(comparison: Comparison) -> list[Change]:
     """Return the differences, and the changes that `drop_implied` removed because of them."""
     before, after = comparison.before, comparison.after
-    reported = [difference.change for difference in comparison.differences]
+    reported = [*(difference.change for difference in comparison.differences), *comparison.partitions]
     keys = {change.key for change in reported}
     changes = changes_between(before, after)
     independent = keys | {change.key for change in drop_implied(changes, before, after)}

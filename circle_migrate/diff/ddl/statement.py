@@ -1,7 +1,5 @@
 """SQL statements with their clauses, and their comments in scripts and revisions."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -82,6 +80,10 @@ ENABLED = {"origin": "ENABLE", "always": "ENABLE ALWAYS", "replica": "ENABLE REP
 """SQL for the values of the field `enabled`."""
 
 
+HIDDEN = "<hidden"
+"""The beginning of the text for a secret, which is not in a snapshot."""
+
+
 def split_field(text: str | None) -> list[str]:
     """Return the lines of a field that holds a list."""
     return text.split("\n") if text else []
@@ -119,7 +121,9 @@ def option_changes(
     """Yield the SET and RESET commands, or OPTIONS for foreign data, between two lists of options."""
     old, new = parse_options(before), parse_options(after)
     removed = [name for name in old if name not in new]
-    changed = {name: value for name, value in new.items() if old.get(name) != value}
+    changed = {
+        name: value for name, value in new.items() if old.get(name) != value and not value.startswith(HIDDEN)
+    }
     if foreign:
         actions = [f"DROP {quote_if_needed(name)}" for name in removed]
         actions += [
@@ -137,11 +141,12 @@ def option_changes(
 
 def with_options(fields: Fields, *, foreign: bool = False) -> list[str]:
     """Return the clause WITH of a CREATE command, or OPTIONS for foreign data; none without options."""
-    values = parse_options(fields.get("options"))
+    options = parse_options(fields.get("options")).items()
+    values = {name: value for name, value in options if not value.startswith(HIDDEN)}
     if not foreign:
         return [f"WITH ({_storage_parameters(values)})"] if values else []
-    options = ", ".join(f"{quote_if_needed(name)} {literal(value)}" for name, value in values.items())
-    return [f"OPTIONS ({options})"] if options else []
+    texts = [f"{quote_if_needed(name)} {literal(value)}" for name, value in values.items()]
+    return [f"OPTIONS ({', '.join(texts)})"] if texts else []
 
 
 def _storage_parameters(values: dict[str, str]) -> str:

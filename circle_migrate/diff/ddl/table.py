@@ -1,7 +1,5 @@
 """Tables, foreign tables and views."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterator
 from dataclasses import replace
@@ -18,6 +16,7 @@ from circle_migrate.diff.ddl.kind import (
     clause,
 )
 from circle_migrate.diff.ddl.statement import optional_clauses, with_options
+from circle_migrate.postgres.catalog.snapshot import ObjectKey
 from circle_migrate.postgres.identifier import base_name, split_lines
 
 _SET_OPERATION = re.compile(r"\b(?:UNION|INTERSECT|EXCEPT)\b|^\s*WITH\b")
@@ -138,6 +137,17 @@ def _populate(change: ObjectChange) -> Commands:
     yield Hazardous(f"REFRESH MATERIALIZED VIEW {change.key.identity} WITH {data}", ("CM066",))
 
 
+def _drop(change: ObjectChange) -> Commands:
+    """Detach a partition first if a foreign key may need it."""
+    parent = change.before.get("partition_of") or ""
+    if ObjectKey("table", parent) in change.catalog and any(
+        f" REFERENCES {parent}(" in (fields.get("definition") or "")
+        for fields in change.existing.objects.values()
+    ):
+        yield f"ALTER TABLE {parent} DETACH PARTITION {change.key.identity}"
+    yield Hazardous(f"DROP {change.key.kind.upper()} {change.key.identity}", ("CM013",))
+
+
 TABLE = ObjectKind(
     "TABLE",
     create=_create,
@@ -157,7 +167,7 @@ TABLE = ObjectKind(
     },
     grant="TABLE",
     unsupported=_unsupported,
-    drop_hazards=("CM013",),
+    drop=_drop,
 )
 FOREIGN_TABLE = replace(
     TABLE, noun="FOREIGN TABLE", unsupported=None, defaults={"replica_identity": "nothing"}

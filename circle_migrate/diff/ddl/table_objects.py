@@ -1,7 +1,5 @@
 """Objects of a table: constraints, indexes, triggers, rules, policies, statistics."""
 
-from __future__ import annotations
-
 import re
 
 from circle_migrate.diff.ddl.attributes import sql_role
@@ -36,7 +34,8 @@ def _add_constraint(change: ObjectChange) -> Commands:
     if not is_local(change.after):
         return
     head, column = alter_owner(change), _not_null_column(change.after)
-    if column and change.existing.value(ObjectKey("column", f"{change.owner.identity}.{column}"), "not_null"):
+    existing = change.existing.value(ObjectKey("column", f"{change.owner.identity}.{column}"), "not_null")
+    if column and existing and not change.after.get("inherited"):
         yield f"{head} ALTER COLUMN {column} DROP NOT NULL"
     type_ = change.after.get("type") or "check"  # a domain constraint has no type
     name = "" if type_ == "not null" else f"CONSTRAINT {base_name(change.key.identity)} "
@@ -90,6 +89,14 @@ def _create_index(change: ObjectChange) -> Commands:
         partitioned = _ON_ONLY.match(definition) and not change.after.get("valid")
         sql = _ON_ONLY.sub(r"\1", definition) if partitioned else definition
         yield Hazardous(sql, ("CM068" if partitioned else "CM008",))
+
+
+def _drop_index(change: ObjectChange) -> Commands:
+    """The index of a constraint or partitioned index is dropped with that, unless its table is detached."""
+    parents = (catalog.value(change.owner, "partition_of") for catalog in (change.existing, change.catalog))
+    stays = change.before.get("inherited") and len({*parents}) == 1
+    if not change.before.get("constraint") and not stays:
+        yield Hazardous(f"DROP INDEX {change.key.identity}", ("CM065",))
 
 
 def _is_partitioned(change: ObjectChange) -> bool:
@@ -173,7 +180,7 @@ CONSTRAINT = ObjectKind(
 INDEX = ObjectKind(
     "INDEX",
     create=_create_index,
-    drop_hazards=("CM065",),
+    drop=_drop_index,
     alters={
         "valid": _rebuild_invalid_index,
         "tablespace": clause("tablespace", *_TABLESPACE),

@@ -1,7 +1,6 @@
 """Types, sequences and routines."""
 
-from __future__ import annotations
-
+import re
 from collections.abc import Iterator
 
 from circle_migrate.diff.ddl.kind import Commands, Hazardous, ObjectChange, ObjectKind, alter, clause
@@ -52,8 +51,15 @@ def _attributes(text: str | None) -> dict[str, str]:
 
 
 def _only_appends_attributes(change: ObjectChange) -> bool:
-    """Return whether ALTER TYPE can make the change: it adds attributes at the end only."""
+    """Return whether ALTER TYPE can make the change: it adds attributes at the end only.
+
+    It cannot change an attribute while columns use the type. Values of as many attributes can be converted.
+    """
     before, after = (_attributes(text) for text in change.values("attributes"))
+    if list(before) == list(after) and any(
+        user.kind == "column" for user in change.existing.needed_by.get(change.key, ())
+    ):
+        return False
     kept = [name for name in before if name in after]
     return list(after)[: len(kept)] == kept
 
@@ -187,4 +193,9 @@ def routine(noun: str) -> ObjectKind:
     )
 
 
-AGGREGATE = ObjectKind("AGGREGATE", follows={"language", "security_definer"}, grant="FUNCTION")
+AGGREGATE = ObjectKind(
+    "AGGREGATE",
+    follows={"language", "security_definer"},
+    grant="FUNCTION",
+    name=lambda key, _fields: re.sub(r"\(\)$", "(*)", key.identity),
+)

@@ -1,7 +1,5 @@
 """Write the shipped snapshots, or find outdated ones."""
 
-from __future__ import annotations
-
 from collections.abc import AsyncIterator, Sequence
 from contextlib import suppress
 from dataclasses import replace

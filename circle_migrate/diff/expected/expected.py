@@ -33,7 +33,7 @@ from circle_migrate.postgres.deployment import Current, Deployment
 from circle_migrate.postgres.scratch.databases import Scratch
 from circle_migrate.postgres.scratch.pool import ScratchServers, nearest, no_server_error
 from circle_migrate.postgres.search_path import CONFIGURED
-from circle_migrate.postgres.server_errors import server_message, sqlstate
+from circle_migrate.postgres.server_errors import scratch_server_lacks, server_message, sqlstate
 from circle_migrate.revision_graph.plan import Direction, Plan, plan_exactly
 
 if TYPE_CHECKING:
@@ -228,17 +228,21 @@ async def _build_from_models(
     async with servers.databases([name], major=major) as scratch:
         database = scratch.deployment.databases[name]
 
-        async def create() -> None:
+        async def create(required: Snapshot | None = None) -> None:
             try:
+                if required is not None:
+                    await _create_requirements(database, required)
                 await scratch.run_adding_missing_roles(partial(_create, database, models))
             except MigrateError:
                 raise
             except Exception as error:
+                detail = server_message(error)
                 raise SettingsError(
-                    f"the models of {name} cannot be created in an empty database",
+                    f"the models of {name} cannot be created in an empty scratch database",
                     database=name,
-                    detail=server_message(error),
-                    hint="Let the revisions create the objects that the models use.",
+                    detail=detail,
+                    hint=scratch_server_lacks(detail)
+                    or "Let the revisions create the objects that the models use.",
                 ) from error
 
         try:
@@ -247,8 +251,7 @@ async def _build_from_models(
             if sqlstate(error) not in _UNDEFINED:
                 raise
             heads = _state_at(alone, servers, alone.databases[name].graph.effective_heads)
-            await _create_requirements(database, (await _obtain(heads, servers, major)).snapshot)
-            await create()
+            await create((await _obtain(heads, servers, major)).snapshot)
         return await read_live_catalog(database)
 
 

@@ -8,8 +8,6 @@ production needs only the privilege CONNECT. They are in `snapshots/DATABASE` be
 revision files. One is valid while the files of its revision and all ancestors are unchanged.
 """
 
-from __future__ import annotations
-
 import glob
 import gzip
 import hashlib

@@ -1,8 +1,7 @@
 """Resolve the sides of a comparison to snapshots."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, field, replace
+from typing import Self
 
 from circle_migrate.core.errors import MissingPrivilege, UsageError
 from circle_migrate.diff.expected.expected import expected
@@ -43,7 +42,7 @@ class ComparisonSources:
     @classmethod
     def resolve(
         cls, deployment: Deployment, servers: ScratchServers, sides: tuple[ComparisonSide, ...]
-    ) -> ComparisonSources:
+    ) -> Self:
         """Return the sources of these sides. Raises `UsageError` if no selected database has all of them."""
         assigned: dict[ComparisonSide, dict[str, Target]] = {}
         files: dict[ComparisonSide, Snapshot] = {}

@@ -3,8 +3,6 @@
 No env.py is run. The values come from the alembic.ini of the revisions and the settings of the database.
 """
 
-from __future__ import annotations
-
 from argparse import Namespace
 from collections.abc import Collection
 from configparser import Error

@@ -1,19 +1,14 @@
 """Fingerprint of a schema, which detects changes in a quarter of the time of reading the schema."""
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+
+import asyncpg
 
 from circle_migrate.postgres.catalog import queries
 from circle_migrate.postgres.catalog.queries import PINS, read_transaction
+from circle_migrate.postgres.database import State
 from circle_migrate.postgres.journal_tables import OWN_TABLES
-
-if TYPE_CHECKING:
-    import asyncpg
-
-    from circle_migrate.postgres.database import State
 
 
 async def fingerprint(connection: asyncpg.Connection, version_table: str) -> str:

@@ -1,16 +1,13 @@
 """Catalogue queries for the version of a server, and the transaction in which they run."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
-if TYPE_CHECKING:
-    import asyncpg
+import asyncpg
 
 _NUMEROUS = ("column", "constraint", "index")
 """Kinds with many objects, queried separately so that their rows need no conversion to JSON."""
@@ -107,14 +104,13 @@ def fingerprint(major: int, used: frozenset[str] | None = None) -> str:
     queries = _applicable("sql/fingerprint", major, used)
     scope = queries.pop("scope")
     rows = "\nUNION ALL\n".join(queries.values())
-    query = f"{scope}SELECT sum(hash)::text FROM (\n{rows}) hashed (hash)"  # noqa: S608
-    return "\n".join(line for line in query.splitlines() if _applies(_CONDITION.search(line), major, used))
+    return f"{scope}SELECT sum(hash)::text FROM (\n{rows}) hashed (hash)"  # noqa: S608
 
 
 def _applicable(folder: str, major: int, used: frozenset[str] | None) -> dict[str, str]:
     """Return the queries for this version and these nonempty catalogues, by file name without suffix."""
     return {
-        name: text
+        name: "\n".join(line for line in text.split("\n") if _applies(_CONDITION.search(line), major, used))
         for name, text in _texts(folder).items()
         if _applies(_VERSIONS.search(text), major, used) and _applies(_CATALOGUE.search(text), major, used)
     }

@@ -1,21 +1,18 @@
 """Read the catalogue of a database over an open connection."""
 
-from __future__ import annotations
-
 import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import asyncpg
 
 from circle_migrate.postgres.catalog import queries
 from circle_migrate.postgres.catalog.queries import PINS, read_transaction
 from circle_migrate.postgres.catalog.snapshot import Address, ObjectKey, Snapshot
 from circle_migrate.postgres.identifier import quote_if_needed, unquote
 from circle_migrate.postgres.journal_tables import OWN_TABLES
-
-if TYPE_CHECKING:
-    import asyncpg
 
 OWNER = "<owner>"
 """Placeholder for the owner of the version table, whose name differs between servers."""
@@ -150,6 +147,4 @@ async def object_ids(
         await connection.execute(PINS)
         arguments = (context["schema"], [version_table, *OWN_TABLES], context["role"])
         rows = await connection.fetch(queries.object_ids_query(), *arguments)
-    return {
-        ObjectKey(row["kind"], row["object"]): (row["catalogue"], row["oid"], row["part"]) for row in rows
-    }
+    return {ObjectKey(r["kind"], r["object"]): (r["catalogue"], r["oid"], r["part"]) for r in rows}

@@ -4,35 +4,24 @@ PostgreSQL prints definitions as of now, but reads rows as of the transaction's 
 only if the catalogue did not change in the meantime.
 """
 
-from __future__ import annotations
-
 import asyncio
 from dataclasses import replace
-from typing import TYPE_CHECKING
+
+import asyncpg
 
 from circle_migrate.core.errors import LockNotObtained, MigrateError, MissingPrivilege
+from circle_migrate.postgres import server_errors
 from circle_migrate.postgres.catalog import queries
 from circle_migrate.postgres.catalog.queries import PINS, read_transaction
 from circle_migrate.postgres.catalog.read import read_catalog
 from circle_migrate.postgres.catalog.snapshot import Snapshot
-from circle_migrate.postgres.server_errors import (
-    DEADLOCK_DETECTED,
-    LOCK_NOT_AVAILABLE,
-    named_error,
-    server_message,
-    sqlstate,
-)
-
-if TYPE_CHECKING:
-    import asyncpg
-
-    from circle_migrate.postgres.database import Database
+from circle_migrate.postgres.database import Database
 
 ATTEMPTS = 3
 PAUSE = 0.2
 """Seconds between attempts; an attempt waits up to two seconds for a lock."""
 
-_LOCKED = {LOCK_NOT_AVAILABLE, DEADLOCK_DETECTED}
+_LOCKED = {server_errors.LOCK_NOT_AVAILABLE, server_errors.DEADLOCK_DETECTED}
 # Messages about a relation that was dropped in the meantime; most have no specific SQLSTATE.
 _DROPPED_MESSAGES = ("could not open relation", "cache lookup failed", "could not find", "does not exist")
 # On a standby, replay of DDL cancels conflicting queries.
@@ -77,7 +66,7 @@ async def read_live_catalog(database: Database) -> Snapshot:
                 if not _is_transient(error):
                     if isinstance(error, MigrateError):
                         raise
-                    raise named_error(error, database.name, "read the catalogue") from error
+                    raise server_errors.named_error(error, database.name, "read the catalogue") from error
                 if attempt == ATTEMPTS:
                     raise await _transient_error(error, connection, database.name) from error
             await asyncio.sleep(PAUSE * attempt)
@@ -126,14 +115,14 @@ def _is_transient(error: Exception) -> bool:
     """Return whether another attempt may succeed."""
     if isinstance(error, _ConcurrentChangeError):
         return True
-    state = sqlstate(error)
+    state = server_errors.sqlstate(error)
     return state in {*_LOCKED, _RECOVERY_CONFLICT} or (
-        state is not None and any(text in server_message(error) for text in _DROPPED_MESSAGES)
+        state is not None and any(text in server_errors.server_message(error) for text in _DROPPED_MESSAGES)
     )
 
 
 async def _transient_error(error: Exception, connection: asyncpg.Connection, name: str) -> LockNotObtained:
-    holder = await connection.fetchrow(_HOLDER) if sqlstate(error) in _LOCKED else None
+    holder = await connection.fetchrow(_HOLDER) if server_errors.sqlstate(error) in _LOCKED else None
     reason = "another session changed the schema while it was read"
     hint = "a migration seems to be running: try again after it"
     if holder is not None and holder["replayed"]:
@@ -145,7 +134,7 @@ async def _transient_error(error: Exception, connection: asyncpg.Connection, nam
     return LockNotObtained(
         f"{name}: could not compare: {reason}",
         database=name,
-        detail=None if isinstance(error, _ConcurrentChangeError) else server_message(error),
+        detail=None if isinstance(error, _ConcurrentChangeError) else server_errors.server_message(error),
         state=f"nothing was compared; tried {ATTEMPTS} times",
         hint=hint,
     )

@@ -1,17 +1,20 @@
 """Snapshots of catalogues and their comparison; an object of any kind is a set of named text fields."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
+
+from circle_migrate.core.result import json_fields
 
 Fields = Mapping[str, str | None]
 """The fields of an object. `of` names its owner, as `kind identity`."""
+
+UNREADABLE = "<hidden>"
+"""The text of a field that the role may not read, which counts as no difference."""
 
 Address = tuple[int, int, int]
 """The id of an object in PostgreSQL: the oids of its catalogue and of the object, and a column number."""
@@ -27,7 +30,7 @@ class ObjectKey(NamedTuple):
         return f"{self.kind} {self.identity}"
 
     @classmethod
-    def parse(cls, text: str) -> ObjectKey:
+    def parse(cls, text: str) -> Self:
         """Parse the value of a field `of`."""
         kind, _, identity = text.partition(" ")
         for known in _KINDS_OF_TWO_WORDS:
@@ -72,16 +75,13 @@ class Snapshot:
     def to_dict(self) -> dict[str, Any]:
         """Return the snapshot for JSON, sorted, so that equal catalogues give equal texts."""
         return {
-            "database": self.database,
-            "origin": self.origin,
-            "server_version_num": self.server_version_num,
-            "revisions": None if self.revisions is None else list(self.revisions),
+            **json_fields(self, "database origin server_version_num revisions"),
             "objects": self._sorted(),
             "unmodelled": dict(sorted(self.unmodelled.items())),
         }
 
     @classmethod
-    def from_dict(cls, stored: Mapping[str, Any]) -> Snapshot:
+    def from_dict(cls, stored: Mapping[str, Any]) -> Self:
         """Parse a snapshot from JSON. Raises `KeyError`, `TypeError` or `AttributeError` for invalid data."""
         objects = {
             ObjectKey(kind, identity): fields
@@ -152,7 +152,8 @@ def changes_between(before: Snapshot, after: Snapshot) -> tuple[Change, ...]:
         op = Op.ADDED if key in added else Op.CHANGED if key in after.objects else Op.REMOVED
         fields = {name: (old.get(name), new.get(name)) for name in sorted(old.keys() | new.keys())}
         if op is Op.CHANGED:
-            fields = {name: sides for name, sides in fields.items() if sides[0] != sides[1]}
+            differing_fields = ((name, sides) for name, sides in fields.items() if sides[0] != sides[1])
+            fields = {name: sides for name, sides in differing_fields if UNREADABLE not in sides}
             if not fields:
                 continue  # a null value equals a missing field
         changes.append(Change(op, key, fields, of=new.get("of") or old.get("of")))

@@ -1,7 +1,5 @@
 """Find PostgreSQL's programs: in the wheel of the `embedded` extra, or installed on the machine."""
 
-from __future__ import annotations
-
 import os
 import re
 import shutil
@@ -44,7 +42,7 @@ class Binaries:
             raise SettingsError(f"there is no program {name} in {self.folder}")
         return path
 
-    def reachable_for(self, account: OsUser, shared: Path = SHARED) -> Binaries:
+    def reachable_for(self, account: OsUser, shared: Path = SHARED) -> "Binaries":
         """Return these programs, or a copy of the wheel's below `shared` if the user cannot run them.
 
         The usual reason is a virtual environment below /root, whose permissions are left unchanged.

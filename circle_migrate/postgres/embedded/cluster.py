@@ -1,14 +1,12 @@
 """A PostgreSQL data directory: create and configure it, start and stop its server."""
 
-from __future__ import annotations
-
 import os
 import shutil
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
+from typing import Self
 
 from circle_migrate.core.atomic_write import replace_file
 from circle_migrate.core.errors import Unreachable
@@ -31,13 +29,12 @@ class Postmaster:
     """A running server as in its `postmaster.pid` (src/include/utils/pidfile.h in PostgreSQL's source)."""
 
     pid: int
-    since: datetime
     port: int
     socket_dir: Path
     ready: bool
 
     @classmethod
-    def on(cls, data: Path) -> Postmaster | None:
+    def on(cls, data: Path) -> Self | None:
         """Return the server of a data directory; None if its file is absent, incomplete or stale."""
         try:
             text = (data / "postmaster.pid").read_text(encoding="utf-8", errors="surrogateescape")
@@ -48,7 +45,6 @@ class Postmaster:
             return None
         return cls(
             pid=int(lines[0]),
-            since=datetime.fromtimestamp(int(lines[2]), UTC),
             port=int(lines[3]),
             socket_dir=Path(lines[4]),
             ready=lines[7].strip() == "ready",

@@ -8,8 +8,6 @@ postgres/                       the requested folder, or a link to one below /va
 └── socket/                     0700; in /tmp or /var/tmp if this path is too long for a socket
 """
 
-from __future__ import annotations
-
 import errno
 import fcntl
 import hashlib
@@ -22,6 +20,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
 from circle_migrate.core.errors import LockNotObtained, MigrateError, SettingsError, Unreachable
 from circle_migrate.postgres.embedded.binaries import SHARED
@@ -53,7 +52,7 @@ class ServerFolder:
     path: Path
 
     @classmethod
-    def at(cls, requested: Path) -> ServerFolder:
+    def at(cls, requested: Path) -> Self:
         """Resolve a path. Raises SettingsError for a line break, which PostgreSQL's files do not support."""
         path = requested.resolve()
         if "\n" in str(path) or "\r" in str(path):
@@ -110,7 +109,7 @@ class ServerFolder:
                 return owner
         return OsUser.unprivileged()
 
-    def resolve_location(self, account: OsUser) -> ServerFolder:
+    def resolve_location(self, account: OsUser) -> "ServerFolder":
         """Return this folder, or one below /var/lib if the server's user cannot reach it (below /root).
 
         The requested path becomes a link to that folder. Permissions of its parents are not changed.
@@ -136,10 +135,7 @@ class ServerFolder:
             os.close(handle)
 
     def socket_folder(self, account: OsUser) -> Path:
-        """Return a private folder (0700) of the account whose path is valid for a socket, always the same.
-
-        Raises SettingsError if every candidate belongs to another user.
-        """
+        """Return the account's private folder (0700) for a socket, always the same. Raises SettingsError."""
         inside = self.path / "socket"
         name = f".s.PGSQL.{PORT}"
         if _UNQUOTED.fullmatch(str(inside)) and len(os.fsencode(inside / name)) <= _SOCKET_BYTES:

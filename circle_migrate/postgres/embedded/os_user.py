@@ -1,7 +1,5 @@
 """The operating system user of PostgreSQL: the current user, or another one for root, which it refuses."""
 
-from __future__ import annotations
-
 import os
 import pwd
 import subprocess
@@ -9,6 +7,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
 from circle_migrate.core.errors import SettingsError, Unreachable
 
@@ -27,18 +26,18 @@ class OsUser:
     gid: int
 
     @classmethod
-    def current(cls) -> OsUser:
+    def current(cls) -> Self:
         """Return the effective user of this process."""
         return cls(os.geteuid(), os.getegid())
 
     @classmethod
-    def owner_of(cls, path: Path) -> OsUser:
+    def owner_of(cls, path: Path) -> Self:
         """Return the owner of a file, folder or link, without following the link."""
         state = path.lstat()
         return cls(state.st_uid, state.st_gid)
 
     @classmethod
-    def unprivileged(cls) -> OsUser:
+    def unprivileged(cls) -> Self:
         """Return the user of root's server; create it if needed. Raises SettingsError if `useradd` fails."""
         for name in _UNPRIVILEGED:
             with suppress(KeyError):

@@ -1,12 +1,11 @@
 """The embedded PostgreSQL server of `--embedded` and `circle-migrate dev`."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, replace
-from datetime import datetime
 from pathlib import Path
 from urllib.parse import quote
 
+from circle_migrate.config.settings import Settings
+from circle_migrate.config.url.parse import parse
 from circle_migrate.core.errors import SettingsError, Unreachable
 from circle_migrate.postgres.embedded import binaries
 from circle_migrate.postgres.embedded.binaries import SHARED
@@ -33,7 +32,6 @@ class ServerStatus:
     pid: int | None = None
     socket_dir: Path | None = None
     port: int | None = None
-    since: datetime | None = None
 
     @property
     def running(self) -> bool:
@@ -133,13 +131,8 @@ class EmbeddedServer:
         )
         if postmaster is None or not postmaster.ready:
             return status
-        return replace(
-            status,
-            pid=postmaster.pid,
-            socket_dir=postmaster.socket_dir,
-            port=postmaster.port,
-            since=postmaster.since,
-        )
+        pid, port = postmaster.pid, postmaster.port
+        return replace(status, pid=pid, socket_dir=postmaster.socket_dir, port=port)
 
     def _stop(self, folder: ServerFolder) -> bool:
         if Postmaster.on(folder.pgdata) is None:
@@ -186,3 +179,28 @@ def _settings(socket_dir: Path) -> dict[str, str]:
         "log_timezone": "UTC",
         "log_line_prefix": "%m [%p] %d %a ",
     }
+
+
+def database_name(name: str) -> str:
+    """Return the name of a database on the embedded server."""
+    return f"circle_{name}"
+
+
+def configured_server(settings: Settings) -> EmbeddedServer:
+    """Return the server of the folder `embedded_data`."""
+    return EmbeddedServer(settings.embedded_data)
+
+
+def with_embedded_urls(settings: Settings, status: ServerStatus) -> Settings:
+    """Return the settings with the URLs of the running embedded server."""
+    databases = []
+    for database in settings.databases:
+        url = parse(status.url(database_name(database.name)), source="the embedded server")
+        databases.append(database._replace(url=url))
+    return settings._replace(databases=tuple(databases))
+
+
+def urls(settings: Settings, status: ServerStatus) -> dict[str, str]:
+    """Return the URLs by environment variable; empty if the server is not running."""
+    databases = settings.databases if status.running else ()
+    return {database.url_variable: status.url(database_name(database.name)) for database in databases}

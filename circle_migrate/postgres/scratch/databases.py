@@ -1,32 +1,23 @@
 """Create and drop scratch databases on a server, including those that a killed run has left."""
 
-from __future__ import annotations
-
 import re
 import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
 
+import asyncpg
+
+from circle_migrate.config.url.address import Address
 from circle_migrate.core.errors import MigrateError, MigrationFailed, MissingPrivilege, Unreachable
 from circle_migrate.core.shield import shield
 from circle_migrate.postgres.create_database import locale_options
 from circle_migrate.postgres.database import Database
 from circle_migrate.postgres.deployment import Deployment
 from circle_migrate.postgres.identifier import literal, quote
-from circle_migrate.postgres.server_errors import (
-    named_error,
-    scratch_server_lacks,
-    server_message,
-    sqlstate,
-)
-
-if TYPE_CHECKING:
-    import asyncpg
-
-    from circle_migrate.config.url.address import Address
+from circle_migrate.postgres.server_errors import named_error, scratch_server_lacks, server_message, sqlstate
 
 PREFIX = "circle_scratch_"
 LOCK_CLASS = 0x63697263
@@ -188,8 +179,6 @@ async def _drop_stale(connection: asyncpg.Connection) -> None:
 
 async def _drop(host: ScratchHost, connection: asyncpg.Connection, names: list[str]) -> None:
     """Drop the databases, over a new connection if this one is lost; else the next run drops them."""
-    import asyncpg
-
     with suppress(OSError, MigrateError, asyncpg.InterfaceError, asyncpg.PostgresConnectionError):
         if not connection.is_closed():
             for statement in _drop_statements(names):
@@ -205,8 +194,6 @@ def _drop_statements(names: Iterable[str]) -> list[str]:
 
 async def _try_all(connection: asyncpg.Connection, statements: Iterable[str]) -> None:
     """Run the statements and ignore their errors: another run may drop the same objects, or use them."""
-    import asyncpg
-
     for statement in statements:
         with suppress(asyncpg.PostgresError):
             await connection.execute(statement)

@@ -1,27 +1,25 @@
 """The servers for the scratch databases of one command, and their providers in order of preference."""
 
-from __future__ import annotations
-
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from types import TracebackType
-from typing import TYPE_CHECKING
+from typing import Self
 
 from circle_migrate.config.url.address import Address
 from circle_migrate.config.url.parse import parse
 from circle_migrate.core.errors import SettingsError, Unreachable, UsageError
 from circle_migrate.core.shield import in_thread
 from circle_migrate.postgres.database import Database
+from circle_migrate.postgres.deployment import Deployment
+from circle_migrate.postgres.embedded import binaries
+from circle_migrate.postgres.embedded.server import configured_server
 from circle_migrate.postgres.scratch.container import NEWEST, Container, pull_image
 from circle_migrate.postgres.scratch.databases import Scratch, ScratchHost, create_databases
+from circle_migrate.postgres.scratch.temporary_server import TemporaryServer
 from circle_migrate.revision_graph.plan import Direction
-
-if TYPE_CHECKING:
-    from circle_migrate.postgres.deployment import Deployment
-    from circle_migrate.postgres.scratch.temporary_server import TemporaryServer
 
 ScratchHosts = Mapping[str, ScratchHost]
 
@@ -88,10 +86,6 @@ async def _target(deployment: Deployment) -> list[ServerProvider]:
 
 
 def _embedded(deployment: Deployment) -> list[ServerProvider]:
-    from circle_migrate.postgres.embedded import binaries
-    from circle_migrate.postgres.embedded.deployment import configured_server
-    from circle_migrate.postgres.scratch.temporary_server import TemporaryServer
-
     try:
         known = binaries.embedded()
     except SettingsError:
@@ -133,9 +127,8 @@ async def _start_temporary(
 
 def _maintenance_database(deployment: Deployment, address: Address) -> Database:
     """Return the maintenance database of a server, to which connections are made as to the first database."""
-    return Database(
-        deployment.settings.databases[0]._replace(name="scratch", url=address, search_path="public")
-    )
+    first = deployment.settings.databases[0]
+    return Database(first._replace(name="scratch", url=address, search_path="public"))
 
 
 async def _major(database: Database) -> int:
@@ -159,7 +152,7 @@ class ScratchServers:
         self._reasons: dict[int, str] = {}
         self._started: dict[int, ScratchHosts] = {}
 
-    async def __aenter__(self) -> ScratchServers:
+    async def __aenter__(self) -> Self:
         return self
 
     async def __aexit__(
@@ -185,7 +178,10 @@ class ScratchServers:
         providers = await self._find(chosen[0], () if major is None else (major,))
         if not providers:
             raise no_server_error(detail="\n".join(self._reasons.values()) or None)
-        provider = _nearest_provider(providers, chosen[0], major)
+        provider = providers[0]
+        if major is not None:
+            version = nearest((item.majors[chosen[0]] for item in providers), major)
+            provider = next(item for item in providers if item.majors[chosen[0]] == version)
         started = await self._start(provider)
         hosts = {name: started[name] for name in chosen}
         majors = {name: provider.majors[name] for name in chosen}
@@ -212,13 +208,6 @@ class ScratchServers:
             if key not in self._started:
                 self._started[key] = await self._stack.enter_async_context(provider.start())
             return self._started[key]
-
-
-def _nearest_provider(providers: tuple[ServerProvider, ...], name: str, major: int | None) -> ServerProvider:
-    if major is None:
-        return providers[0]
-    version = nearest((provider.majors[name] for provider in providers), major)
-    return next(provider for provider in providers if provider.majors[name] == version)
 
 
 @asynccontextmanager

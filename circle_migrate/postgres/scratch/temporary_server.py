@@ -9,8 +9,6 @@ circle-migrate-scratch-1000/    private folder in /dev/shm if there is space, el
     └── socket/
 """
 
-from __future__ import annotations
-
 import fcntl
 import os
 import secrets
@@ -21,6 +19,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 from urllib.parse import quote
 
 from circle_migrate.core.errors import SettingsError, Unreachable
@@ -67,7 +66,7 @@ class TemporaryServer:
         return f"postgresql://postgres@/postgres?host={quote(str(_socket(self.cluster)))}&port={PORT}"
 
     @classmethod
-    def start(cls, binaries: Binaries) -> TemporaryServer:
+    def start(cls, binaries: Binaries) -> Self:
         """Remove killed runs' servers, start a new one; blocks. Raises `SettingsError`, `Unreachable`."""
         account = OsUser.current() if os.geteuid() != 0 else OsUser.unprivileged()
         home = _home()

@@ -1,7 +1,5 @@
 """Hazards with revisions that show and avoid them, and SQLSTATEs, read from data/ when they are wanted."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass

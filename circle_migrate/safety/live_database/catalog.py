@@ -1,7 +1,5 @@
 """Read sizes, lock holders, sequences, domains, invalid indexes and publications from the live catalogue."""
 
-from __future__ import annotations
-
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 

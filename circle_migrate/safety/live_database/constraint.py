@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import replace
 
 from circle_migrate.postgres.catalog.snapshot import Change, Op
@@ -16,6 +17,7 @@ from circle_migrate.postgres.sql_text import compile_pattern
 from circle_migrate.safety.live_database.parse_definition import (
     Uniqueness,
     UnreadableError,
+    columns_in,
     parse_check,
     parse_reference,
     parse_uniqueness,
@@ -36,6 +38,7 @@ _SET = compile_pattern(
     rf"\bsetval\s*\(\s*'(?P<sequence>{_NAME})'(?:\s*::\s*regclass)?\s*,\s*(?P<start>-?\d+)"
     r"(?:\s*,\s*(?P<called>true|false))?\s*\)"
 )
+_NOT_NULL = compile_pattern(rf"NOT NULL ({IDENTIFIER})")
 _NEXT = re.compile(r"nextval\('(?P<sequence>(?:[^']|'')+)'::regclass\)")
 _IDENTITY_OPTION = re.compile(r"^(START WITH|MINVALUE) (-?\d+)$", re.MULTILINE)
 _NUMBERING_FIELDS = frozenset({"start", "increment", "minimum", "maximum", "type"})
@@ -45,6 +48,8 @@ def constraint_probes(context: ProbeContext) -> Iterator[Probe]:
     """Yield the probes for all constraints and indexes that a statement creates or validates."""
     for change in context.renames.statement.changes:
         owner = change.owner
+        if owner is not None and owner.kind in STORING and change.op is Op.ADDED:
+            yield from _refused_writes(change, owner.identity, context)
         if owner is None or not _is_new(change, context):
             continue
         if owner.kind in STORING:
@@ -69,6 +74,32 @@ def _relation_probes(change: Change, relation: str, context: ProbeContext) -> It
         yield from probes(context, relation, subject, definition)
     except UnreadableError as error:
         yield from context.unknown(kind, relation, subject, str(error))
+
+
+def _refused_writes(change: Change, relation: str, context: ProbeContext) -> Iterator[Probe]:
+    """Yield the probes for what the running release can no longer write under a new constraint.
+
+    One that is NOT VALID refuses to change existing rows; one on new columns only may refuse their defaults.
+    """
+    definition, subject = change.new("definition"), change.key.identity
+    not_valid, live = change.new("validated") == "no", context.after.relation(relation)
+    if isinstance(live, NoLiveName) or _is_covered_by_parent(change, context):
+        return
+    with suppress(UnreadableError):
+        if not_valid and definition.startswith("FOREIGN KEY"):
+            for probe in _orphans(context, relation, subject, definition):
+                yield replace(probe, kind=ProbeKind.REFUSED)
+        elif (required := _NOT_NULL.match(definition)) or definition.startswith("CHECK"):
+            broken = f"{required[1]} IS NULL" if required else f"NOT {parse_check(definition)}"
+            condition = context.live_expression(relation, broken, with_defaults=True)
+            names = (name for name in columns_in(broken) if name[0] == '"' or not name.isupper())
+            if all(ColumnName(relation, name) in context.defaults for name in names):
+                if required:
+                    return  # which the catalog shows
+                query = f"SELECT count(*) FROM (SELECT 1 WHERE {condition}) AS counted"
+                yield Probe(ProbeKind.INSERTS, live, subject, query)
+            elif not_valid:
+                yield from context.row_probe(ProbeKind.REFUSED, relation, subject, condition)
 
 
 def _is_new(change: Change, context: ProbeContext) -> bool:

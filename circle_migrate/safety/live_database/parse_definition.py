@@ -4,8 +4,6 @@ These are the outputs of `pg_get_indexdef`, `pg_get_constraintdef` and `format_t
 (src/backend/utils/adt/ruleutils.c). Any other shape raises `UnreadableError`.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass

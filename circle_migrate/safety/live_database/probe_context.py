@@ -31,8 +31,8 @@ _SHAPE = ("type", "position", "generated", "identity", "collation")
 class ProbeContext:
     """A statement, and the live names of objects before and after it.
 
-    `labels` of enumerations and `starts` of sequences are those that the plan has created by then. `usage` is
-    None where the live catalogue was not read.
+    `labels` of enumerations, `starts` of sequences and `defaults` of columns, which may be NULL, are those
+    that the plan has created by then. `usage` is None where the live catalogue was not read.
     """
 
     renames: StatementRenames
@@ -40,12 +40,20 @@ class ProbeContext:
     after: LiveNames
     labels: Mapping[str, tuple[str, ...]]
     starts: Mapping[str, str]
+    defaults: Mapping[ColumnName, str]
     usage: ObjectUsage | None
 
-    def live_expression(self, relation: str, expression: str) -> str | NoLiveName:
-        """Return an expression over columns of a relation in live names, or why there is none."""
+    def live_expression(
+        self, relation: str, expression: str, *, with_defaults: bool = False
+    ) -> str | NoLiveName:
+        """Return an expression over columns of a relation in live names, or why there is none.
+
+        New columns have none, or their defaults.
+        """
         names = {
-            column.name: name for column, name in self.after.columns.items() if column.relation == relation
+            column.name: self.defaults.get(column, name) if with_defaults else name
+            for column, name in self.after.columns.items()
+            if column.relation == relation
         }
         live: dict[str, str] = {}
         for column in columns_in(expression):

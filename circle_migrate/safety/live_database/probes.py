@@ -4,8 +4,6 @@ A probe counts up to LIMIT rows and one more; where there are fewer, it reads th
 time limit of `run_probes`. A probe without an answer is unknown, never a guess.
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -29,8 +27,14 @@ from circle_migrate.postgres.sql_text import compile_pattern, mentions
 from circle_migrate.safety.live_database.catalog import NAMED
 from circle_migrate.safety.live_database.column import column_probes
 from circle_migrate.safety.live_database.constraint import constraint_probes, sequence_probes
-from circle_migrate.safety.live_database.probe_context import LIMIT, LiveNames, ProbeContext, StatementRenames
-from circle_migrate.safety.live_database.record import Answer, ObjectUsage, Probe, ProbeKind
+from circle_migrate.safety.live_database.probe_context import (
+    LIMIT,
+    LiveNames,
+    ProbeContext,
+    StatementRenames,
+    column_of,
+)
+from circle_migrate.safety.live_database.record import Answer, ColumnName, ObjectUsage, Probe, ProbeKind
 from circle_migrate.safety.trace.record import Lock, Task, TracedStatement
 
 _WRITING = frozenset({Task.INSERT, Task.UPDATE, Task.DELETE, Task.TRUNCATE})
@@ -84,10 +88,11 @@ def _contexts(
     last: dict[str, ProbeContext] = {}
     for statement in statements:
         database, renames = statement.database, StatementRenames(statement)
-        previous = last.get(database) or ProbeContext(renames, LiveNames(), LiveNames(), {}, {}, None)
+        previous = last.get(database) or ProbeContext(renames, LiveNames(), LiveNames(), {}, {}, {}, None)
         before, after = previous.after, previous.after.after(renames)
         known, starts = {**previous.labels, **_labels(renames)}, {**previous.starts, **_starts(renames)}
-        last[database] = ProbeContext(renames, before, after, known, starts, usage.get(database))
+        defaults = _defaults(renames, previous.defaults)
+        last[database] = ProbeContext(renames, before, after, known, starts, defaults, usage.get(database))
         yield last[database]
 
 
@@ -105,6 +110,17 @@ def _starts(renames: StatementRenames) -> dict[str, str]:
     return {change.key.identity: change.fields["start"][1] or "1" for change in created}
 
 
+def _defaults(renames: StatementRenames, known: Mapping[ColumnName, str]) -> dict[ColumnName, str]:
+    """Return the values that new columns have in rows that do not list them, after a statement."""
+    defaults = dict(known)
+    for change in () if renames.is_rename else renames.statement.changes:
+        column, is_new = column_of(change), change.op is Op.ADDED
+        if change.key.kind == "column" and (is_new or (column in known and "default" in change.fields)):
+            null = f"NULL::{change.new('type') or 'text'}"
+            defaults[column] = f"({change.new('default') or change.new('generated') or null})"
+    return defaults
+
+
 def _fixed_by(probe: Probe, statements: Sequence[TracedStatement], index: int) -> str:
     """Return the revision that changes the rows before a statement, or the sequence after it; else "".
 
@@ -119,7 +135,11 @@ def _fixed_by(probe: Probe, statements: Sequence[TracedStatement], index: int) -
             if is_candidate and _SETS_SEQUENCE.search(statement.sql) and _names_any(statement, names):
                 return statement.revision
     elif probe.kind not in _LOSSES:
-        for statement in reversed(statements[: index + 1]):
+        segment = statements[index].segment
+        # Other sessions see a rule that is NOT VALID once its transaction has ended.
+        is_hidden = probe.kind is ProbeKind.REFUSED and statements[index].transactional
+        later = (each for each in statements[index + 1 :] if is_hidden and each.segment == segment)
+        for statement in (*reversed(statements[: index + 1]), *later):
             if statement.database == database and any(_writes(statement, name) for name in probe.related):
                 return statement.revision
     return ""

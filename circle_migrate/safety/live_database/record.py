@@ -1,7 +1,5 @@
 """What probes ask the live databases about the objects that a plan touches, and the answers."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -41,6 +39,8 @@ class ProbeKind(StrEnum):
     ROWS = "rows that would be dropped"
     BEHIND = "values that the sequence would yield again"
     GIVEN = "values that no sequence has yielded"
+    REFUSED = "rows that break the rule for writes"
+    INSERTS = "an INSERT that omits the new columns"
 
 
 @dataclass(frozen=True, slots=True)

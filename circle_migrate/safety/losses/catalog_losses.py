@@ -1,7 +1,5 @@
 """Record catalogues during a run, and compare them by the addresses of objects, which renames keep."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace

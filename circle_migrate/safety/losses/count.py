@@ -1,7 +1,5 @@
 """Count the rows and values of losses: exactly up to a limit, above it by the planner's statistics."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime

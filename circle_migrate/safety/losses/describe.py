@@ -1,7 +1,5 @@
 """Describe losses for the people who have to accept them."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from datetime import datetime
 

@@ -1,7 +1,5 @@
 """Predict what a downgrade does to rows, by its trace and probes, and to matching rows of other databases."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -29,7 +27,16 @@ REHEARSE = "only a rehearsal can count the rows (--rehearse)"
 TRUNCATED = "TRUNCATE"
 """The detail of a loss of all rows of a table by TRUNCATE."""
 
-_NOT_REPORTED = (ProbeKind.VALUES, ProbeKind.ROWS, ProbeKind.BEHIND)
+_REPORTED = frozenset(ProbeKind) - {
+    *(
+        ProbeKind.VALUES,
+        ProbeKind.ROWS,
+        ProbeKind.BEHIND,
+        ProbeKind.GIVEN,
+        ProbeKind.REFUSED,
+        ProbeKind.INSERTS,
+    )
+}
 _WRITING = {Task.DELETE: Effect.DELETED, Task.UPDATE: Effect.UPDATED, Task.TRUNCATE: Effect.DELETED}
 # Conversions without an expression are counted by probes, without a rehearsal.
 _OWN_EXPRESSION = re.compile(r"\bUSING\b", re.IGNORECASE)
@@ -76,7 +83,7 @@ async def predict_value_losses(
         # Truncated values are counted as they are now, even if the revision changes rows before.
         replace(probe, fixed_by="") if probe.kind is ProbeKind.CUT else probe
         for probe in derive_probes(statements, usage)
-        if probe.kind not in _NOT_REPORTED
+        if probe.kind in _REPORTED
     ]
     losses: list[Loss] = []
     for name, database in databases.items():

@@ -5,8 +5,6 @@ that cannot run in a transaction are left out, and statements with effects that 
 sequences or outside of the database. Rolled back rows leave dead tuples for VACUUM.
 """
 
-from __future__ import annotations
-
 import asyncio
 import re
 from collections.abc import Iterable, Iterator, Mapping

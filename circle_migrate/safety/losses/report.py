@@ -1,12 +1,10 @@
 """Records of the losses of a downgrade, and their report."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
-from typing import Any
+from typing import Any, Self
 
 from circle_migrate.core.errors import ExitCode
 from circle_migrate.core.result import Result
@@ -136,7 +134,7 @@ class LossNamer:
     schema: str
 
     @classmethod
-    def of(cls, database: str, search_path: str) -> LossNamer:
+    def of(cls, database: str, search_path: str) -> Self:
         """Return the namer for a search_path, whose entry "$user" counts as no schema."""
         schemas = (schema.strip() for schema in search_path.split(","))
         return cls(database, next((schema for schema in schemas if schema.strip('"') != "$user"), "public"))

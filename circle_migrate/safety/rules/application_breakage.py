@@ -1,17 +1,16 @@
 """Find changes that break statements of the running application, or that another database contradicts."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping
 
 from circle_migrate.config.relation import ColumnReference
 from circle_migrate.core.findings import Severity
 from circle_migrate.postgres.catalog.snapshot import Change, ObjectKey, Op
-from circle_migrate.postgres.sql_text import compile_pattern, own_name, view_columns
+from circle_migrate.postgres.sql_text import compile_pattern, mentions, own_name, view_columns
 from circle_migrate.safety.live_database.record import STORING, ProbeKind
 from circle_migrate.safety.result import HazardFinding
 from circle_migrate.safety.rules.context import RELATIONS, CatalogState, PlanContext, StatementContext
 from circle_migrate.safety.rules.failure import severity_of_missing_value
+from circle_migrate.safety.rules.row_estimate import WRITING
 
 _ROUTINES = frozenset({"function", "procedure", "aggregate", "window function"})
 _NAMED_IN_QUERIES = (
@@ -27,6 +26,7 @@ _READ_ONLY_VIEW = compile_pattern(
     r"\b(?:JOIN|WITH|DISTINCT|GROUP BY|HAVING|LIMIT|OFFSET|UNION|INTERSECT|EXCEPT)\b"
 )
 
+_RETURNS = compile_pattern(r"\n RETURNS (.*?)\n")
 _SECRET = compile_pattern(
     r"(?:^|_)(?:password|passwd|passphrase|pwd|secret|salt|otp|totp|pin_code|private_key|api_key|access_key"
     r"|encryption_key|refresh_token|access_token|token|credentials?|password_hash|hashed_\w+|\w+_hash)(?:$|_hash$)"
@@ -71,21 +71,69 @@ def _renamed(context: StatementContext, old: ObjectKey) -> Iterator[HazardFindin
         return
     if old.kind not in ("column", "schema") and any(key.kind == "schema" for key in context.renamed):
         return
-    reason = f"it is renamed to {new.identity}, and the old name does not exist after the transaction"
+    found = any(key.identity == old.identity for key in context.last)
+    state = "means another object" if found else "does not exist"
+    reason = f"it is renamed to {new.identity}, and the old name {state} after the transaction"
     relation = owner if old.kind == "column" else old
     yield context.finding("CM030", Severity.ERROR, old.identity, reason, relation=relation)
 
 
 def _still_resolves(contexts: tuple[StatementContext, ...], key: ObjectKey) -> bool:
-    """Return whether an object has the name after the transaction; a function may have other arguments."""
-    before, after = contexts[0].before, contexts[-1].after
+    """Return whether the name means the same after the transaction, or an object that can replace it."""
+    before, last, after = contexts[0].before, contexts[-1], contexts[-1].after
+    current = next((new for new in after if last.origin(new) == key), None)
+    if current == key:
+        return True
     if key.kind in RELATIONS:
-        candidates = (ObjectKey(kind, key.identity) for kind in RELATIONS)
-        return any(new in after and _can_replace(before, key, after, new) for new in candidates)
+        candidates = (new for kind in RELATIONS if (new := ObjectKey(kind, key.identity)) in after)
+        fitting = (new for new in candidates if _can_replace(before, key, after, new))
+        return any(current is None or _has_rows_of(last, new, current) for new in fitting)
     if key.kind in _ROUTINES:
-        name = key.identity.partition("(")[0]
-        return any(new.kind in _ROUTINES and new.identity.partition("(")[0] == name for new in after)
-    return key in after
+        return any(new.kind in _ROUTINES and _accepts_calls(before, key, after, new) for new in after)
+    fields = after.get(key)
+    if fields is None or key.kind == "schema":
+        renamed = (old for context in contexts for old in context.renamed if old.kind in RELATIONS)
+        return fields is not None and all(_still_resolves(contexts, old) for old in renamed)
+    if key.kind in ("column", "sequence"):
+        table = fields.get("of")
+        return last.existed(key) or (table is not None and _is_filled(last, ObjectKey.parse(table)))
+    types = {(each.get("type") or "").removesuffix("[]") for each in after.values()}
+    labels, new_labels = (set((each[key].get("labels") or "").split("\n")) for each in (before, after))
+    return labels <= new_labels and (current is None or current.identity not in types)
+
+
+def _has_rows_of(last: StatementContext, new: ObjectKey, renamed: ObjectKey) -> bool:
+    """Return whether a relation shows the rows of the renamed one, or has got rows of its own."""
+    fields, container = last.after[new], last.after[renamed].get("partition_of") or ""
+    if new.kind != "table":
+        return mentions(fields.get("definition") or "", own_name(renamed.identity))
+    return last.existed(new) or container.split("\n")[0] == new.identity or _is_filled(last, new)
+
+
+def _is_filled(last: StatementContext, table: ObjectKey) -> bool:
+    """Return whether a statement of the plan writes the rows of a table, under any of its names."""
+    names, statements = {table}, last.plan.statements
+    for context in reversed(statements):
+        names |= {old for old, new in context.renamed.items() if new in names}
+    return any(
+        (names & context.new and mentions(context.statement.sql, "SELECT"))
+        or any(
+            work.task in WRITING and ObjectKey("table", work.relation) in names
+            for work in context.statement.work
+        )
+        for context in statements
+    )
+
+
+def _accepts_calls(before: CatalogState, old: ObjectKey, after: CatalogState, new: ObjectKey) -> bool:
+    """Return whether a routine takes the arguments of another one and returns the same."""
+    (name, _, listed), (new_name, _, new_listed) = (key.identity.partition("(") for key in (old, new))
+    given, taken = (list(filter(None, text[:-1].split(", "))) for text in (listed, new_listed))
+    definitions = [catalog[key].get("definition") or "" for catalog, key in ((before, old), (after, new))]
+    results = {match and match[1] for match in map(_RETURNS.search, definitions)}
+    optional = definitions[1].partition("\n")[0].count(" DEFAULT ")
+    fits = taken[: len(given)] == given and len(taken) - len(given) <= optional
+    return name == new_name and fits and len(results) == 1
 
 
 def _can_replace(before: CatalogState, old: ObjectKey, after: CatalogState, new: ObjectKey) -> bool:

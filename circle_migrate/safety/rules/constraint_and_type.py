@@ -1,7 +1,5 @@
 """Check new constraints, columns, indexes and names, stored values, and whether a revision can run again."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterator, Sequence
 

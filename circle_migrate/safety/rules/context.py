@@ -1,7 +1,5 @@
 """The context of each statement of a trace: the catalog before and after it, names before the plan, sizes."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -39,7 +37,7 @@ class PlanContext:
         self.last: dict[str, CatalogState] = dict(self.first)
         self.statements = tuple(self._statements())
 
-    def _statements(self) -> Iterator[StatementContext]:
+    def _statements(self) -> "Iterator[StatementContext]":
         origins: dict[str, dict[ObjectKey, ObjectKey | None]] = {}
         transactions: dict[tuple[object, ...], int] = {}
         for index, statement in enumerate(self.evidence.trace.statements):
@@ -54,7 +52,7 @@ class PlanContext:
             _update_origins(known, statement.changes, renamed)
 
     @cached_property
-    def transactions(self) -> tuple[tuple[StatementContext, ...], ...]:
+    def transactions(self) -> "tuple[tuple[StatementContext, ...], ...]":
         """The statements of each transaction."""
         transactions: dict[int, list[StatementContext]] = {}
         for context in self.statements:

@@ -1,7 +1,5 @@
 """Check what a statement drops, empties or deletes: rows, values, types, indexes."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 
 from circle_migrate.core.findings import Severity
@@ -25,12 +23,7 @@ _TYPES = frozenset({"enum", "domain", "composite type", "range type"})
 _USED_BY_QUERIES = frozenset(
     {"table", "view", "materialized view", "function", "procedure", "column", "sequence"}
 )
-_DELETED = {
-    RowEstimate.ALL: Severity.ERROR,
-    RowEstimate.MANY: Severity.ERROR,
-    RowEstimate.UNKNOWN: Severity.ERROR,
-    RowEstimate.BATCH: Severity.NOTE,
-}
+_MANY = frozenset({RowEstimate.ALL, RowEstimate.MANY, RowEstimate.UNKNOWN})
 _DEPENDENT_PARTS = frozenset({"constraint", "index", "trigger", "policy", "rule", "statistics"})
 
 
@@ -102,7 +95,10 @@ def _sequence_or_type(context: StatementContext, change: Change) -> Iterator[Haz
     owned_by = change.old("owned_by")
     if owned_by and any(key.kind == "column" and key.identity == owned_by for key in context.removed):
         return
-    if change.owner in context.removed or context.origin(change.key) in context.last:
+    new = context.last.get(context.origin(change.key) or change.key)
+    labels = set(change.old("labels").split("\n"))
+    replaced = new is not None and labels <= set((new.get("labels") or "").split("\n"))
+    if change.owner in context.removed or (replaced and change.key.kind != "sequence"):
         return
     severity = Severity.WARNING if owned_by else Severity.ERROR
     reason = f"no column uses this {change.key.kind} any more; statements that cast to it fail"
@@ -182,7 +178,8 @@ def _deleted(context: StatementContext, work: Work) -> Iterator[HazardFinding]:
     rows = estimate_rows(context, work)
     if is_empty(size) or rows is RowEstimate.FEW:
         return
-    severity = _DELETED.get(rows, Severity.WARNING)
+    severity = Severity.NOTE if rows is RowEstimate.BATCH else Severity.WARNING
+    severity = Severity.ERROR if rows in _MANY else severity
     reason = f"it deletes {rows} of {relation}, which is {format_size(size)}"
     planned = (context.statement.database, work.sql or context.statement.sql) in evidence.expected_rows
     confidence = Confidence.LIVE if planned else None

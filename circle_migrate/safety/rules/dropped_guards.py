@@ -1,7 +1,5 @@
 """Check dropped or disabled protections: constraints, triggers, policies, privileges, replica identities."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 
 from circle_migrate.core.findings import Severity

@@ -1,7 +1,5 @@
 """Run every rule on every statement and keep one finding for each cause."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 

@@ -1,7 +1,5 @@
 """The evidence about a plan, the sizes from which tables count as large, and estimates of durations."""
 
-from __future__ import annotations
-
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum

@@ -1,7 +1,5 @@
 """Check whether steps fail: on a scratch database, or on the rows of the live database."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping
 
 from circle_migrate.core.findings import Severity
@@ -24,6 +22,8 @@ _HAZARDS: Mapping[ProbeKind, str] = {
     ProbeKind.TOO_LONG: "CM027",
     ProbeKind.CUT: "CM016",
     ProbeKind.BEHIND: "CM032",
+    ProbeKind.REFUSED: "CM029",
+    ProbeKind.INSERTS: "CM029",
 }
 """The hazard of each kind of probe that counts rows; `data_loss` handles VALUES and ROWS."""
 
@@ -72,6 +72,9 @@ def _probe_answer(context: StatementContext, answer: Answer) -> Iterator[HazardF
     if answer.count is not None:
         reason = f"{'more than ' if answer.more else ''}{answer.count} {probe.kind}"
     severity, confidence = (Severity.ERROR, Confidence.LIVE) if answer.count else (unknown, None)
+    if answer.count and probe.kind is ProbeKind.INSERTS:
+        severity = severity_of_missing_value(ObjectKey("table", probe.relation), context.last)
+        reason = f"{probe.kind} fails (23514)"
     yield context.finding(
         rule, severity, probe.subject, reason, relation=probe.relation, confidence=confidence
     )

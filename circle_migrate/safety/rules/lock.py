@@ -1,7 +1,5 @@
 """Check the locks of statements: on unnamed tables, on several tables, without a timeout, held by others."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Iterator, Mapping
 
 from circle_migrate.core.findings import Severity
@@ -29,7 +27,7 @@ def check_locks(context: StatementContext) -> Iterator[HazardFinding]:
 def _unnamed_relations(context: StatementContext) -> Iterator[HazardFinding]:
     statement = context.statement
     for relation, mode in statement.acquired.items():
-        named = any(mentions(statement.sql, name) for name in _names(context, relation))
+        named = any(mentions(statement.sql, name) for name in names_of(context, relation))
         if mode < Lock.ShareRowExclusive or named or not context.holds_rows(relation):
             continue
         large = context.is_large(relation) and mode.blocks_reads
@@ -38,7 +36,7 @@ def _unnamed_relations(context: StatementContext) -> Iterator[HazardFinding]:
         yield context.finding("CM003", severity, relation, reason, relation=relation, locks={relation: mode})
 
 
-def _names(context: StatementContext, relation: str) -> Iterator[str]:
+def names_of(context: StatementContext, relation: str) -> Iterator[str]:
     """Yield the names by which a statement can name a relation from before the plan, or a part of it."""
     yield from map(own_name, (relation, context.root(relation)))
     for key, origin in context.origins.items():

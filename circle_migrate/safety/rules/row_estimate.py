@@ -1,7 +1,5 @@
 """Estimate how many rows of a table a statement writes, by its text and the live planner."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Collection
 from enum import StrEnum
@@ -65,7 +63,7 @@ def estimate_rows(context: StatementContext, work: Work) -> RowEstimate:
         return by_text
     if expected < min(size.rows * _LARGE_PART, limits.rows):
         return RowEstimate.PART
-    if expected <= 1:  # the planner expects at least one row
+    if expected <= 1:  # the planner never expects fewer
         return by_text
     # MERGE may do something else to a part of the rows that it joins.
     return RowEstimate.ALL if expected >= size.rows and sql[:5].upper() != "MERGE" else RowEstimate.MANY

@@ -1,7 +1,5 @@
 """Write revisions that do what a statement does without its hazard, from the objects that it creates."""
 
-from __future__ import annotations
-
 import json
 import re
 from collections.abc import Callable, Mapping
@@ -49,8 +47,11 @@ def _not_null_by_check(context: StatementContext, finding: HazardFinding) -> Rev
     check = quote_if_needed(check[:_LONGEST_NAME])
     backfill = (f"# first: set {column} in batches",) if finding.rule == "CM020" else ()
     return _revisions(
-        (_execute(f"ALTER TABLE {table} ADD CONSTRAINT {check} CHECK ({column} IS NOT NULL) NOT VALID"),),
-        (*backfill, _execute(f"ALTER TABLE {table} VALIDATE CONSTRAINT {check}")),
+        (
+            *backfill,
+            _execute(f"ALTER TABLE {table} ADD CONSTRAINT {check} CHECK ({column} IS NOT NULL) NOT VALID"),
+        ),
+        (_execute(f"ALTER TABLE {table} VALIDATE CONSTRAINT {check}"),),
         (
             _execute(f"ALTER TABLE {table} ALTER COLUMN {column} SET NOT NULL"),
             _execute(f"ALTER TABLE {table} DROP CONSTRAINT {check}"),
@@ -67,8 +68,8 @@ def _validated(context: StatementContext, finding: HazardFinding) -> Revisions |
     violated = finding.rule in ("CM024", "CM025")
     fix = ("# first: change or delete the rows that violate it",) if violated else ()
     return _revisions(
-        (_execute(f"ALTER TABLE {table} ADD CONSTRAINT {name} {definition} NOT VALID"),),
-        (*fix, _execute(f"ALTER TABLE {table} VALIDATE CONSTRAINT {name}")),
+        (*fix, _execute(f"ALTER TABLE {table} ADD CONSTRAINT {name} {definition} NOT VALID")),
+        (_execute(f"ALTER TABLE {table} VALIDATE CONSTRAINT {name}"),),
     )
 
 

@@ -4,8 +4,6 @@ The trace shows the work and the locks; the changes of the catalog tell which ha
 others pass is a hazard only under locks that its transaction already holds.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 
@@ -14,12 +12,12 @@ from circle_migrate.postgres.catalog.snapshot import Change, Op
 from circle_migrate.postgres.sql_text import (
     compile_pattern,
     mentions,
-    own_name,
     without_comments_and_literals,
 )
 from circle_migrate.safety.result import HazardFinding
 from circle_migrate.safety.rules.context import LONG_TASKS, StatementContext, describe_waits
 from circle_migrate.safety.rules.evidence import format_size
+from circle_migrate.safety.rules.lock import names_of
 from circle_migrate.safety.rules.row_estimate import WRITING, RowEstimate, estimate_rows
 from circle_migrate.safety.trace.record import Lock, Task, Work
 
@@ -180,8 +178,10 @@ def _large_relation(context: StatementContext, work: Work) -> str | None:
     sources = _FROM.search(without_comments_and_literals(context.statement.sql))
     if sources is None:
         return None
-    relations = (name for name in context.statement.locks if mentions(sources[0], own_name(name)))
-    return next(filter(context.is_large, relations), None)
+    for name in filter(context.is_large, context.statement.locks):
+        if any(mentions(sources[0], each) for each in names_of(context, name)):
+            return name
+    return None
 
 
 def _without_locks(context: StatementContext, work: Work, rows: RowEstimate) -> HazardFinding:

@@ -3,8 +3,6 @@
 The text may differ from what runs: a revision that reads the database cannot be rendered.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """The result of tracing a plan: what each statement did on a scratch database."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum, StrEnum

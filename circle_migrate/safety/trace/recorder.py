@@ -1,7 +1,5 @@
 """Record the statements of a run with the lines of the revision files that send them."""
 
-from __future__ import annotations
-
 import os
 import sys
 from collections.abc import Callable

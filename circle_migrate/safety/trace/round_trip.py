@@ -1,7 +1,5 @@
 """Check that the downgrades of a traced upgrade restore the catalogs from before it."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from itertools import takewhile
 

@@ -1,7 +1,5 @@
 """A connection to a scratch database that observes the locks, work and changes of each statement."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -217,7 +215,7 @@ class TracedConnection:
         target = await self._oid(write.target) if write and write.target else None
         named = [await self._oid(name) for name in autocommit[1]] if autocommit else []
         bodies = await self._bodies(sql) if hidden else ""
-        nested = [(await self._oid(each.target or ""), each) for each in work.nested_writes(sql, bodies)]
+        nested = [(await self._oid(each.relation), each) for each in work.nested_writes(sql, bodies)]
         return work.Observation(
             sql,
             notices,

@@ -6,8 +6,6 @@ and index.c. Work without a message shows in a new file of a table (CLUSTER, REF
 number of scans; writes show only in the lock and the text, because scratch tables are empty.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -92,14 +90,12 @@ _ENDS_TRANSACTION = compile_pattern(r"\b(?:COMMIT|ROLLBACK)\b")
 class RowWrite:
     """How a statement writes rows, and the table if its text begins with the write.
 
-    `hidden` if it may run other statements that write. One that is in the text of another has its own `sql`.
+    `hidden` if it may run other statements that write.
     """
 
     task: Task
     target: str | None = None
     hidden: bool = False
-    sql: str = ""
-    uncounted: bool = False
 
 
 def classify_write(sql: str) -> RowWrite | None:
@@ -114,7 +110,7 @@ def classify_write(sql: str) -> RowWrite | None:
     return RowWrite(_task(text), match["name"])
 
 
-def nested_writes(sql: str, bodies: str) -> Iterator[RowWrite]:
+def nested_writes(sql: str, bodies: str) -> Iterator[Work]:
     """Yield each write but INSERT in nested texts, which do not run in loops over empty tables."""
     text = _without_comments(sql)
     own = text if _first_word(text) == "DO" else without_comments_and_literals(sql)
@@ -125,7 +121,7 @@ def nested_writes(sql: str, bodies: str) -> Iterator[RowWrite]:
             in_loop = sum(-1 if end else 1 for end in _LOOP.findall(before)) > 0
             task = _task(nested)
             if task is not Task.INSERT:
-                yield RowWrite(task, match["name"], sql=nested, uncounted=repeated or in_loop)
+                yield Work(task, match["name"], nested, repeated or in_loop)
 
 
 def _task(text: str) -> Task:
@@ -214,7 +210,7 @@ class Observation:
     target: int | None = None
     named: frozenset[int] = frozenset()
     bodies: str = ""
-    nested: Sequence[tuple[int, RowWrite]] = ()
+    nested: Sequence[tuple[int, Work]] = ()
 
     def name(self, oid: int) -> str | None:
         """Return a relation's name from before the plan, else its current one."""
@@ -241,12 +237,19 @@ def find_work(observation: Observation) -> tuple[Work, ...]:
 
 def _work_of_messages(observation: Observation) -> Iterator[Work]:
     for notice in observation.notices:
-        referencing = observation.foreign_keys.get(notice.constraint or "", ())
-        oids = observation.by_name(notice.table) if notice.table else referencing
+        oids = observation.by_name(notice.table) if notice.table else _validated(observation, notice)
         used = [oid for oid in oids if oid in observation.after.modes or oid in observation.named] or oids
-        name = observation.name(used[0]) if used else None
-        if name is not None:  # TOAST and temporary tables have no name here
-            yield Work(notice.task, name)
+        for oid in used[: 1 if notice.table else None]:
+            name = observation.name(oid)
+            if name is not None:  # TOAST and temporary tables have no name here
+                yield Work(notice.task, name)
+
+
+def _validated(observation: Observation, notice: ServerNotice) -> list[int]:
+    """Return the tables with rows that may have a foreign key, those that were not locked before if any."""
+    oids = observation.foreign_keys.get(notice.constraint or "", ())
+    stored = [oid for oid in oids if oid in observation.present and observation.present[oid].has_rows]
+    return [oid for oid in stored if oid not in observation.before.modes] or stored
 
 
 def _work_of_new_files(observation: Observation, rewritten: set[str]) -> Iterator[Work]:
@@ -270,16 +273,16 @@ def _row_writes(observation: Observation) -> Iterator[Work]:
     for oid, each in (*observation.nested, *others):
         name = observation.name(oid)
         if name is not None:
-            yield Work(each.task, name, each.sql, each.uncounted)
+            yield replace(each, relation=name)
 
 
-def _other_write(observation: Observation, write: RowWrite) -> RowWrite:
+def _other_write(observation: Observation, write: RowWrite) -> Work:
     """Return how a table is written that no nested text names: by INSERT, or by a text that is not known."""
     text = f"{observation.sql}\n{observation.bodies}"
     if write.hidden and (mentions(text, "INSERT") or mentions(text, "COPY")):
-        return replace(write, task=Task.INSERT)
+        return Work(Task.INSERT, "")
     deletes = write.hidden and mentions(text, "DELETE")
-    return replace(write, task=Task.DELETE, uncounted=True) if deletes else write
+    return Work(Task.DELETE if deletes else write.task, "", uncounted=deletes)
 
 
 def _written_tables(observation: Observation, write: RowWrite) -> Iterator[int]:

@@ -2,7 +2,7 @@
 SELECT 'aggregate' AS kind,
        space.name || '.' || quote_ident(p.proname) || '(' || oidvectortypes(p.proargtypes) || ')' AS object,
        'CREATE AGGREGATE ' || space.name || '.' || quote_ident(p.proname) || '('
-       || pg_get_function_arguments(p.oid) || E') (\n    ' || concat_ws(E',\n    ',
+       || coalesce(NULLIF(pg_get_function_arguments(p.oid), ''), '*') || E') (\n    ' || concat_ws(E',\n    ',
            'SFUNC = ' || a.aggtransfn,
            'STYPE = ' || format_type(a.aggtranstype, NULL),
            CASE WHEN a.aggtransspace <> 0 THEN 'SSPACE = ' || a.aggtransspace END,
@@ -26,7 +26,7 @@ SELECT 'aggregate' AS kind,
                 THEN 'MFINALFUNC_MODIFY = ' || CASE a.aggmfinalmodify WHEN 'r' THEN 'READ_ONLY'
                      WHEN 's' THEN 'SHAREABLE' ELSE 'READ_WRITE' END END,
            'MINITCOND = ' || quote_literal(a.aggminitval),
-           'SORTOP = ' || NULLIF(a.aggsortop, 0)::regoper,
+           'SORTOP = OPERATOR(' || NULLIF(a.aggsortop, 0)::regoper || ')',
            CASE p.proparallel WHEN 's' THEN 'PARALLEL = SAFE' WHEN 'r' THEN 'PARALLEL = RESTRICTED' END,
            CASE a.aggkind WHEN 'h' THEN 'HYPOTHETICAL' END
        ) || E'\n)' AS definition

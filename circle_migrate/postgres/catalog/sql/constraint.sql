@@ -52,7 +52,8 @@ LEFT JOIN (
 LEFT JOIN remark ON remark.classoid = 'pg_constraint'::regclass AND remark.objoid = c.oid
 WHERE (c.contype IN ('p', 'u', 'c', 'f', 'x')
        -- Omit what the field not_null of the column shows.
-       OR (c.contype = 'n' AND (NOT c.convalidated OR c.connoinherit)))
+       OR (c.contype = 'n' AND (NOT c.convalidated OR c.connoinherit OR remark.description IS NOT NULL
+                                OR (c.coninhcount > 0 AND c.conislocal))))
   -- A foreign key to a partitioned table has internal constraints for every partition.
   AND (c.conparentid = 0
        OR c.conrelid <> (SELECT p.conrelid FROM pg_constraint p WHERE p.oid = c.conparentid))

@@ -1,0 +1,106 @@
+"""Run generated DDL on a scratch copy, so that the server decides on its order and tells what it leaves."""
+
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import nullcontext, suppress
+from dataclasses import replace
+from functools import partial
+
+import asyncpg
+
+from circle_migrate.core.errors import MigrateError
+from circle_migrate.core.redaction import redact
+from circle_migrate.diff.compare import CompareOptions
+from circle_migrate.diff.ddl.script import MigrationScript, generate
+from circle_migrate.diff.ddl.statement import HIDDEN, Statement
+from circle_migrate.diff.describe import summary
+from circle_migrate.diff.equivalence import compared
+from circle_migrate.diff.result import Comparison, Trial
+from circle_migrate.postgres.catalog.read_live import read_live_catalog
+from circle_migrate.postgres.catalog.snapshot import Op, Snapshot
+from circle_migrate.postgres.scratch.databases import Scratch
+from circle_migrate.postgres.scratch.pool import ScratchServers
+from circle_migrate.postgres.server_errors import server_message
+
+
+async def run_trial(servers: ScratchServers, comparison: Comparison, *, undo: bool) -> Trial:
+    """Run the DDL of a comparison, or the DDL that undoes it, on a scratch copy of the side it changes."""
+    script, major = generate(comparison, undo=undo), comparison.before.major
+    if not script.statements:
+        return Trial()
+    try:
+        async with servers.databases([comparison.database], major=major) as scratch:
+            if scratch.majors[comparison.database] == major:
+                return await _run(script, scratch)
+            return Trial(untried=f"there is no server of PostgreSQL {major} for scratch databases")
+    except MigrateError as error:
+        return Trial(untried=redact("; ".join(filter(None, (error.message, error.detail, error.hint)))))
+    except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
+        return Trial(untried=server_message(error))
+
+
+async def _run(script: MigrationScript, scratch: Scratch) -> Trial:
+    database = scratch.deployment.databases[script.comparison.database]
+    start, goal = (
+        replace(script.comparison.before, objects=catalog.objects)
+        for catalog in (script.plan.before, script.plan.after)
+    )
+
+    async def difference(wanted: Snapshot) -> Comparison:
+        """Return the difference between the copy and a snapshot, without the secrets that the copy lacks."""
+        options, current = CompareOptions(partitions=True), await read_live_catalog(database)
+        found = await compared(current, wanted, options, lambda: nullcontext(database))
+        secret = {key for key, fields in wanted.objects.items() if HIDDEN in (fields.get("options") or "")}
+        changes = ((item, item.change) for item in found.differences)
+        kept = (item for item, it in changes if it.key not in secret or it.op is not Op.CHANGED)
+        return replace(found, differences=tuple(kept))
+
+    async def execute(sql: str) -> None:
+        await scratch.run_adding_missing_roles(partial(connection.execute, sql))
+
+    connection = await database.connect()
+    try:
+        creation = generate(await difference(start)).statements
+        _, refused = await _in_order(creation, execute)
+        texts = [str(item.change.key) for item in (await difference(start)).differences]
+        texts += [f"{creation[index].sql}: {message}" for index, message in refused.items()]
+        if texts:
+            return Trial(untried=f"no scratch copy can be made of {'; '.join(texts)}")
+        order, refused = await _in_order(script.statements, execute)
+    finally:
+        connection.terminate()
+    reached = await difference(goal)
+    told = [*script.incomplete, *(str(script.statements[index].key) for index in refused)]
+    gaps = [f"{script.statements[index].sql}: {message}" for index, message in refused.items()]
+    others = (item for item in reached.differences if not any(str(item.change.key) in text for text in told))
+    gaps += [summary(item, reached) for item in others]
+    return Trial(tuple(order), tuple(gaps))
+
+
+async def _in_order(
+    statements: Sequence[Statement], execute: Callable[[str], Awaitable[None]]
+) -> tuple[list[int], dict[int, str]]:
+    """Run the statements; those that fail are tried again after each that succeeds.
+
+    Return the indexes of those that succeeded, in their order, and the server's words about the others.
+    """
+    script = ";\n".join(statement.sql for statement in statements)
+    if script and all(statement.transactional for statement in statements):
+        with suppress(asyncpg.PostgresError):
+            await execute(script)
+            return [*range(len(statements))], {}
+    order: list[int] = []
+    refused: dict[int, str] = {}
+    for new in range(len(statements)):
+        waiting = [new]
+        while waiting:
+            count = len(order)
+            for index in waiting:
+                try:
+                    await execute(statements[index].sql)
+                except asyncpg.PostgresError as error:
+                    refused[index] = server_message(error)
+                else:
+                    order.append(index)
+                    refused.pop(index, None)
+            waiting = list(refused) if len(order) > count else []
+    return order, refused
