@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import asyncpg
 
 from circle_migrate.core.errors import MigrateError, MissingPrivilege, Refused, RestoreFailed
+from circle_migrate.core.shield import shield
 from circle_migrate.postgres.create_database import create_like, maintenance_connection
 from circle_migrate.postgres.database import APPLICATION_NAME, Database
 from circle_migrate.postgres.identifier import quote
@@ -60,9 +61,11 @@ async def create(database: Database, token: str) -> StagedDatabase:
     )
     async with maintenance_connection(database) as connection:
         try:
-            await create_like(connection, live, copy.name)
-        except Exception as error:
+            await shield(create_like(connection, live, copy.name))
+        except BaseException as error:
             await _drop(connection, copy.name)
+            if not isinstance(error, Exception):
+                raise
             failure = named_error(error, database.name, f"create a database like {live!r}", RestoreFailed)
             if isinstance(failure, MissingPrivilege):
                 failure.hint = (

@@ -68,10 +68,11 @@ async def create_like(connection: asyncpg.Connection, model: str, name: str) -> 
     options = [
         "TEMPLATE template0",
         f"OWNER {quote(properties['owner'])}",
-        f"TABLESPACE {quote(properties['tablespace'])}",
         f"CONNECTION LIMIT {properties['connections']}",
         *await locale_options(connection, model),
     ]
+    if properties["tablespace"] != "pg_default":  # the default needs no privilege unless it is named
+        options.append(f"TABLESPACE {quote(properties['tablespace'])}")
     new = quote(name)
     await connection.execute(f"CREATE DATABASE {new} {' '.join(options)}")
     if properties["comment"]:

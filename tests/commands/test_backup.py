@@ -19,6 +19,7 @@ from typing import Any
 import asyncpg
 import pytest
 
+from circle_migrate.backup import swap
 from circle_migrate.backup.dump import RestoreOptions
 from circle_migrate.backup.manifest import BackupResult, Manifest, RestoreResult, read_manifest
 from circle_migrate.backup.pg_programs import find
@@ -27,6 +28,7 @@ from circle_migrate.commands.diff import diff
 from circle_migrate.commands.protect import protect
 from circle_migrate.commands.restore import restore
 from circle_migrate.commands.upgrade import upgrade
+from circle_migrate.config.load import load
 from circle_migrate.core.errors import (
     BackupFailed,
     BrokenBackup,
@@ -42,6 +44,8 @@ from circle_migrate.core.errors import (
 )
 from circle_migrate.diff.expected.snapshot_file import write
 from circle_migrate.postgres.catalog.read_live import read_live_catalog
+from circle_migrate.postgres.create_database import create_like
+from circle_migrate.postgres.database import Database
 from circle_migrate.postgres.deployer_lock import KEY
 from tests.cli.terminal import Terminal
 from tests.deployments import contents, deployment, environment, execute, invoke, versions
@@ -659,6 +663,36 @@ def test_an_interrupted_restore_leaves_the_database_as_it_was(
             assert "credentials is empty, as before" in stderr
     elif replace_it:
         assert all("_restore_" in name for name in beside(empty_databases))
+
+
+def test_interrupted_creation_of_a_copy_drops_it(
+    empty_databases: Databases, other_names: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The role has CREATEDB alone, and so no privilege on the default tablespace."""
+    role = f"owner_{empty_databases.names['main'][-8:]}"
+    rename = f'ALTER DATABASE "{empty_databases.names["main"]}" OWNER TO'
+    run(execute(empty_databases, "main", f"CREATE ROLE {role} LOGIN CREATEDB", f"{rename} {role}"))
+    url = empty_databases.urls["main"].replace("postgres@", f"{role}@", 1)
+    settings = load(environ=environment(empty_databases) | {"DATABASE_URL": url})
+
+    async def scenario() -> None:
+        created = asyncio.Event()
+
+        async def create_slowly(*arguments: Any) -> None:
+            await create_like(*arguments)
+            created.set()
+            await asyncio.sleep(0.1)
+
+        monkeypatch.setattr(swap, "create_like", create_slowly)
+        task = asyncio.create_task(swap.create(Database(settings.databases[0]), "0123abcd"))
+        await asyncio.wait_for(created.wait(), _SECONDS)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    run(scenario())
+    assert beside(empty_databases) == []
+    run(execute(empty_databases, "main", f"{rename} postgres", f"DROP ROLE {role}"))
 
 
 @pytest.mark.parametrize(("more", "whole"), [("SELECT 1", True), ("CREATE TABLE zz (a int)", False)])
