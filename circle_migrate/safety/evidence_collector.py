@@ -13,7 +13,7 @@ from circle_migrate.core.errors import Interrupted, MigrateError
 from circle_migrate.postgres.catalog.snapshot import Snapshot
 from circle_migrate.postgres.database import Database
 from circle_migrate.postgres.deployment import Deployment
-from circle_migrate.revision_graph.plan import Plan
+from circle_migrate.revision_graph.plan import Direction, Plan
 from circle_migrate.safety.live_database.record import ObjectUsage, Probe
 from circle_migrate.safety.rules.evidence import NEVER, Evidence, Limits, Mode, Thresholds
 from circle_migrate.safety.statistics_and_baseline import Statistics
@@ -99,6 +99,7 @@ class EvidenceCollector:
             traced=traced,
             relations=load_relations(settings),
             secrets=strict[0] if len(strict) == 1 else None,
+            downgrade=any(action.direction is Direction.DOWN for action in self.plan.actions),
         )
 
     async def _read(self, facts: str, query: Callable[[Database], Awaitable[T]]) -> dict[str, T]:

@@ -6,6 +6,7 @@ from dataclasses import replace
 from circle_migrate.core.errors import ExitCode
 from circle_migrate.core.findings import Severity
 from circle_migrate.postgres import sql_text
+from circle_migrate.safety.hazards.hazard import HazardClass
 from circle_migrate.safety.result import Confidence, HazardFinding
 from circle_migrate.safety.rules.application_breakage import (
     check_alterations,
@@ -49,8 +50,8 @@ def run_rules(evidence: Evidence) -> tuple[HazardFinding, ...]:
     There is one finding for each hazard, statement and object, with the strongest confidence that any rule
     has. Severities: error, the step fails on the live rows, loses stored values, breaks statements of the
     running release, or works on a large table while others wait for one; warning, every row of a large table
-    is written, a protection is dropped, two large tables are locked together, or the facts that decide are
-    unknown; note, information.
+    is written, a protection is dropped, two large tables are locked together, the facts that decide are
+    unknown, or a downgrade breaks statements of a release that is gone by then; note, information.
     """
     plan = PlanContext(evidence)
     trace = evidence.trace
@@ -64,6 +65,13 @@ def run_rules(evidence: Evidence) -> tuple[HazardFinding, ...]:
     findings += (_revision_finding("CM045", Severity.WARNING, name, why, traced) for name, why in issues)
     findings += (_revision_finding("CM044", Severity.NOTE, name, why) for name, why in differences)
     findings += _opaque(plan)
+    if evidence.downgrade:  # it follows the release that uses what is dropped
+        findings = [
+            replace(finding, severity=max(finding.severity, Severity.WARNING, key=lambda item: item.rank))
+            if finding.hazard.kind is HazardClass.APP_BREAK
+            else finding
+            for finding in findings
+        ]
     return tuple(_complete(plan, finding) for finding in sorted(_merge(findings), key=_sort_key))
 
 

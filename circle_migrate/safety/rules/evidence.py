@@ -86,6 +86,7 @@ class Evidence:
     expected_rows: Mapping[tuple[str, str], int] = field(default_factory=dict)
     relations: Sequence[Relation] = ()
     secrets: str | None = None
+    downgrade: bool = False
 
     def size(self, database: str, relation: str) -> Size | None:
         """Return the size of a relation, by its name before the plan; None if unknown."""
