@@ -45,8 +45,8 @@ def test_project_with_one_database(
     for line in (f"upgrade -d {other}", f"restore saved --replace --accept-loss {other}"):
         answer = invoke(line.split())
         assert answer.status == 2, (line, answer)
-        assert f"{other} is not configured" in answer.stderr, (line, answer)
-        assert f"{_VARIABLES[other]}=postgresql://" in answer.stderr, (line, answer)
+        assert f"no database '{other}'" in answer.stderr, (line, answer)
+        assert f"databases: {name}" in answer.stderr, (line, answer)
 
 
 @pytest.fixture
