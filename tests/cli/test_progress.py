@@ -134,6 +134,7 @@ def test_waiting_step_names_the_blocker_and_the_time_of_the_retry(
     assert [line[:5] for line in lines if "upgrade a1" in line] == ["[1/2]"] * (len(retries) + 1)
 
 
+@pytest.mark.thorough
 def test_terminal_shows_the_progress_of_an_index_build(
     contended: Project, empty_databases: Databases
 ) -> None:

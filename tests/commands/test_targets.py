@@ -59,6 +59,7 @@ WALK: list[tuple[Command, Sequence[str], dict[str, Any], str, str]] = [
 ]
 
 
+@pytest.mark.thorough
 def test_targets_lead_where_alembic_says_they_lead(empty_databases: Databases) -> None:
     async def scenario() -> None:
         for command, targets, options, main, credentials in WALK:

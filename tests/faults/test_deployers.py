@@ -116,6 +116,7 @@ def test_unassessed_plan_is_refused_under_the_lock(shop: Shop, databases: Databa
     assert run(position(databases)) == (HEAD if meanwhile == ON_TO_HEAD else BASE)
 
 
+@pytest.mark.thorough
 def test_waiting_deployer_does_not_block_a_concurrent_build(own_shop: Shop, databases: Databases) -> None:
     own_shop.add("main", "m1", None, ["CREATE TABLE people (id integer)"], [])
     own_shop.revision(

@@ -134,6 +134,7 @@ def test_killed_build_is_built_again(own_shop: Shop, databases: Databases, way: 
     assert run(steps(databases))["credentials"] == [("up", "c1")]
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     "body", [RAW, pytest.param(RAW_IF_NOT_EXISTS, marks=pytest.mark.thorough)], ids=["plain", "if_not_exists"]
 )

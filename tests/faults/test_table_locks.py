@@ -108,6 +108,7 @@ def test_lock_wait_ends_with_the_blocker_named(altering: Shop, databases: Databa
     run(altering.upgrade(databases))
 
 
+@pytest.mark.thorough
 def test_command_ends_with_6(shop: Shop, databases: Databases) -> None:
     run(shop.upgrade(databases))
 

@@ -295,6 +295,7 @@ def test_autogenerate_writes_one_file_for_each_database_that_changed(
     assert run(contents(empty_databases)) == before
 
 
+@pytest.mark.thorough
 def test_autogenerate_in_both_databases_at_once(empty_databases: Databases, project: Project) -> None:
     run(upgrade(deployment(empty_databases)))
     project.write("shop/models.py", MODELS.replace("String(50)", "String(160)"))

@@ -74,6 +74,7 @@ def test_roles_that_the_migrator_trusts_may_own_the_tables(eve: str, empty_datab
     assert invoke(["upgrade"]).status == 0
 
 
+@pytest.mark.thorough
 def test_recover_and_restore_refuse_them_too(eve: str, empty_databases: Databases, tmp_path: Path) -> None:
     assert invoke(["upgrade"]).status == 0
     assert invoke(["backup", str(tmp_path)]).status == 0

@@ -35,6 +35,7 @@ def add(project: Project, key: str, down: str | None, folder: str | None, name: 
     return path.rename(target)
 
 
+@pytest.mark.thorough
 def test_subfolders_of_alembic_ini(project: Project, empty_databases: Databases) -> None:
     (project.folder / "alembic.ini").write_text(
         INI + "recursive_version_locations = true\n", encoding="utf-8"

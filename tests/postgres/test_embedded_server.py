@@ -299,6 +299,7 @@ def test_two_starters_at_once(folder: Path) -> None:
     assert {int(answer.stdout) for answer in answers} == {EmbeddedServer(data).status().pid}
 
 
+@pytest.mark.thorough
 def test_starting_and_resetting_at_once(embedded_server: EmbeddedServer) -> None:
     embedded_server.start()
     with ThreadPoolExecutor(4) as pool:

@@ -264,6 +264,7 @@ def test_killed_in_the_middle_the_next_waits_for_what_it_left_running(checkout: 
     assert stderr == "run: installing the project again ...\n"
 
 
+@pytest.mark.thorough
 @with_pip
 def test_failed_installation_shows_the_installers_words_and_is_made_good(checkout: Checkout) -> None:
     (checkout.folder / "broken").touch()
