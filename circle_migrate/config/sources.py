@@ -123,6 +123,14 @@ def _variables(pairs: Mapping[str, str | None], record: Provenance, origin: Call
             subject = f"the file {path} that {variable.subject} names"
             url_origin = Origin(f"file {path} ({variable.label})", subject, variable.folder, file=path)
             record.add(known.url_field, str(path), url_origin)
+    platform = {known.name for known in fields.PLATFORM}
+    is_similar = not platform.isdisjoint(known.name for known in record.fields.databases)
+    for known in fields.PLATFORM if is_similar else ():
+        name = names.get(known.url_variable.lower())
+        if name is not None and known.url_field not in record.fields.url_variables:
+            record.warnings.append(
+                f"{origin(name).subject} sets nothing: pyproject.toml names databases, but not {known.name}"
+            )
     prefixed = [name for lowered, name in names.items() if lowered.startswith(PREFIX.lower())]
     if prefixed:
         _record_unknown(prefixed, record, origin)

@@ -387,6 +387,29 @@ def test_databases_are_those_that_pyproject_names(
     assert urls == {database.url_variable.lower().replace("_", "-") for database in settings.databases}
 
 
+@pytest.mark.parametrize(
+    ("table", "warned"),
+    [
+        ("main]\nrevisions = '.'", ["CREDS_DATABASE_URL in the environment"]),
+        (
+            (
+                "main]\nrevisions = '.'\n[tool.circle-migrate.databases.x]\nrevisions = '.'\n"
+                "url-env = 'CREDS_DATABASE_URL'"
+            ),
+            [],
+        ),
+        ("orders]\nrevisions = '.'", []),
+        ("main]\nprotected = true", []),
+    ],
+)
+def test_url_of_a_database_that_the_project_leaves_out_is_warned_of(
+    project: Project, table: str, warned: list[str]
+) -> None:
+    project.table(f"[tool.circle-migrate.databases.{table}")
+    warnings = project.load(CREDS_DATABASE_URL=CREDENTIALS).warnings
+    assert [text.split(" sets nothing")[0] for text in warnings] == warned
+
+
 def test_scratch_url_stands_wherever_other_settings_do(project: Project) -> None:
     project.table('scratch-url = "postgresql://ada@scratch/postgres"\nscratch-on-target = true')
     settings = project.load()
