@@ -1,8 +1,8 @@
 """Progress events of a run, shown on a terminal or written as log lines."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from enum import StrEnum
+from typing import NamedTuple
 
 
 class EventKind(StrEnum):
@@ -25,8 +25,7 @@ class EventKind(StrEnum):
     COMMITTED = "committed"
 
 
-@dataclass(frozen=True, slots=True)
-class Event:
+class Event(NamedTuple):
     """An event of one database.
 
     `number` and `total` count steps of the whole run (READING: keys, estimated). `seconds` is the duration of

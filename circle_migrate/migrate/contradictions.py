@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from contextlib import nullcontext
 from pathlib import PurePath
 from types import MappingProxyType
@@ -15,7 +15,6 @@ from circle_migrate.migrate.journal import Journal
 from circle_migrate.postgres.identifier import quote
 from circle_migrate.postgres.journal_tables import OWN_SCHEMAS, OWN_TABLES
 from circle_migrate.revision_graph.graph import Graph
-from circle_migrate.revision_graph.plan import Plan, Stamp
 from circle_migrate.revision_graph.revision import Revision
 
 if TYPE_CHECKING:
@@ -25,6 +24,7 @@ if TYPE_CHECKING:
     from circle_migrate.migrate.session import Session
     from circle_migrate.postgres.database import State
     from circle_migrate.postgres.deployment import Deployment
+    from circle_migrate.revision_graph.plan import Plan
 
 _HAS_TABLES = f"""
 SELECT EXISTS (
@@ -40,6 +40,13 @@ class ContradictoryState(InDoubt, code="contradictory-state"):
     """The version table and the journal of a database contradict each other."""
 
 
+def _pending(graph: Graph, state: State) -> Set[str]:
+    """Return the pending revisions that a journal could call applied."""
+    if state.journal_of is None or any(key not in graph for key in state.current):
+        return frozenset()
+    return graph.pending(state.current)
+
+
 async def missing_revisions(
     graph: Graph, state: State, journal: Journal, connection: asyncpg.Connection
 ) -> tuple[str, ...]:
@@ -48,9 +55,7 @@ async def missing_revisions(
     Plain Alembic writes no journal, so revisions that only the version table has are right. A database
     without any table was emptied together with its version table.
     """
-    if state.journal_of is None or any(key not in graph for key in state.current):
-        return ()
-    pending = graph.pending(state.current)
+    pending = _pending(graph, state)
     missing = pending & await journal.applied_revisions(connection, graph) if pending else set()
     names = [state.version_table, *OWN_TABLES]
     if not missing or not await connection.fetchval(_HAS_TABLES, state.schema, names):
@@ -84,12 +89,14 @@ async def ensure_agreement(
 
     A stamp, which ends that, may run. Raises `HalfApplied` as `ensure_not_half_undone` does.
     """
+    from circle_migrate.revision_graph.plan import Stamp
+
     if plan and all(isinstance(action, Stamp) and action.sets_revisions for action in plan.actions):
         return
     ensure_not_half_undone(deployment.forest.graphs, states, plan)
     for name, state in states.items():
         database = deployment.databases[name]
-        if state.journal_of is None:
+        if not _pending(database.graph, state):
             continue
         async with (
             nullcontext(sessions[name].driver) if name in sessions else database.reading() as connection

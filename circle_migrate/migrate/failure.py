@@ -182,10 +182,10 @@ def _half_applied_error(
     if isinstance(error, MigrateError):
         parts = [error.message, error.detail, error.hint]
     key, graph = step.revision.id, run.deployment.forest.graphs[step.database]
+    is_downgrade = step.direction is Direction.DOWN
     what = "a part of it" if stays else "a part of it by an earlier run"
     if stays:
-        done = "applied" if step.direction is Direction.UP else "undone"
-        state += f"; {key} is half {done}, these stay: {'; '.join(stays)}"
+        state += f"; {key} is half {'undone' if is_downgrade else 'applied'}, these stay: {'; '.join(stays)}"
     if earlier := _earlier_attempt(run, step):
         state += f"; {describe_half_done(earlier)}"
     return HalfApplied(
@@ -194,7 +194,7 @@ def _half_applied_error(
         detail="; ".join(filter(None, parts)),
         location=failing_line(step.revision, error),
         state=state,
-        hint=remedy_of_half_done(graph, run.current[step.database], key, step.direction),
+        hint=remedy_of_half_done(graph, run.current[step.database], key, is_downgrade=is_downgrade),
     )
 
 

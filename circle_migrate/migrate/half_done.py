@@ -6,12 +6,12 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from circle_migrate.core.errors import HalfApplied
-from circle_migrate.revision_graph.plan import Direction, Plan, Step
 
 if TYPE_CHECKING:
     from circle_migrate.postgres.database import State
     from circle_migrate.postgres.journal_tables import UnfinishedStep
     from circle_migrate.revision_graph.graph import Graph
+    from circle_migrate.revision_graph.plan import Plan
 
 
 def half_done(graph: Graph, state: State) -> dict[tuple[str, str], UnfinishedStep]:
@@ -22,7 +22,7 @@ def half_done(graph: Graph, state: State) -> dict[tuple[str, str], UnfinishedSte
     applied = graph.ancestors(key for key in state.current if key in graph)
     steps: dict[tuple[str, str], UnfinishedStep] = {}
     for step in state.unfinished:
-        if step.revision in graph and (step.revision in applied) == (step.direction == Direction.DOWN):
+        if step.revision in graph and (step.revision in applied) == step.is_downgrade:
             first = steps.setdefault((step.revision, step.direction), step)
             stays = tuple(dict.fromkeys((*first.stays, *step.stays)))
             steps[step.revision, step.direction] = first._replace(stays=stays)
@@ -31,15 +31,15 @@ def half_done(graph: Graph, state: State) -> dict[tuple[str, str], UnfinishedSte
 
 def describe_half_done(step: UnfinishedStep) -> str:
     """Return which run has left the step, and what stays."""
-    done = "undone" if step.direction == Direction.DOWN else "applied"
+    done = "undone" if step.is_downgrade else "applied"
     stays = f"these stay: {'; '.join(step.stays)}" if step.stays else "what stays was not recorded"
     return f"run {step.run[:8]} at {step.at} left {step.revision} half {done}, {stays}"
 
 
-def remedy_of_half_done(graph: Graph, current: tuple[str, ...], revision: str, direction: str) -> str:
+def remedy_of_half_done(graph: Graph, current: tuple[str, ...], revision: str, *, is_downgrade: bool) -> str:
     """Return what to do about a step that is half done."""
     name, done, command = graph.database, "applied", "upgrade"
-    if direction == Direction.DOWN:
+    if is_downgrade:
         branch = "" if current == (revision,) else f"{revision}@"
         done, command = "undone", f"downgrade {name}@{branch}-1"
         after = graph.version_rows_after_downgrade(current, revision)
@@ -61,14 +61,20 @@ def half_done_error(graph: Graph, state: State, step: UnfinishedStep) -> HalfApp
         database=state.database,
         location=graph[step.revision].location,
         state="nothing was changed",
-        hint=remedy_of_half_done(graph, state.current, step.revision, step.direction),
+        hint=remedy_of_half_done(graph, state.current, step.revision, is_downgrade=step.is_downgrade),
     )
 
 
 def ensure_not_half_undone(graphs: Mapping[str, Graph], states: Mapping[str, State], plan: Plan) -> None:
     """Raise `HalfApplied` for a revision that is half undone, unless the plan undoes it."""
-    undone = {(a.database, a.revision.id, a.direction) for a in plan.actions if isinstance(a, Step)}
+    from circle_migrate.revision_graph.plan import Direction, Step
+
+    undone = {
+        (action.database, action.revision.id)
+        for action in plan.actions
+        if isinstance(action, Step) and action.direction is Direction.DOWN
+    }
     for name, state in states.items():
-        for (key, direction), step in half_done(graphs[name], state).items():
-            if direction == Direction.DOWN and (name, key, direction) not in undone:
+        for step in half_done(graphs[name], state).values():
+            if step.is_downgrade and (name, step.revision) not in undone:
                 raise half_done_error(graphs[name], state, step)

@@ -86,6 +86,11 @@ class UnfinishedStep(NamedTuple):
     at: str
     stays: Sequence[str] = ()
 
+    @property
+    def is_downgrade(self) -> bool:
+        """Whether the step is one of a downgrade."""
+        return self.direction == "down"
+
 
 RUNS, STEPS, PROTECTION = "runs", "steps", "protection"
 """Our tables; the row of the last one is the marker of a protected database."""

@@ -110,7 +110,7 @@ async def _trace(
         """Mark the steps of an event as those of the trace."""
         steps = tuple(f"trace: {step}" for step in event.steps)
         text = f"trace: {event.text}" if event.text and event.number else event.text
-        notify(replace(event, text=text, steps=steps))
+        notify(event._replace(text=text, steps=steps))
 
     majors = [versions[name] // 10000 for name in plan.databases if name in versions]
     major = min(majors, default=None)

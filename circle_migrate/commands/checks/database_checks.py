@@ -14,7 +14,6 @@ from circle_migrate.postgres.database import State
 from circle_migrate.postgres.deployment import Deployment
 from circle_migrate.postgres.identifier import literal
 from circle_migrate.revision_graph.graph import Graph
-from circle_migrate.revision_graph.plan import Direction
 
 FactsOrError = Mapping[str, DatabaseFacts | MigrateError]
 
@@ -83,7 +82,7 @@ def _interrupted_runs(deployment: Deployment, all_facts: Sequence[DatabaseFacts]
     for facts in all_facts:
         name, run = facts.state.database, facts.last_run
         for step in facts.half_done:
-            if step.direction == Direction.UP:
+            if not step.is_downgrade:
                 error = half_done_error(deployment.forest.graphs[name], facts.state, step)
                 yield finding_without_state(error, Severity.WARNING)
         for gid in facts.state.not_ours:

@@ -20,7 +20,6 @@ from circle_migrate.postgres.deployer_lock import LockHolder, find_lock_holder
 from circle_migrate.postgres.deployment import Deployment
 from circle_migrate.postgres.journal_tables import UnfinishedStep
 from circle_migrate.revision_graph.graph import Graph
-from circle_migrate.revision_graph.plan import Direction
 from circle_migrate.revision_graph.revision import Revision
 
 _INVALID_INDEXES = """
@@ -149,7 +148,7 @@ def refusals(deployment: Deployment, facts: DatabaseFacts) -> Iterator[Finding]:
     if facts.missing:
         yield finding_without_state(contradiction_error(graph, state, facts.missing))
     for step in facts.half_done:
-        if step.direction == Direction.DOWN:
+        if step.is_downgrade:
             yield finding_without_state(half_done_error(graph, state, step))
 
 
