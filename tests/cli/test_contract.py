@@ -1,4 +1,4 @@
-"""The JSON output, the help page and the README entry of every command.
+"""The JSON output and the help page of every command.
 
 `UPDATE_SNAPSHOTS=1 pytest tests/cli/test_contract.py` writes the snapshots; review their diff.
 """
@@ -240,12 +240,6 @@ def test_steps_down_are_targets_not_options(line: str) -> None:
     assert answer.status == 2
     assert "DATABASE_URL" in answer.stderr
     assert "No such option" not in answer.stderr
-
-
-@pytest.mark.parametrize("name", COMMANDS)
-def test_readme_has_every_command(name: str) -> None:
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
-    assert re.search(rf"\bcircle-migrate {name}\b|`{name}\b", text), f"{name} is not in README.md"
 
 
 @pytest.mark.usefixtures("workdir")

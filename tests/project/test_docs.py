@@ -1,40 +1,62 @@
-"""The tables of the README agree with the program."""
+"""The pages of commands and settings agree with the program."""
 
 from __future__ import annotations
 
 import ast
 import importlib
 import re
+import runpy
+from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from circle_migrate.core.errors import ExitCode
+from circle_migrate.config import fields
 
 ROOT = Path(__file__).parents[2]
-README = (ROOT / "README.md").read_text(encoding="utf-8")
+DOCS = ROOT / "docs"
 
 
-def section(title: str) -> str:
-    return README.partition(f"\n## {title}\n")[2].partition("\n## ")[0]
+def test_commands_page_is_current() -> None:
+    render = runpy.run_path(str(DOCS / "reference.py"))["render"]
+    assert (DOCS / "commands.md").read_text(encoding="utf-8") == render(), "./run python docs/reference.py"
 
 
-def test_every_exit_status_is_listed_and_no_other() -> None:
-    cells = re.findall(r"^\| ([\d, ]+) \|", section("Exit status"), re.MULTILINE)
-    listed = {int(number) for cell in cells for number in cell.split(",")}
-    assert listed == {int(code) for code in ExitCode}
+def defaults(table: str) -> dict[str, str]:
+    """Return the settings of a table of docs/settings.md with their defaults, the last cell but one."""
+    text = (DOCS / "settings.md").read_text(encoding="utf-8").partition(f"| `[{table}]` |")[2]
+    rows = re.findall(
+        r"^\| `([a-z-]+)` \|(?:.*\|)? ([^|]*)\| [^|]+ \|$", text.partition("\n\n")[0], re.MULTILINE
+    )
+    return {name: default.strip(" `") for name, default in rows}
 
 
-@pytest.mark.parametrize(
-    "variable", ["ATOMIC", "TRANSACTION", "LOCK_WAIT", "LOCK_TIMEOUT", "EMBEDDED", "EMBEDDED_DATA"]
-)
-def test_every_variable_in_the_table_is_a_setting(variable: str) -> None:
-    from circle_migrate.config.load import load
+def texts(declared: Mapping[str, Any]) -> dict[str, str]:
+    values = {name.replace("_", "-"): value for name, value in declared.items()}
+    return {
+        name: "" if value is None else "[]" if value == () else str(value).removesuffix(".0")
+        for name, value in values.items()
+    }
 
-    assert f"CIRCLE_MIGRATE_{variable}" in section("Configuration")
-    keys = {value.key for value in load(environ={}).values}
-    assert variable.lower().replace("_", "-") in keys
+
+def test_settings_page_has_every_setting_with_its_default() -> None:
+    described = {"embedded-data": ".circle-migrate/postgres", "secrets-dir": "/run/secrets"}
+    shared = texts(fields.SHARED) | described
+    assert defaults("tool.circle-migrate") == {
+        name: text.lower() if text in ("True", "False") else text for name, text in shared.items()
+    }
+
+
+def test_settings_page_has_every_setting_of_a_database() -> None:
+    names = fields.Fields((fields.KnownDatabase("orders", "ORDERS_DATABASE_URL"),))
+    own = {name: names.defaults[f"orders_{name}"] for name in fields.DATABASE_FIELDS}
+    assert defaults("tool.circle-migrate.databases.NAME") == {
+        **texts(own),
+        "url-env": "NAME_DATABASE_URL",
+        "revisions": "alembic.ini",
+    }
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "benchmarks").glob("*.py")), ids=lambda path: path.name)
