@@ -107,6 +107,11 @@ def register(app: typer.Typer) -> None:
             "SECONDS", "Limit the rehearsal, which blocks other sessions.", default=5.0, min=0.1
         ),
         override_protection: list[str] | None = shared.OVERRIDE_PROTECTION,
+        to_run: str | None = option("RUN", "Go back to the end of this run of `circle-migrate log`."),
+        to_release: str | None = option("VERSION", "Go back to the end of the last run of this release."),
+        to_time: str | None = option(
+            "TIME", "Go back to this time, for example 2030-12-31T18:00; it is UTC unless it has an offset."
+        ),
     ) -> Result:
         """Undo every revision above TARGET. Shows the losses and asks first.
 
@@ -114,10 +119,12 @@ def register(app: typer.Typer) -> None:
         """
         saved = _saved_plan(plan, target, "downgrade")
         targets = saved.targets if saved else target
-        if not targets:
+        if len(list(filter(None, (targets, to_run, to_release, to_time)))) != 1:
             raise UsageError(
-                "a downgrade needs a target", hint="give -1, base, a revision id, or --plan FILE"
+                "a downgrade needs one target",
+                hint="give -1, base, a revision id, --plan FILE, --to-run, --to-release or --to-time",
             )
+        targets = targets or await _past_targets(context, to_run, to_release, to_time)
         if sql:
             return await _script(context, targets, "down")
         if context.format is Format.MARKDOWN and not dry_run:
@@ -208,6 +215,18 @@ def _saved_plan(path: Path | None, target: list[str] | None, command_name: str) 
     if name != command_name:
         raise UsageError(f"{path} is the plan of a {name}", hint=f"circle-migrate {name} --plan {path}")
     return saved
+
+
+async def _past_targets(
+    context: CommandContext, run: str | None, release: str | None, time: str | None
+) -> list[str]:
+    """Return the targets that lead back to a past run, release or time, and show them."""
+    from circle_migrate.commands.journal_target import Moment, parse_time, targets_at
+
+    moment = Moment(run, release, parse_time(time) if time else None)
+    targets = await targets_at(await context.ready(), moment)
+    context.progress.say(f"downgrade to {' '.join(targets)}, which was current {moment}")
+    return targets
 
 
 async def _script(context: CommandContext, targets: list[str], direction: str) -> Result:
