@@ -224,7 +224,12 @@ def _non_transactional_reason(code: Sequence[ast.AST], values: Mapping[str, Any]
     Text that only looks like a statement decides nothing; the server refuses what needs a declaration.
     """
     declared = values.get("transactional")
-    calls = (f"{name} in line {node.lineno}" for node, name in _calls(code) if name in _OWN_TRANSACTION_CALLS)
+    assigned = _assigned(code)
+    calls = (
+        f"{name} in line {node.lineno}"
+        for node, name in _calls(code)
+        if name in _OWN_TRANSACTION_CALLS or (name == "commit" and _is_of_bind(node, assigned))
+    )
     reason = next(calls, None)
     if declared is False:
         return reason or "it declares transactional = False"
@@ -237,6 +242,25 @@ def _calls(code: Sequence[ast.AST]) -> Iterator[tuple[ast.Call, str | None]]:
             yield node, getattr(node.func, "attr", None) or getattr(node.func, "id", None)
 
 
+def _is_of_bind(call: ast.Call, assigned: Mapping[str, ast.expr]) -> bool:
+    """Return whether a method of `op.get_bind()` is called, also by a name for it."""
+    receiver = getattr(call.func, "value", None)
+    if isinstance(receiver, ast.Name):
+        receiver = assigned.get(receiver.id)
+    return isinstance(receiver, ast.Call) and getattr(receiver.func, "attr", None) == "get_bind"
+
+
+def _assigned(code: Sequence[ast.AST]) -> dict[str, ast.expr]:
+    """Return the values that are assigned to names."""
+    return {
+        target.id: node.value
+        for node in code
+        if isinstance(node, ast.Assign)
+        for target in node.targets
+        if isinstance(target, ast.Name)
+    }
+
+
 def _uses_helpers(code: Sequence[ast.AST]) -> bool:
     modules = [node.module or "" for node in code if isinstance(node, ast.ImportFrom)]
     modules += [alias.name for node in code if isinstance(node, ast.Import) for alias in node.names]
@@ -244,13 +268,7 @@ def _uses_helpers(code: Sequence[ast.AST]) -> bool:
 
 
 def _commit_after_reason(code: Sequence[ast.AST]) -> str | None:
-    texts = {
-        target.id: node.value
-        for node in code
-        if isinstance(node, ast.Assign)
-        for target in node.targets
-        if isinstance(target, ast.Name)
-    }
+    texts = _assigned(code)
     for node, name in _calls(code):
         if name in _SENDS_TEXT and node.args:
             argument = node.args[0]

@@ -82,7 +82,19 @@ def test_version_row_is_committed(
     assert run(rows(empty_databases, "main", "SELECT to_regclass('t_v') IS NOT NULL")) == [(True,)]
 
 
-@pytest.mark.parametrize("how", ["batches", "cursor", "transaction", "text"])
+@pytest.mark.parametrize("how", ["batches", "transaction"])
+def test_step_whose_file_commits_has_no_transaction(
+    project_folder: Path, empty_databases: Databases, how: str
+) -> None:
+    shop = Shop(project_folder)
+    table(shop)
+    shop.revision("main", "m2", "m1", COMMITTING[how], "pass")
+    result = run(shop.upgrade(empty_databases))
+    assert [segment.transactional for segment in result.plan.segments] == [True, False]
+    assert run(rows(empty_databases, "main", "SELECT count(*) FROM t WHERE v = 1")) == [(5,)]
+
+
+@pytest.mark.parametrize("how", ["cursor", "text"])
 def test_step_in_a_transaction_is_refused_before_it_commits(
     project_folder: Path, empty_databases: Databases, how: str
 ) -> None:
