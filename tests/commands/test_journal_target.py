@@ -9,7 +9,7 @@ import pytest
 from circle_migrate import __version__
 from circle_migrate.commands.journal_target import Moment, parse_time, targets_at
 from circle_migrate.core.errors import Refused, UsageError
-from tests.commands.shortcuts import CREDENTIALS, HEADS, MAIN, claim, down, up
+from tests.commands.shortcuts import CREDENTIALS, MAIN, claim, down, up
 from tests.deployments import deployment, environment, execute, invoke, versions
 from tests.servers import Databases, run
 
@@ -24,7 +24,7 @@ def test_moments_lead_back_to_what_was_current(empty_databases: Databases) -> No
         first = await up(empty_databases, "main@+1", only="main")
         between = datetime.now(UTC)
         second = await up(empty_databases, "main@+2", "credentials@+1")
-        third = await up(empty_databases)
+        third = await up(empty_databases, "main@+1", "credentials@+1")
         after = [f"main@{MAIN[2]}", f"credentials@{CREDENTIALS[0]}"]
         runs = {"first": first.run or "", "second": second.run or "", "third": third.run or ""}
         cases = [
@@ -32,10 +32,7 @@ def test_moments_lead_back_to_what_was_current(empty_databases: Databases) -> No
             (Moment(run=runs["first"]), [f"main@{MAIN[0]}", "credentials@base"]),
             (Moment(time=between), [f"main@{MAIN[0]}", "credentials@base"]),
             (Moment(run=runs["second"][:8]), after),
-            (
-                Moment(run=runs["third"]),
-                [f"main@{HEADS['main'][0]}", f"credentials@{HEADS['credentials'][0]}"],
-            ),
+            (Moment(run=runs["third"]), [f"main@{MAIN[3]}", f"credentials@{CREDENTIALS[1]}"]),
         ]
         for moment, expected in cases:
             assert await targets(empty_databases, moment) == expected, moment
@@ -57,12 +54,12 @@ def test_a_release_leads_back_to_its_last_run(empty_databases: Databases) -> Non
         await up(empty_databases, "main@+1", "credentials@+1")
         for name in ("main", "credentials"):
             await execute(empty_databases, name, "UPDATE circle_migrate.runs SET tool_version = '0.0.1'")
-        await up(empty_databases)
+        await up(empty_databases, "main@+1")
         old = [f"main@{MAIN[0]}", f"credentials@{CREDENTIALS[0]}"]
         assert await targets(empty_databases, Moment(release="0.0.1")) == old
         assert await targets(empty_databases, Moment(release=__version__)) == [
-            f"main@{MAIN[-1]}",
-            f"credentials@{CREDENTIALS[-1]}",
+            f"main@{MAIN[1]}",
+            f"credentials@{CREDENTIALS[0]}",
         ]
         await claim(empty_databases, "main@-1")
         with pytest.raises(Refused, match="stamped since then"):
