@@ -81,9 +81,9 @@ async def measured(databases: Databases) -> AsyncIterator[Outcome]:
             project = Project(Path(folder))
             project.write_settings()
             safety_cases.write(case, project)
-            found = await safety_cases.evidence(case, databases, version)
+            facts = await safety_cases.evidence(case, databases, version)
             os.chdir(_ROOT)
-        yield Outcome(case.expect, safety_cases.verdict_of(run_rules(found)))
+        yield Outcome(case.expect, safety_cases.verdict_of(run_rules(facts)))
 
 
 async def operated(server: Server, file: str) -> AsyncIterator[Outcome]:
@@ -96,10 +96,10 @@ async def operated(server: Server, file: str) -> AsyncIterator[Outcome]:
         safety_operations.bench(one, schema) as rolled_back,
         safety_operations.bench(other, schema, commits=True) as committed,
     ):
-        for each in everything:
-            bench = committed if each.commits else rolled_back
-            verdict = safety_cases.verdict_of(bench.judged(await bench.traced(each.case), sizes))
-            yield Outcome(each.case.expect, verdict)
+        for operation in everything:
+            bench = committed if operation.commits else rolled_back
+            verdict = safety_cases.verdict_of(bench.judged(await bench.traced(operation.case), sizes))
+            yield Outcome(operation.case.expect, verdict)
     await databases.drop()
 
 
@@ -107,8 +107,8 @@ async def examples(live: Databases, scratch: Databases) -> AsyncIterator[Outcome
     """The examples of hazards; of a good one, only its own hazard would be wrong."""
     for case in hazard_findings.JUDGED:
         with tempfile.TemporaryDirectory() as folder:
-            found = await hazard_findings.evidence(case, live, scratch, Path(folder))
-        own = [each.severity for each in run_rules(found) if each.rule == case.hazard.id]
+            facts = await hazard_findings.evidence(case, live, scratch, Path(folder))
+        own = [finding.severity for finding in run_rules(facts) if finding.rule == case.hazard.id]
         good = case.name == "good"
         ours = bool(own) if not good else any(level != "note" for level in own)
         yield Outcome(case.name, "found" if ours else "silent")
@@ -116,17 +116,17 @@ async def examples(live: Databases, scratch: Databases) -> AsyncIterator[Outcome
 
 def matrix(title: str, outcomes: Sequence[Outcome]) -> str:
     """Our verdicts by the right one."""
-    cells = Counter((each.right, each.ours) for each in outcomes)
+    cells = Counter((outcome.right, outcome.ours) for outcome in outcomes)
     lines = [
         f"## {title}\n",
         "| Expected | Cases | Verdict: safe | warn | danger |",
         "| --- | --- | --- | --- | --- |",
     ]
     for right in _LABELS:
-        group = [each for each in outcomes if each.right == right]
+        group = [outcome for outcome in outcomes if outcome.right == right]
         ours = (str(cells[right, label]) for label in _LABELS)
         lines.append(f"| {right} | {len(group)} | {' | '.join(ours)} |")
-    same = sum(each.right == each.ours for each in outcomes)
+    same = sum(outcome.right == outcome.ours for outcome in outcomes)
     lines.append(f"\nRight: {same} of {len(outcomes)}.\n")
     return "\n".join(lines)
 
@@ -143,7 +143,9 @@ def beside_others(outcomes: Sequence[Outcome]) -> str:
         ours = sum(outcome.right == outcome.ours for _, outcome in pairs)
         theirs = sum((stored["theirs"] == "safe") == (outcome.right == "safe") for stored, outcome in pairs)
         lines.append(f"| {tool} | {len(pairs)} | {ours} | {theirs} |")
-    differ = [f"- {each['id']}: {each['because']}." for each in operations if "because" in each]
+    differ = [
+        f"- {operation['id']}: {operation['because']}." for operation in operations if "because" in operation
+    ]
     reasons = ["\nOur verdict is another one in", "", *differ, ""]
     return matrix(_OTHERS, outcomes) + "\n" + _HOW_MEASURED + "\n".join([*lines, *reasons])
 
@@ -158,8 +160,8 @@ def of_examples(outcomes: Sequence[Outcome]) -> str:
         "| --- | --- | --- |",
     ]
     for name in ("bad", "good"):
-        group = [each for each in outcomes if each.right == name]
-        lines.append(f"| {name} | {len(group)} | {sum(each.ours == 'found' for each in group)} |")
+        group = [outcome for outcome in outcomes if outcome.right == name]
+        lines.append(f"| {name} | {len(group)} | {sum(item.ours == 'found' for item in group)} |")
     return "\n".join(lines) + "\n"
 
 
@@ -170,13 +172,13 @@ async def compared(server: Server) -> str:
     await scratch.create()
     parts = [
         _HEAD.format(major=_MAJOR),
-        matrix("Cases with rows", [each async for each in measured(live)]),
+        matrix("Cases with rows", [outcome async for outcome in measured(live)]),
         matrix(
             "Operations of Alembic, checked with assumed sizes only",
-            [each async for each in operated(server, safety_operations.ALEMBIC)],
+            [outcome async for outcome in operated(server, safety_operations.ALEMBIC)],
         ),
-        beside_others([each async for each in operated(server, safety_operations.DOCUMENTED)]),
-        of_examples([each async for each in examples(live, scratch)]),
+        beside_others([outcome async for outcome in operated(server, safety_operations.DOCUMENTED)]),
+        of_examples([outcome async for outcome in examples(live, scratch)]),
     ]
     return "\n".join(parts)
 

@@ -51,28 +51,28 @@ Versions = dict[str, list[str] | None]
 
 async def versions(databases: Databases) -> Versions:
     """The rows of each version table, sorted; None where there is no such table."""
-    found: Versions = {}
+    rows_by_name: Versions = {}
     for name in NAMES:
         async with databases.connect(name) as connection:
             if await connection.fetchval("SELECT to_regclass('alembic_version')") is None:
-                found[name] = None
+                rows_by_name[name] = None
             else:
                 rows = await connection.fetch("SELECT version_num FROM alembic_version ORDER BY 1")
-                found[name] = [row[0] for row in rows]
-    return found
+                rows_by_name[name] = [row[0] for row in rows]
+    return rows_by_name
 
 
 async def catalogues(databases: Databases) -> dict[str, Catalogue]:
     """The catalogue of each database; version tables and the package's own journal left out."""
-    found = {}
+    result = {}
     for name in NAMES:
         async with databases.connect(name) as connection:
             kinds = await catalogue(connection)
-        found[name] = {
+        result[name] = {
             kind: [row for row in rows if not str(row[kind == "others"]).startswith("circle_migrate")]
             for kind, rows in kinds.items()
         }
-    return found
+    return result
 
 
 async def contents(databases: Databases) -> tuple[Any, Any]:
@@ -103,7 +103,7 @@ def project_folder(
 ) -> Iterator[Path]:
     """The current directory, to make a project in; modules of projects are forgotten before and after."""
     temporary = tmp_path_factory.getbasetemp()
-    monkeypatch.setattr(sys, "path", [each for each in sys.path if temporary not in Path(each).parents])
+    monkeypatch.setattr(sys, "path", [entry for entry in sys.path if temporary not in Path(entry).parents])
     _forget(temporary)
     yield workdir
     _forget(temporary)
@@ -115,8 +115,8 @@ def _forget(folder: Path) -> None:
         name: [getattr(module, "__file__", None), *getattr(module, "__path__", [])]
         for name, module in list(sys.modules.items())
     }
-    for name, found in places.items():
-        if any(str(place).startswith(below) for place in found):
+    for name, files in places.items():
+        if any(str(file).startswith(below) for file in files):
             del sys.modules[name]
 
 

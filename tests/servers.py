@@ -216,11 +216,11 @@ def _start_container(image: str) -> Server:
     return Server(f"container {image}", running.get_connection_url(), running.stop)
 
 
-def _chosen(kind: str, found: dict[int, Binaries]) -> Binaries:
-    major = _major(kind) or max(found)
-    if major not in found:
-        raise pytest.UsageError(f"{VARIABLE}={kind}: there are {', '.join(map(str, sorted(found)))}")
-    return found[major]
+def _chosen(kind: str, installed: dict[int, Binaries]) -> Binaries:
+    major = _major(kind) or max(installed)
+    if major not in installed:
+        raise pytest.UsageError(f"{VARIABLE}={kind}: there are {', '.join(map(str, sorted(installed)))}")
+    return installed[major]
 
 
 def _start_binaries(kind: str, binaries: Binaries) -> Server:

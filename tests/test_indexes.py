@@ -222,14 +222,14 @@ def test_invalid_index_of_any_name_is_built_again(empty_databases: Databases, st
 
     async def scenario() -> None:
         await execute(empty_databases, TABLES, 'CREATE TABLE "People" (name text)')
-        found = []
+        result = []
         for _ in range(2):
             await apply(empty_databases, step)
             async with empty_databases.connect("main") as connection:
-                found.append([tuple(row) for row in await connection.fetch(index)])
+                result.append([tuple(row) for row in await connection.fetch(index)])
                 await connection.execute(invalid)
-        assert found[0] == found[1]
-        ((_, valid),) = found[0]
+        assert result[0] == result[1]
+        ((_, valid),) = result[0]
         assert valid
 
     run(scenario())

@@ -51,7 +51,7 @@ def test_version_locations_are_alembics(folder: Path, options: str) -> None:
     settings = main(folder)
     assert names(settings, folder) == ["db/one", "db/two"]
     assert [str(path) for path in settings.revisions] == [
-        each for each in Config(file).get_version_locations_list() or () if each
+        item for item in Config(file).get_version_locations_list() or () if item
     ]
 
 

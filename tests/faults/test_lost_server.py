@@ -299,7 +299,7 @@ def test_session_of_a_client_that_is_gone_ends_within_a_minute(crashable: Crasha
         async with working_session(database, "a run", 4) as session:
             return dict(await session.driver.fetch(query))
 
-    found = run(scenario())
-    idle, interval, count = (found[f"tcp_keepalives_{name}"] for name in ("idle", "interval", "count"))
+    result = run(scenario())
+    idle, interval, count = (result[f"tcp_keepalives_{name}"] for name in ("idle", "interval", "count"))
     assert 0 < idle + interval * count < 60
-    assert 0 < found["tcp_user_timeout"] < 60_000
+    assert 0 < result["tcp_user_timeout"] < 60_000

@@ -40,12 +40,14 @@ async def all_rows(connection: asyncpg.Connection, like: dict[str, Any] | None =
     )
     rows: dict[str, Any] = {}
     for (table,) in tables:
-        found = [json.loads(row) for (row,) in await connection.fetch(f"SELECT to_json(t) FROM {table} AS t")]
+        records = [
+            json.loads(row) for (row,) in await connection.fetch(f"SELECT to_json(t) FROM {table} AS t")
+        ]
         if like is None:
-            rows[table] = sorted(found, key=str)
+            rows[table] = sorted(records, key=str)
         elif table in like:
             kept = like[table][0].keys()
-            rows[table] = sorted(({key: row[key] for key in kept} for row in found), key=str)
+            rows[table] = sorted(({key: row[key] for key in kept} for row in records), key=str)
     return rows
 
 
@@ -85,8 +87,8 @@ def test_our_revision_leaves_what_the_old_script_left(
         await build(field, database, revision)
         return await read(ours, database), await read(field, database)
 
-    found, expected = run(both())
-    assert found == expected
+    actual, expected = run(both())
+    assert actual == expected
 
 
 @pytest.mark.parametrize(("database", "revision"), old_script.STATES)
@@ -232,8 +234,8 @@ def test_step_that_was_cut_off_is_run_again(
             await alembic_driver.upgrade(databases.urls[database], database)
         return await read(cut_off, database), await read(whole, database)
 
-    found, expected = run(both())
-    assert found == expected
+    actual, expected = run(both())
+    assert actual == expected
 
 
 def test_sequence_of_user_ids_comes_back_behind_the_highest(empty_databases: Databases) -> None:
