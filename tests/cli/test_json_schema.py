@@ -183,7 +183,7 @@ STATISTICS = Statistics(
 )
 
 
-def moved(command: str) -> list[Result]:
+def migrations(command: str) -> list[Result]:
     return [
         MigrationResult(
             command,
@@ -316,9 +316,9 @@ EXAMPLES: dict[str, list[Result]] = {
     "consistency": consistency("consistency"),
     "safety-check": safety("safety-check"),
     "snapshot": [SnapshotResult("snapshot", {"main": AFTER, "credentials": BEFORE}, {"main": "/m.json"})],
-    **{command: moved(command) for command in ("init", "stamp")},
-    **{command: [*moved(command), ScriptResult(command, "SELECT 1")] for command in ("upgrade", "downgrade")},
-    "downgrade": [*moved("downgrade"), ScriptResult("downgrade", "SELECT 1"), LOSSES],
+    **{command: migrations(command) for command in ("init", "stamp")},
+    **{command: [*migrations(command), ScriptResult(command, "SELECT 1")] for command in ("upgrade", "downgrade")},
+    "downgrade": [*migrations("downgrade"), ScriptResult("downgrade", "SELECT 1"), LOSSES],
     **{command: listing(command) for command in ("history", "heads", "branches", "show")},
     **{command: server(command) for command in ("dev start", "dev stop", "dev status", "dev reset")},
     **{command: report(command) for command in ("check", "wait", "dev snapshots")},
