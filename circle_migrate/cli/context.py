@@ -26,6 +26,7 @@ class CommandContext(NamedTuple):
     format: Format
     progress: Progress
     debug: bool
+    verbose: bool = False
 
     def settings(self, *, notes: bool = False) -> Settings:
         """Load the settings and print warnings, with `notes` or --debug notes too. Raises `SettingsError`."""

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, TextIO, cast
 
 from circle_migrate.cli.streams import SafeStream
@@ -54,28 +52,6 @@ class Progress:
         view, self._view = self._view, None
         if view is not None:
             view.stop()
-
-
-@contextmanager
-def shown_logs(progress: Progress) -> Iterator[None]:
-    """Show Alembic's log, and the servers' notices, which are logged as ours."""
-    import logging
-
-    handler = logging.Handler(logging.INFO)
-    # Warnings of ours are shown in any case.
-    handler.addFilter(lambda record: record.name.startswith("alembic") or record.levelno < logging.WARNING)
-    handler.emit = lambda record: progress.say(record.getMessage())  # type: ignore[method-assign]
-    loggers = [logging.getLogger(name) for name in ("alembic", "circle_migrate")]
-    levels = [logger.level for logger in loggers]
-    for logger in loggers:
-        logger.addHandler(handler)
-        logger.setLevel(logging.INFO)
-    try:
-        yield
-    finally:
-        for logger, level in zip(loggers, levels, strict=True):
-            logger.removeHandler(handler)
-            logger.setLevel(level)
 
 
 def _view(stream: TextIO) -> Lines | Live:
