@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from circle_migrate.commands.checks.database_checks import STATE_CHECKS, single_head, state_checks
-from circle_migrate.commands.checks.database_facts import read_all_facts
+from circle_migrate.commands.checks.database_facts import read_all_facts, revision_finding
 from circle_migrate.core.errors import ExitCode, Interrupted, MigrateError, TreeError
 from circle_migrate.core.findings import Check, Finding, Report, Severity, from_error
 from circle_migrate.postgres.deployment import Deployment, revision_folders
@@ -128,17 +128,10 @@ def _load_graphs(deployment: Deployment) -> tuple[dict[str, Graph], list[TreeErr
 
 
 def _missing_downgrades(graphs: dict[str, Graph]) -> Iterator[Finding]:
-    for name, graph in graphs.items():
+    remedy = 'write downgrade(), or irreversible = "why"'
+    for graph in graphs.values():
         for key in graph.without_downgrade:
-            revision = graph[key]
-            yield Finding(
-                rule="no-downgrade",
-                severity=Severity.ERROR,
-                message=f"{name}: revision {revision.id} has no downgrade() and does not say why",
-                status=ExitCode.REFUSED,
-                database=name,
-                revision=revision.id,
-                remedy='write downgrade(), or irreversible = "why"',
-                file=revision.path,
-                line=revision.line,
+            message = f"revision {key} has no downgrade() and does not say why"
+            yield revision_finding(
+                "no-downgrade", Severity.ERROR, ExitCode.REFUSED, graph[key], message, remedy
             )

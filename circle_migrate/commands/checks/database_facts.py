@@ -159,6 +159,16 @@ def finding_without_state(error: MigrateError, severity: Severity = Severity.ERR
     return from_error(error, severity)
 
 
+def revision_finding(
+    rule: str, severity: Severity, status: ExitCode, revision: Revision, message: str, remedy: str
+) -> Finding:
+    """Return a finding about a revision, located at its line."""
+    name, text = revision.database, f"{revision.database}: {message}"
+    return Finding(
+        rule, severity, text, status, name, revision.id, remedy, file=revision.path, line=revision.line
+    )
+
+
 def _unknown_revisions(graph: Graph, facts: DatabaseFacts, error: UnknownRevision) -> Iterator[Finding]:
     """Yield a finding for each unknown revision; `error` is the one of planning."""
     name = facts.state.database
