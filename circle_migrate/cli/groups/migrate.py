@@ -138,7 +138,7 @@ def register(app: typer.Typer) -> None:
             confirm=LossConfirmation(find_losses, accept),
             cascade=saved.cascade if saved else cascade,
             keep=keep,
-            backing=_backup_policy(deployment, backup, encrypt_to, no_backup=no_backup),
+            backup_policy=_backup_policy(deployment, backup, encrypt_to, no_backup=no_backup),
             dry_run=dry_run,
             saved=saved,
             overridden=override_protection or (),
@@ -190,9 +190,8 @@ def _backup_policy(
             "--no-backup contradicts --backup and --encrypt-to", hint="leave out --no-backup or the others"
         )
     options = BackupOptions((folder or DEFAULT_FOLDER).absolute(), deployment.settings.pg_bin, encrypt_to)
-    if no_backup:
-        return BackupPolicy(BackupWhen.NEVER, options)
-    return BackupPolicy(BackupWhen.ON_LOSS if folder is None else BackupWhen.ALWAYS, options)
+    when = BackupWhen.ON_LOSS if folder is None else BackupWhen.ALWAYS
+    return BackupPolicy(BackupWhen.NEVER if no_backup else when, options)
 
 
 def _saved_plan(path: Path | None, target: list[str] | None, command_name: str) -> SavedPlan | None:
@@ -226,8 +225,12 @@ def _gate(context: CommandContext, deployment: Deployment, allow: Sequence[str])
             raise UsageError("--allow has no effect with --safety off", hint="add --safety require")
         return None
     from circle_migrate.safety.gate import Gate
+    from circle_migrate.safety.hazards.hazard import HazardClass
 
-    allowed = frozenset(map(_hazard_class, allow))
+    for name in allow:
+        if name not in list(HazardClass):
+            raise UsageError(f"there is no hazard class {name!r}", hint="classes: " + ", ".join(HazardClass))
+    allowed = frozenset(map(HazardClass, allow))
 
     def show(report: SafetyReport) -> None:
         for line in _warnings(report, allowed):
@@ -239,33 +242,18 @@ def _gate(context: CommandContext, deployment: Deployment, allow: Sequence[str])
     return Gate(deployment, mode == "require", allowed, show, say)
 
 
-def _hazard_class(name: str) -> HazardClass:
-    from circle_migrate.safety.hazards.hazard import HazardClass
-
-    try:
-        return HazardClass(name)
-    except ValueError:
-        raise UsageError(
-            f"there is no hazard class {name!r}", hint="classes: " + ", ".join(HazardClass)
-        ) from None
-
-
 def _warnings(report: SafetyReport, allowed: frozenset[HazardClass]) -> list[str]:
     """Return the report's warnings, and dangers that are not allowed, without alternative code."""
     from circle_migrate.cli.console import console
-    from circle_migrate.cli.render.report import write_finding
-    from circle_migrate.cli.render.safety import write_hazard
+    from circle_migrate.cli.render.safety import write_safety_finding
     from circle_migrate.core.findings import Severity
     from circle_migrate.safety.result import HazardFinding
 
     buffer = StringIO()
     screen = console(buffer)
     for finding in report.findings:
-        if finding.severity is Severity.NOTE:
-            continue
-        if not isinstance(finding, HazardFinding):
-            write_finding(finding, screen)
-        elif finding.hazard.kind not in allowed:
-            write_hazard(finding, screen)
+        is_allowed = isinstance(finding, HazardFinding) and finding.hazard.kind in allowed
+        if finding.severity is not Severity.NOTE and not is_allowed:
+            write_safety_finding(finding, screen)
     lines = buffer.getvalue().splitlines()
     return [f"safety: {report.coverage.description}", *lines] if lines else []
