@@ -24,10 +24,10 @@ _SUFFIXES = {
 }
 
 
-def resolve_format(form: DiagramFormat | None, file: Path | None) -> DiagramFormat:
+def resolve_format(given: DiagramFormat | None, file: Path | None) -> DiagramFormat:
     """Return the given format, else that of the file's suffix, which must be known, else Mermaid."""
-    if form is not None or file is None:
-        return form or DiagramFormat.MERMAID
+    if given is not None or file is None:
+        return given or DiagramFormat.MERMAID
     if file.suffix not in _SUFFIXES:
         raise UsageError(
             f"the suffix of {file} is not that of a diagram format",
@@ -71,21 +71,21 @@ async def _expected(deployment: Deployment, source: Source) -> list[Snapshot]:
     return snapshots
 
 
-def write_diagram(diagram: Diagram, form: DiagramFormat, file: Path | None = None) -> DiagramResult:
+def write_diagram(diagram: Diagram, diagram_format: DiagramFormat, file: Path | None = None) -> DiagramResult:
     """Return the diagram as text, saved to the file. Raises `UsageError` if it cannot be written."""
-    module = "mermaid" if form is DiagramFormat.MERMAID else "dot"
-    writer = getattr(import_module(f"circle_migrate.commands.graph.{module}"), str(form))
+    module = "mermaid" if diagram_format is DiagramFormat.MERMAID else "dot"
+    writer = getattr(import_module(f"circle_migrate.commands.graph.{module}"), str(diagram_format))
     text = str(writer(diagram))
     if file is not None:
         write_text(file, text)
-    notes = _notes(diagram, text) if form is DiagramFormat.MERMAID else ()
-    return DiagramResult("graph", diagram, form, text, str(file) if file else None, notes)
+    notes = _notes(diagram, text) if diagram_format is DiagramFormat.MERMAID else ()
+    return DiagramResult("graph", diagram, diagram_format, text, str(file) if file else None, notes)
 
 
 def _notes(diagram: Diagram, text: str) -> tuple[str, ...]:
-    from circle_migrate.commands.graph.mermaid import MAX_CHARACTERS, MAX_EDGES, too_large
+    from circle_migrate.commands.graph.mermaid import MAX_CHARACTERS, MAX_EDGES
 
-    if not too_large(text, diagram):
+    if len(text) <= MAX_CHARACTERS and len(diagram.edges) <= MAX_EDGES:
         return ()
     limits = f"{MAX_EDGES} edges and {MAX_CHARACTERS:,} characters"
     return (f"the diagram exceeds Mermaid's default limits of {limits}: use FROM:TO, --database or SVG",)

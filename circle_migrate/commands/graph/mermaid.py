@@ -37,11 +37,6 @@ def mermaid(diagram: Diagram) -> str:
     return "\n".join(["---", f"title: {title}", "---", *body, ""])
 
 
-def too_large(text: str, diagram: Diagram) -> bool:
-    """Return whether the diagram exceeds Mermaid's default limits."""
-    return len(text) > MAX_CHARACTERS or len(diagram.edges) > MAX_EDGES
-
-
 def _flowchart(diagram: Diagram, names: dict[str, str]) -> Iterator[str]:
     yield "flowchart TB"
     for number, group in enumerate(diagram.groups):
