@@ -149,5 +149,4 @@ class _DropHooks(_EntryHooks):
     def after_step(self, connection: Connection, action: Action) -> None:
         for entry in self._of_database(action.database):
             state = KeptState.DROPPED if entry.state is KeptState.KEPT else entry.state
-            restored, missing = entry.restored, entry.missing
-            registry.update_entry(connection, entry, state, restored=restored, missing=missing)
+            registry.update_entry(connection, entry, state, restored=entry.restored, missing=entry.missing)

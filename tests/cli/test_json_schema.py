@@ -122,7 +122,7 @@ STANDING = DatabaseStatus(
     "role",
     "writable",
     pending=(REVISION,),
-    holder="pid 7",
+    lock_holder="pid 7",
     last_run=run(ENTRY, ended=None),
     protection=PROTECTION,
 )

@@ -57,7 +57,7 @@ def test_pending_revisions_are_listed_and_decide_only_where_asked(empty_database
     assert seen.exit_code is ExitCode.DONE
     assert rules(seen, Severity.NOTE) == {("main", "pending"), ("credentials", "pending")}
     assert seen.databases[0].pending[0].down_revisions == ("f4e7d8b9c123",)
-    assert "main@dca7825748db" in seen.databases[1].needs
+    assert "main@dca7825748db" in seen.databases[1].requires
     assert run(status(on, strict=True)).exit_code is ExitCode.PENDING
 
 
@@ -256,7 +256,7 @@ def test_an_unreachable_database_is_a_state_and_the_other_is_still_shown(
     seen = run(status(nowhere(deployment(migrated_databases), "credentials")))
     assert rules(seen) == {("credentials", "unreachable")}
     assert seen.exit_code is ExitCode.UNREACHABLE
-    assert seen.databases[0].server
+    assert seen.databases[0].server_version
     assert seen.databases[1].error is not None
 
 
@@ -291,7 +291,7 @@ def test_the_holder_of_the_deployer_lock_is_named(migrated_databases: Databases)
         async with migrated_databases.connect("main") as other:
             await other.execute("SET application_name = 'night shift'")
             await other.fetchval("SELECT pg_try_advisory_lock($1)", KEY)
-            return (await status(deployment(migrated_databases))).databases[0].holder
+            return (await status(deployment(migrated_databases))).databases[0].lock_holder
 
     assert "night shift" in (run(held()) or "")
 

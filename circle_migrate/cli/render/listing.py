@@ -139,8 +139,10 @@ def status_result(result: StatusResult, console: Console) -> None:
             write_line(console, f"{text} (requires {requirements})" if requirements else text)
         if status.protection:
             write_line(console, f"{name}: protected {status.protection.description}")
-        if status.holder:
-            write_line(console, f"{name}: another deployer has the lock: {status.holder}", style="yellow")
+        if status.lock_holder:
+            write_line(
+                console, f"{name}: another deployer has the lock: {status.lock_holder}", style="yellow"
+            )
         if run := status.last_run:
             text = f"{name}: last run {run.command}, {run.outcome}, {run.started_at:%F %T} UTC"
             write_line(console, f"{text}, by {run.os_user}@{run.host}", style="dim")
@@ -165,5 +167,5 @@ def _row(status: DatabaseStatus) -> tuple[str, ...]:
     pending, state = str(len(status.pending) or "none"), status.access
     if status.unknown:
         pending, state = "?", f"{status.access}, {'ahead' if status.ahead else 'unknown revision'}"
-    server, current = f"PostgreSQL {status.server}", revisions(status.current)
+    server, current = f"PostgreSQL {status.server_version}", revisions(status.current)
     return (status.database, server, status.dbname, status.role, current, heads, pending, state)
