@@ -97,7 +97,7 @@ class _Commands(CommandGroup):
         listing = CommandListing()
         for module in _COMMANDS:
             _declare(module, listing)
-        self._created, self._complete = dict(listing.listed), True
+        self._created, self._complete = dict(listing.declared), True
         super().format_help(ctx, formatter)
 
     def _add(self, module: str, part: typer.Typer) -> None:

@@ -30,11 +30,11 @@ class CommandListing(typer.Typer):
 
     def __init__(self) -> None:
         super().__init__(rich_markup_mode="rich")
-        self.listed: dict[str, Command] = {}
+        self.declared: dict[str, Command] = {}
 
     def add(self, name: str, description: str | None, panel: str) -> None:
         """Add a command or a group."""
-        self.listed[name] = Command(name, help=description, rich_help_panel=panel)
+        self.declared[name] = Command(name, help=description, rich_help_panel=panel)
 
 
 def group(app: typer.Typer, name: str, description: str, panel: str) -> typer.Typer:

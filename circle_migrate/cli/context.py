@@ -60,9 +60,9 @@ class CommandContext(NamedTuple):
             await create_missing(deployment)
         return deployment
 
-    async def at(self, *, current: bool) -> tuple[Deployment, Current | None]:
-        """Return the databases with their `current` revisions, or the revision trees alone."""
-        if not current:
+    async def trees(self, *, with_current: bool) -> tuple[Deployment, Current | None]:
+        """Return the databases and their current revisions, or without these the revision trees alone."""
+        if not with_current:
             return self.files(), None
         from circle_migrate.migrate.guards import verify_identity
 

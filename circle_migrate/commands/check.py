@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from circle_migrate.commands.checks.database_checks import STATE_CHECKS, single_head, state_checks
-from circle_migrate.commands.checks.database_facts import read_all_facts, revision_finding
+from circle_migrate.commands.checks.database_facts import read_facts, revision_finding
 from circle_migrate.core.errors import ExitCode, Interrupted, MigrateError, TreeError
 from circle_migrate.core.findings import Check, Finding, Report, Severity, from_error
 from circle_migrate.postgres.deployment import Deployment, revision_folders
@@ -51,7 +51,7 @@ async def check(deployment: Deployment, selection: CheckSelection) -> Report:
 
         checks += await against_base(deployment, selection.base)
     if selection.databases:
-        facts = await read_all_facts(deployment, deployment.selected)
+        facts = await deployment.query_each(deployment.selected, read_facts)
         checks += state_checks(deployment, facts, pending=Severity.ERROR if selection.pending else None)
     if selection.models or selection.drift:
         checks += await _diff_checks(deployment, selection, checks)

@@ -52,17 +52,17 @@ async def drop(
     deployment: Deployment,
     names: Sequence[str],
     *,
-    agree: Confirm,
+    confirm: Confirm,
     overridden: Sequence[str] = (),
     notify: Notify = ignore_event,
 ) -> KeptEntries:
-    """Drop entries, or all of a run, after `agree` has confirmed it. Raises `UsageError`, `Refused`."""
+    """Drop entries, or all of a run, after `confirm` has confirmed it. Raises `UsageError`, `Refused`."""
     guard = ProtectionGuard(deployment, overridden)
     entries = _select(await _read_all(deployment), names, restored=True)
     states = await deployment.states()
     guard.check_override_names(states)
     guard.ensure_unprotected(states, _databases(deployment, entries))
-    agree(entries)
+    confirm(entries)
     return await _execute(deployment, "kept drop", entries, _DropHooks(entries), notify, guard)
 
 

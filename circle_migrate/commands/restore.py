@@ -34,7 +34,11 @@ _MAX_NAMES = 5
 
 
 async def restore(
-    deployment: Deployment, path: Path, options: RestoreOptions, agree: Confirm, notify: Notify = ignore_event
+    deployment: Deployment,
+    path: Path,
+    options: RestoreOptions,
+    confirm: Confirm,
+    notify: Notify = ignore_event,
 ) -> RestoreResult:
     """Restore the selected databases from the backup whose manifest, or folder, is at `path`.
 
@@ -55,7 +59,7 @@ async def restore(
             if sessions := await swap.sessions(target.database):
                 raise swap.database_in_use_error(target.name, "; ".join(sessions))
         if nonempty:
-            agree(manifest, nonempty)
+            confirm(manifest, nonempty)
         async with _locked(targets, wait, notify):
             states = {target.name: await target.database.state() for target in targets}
             guard.ensure_unprotected(states, nonempty)

@@ -53,38 +53,37 @@ async def upgrade(
         await ensure_not_foreign(deployment, states, plan)
     if dry_run:
         ensure_not_in_doubt(states)
+    table_names: dict[str, tuple[str, ...]] = {}
     if dry_run or not (plan or any(state.in_doubt for state in states.values())):
-        names_by_database = await tables(deployment) if deployment.settings.embedded and not dry_run else {}
-        return MigrationResult(
-            "upgrade", plan, deployment.commit_mode, dry_run=dry_run, tables=names_by_database
-        )
+        if deployment.settings.embedded and not dry_run:
+            table_names = await tables(deployment)
+        return MigrationResult("upgrade", plan, deployment.commit_mode, dry_run=dry_run, tables=table_names)
 
     from circle_migrate.migrate.executor import RunOptions, execute
     from circle_migrate.migrate.kept_data.hooks import RestoreKeptHooks
 
     hooks = RestoreKeptHooks(wanted=restore_kept)
-    notes: dict[str, object] = {}
+    journal_notes: dict[str, object] = {}
     if gate is not None and plan and not any(state.in_doubt for state in states.values()):
-        notes = await gate.check(plan, states)
+        journal_notes = await gate.check(plan, states)
         if gate.required:
             planner = planner.guarded(partial(ensure_no_new_steps, plan))
-    options = RunOptions("upgrade", allow_edited=allow_edited, hooks=hooks, notes=notes)
+    options = RunOptions("upgrade", allow_edited=allow_edited, hooks=hooks, notes=journal_notes)
     outcome = await execute(deployment, names, planner, notify, options)
-    present: dict[str, tuple[str, ...]] = {}
-    remarks: tuple[str, ...] = ()
+    notes = list(outcome.warnings)
     try:
-        present = await tables(deployment)
+        table_names = await tables(deployment)
     except Unreachable as error:
-        remarks = (f"everything was committed; the tables cannot be listed: {error.message}",)
+        notes.append(f"everything was committed; the tables cannot be listed: {error.message}")
     return MigrationResult(
         "upgrade",
         outcome.plan,
         deployment.commit_mode,
         run=outcome.run,
         seconds=tuple(applied.seconds for applied in outcome.applied),
-        tables=present,
+        tables=table_names,
         kept=hooks.restored,
-        notes=(*outcome.warnings, *remarks),
+        notes=tuple(notes),
     )
 
 

@@ -123,7 +123,7 @@ def test_keys_of_every_type_are_compared(
         with subtests.test(types=case.types):
             compared, made = report.relations[number], report.checks[number]
             assert tuple(keys.samples for keys in compared.sides.values()) == case.alone
-            assert tuple(keys.alone for keys in compared.sides.values()) == tuple(map(len, case.alone))
+            assert tuple(keys.unmatched for keys in compared.sides.values()) == tuple(map(len, case.alone))
             said = [str(each.severity) for each in made.findings if each.rule == "key-types-differ"]
             assert said == ([case.said] if case.said else [])
             assert compared.as_text == (case.said == "error")
@@ -203,7 +203,7 @@ def test_how_bad_it_is_is_declared(
         Outcome.WARNING: ["warning"],
         Outcome.FAILED: ["error"],
     }[outcome]
-    assert [keys.alone for keys in report.relations[0].sides.values()] == [1, 1]
+    assert [keys.unmatched for keys in report.relations[0].sides.values()] == [1, 1]
 
 
 # Not there, not the right one, not to be read
@@ -330,7 +330,7 @@ def test_no_more_are_looked_at_again_than_said(at_head: Databases, monkeypatch: 
         ("credentials", "orphan", "6, 7"),
     }
     left = report.relations[0].sides[Side.LEFT]
-    assert (left.alone, left.once) == (5, 3)
+    assert (left.unmatched, left.not_rechecked) == (5, 3)
 
 
 def test_progress_says_how_far_each_side_is(at_head: Databases) -> None:

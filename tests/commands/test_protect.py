@@ -208,11 +208,11 @@ def test_what_a_protected_database_has_kept_is_not_dropped(migrated_databases: D
         protected = deployment(migrated_databases)
         (kept,) = {each.run for each in (await list_kept(protected)).entries}
         with pytest.raises(Refused, match=WHY):
-            await drop(protected, [kept], agree=lambda _: meanwhile(marked(migrated_databases)))
+            await drop(protected, [kept], confirm=lambda _: meanwhile(marked(migrated_databases)))
         with pytest.raises(Refused, match=WHY):
-            await drop(protected, [kept], agree=never)
+            await drop(protected, [kept], confirm=never)
         assert (await list_kept(protected)).entries
-        await drop(protected, [kept], agree=lambda _: None, overridden=["main"])
+        await drop(protected, [kept], confirm=lambda _: None, overridden=["main"])
         assert not (await list_kept(protected)).entries
 
     run(scenario())

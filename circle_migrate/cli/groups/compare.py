@@ -161,8 +161,8 @@ def register(app: typer.Typer) -> None:
             raise UsageError("--from is for tables", hint=f"circle-migrate graph entities --from {origin}")
         diagram_format = resolve_format(given_format, output)
         if subject is _Subject.REVISIONS:
-            deployment, at = await context.at(current=current)
-            diagram = revisions(deployment, revision_range, at)
+            deployment, rows = await context.trees(with_current=current)
+            diagram = revisions(deployment, revision_range, rows)
         else:
             source = Source(origin or Source.MODELS)
             deployment = await context.ready() if source is Source.LIVE else context.files()

@@ -61,8 +61,8 @@ def consistency_result(result: ConsistencyResult, console: Console) -> None:
     """Write every check with its findings, and a row for each side of a relation."""
     report(result, console)
     rows = [
-        (compared.relation.name, str(keys.column), keys.type, f"{keys.rows:,}", f"{keys.alone:,}")
-        for compared in result.relations
-        for keys in compared.sides.values()
+        (relation_result.relation.name, str(keys.column), keys.type, f"{keys.rows:,}", f"{keys.unmatched:,}")
+        for relation_result in result.relations
+        for keys in relation_result.sides.values()
     ]
     table(console, ("relation", "column", "type", "rows", "orphans"), rows)

@@ -1,6 +1,6 @@
 """Facts about each database for `status`, `check` and `wait`, and findings about unknown revisions."""
 
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -121,13 +121,6 @@ async def _has_schema_changed(journal: Journal, connection: asyncpg.Connection, 
     from circle_migrate.postgres.catalog.fingerprint import has_changed, schema_fingerprint
 
     return has_changed(recorded, await schema_fingerprint(connection, state, state.current))
-
-
-async def read_all_facts(
-    deployment: Deployment, names: Iterable[str]
-) -> dict[str, DatabaseFacts | MigrateError]:
-    """Read the facts of all databases at once; the value is the error for one that cannot be read."""
-    return await deployment.query_each(names, read_facts)
 
 
 def is_ahead(graph: Graph, facts: DatabaseFacts) -> bool:

@@ -65,7 +65,7 @@ class Stream:
 
 
 @asynccontextmanager
-async def streaming(connection: asyncpg.Connection, encoding: KeyEncoding) -> AsyncIterator[Stream]:
+async def key_stream(connection: asyncpg.Connection, encoding: KeyEncoding) -> AsyncIterator[Stream]:
     """Read the keys of a column while the block runs."""
     stream = Stream(connection, encoding)
     reading = asyncio.create_task(stream.copy())

@@ -37,10 +37,10 @@ def resolve_format(given: DiagramFormat | None, file: Path | None) -> DiagramFor
 
 
 def revisions(
-    deployment: Deployment, revision_range: str | None = None, at: Current | None = None
+    deployment: Deployment, revision_range: str | None = None, current: Current | None = None
 ) -> Diagram:
-    """Return the trees or a range `FROM:TO` of them, with the current revisions `at`."""
-    return revision_trees(deployment.forest, history(deployment, revision_range, at))
+    """Return the trees or a range `FROM:TO` of them, with the `current` revisions marked."""
+    return revision_trees(deployment.forest, history(deployment, revision_range, current))
 
 
 async def entities(deployment: Deployment, source: Source = Source.MODELS) -> Diagram:
@@ -96,24 +96,24 @@ def revision_trees(forest: CombinedGraph, listing: RevisionList) -> Diagram:
 
     Revisions outside the listing that a listed revision names are nodes of the kind `elsewhere`.
     """
-    items = [item for items in listing.listed.values() for item in reversed(items)]
-    listed = {item.revision.qualified: item for item in items}
-    edges = tuple(edge for name in listed for edge in _edges(forest, name))
-    outside = dict.fromkeys(edge.source for edge in edges if edge.source not in listed)
+    entries = [entry for entries in listing.revisions.values() for entry in reversed(entries)]
+    by_name = {entry.revision.qualified: entry for entry in entries}
+    edges = tuple(edge for name in by_name for edge in _edges(forest, name))
+    outside = dict.fromkeys(edge.source for edge in edges if edge.source not in by_name)
     named = (forest.revision(name) for name in outside)
     elsewhere = (
         Node(revision.qualified, revision.database, NodeKind.ELSEWHERE, revision.id) for revision in named
     )
-    nodes = (*elsewhere, *map(_node, listed.values()))
+    nodes = (*elsewhere, *map(_node, by_name.values()))
     groups = tuple(name for name in forest.graphs if any(node.group == name for node in nodes))
-    return Diagram("Revisions of " + " and ".join(listing.listed), groups, nodes, edges)
+    return Diagram("Revisions of " + " and ".join(listing.revisions), groups, nodes, edges)
 
 
-def _node(listed: ListedRevision) -> Node:
-    revision = listed.revision
+def _node(entry: ListedRevision) -> Node:
+    revision = entry.revision
     labels = (f"branch {', '.join(revision.labels)}",) if revision.labels else ()
     message = (revision.message,) if revision.message else ()
-    marks = tuple(mark for mark in (drawing.HEAD, drawing.CURRENT) if mark in listed.marks)
+    marks = tuple(mark for mark in (drawing.HEAD, drawing.CURRENT) if mark in entry.marks)
     return Node(
         revision.qualified, revision.database, NodeKind.REVISION, revision.id, (*message, *labels), marks
     )
