@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, TextIO, cast
 from circle_migrate.cli.streams import SafeStream
 
 if TYPE_CHECKING:
-    from circle_migrate.cli.progress_lines import Lines
-    from circle_migrate.cli.progress_live import Live
+    from circle_migrate.cli.progress_lines import View
     from circle_migrate.core.events import Event
 
 
@@ -22,7 +21,7 @@ class Progress:
 
     def __init__(self, *, quiet: bool) -> None:
         self._silent = quiet
-        self._view: Lines | Live | None = None
+        self._view: View | None = None
 
     def __call__(self, event: Event) -> None:
         """Show the event."""
@@ -54,7 +53,7 @@ class Progress:
             view.stop()
 
 
-def _view(stream: TextIO) -> Lines | Live:
+def _view(stream: TextIO) -> View:
     from circle_migrate.cli.console import console
 
     screen = console(stream)
