@@ -109,13 +109,13 @@ async def phones(databases: Databases) -> int | None:
     async with databases.connect("main") as connection:
         if not await connection.fetchval("SELECT count(*) FROM pg_attribute WHERE attname = 'phone'"):
             return None
-        found: int = await connection.fetchval("SELECT count(phone) FROM users")
-        return found
+        count: int = await connection.fetchval("SELECT count(phone) FROM users")
+        return count
 
 
 def last_run() -> dict[str, Any]:
-    found = json.loads(invoke(["log", "-d", "main", "--limit", "1", "--format", "json"]).stdout)
-    noted: dict[str, Any] = found["runs"][0]
+    log = json.loads(invoke(["log", "-d", "main", "--limit", "1", "--format", "json"]).stdout)
+    noted: dict[str, Any] = log["runs"][0]
     return noted
 
 
@@ -298,7 +298,7 @@ def test_what_is_kept_is_no_loss_that_could_grow(shop: Project, live: Databases)
     change = meanwhile(live, "UPDATE users SET phone = 'x' WHERE id = 6")
     moved = run(lower(over(shop.folder, live), "main@m2", change, keep=True))
     assert isinstance(moved, MigrationResult)
-    assert [each.rows for each in moved.kept] == [6]
+    assert [rows.rows for rows in moved.kept] == [6]
 
 
 def test_what_is_written_while_the_backup_is_made_stops_it(

@@ -345,7 +345,9 @@ def test_trees_too_large_for_mermaid_are_noted() -> None:
             Revision("main", f"m{number}", "Text", down_revisions=(f"m{number - 1}",), depends_on=aside)
         )
     graph = Graph("main", chain)
-    listing = RevisionList("history", {"main": tuple(ListedRevision(each) for each in reversed(chain))})
+    listing = RevisionList(
+        "history", {"main": tuple(ListedRevision(revision) for revision in reversed(chain))}
+    )
     drawing = revision_trees(CombinedGraph({"main": graph}), listing)
     assert write_diagram(drawing, DiagramFormat.MERMAID).notes
     assert not write_diagram(drawing, DiagramFormat.DOT).notes

@@ -251,12 +251,12 @@ def test_documentation_maps_the_imports_between_packages() -> None:
 
 
 def _reachable(package: str, graph: dict[str, set[str]]) -> set[str]:
-    found: set[str] = set()
+    packages: set[str] = set()
     waiting = [package]
     while waiting:
-        waiting += graph[waiting.pop()] - found
-        found |= set(waiting)
-    return found
+        waiting += graph[waiting.pop()] - packages
+        packages |= set(waiting)
+    return packages
 
 
 @pytest.mark.parametrize(
