@@ -144,7 +144,7 @@ async def downgrade(
     keep: bool = False,
     backup_policy: BackupPolicy | None = None,
     dry_run: bool = False,
-    saved: SavedPlan | None = None,
+    saved_plan: SavedPlan | None = None,
     overridden: Sequence[str] = (),
     notify: Notify = ignore_event,
 ) -> MigrationResult | LossReport:
@@ -156,7 +156,7 @@ async def downgrade(
     plans and backups.
     """
     guard = ProtectionGuard(deployment, overridden)
-    guards = (saved.guard(deployment),) if saved else ()
+    guards = (saved_plan.guard(deployment),) if saved_plan else ()
     planner = Planner(deployment, targets, Direction.DOWN, cascade, guards=guards)
     names = deployment.reachable_databases(Direction.DOWN)
     states = await deployment.states(names)

@@ -30,20 +30,20 @@ async def upgrade(
     dry_run: bool = False,
     into_existing: bool = False,
     allow_edited: bool = False,
-    saved: SavedPlan | None = None,
+    saved_plan: SavedPlan | None = None,
     gate: Gate | None = None,
     restore_kept: bool = True,
     notify: Notify = ignore_event,
 ) -> MigrationResult:
     """Upgrade the databases to the targets; `dry_run` only plans.
 
-    A `saved` plan must equal the plan of this run. A `gate` assesses the pending revisions before the locks
+    The `saved_plan` must equal the plan of this run. A `gate` assesses the pending revisions before the locks
     are taken. If nothing is pending, no lock is taken and Alembic is not imported. `restore_kept` restores
     the rows that downgrades of these revisions have kept. Unless `into_existing` allows it, a database that
     looks like another application's is refused.
     """
     targets = targets or ("head",)
-    guards = (saved.guard(deployment),) if saved else ()
+    guards = (saved_plan.guard(deployment),) if saved_plan else ()
     planner = Planner(deployment, targets, Direction.UP, guards=guards)
     names = deployment.reachable_databases(Direction.UP)
     states = await deployment.states(names)

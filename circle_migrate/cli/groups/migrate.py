@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from functools import partial
 from io import StringIO
 from pathlib import Path
@@ -61,8 +60,8 @@ def register(app: typer.Typer) -> None:
 
         The transactions on all databases stay open until every step on each has succeeded.
         """
-        saved = _saved_plan(plan, target, "upgrade")
-        targets = saved.targets if saved else target or ["head"]
+        saved_plan = _saved_plan(plan, target, "upgrade")
+        targets = saved_plan.targets if saved_plan else target or ["head"]
         if sql:
             return await _script(context, targets, "up")
         from circle_migrate.commands.upgrade import upgrade as action
@@ -74,7 +73,7 @@ def register(app: typer.Typer) -> None:
             dry_run=dry_run,
             into_existing=into_existing,
             allow_edited=allow_edited,
-            saved=saved,
+            saved_plan=saved_plan,
             gate=_gate(context, deployment, allow or ()),
             restore_kept=not no_restore_kept,
             notify=context.progress,
@@ -112,8 +111,8 @@ def register(app: typer.Typer) -> None:
 
         --dry-run only shows the losses. Exit status 5 where there are any.
         """
-        saved = _saved_plan(plan, target, "downgrade")
-        targets = saved.targets if saved else target
+        saved_plan = _saved_plan(plan, target, "downgrade")
+        targets = saved_plan.targets if saved_plan else target
         if not targets:
             raise UsageError(
                 "a downgrade needs a target", hint="give -1, base, a revision id, or --plan FILE"
@@ -136,11 +135,11 @@ def register(app: typer.Typer) -> None:
             deployment,
             targets,
             confirm=LossConfirmation(find_losses, accept),
-            cascade=saved.cascade if saved else cascade,
+            cascade=saved_plan.cascade if saved_plan else cascade,
             keep=keep,
             backup_policy=_backup_policy(deployment, backup, encrypt_to, no_backup=no_backup),
             dry_run=dry_run,
-            saved=saved,
+            saved_plan=saved_plan,
             overridden=override_protection or (),
             notify=context.progress,
         )
@@ -167,8 +166,7 @@ def register(app: typer.Typer) -> None:
         result = await action(deployment, targets, direction, cascade=cascade, into_existing=into_existing)
         if output is None:
             return result
-        save(result, targets, direction, output, cascade=cascade)
-        return replace(result, file=str(output))
+        return save(result, targets, direction, output, cascade=cascade)
 
     @command(app, panel=_PANEL, options=("lock_wait",))
     async def recover(context: CommandContext, dry_run: bool = shared.DRY_RUN) -> Result:
@@ -200,13 +198,13 @@ def _saved_plan(path: Path | None, target: list[str] | None, command_name: str) 
         return None
     from circle_migrate.commands.plan import SavedPlan
 
-    saved = SavedPlan(path)
+    saved_plan = SavedPlan(path)
     if target:
         raise UsageError("a saved plan has its own targets", hint="leave out TARGET or --plan")
-    name = "downgrade" if saved.direction == "down" else "upgrade"
+    name = "downgrade" if saved_plan.direction == "down" else "upgrade"
     if name != command_name:
         raise UsageError(f"{path} is the plan of a {name}", hint=f"circle-migrate {name} --plan {path}")
-    return saved
+    return saved_plan
 
 
 async def _script(context: CommandContext, targets: list[str], direction: str) -> Result:
