@@ -38,7 +38,7 @@ class _Signals:
         self._delivered = False
 
     @contextmanager
-    def cancelling(self, task: asyncio.Task[Any]) -> Iterator[None]:
+    def cancel_on_signal(self, task: asyncio.Task[Any]) -> Iterator[None]:
         """Handle signals while the block runs; outside of the main thread there are none."""
         if threading.current_thread() is not threading.main_thread():
             yield
@@ -158,7 +158,7 @@ def _run(coroutine: Coroutine[Any, Any, Result], signals: _Signals, context: Com
         task = cast("asyncio.Task[Any]", asyncio.current_task())
         if not context.debug:  # errors of tasks that the command has given up, as of a connection
             asyncio.get_running_loop().set_exception_handler(lambda _loop, _context: None)
-        with signals.cancelling(task):
+        with signals.cancel_on_signal(task):
             try:
                 return await coroutine
             finally:

@@ -51,7 +51,7 @@ def success(result: Result, output_format: Format) -> None:
         if error.filename is not None:  # a file that is no stream
             raise
         discard(sys.stdout)
-        _unwritten(result, "the result cannot be written to stdout", error)
+        _report_lost_output(result, "the result cannot be written to stdout", error)
     if output_format is Format.GITHUB:
         _append_job_summary(result)
 
@@ -82,12 +82,12 @@ def _ensure_expressible(output_format: str, result: Result) -> None:
     from circle_migrate.safety.losses.report import LossReport
 
     kinds: tuple[type[Result], ...] = (Report, LossReport) if output_format == Format.MARKDOWN else (Report,)
-    made = content = "checks"
+    noun = content = "checks"
     if output_format in DIFFERENCES:
-        kinds, made, content = (DiffResult,), "comparison", "differences"
+        kinds, noun, content = (DiffResult,), "comparison", "differences"
     if not isinstance(result, kinds):
         raise UsageError(
-            f"`{result.command}` makes no {made}, and {output_format} is a format for {content}",
+            f"`{result.command}` makes no {noun}, and {output_format} is a format for {content}",
             hint="add --format table or --format json",
         )
 
@@ -106,16 +106,16 @@ def format_failure(output_format: str, command: str, error: MigrateError) -> str
     return format_result(output_format, report_class(command, (check,)))
 
 
-def _unwritten(result: Result, message: str, error: OSError) -> None:
+def _report_lost_output(result: Result, message: str, error: OSError) -> None:
     """Write the error to stderr, and end with 2 unless the result has another exit status."""
-    unwritten = UsageError(
+    usage_error = UsageError(
         f"{message}: {error.strerror}",
         state=f"the command has done its work, with exit status {int(result.exit_code)}; its output is lost",
         hint="write the output to another place",
     )
-    failure(unwritten, result.command, Format.TABLE)
+    failure(usage_error, result.command, Format.TABLE)
     if not result.exit_code:
-        raise Exit(int(unwritten.status)) from None
+        raise Exit(int(usage_error.status)) from None
 
 
 def discard(stream: TextIO) -> None:
@@ -144,7 +144,7 @@ def _append_job_summary(result: Result) -> None:
                     file.truncate(size)
                 raise
     except OSError as error:
-        _unwritten(result, f"the job summary cannot be written to {path}", error)
+        _report_lost_output(result, f"the job summary cannot be written to {path}", error)
 
 
 def failure(error: MigrateError, command: str, output_format: Format) -> None:

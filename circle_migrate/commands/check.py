@@ -58,8 +58,8 @@ async def check(deployment: Deployment, selection: CheckSelection) -> Report:
     if selection.consistency:
         from circle_migrate.commands.consistency.consistency import consistency
 
-        reported = _reported(checks)
-        checks += [_without_repeated(check, reported) for check in (await consistency(deployment)).checks]
+        reported = _reported_keys(checks)
+        checks += [_remove_reported(check, reported) for check in (await consistency(deployment)).checks]
     if selection.safety:
         checks += await _safety_checks(deployment, selection)
     return Report("check", tuple(checks), folders=revision_folders(deployment))
@@ -86,19 +86,19 @@ async def _diff_checks(
     """Compare catalogues; errors that previous checks reported are left out."""
     from circle_migrate.commands.diff import DRIFT, MISSING, diff
 
-    reported = _reported(previous)
+    reported = _reported_keys(previous)
     checks: dict[str, Check] = {}
     for sides in [*([MISSING] if selection.models else []), *([DRIFT] if selection.drift else [])]:
         for check in (await diff(deployment, sides)).checks:
-            checks.setdefault(check.name, _without_repeated(check, reported))
+            checks.setdefault(check.name, _remove_reported(check, reported))
     return list(checks.values())
 
 
-def _reported(checks: list[Check]) -> set[tuple[str | None, str]]:
+def _reported_keys(checks: list[Check]) -> set[tuple[str | None, str]]:
     return {(finding.database, finding.rule) for check in checks for finding in check.findings}
 
 
-def _without_repeated(check: Check, reported: set[tuple[str | None, str]]) -> Check:
+def _remove_reported(check: Check, reported: set[tuple[str | None, str]]) -> Check:
     """Return the check without the findings that were reported before, or skipped because of them."""
     findings = tuple(
         finding for finding in check.findings if (finding.database, finding.rule) not in reported

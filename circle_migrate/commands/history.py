@@ -101,7 +101,7 @@ def history(
     by_database = {}
     for name, graph in deployment.graphs.items():
         keys = _in_range(graph, revision_range, deployment) if revision_range else set(graph.revisions)
-        by_database[name] = _marked(graph, reversed(graph.sorted(keys)), current)
+        by_database[name] = _entries(graph, reversed(graph.sorted(keys)), current)
     if revision_range:
         by_database = {name: entries for name, entries in by_database.items() if entries}
         if not by_database:
@@ -146,7 +146,7 @@ def _ancestors(graph: Graph, text: str, deployment: Deployment, *, inclusive: bo
 def heads(deployment: Deployment) -> RevisionList:
     """Return the heads of each tree."""
     graphs = deployment.graphs.items()
-    return RevisionList("heads", {name: _marked(graph, graph.heads) for name, graph in graphs})
+    return RevisionList("heads", {name: _entries(graph, graph.heads) for name, graph in graphs})
 
 
 def branches(deployment: Deployment) -> RevisionList:
@@ -154,7 +154,7 @@ def branches(deployment: Deployment) -> RevisionList:
     by_database = {}
     for name, graph in deployment.graphs.items():
         keys = [key for point in graph.branch_points for key in (point, *graph.successors[point])]
-        by_database[name] = _marked(graph, dict.fromkeys(keys))
+        by_database[name] = _entries(graph, dict.fromkeys(keys))
     return RevisionList("branches", by_database)
 
 
@@ -168,12 +168,12 @@ def show(deployment: Deployment, names: Iterable[str]) -> RevisionList:
         for name, target in targets.assign([text], deployment.graphs).items():
             graph = deployment.graphs[name]
             keys = graph.version_rows(targets.stamp_set(graph, (), target))
-            entries = (replace(entry, doc=read_doc(entry.revision)) for entry in _marked(graph, keys))
+            entries = (replace(entry, doc=read_doc(entry.revision)) for entry in _entries(graph, keys))
             by_database[name] = (*by_database.get(name, ()), *entries)
     return RevisionList("show", by_database)
 
 
-def _marked(graph: Graph, keys: Iterable[str], current: Current | None = None) -> tuple[ListedRevision, ...]:
+def _entries(graph: Graph, keys: Iterable[str], current: Current | None = None) -> tuple[ListedRevision, ...]:
     rows = (current or {}).get(graph.database, ())
     return tuple(ListedRevision(graph[key], tuple(_marks(graph, key, rows))) for key in keys)
 

@@ -109,8 +109,8 @@ async def _execute(
     ids = [entry.id for entry in entries]
     options = RunOptions(command, hooks=hooks, guard=guard, notes={"entries": ids})
     outcome = await execute(deployment, databases, planner, notify, options)
-    changed = tuple(entry for entry in await _read_all(deployment) if entry.id in ids)
-    return KeptEntries(command, changed, outcome.run)
+    current_entries = tuple(entry for entry in await _read_all(deployment) if entry.id in ids)
+    return KeptEntries(command, current_entries, outcome.run)
 
 
 @dataclass(slots=True)

@@ -60,7 +60,7 @@ async def restore(
                 raise swap.database_in_use_error(target.name, "; ".join(sessions))
         if nonempty:
             confirm(manifest, nonempty)
-        async with _locked(targets, wait, notify):
+        async with _locks(targets, wait, notify):
             states = {target.name: await target.database.state() for target in targets}
             guard.ensure_unprotected(states, nonempty)
             restore_targets.announce(targets, notify)
@@ -71,7 +71,7 @@ async def restore(
         replaced = {copy.database.name: copy.kept for copy in copies}
     else:
         await _ensure_empty(targets, path)
-        async with _locked(targets, wait, notify):
+        async with _locks(targets, wait, notify):
             await _ensure_empty(targets, path)
             restore_targets.announce(targets, notify)
             await restore_targets.restore_in_place(targets, notify)
@@ -110,7 +110,7 @@ async def _contents(target: RestoreTarget) -> tuple[str, ...]:
 
 
 @asynccontextmanager
-async def _locked(targets: Sequence[RestoreTarget], wait: float, notify: Notify) -> AsyncIterator[None]:
+async def _locks(targets: Sequence[RestoreTarget], wait: float, notify: Notify) -> AsyncIterator[None]:
     """Hold all deployer locks; `wait` in seconds. Raises `LockNotObtained`, `Refused` for others' tables."""
     async with AsyncExitStack() as stack:
         for target in targets:

@@ -25,14 +25,14 @@ _NO_FILE = "/dev/null"
 
 def sql(diff: DiffResult) -> str:
     """Return the statements for each database below comments about what was not compared."""
-    head = "".join(f"{line}\n" for line in _not_compared(diff, "-- "))
+    head = "".join(f"{line}\n" for line in _omissions(diff, "-- "))
     scripts = [generate(comparison) for comparison in diff.comparisons]
     return head + (replace_controls(render_sql(scripts, HAZARDS), "-- ") if scripts else "")
 
 
 def alembic(diff: DiffResult) -> str:
     """Return the operations for each database below a comment with its name."""
-    parts = ["\n".join(_not_compared(diff, "# "))]
+    parts = ["\n".join(_omissions(diff, "# "))]
     for comparison in diff.comparisons:
         before, after = side_names(comparison)
         text = replace_controls(render(generate(comparison), HAZARDS), "# ")
@@ -43,7 +43,7 @@ def alembic(diff: DiffResult) -> str:
 
 def patch(diff: DiffResult) -> str:
     """Return all differences by database, below comments about what was not compared."""
-    lines = list(_not_compared(diff, "# "))
+    lines = list(_omissions(diff, "# "))
     for comparison in diff.comparisons:
         owners = Ownership(comparison.before, comparison.after)
         for differences in group_by_owner(comparison, owners).values():
@@ -52,7 +52,7 @@ def patch(diff: DiffResult) -> str:
     return "".join(visible(line) + "\n" for line in lines)
 
 
-def _not_compared(diff: DiffResult, mark: str) -> Iterator[str]:
+def _omissions(diff: DiffResult, mark: str) -> Iterator[str]:
     """Yield a comment for each database, and each part of a database, that was not compared."""
     for finding in diff.comparison_errors:
         yield mark + visible(f"not compared: {finding.message}")
@@ -85,16 +85,16 @@ def _texts(difference: Difference, comparison: Comparison, owners: Ownership) ->
     """Return the object's text on both sides; if only one side has it, with all objects that belong to it."""
     change = difference.change
     if change.op is Op.REMOVED:
-        return list(_with_owned(change.key, comparison.before, owners)), []
+        return list(_object_text(change.key, comparison.before, owners)), []
     if change.op is Op.ADDED:
-        return [], list(_with_owned(change.key, comparison.after, owners))
+        return [], list(_object_text(change.key, comparison.after, owners))
     fields = comparison.before.objects[change.key]
     before = {**fields, **{name: value for name, (value, _) in change.fields.items()}}
     after = {**fields, **{name: value for name, (_, value) in change.fields.items()}}
     return list(_text(before)), list(_text(after))
 
 
-def _with_owned(key: ObjectKey, snapshot: Snapshot, owners: Ownership) -> Iterator[str]:
+def _object_text(key: ObjectKey, snapshot: Snapshot, owners: Ownership) -> Iterator[str]:
     yield from _text(snapshot.objects[key])
     for object_key in owners.owned_objects(key):
         if object_key in snapshot.objects:

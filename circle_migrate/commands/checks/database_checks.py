@@ -62,16 +62,16 @@ def state_checks(
     unread = [name for name, error in facts_or_error.items() if isinstance(error, MigrateError)]
     states = {facts.state.database: facts.state for facts in readable}
     distinct = list(_error_findings(ensure_distinct, states))
-    refused = [*distinct, *(finding for facts in readable for finding in refusals(deployment, facts))]
-    names = sorted({finding.database for finding in refused if finding.database})
+    all_refusals = [*distinct, *(finding for facts in readable for finding in refusals(deployment, facts))]
+    names = sorted({finding.database for finding in all_refusals if finding.database})
     ready = [facts for facts in readable if not distinct and facts.state.database not in names]
-    skipped = f"{' and '.join(unread)} cannot be read" if unread else None
-    not_planned = f"an upgrade of {' and '.join(names)} is refused" if names else skipped
-    interrupted = [finding for finding in refused if finding.rule in _INTERRUPTED]
+    unread_reason = f"{' and '.join(unread)} cannot be read" if unread else None
+    unplanned_reason = f"an upgrade of {' and '.join(names)} is refused" if names else unread_reason
+    interruptions = [finding for finding in all_refusals if finding.rule in _INTERRUPTED]
     checks = {
         "reachable": map(from_error, (e for e in facts_or_error.values() if isinstance(e, MigrateError))),
-        "recognised": [finding for finding in refused if finding not in interrupted],
-        "settled": (*interrupted, *_interrupted_runs(deployment, readable)),
+        "recognised": [finding for finding in all_refusals if finding not in interruptions],
+        "settled": (*interruptions, *_interrupted_runs(deployment, readable)),
         "requirements": _unmet_requirements(deployment, ready),
         "unedited": _edited_revisions(readable),
         "untouched": _changed_schemas(readable),
@@ -79,9 +79,9 @@ def state_checks(
     }
     if pending is not None:
         checks["pending"] = _pending_revisions(deployment, ready, pending)
-    reasons = {"reachable": None, "requirements": not_planned, "pending": not_planned}
+    reasons = {"reachable": None, "requirements": unplanned_reason, "pending": unplanned_reason}
     return tuple(
-        Check(name, STATE_CHECKS[name], tuple(findings), reasons.get(name, skipped))
+        Check(name, STATE_CHECKS[name], tuple(findings), reasons.get(name, unread_reason))
         for name, findings in checks.items()
     )
 

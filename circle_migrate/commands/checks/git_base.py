@@ -33,9 +33,9 @@ async def against_base(deployment: Deployment, base: str) -> list[Check]:
         folders = deployment.databases[name].revision_folders
         graph = deployment.graphs[name]
         fork = await _revisions_at_fork(base, graph, folders)
-        edited += _edited(base, graph, fork)
+        edited += _edit_findings(base, graph, fork)
         added = [graph[key] for key in graph.sorted(graph.revisions) if key not in fork]
-        unreachable += _unreachable(base, graph, await _revisions_at(base, graph, folders), added)
+        unreachable += _unreachable_findings(base, graph, await _revisions_at(base, graph, folders), added)
     return [
         Check("unedited-since-base", f"no revision of {base} was edited or removed", tuple(edited)),
         Check("on-top-of-base", f"merging with {base} leaves one head", tuple(unreachable)),
@@ -97,7 +97,7 @@ async def _git(folder: Path, *arguments: str) -> str:
     return out.decode()
 
 
-def _edited(base: str, graph: Graph, fork: dict[str, Revision]) -> Iterator[Finding]:
+def _edit_findings(base: str, graph: Graph, fork: dict[str, Revision]) -> Iterator[Finding]:
     for key, old in fork.items():
         if key in graph and graph[key].checksum == old.checksum:
             continue
@@ -108,7 +108,7 @@ def _edited(base: str, graph: Graph, fork: dict[str, Revision]) -> Iterator[Find
         yield revision_finding("edited-revision", Severity.ERROR, ExitCode.REFUSED, revision, message, remedy)
 
 
-def _unreachable(
+def _unreachable_findings(
     base: str, graph: Graph, base_revisions: dict[str, Revision], added: list[Revision]
 ) -> Iterator[Finding]:
     new = [revision for revision in added if revision.id not in base_revisions]

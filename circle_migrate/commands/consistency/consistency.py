@@ -179,8 +179,8 @@ async def consistency(
     is a finding; the others are result. `limit` is the number of keys that a finding shows. Raises
     `UsageError` and `SettingsError` for missing relations or addresses.
     """
-    declared = load_relations(deployment.settings, names)
-    relations = [relation for relation in declared if relation.databases.intersection(deployment.selected)]
+    all_relations = load_relations(deployment.settings, names)
+    relations = [relation for relation in all_relations if relation.databases & set(deployment.selected)]
     for name in sorted({name for relation in relations for name in relation.databases}):
         _ = deployment.databases[name].address  # raises for a missing URL before any server is queried
     comparison = _Comparison(deployment, limit, notify, pause)

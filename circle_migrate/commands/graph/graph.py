@@ -49,12 +49,12 @@ async def entities(deployment: Deployment, source: Source = Source.MODELS) -> Di
     from circle_migrate.postgres.catalog.read_live import read_live_catalog
 
     if source is not Source.LIVE:
-        return entity_diagram(await _expected(deployment, source))
+        return entity_diagram(await _expected_catalogs(deployment, source))
     databases = [deployment.databases[name] for name in deployment.selected]
     return entity_diagram([await read_live_catalog(database) for database in databases])
 
 
-async def _expected(deployment: Deployment, source: Source) -> list[Snapshot]:
+async def _expected_catalogs(deployment: Deployment, source: Source) -> list[Snapshot]:
     from circle_migrate.diff.expected.expected import expected
     from circle_migrate.diff.expected.snapshot_file import shipped_majors
     from circle_migrate.postgres.scratch.pool import ScratchServers
@@ -65,8 +65,8 @@ async def _expected(deployment: Deployment, source: Source) -> list[Snapshot]:
             database = deployment.databases[name]
             heads = database.graph.effective_heads if source is Source.REVISIONS else None
             # Tables are the same in every server version.
-            shipped = shipped_majors(database, heads) if heads is not None else ()
-            major = max(shipped, default=None) or (await servers.majors(name) or (0,))[0]
+            shipped_versions = shipped_majors(database, heads) if heads is not None else ()
+            major = max(shipped_versions, default=None) or (await servers.majors(name) or (0,))[0]
             snapshots.append((await expected(deployment, name, heads, major, servers=servers)).snapshot)
     return snapshots
 
@@ -100,9 +100,9 @@ def revision_trees(forest: CombinedGraph, listing: RevisionList) -> Diagram:
     by_name = {entry.revision.qualified: entry for entry in entries}
     edges = tuple(edge for name in by_name for edge in _edges(forest, name))
     outside = dict.fromkeys(edge.source for edge in edges if edge.source not in by_name)
-    named = (forest.revision(name) for name in outside)
+    revisions = (forest.revision(name) for name in outside)
     elsewhere = (
-        Node(revision.qualified, revision.database, NodeKind.ELSEWHERE, revision.id) for revision in named
+        Node(revision.qualified, revision.database, NodeKind.ELSEWHERE, revision.id) for revision in revisions
     )
     nodes = (*elsewhere, *map(_node, by_name.values()))
     groups = tuple(name for name in forest.graphs if any(node.group == name for node in nodes))
