@@ -46,7 +46,7 @@ from circle_migrate.core.findings import (
 from circle_migrate.migrate.result import ScriptResult
 
 SNAPSHOTS = Path(__file__).parent / "format_snapshots"
-FORMATS = [form for form in Format if form is not Format.TABLE]
+FORMATS = [output_format for output_format in Format if output_format is not Format.TABLE]
 # Read before the fixtures scrub the environment.
 OFFICIAL = os.environ.get("CIRCLE_MIGRATE_SCHEMAS")
 ERROR, WARNING, NOTE = Severity
@@ -138,8 +138,11 @@ def table(shown: Report) -> str:
 
 def writers() -> dict[str, tuple[str, Callable[[Report], str]]]:
     writers = {
-        form: (suffix, lambda shown, form=form: format_result(form, shown))
-        for form, suffix in SUFFIXES.items()
+        output_format: (
+            suffix,
+            lambda shown, output_format=output_format: format_result(output_format, shown),
+        )
+        for output_format, suffix in SUFFIXES.items()
     }
     return {**writers, "summary": ("md", github.summary), "table": ("txt", table)}
 
@@ -154,10 +157,10 @@ each_report = pytest.mark.parametrize("name", REPORTS)
 
 
 @each_report
-@pytest.mark.parametrize("form", writers())
-def test_snapshot(name: str, form: str, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("output_format", writers())
+def test_snapshot(name: str, output_format: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("circle_migrate.cli.formats.sarif.__version__", "1.2.3")
-    suffix, writer = writers()[form]
+    suffix, writer = writers()[output_format]
     text = writer(REPORTS[name])
     file = SNAPSHOTS / f"{name}.{suffix}"
     if os.environ.get("UPDATE_SNAPSHOTS"):
@@ -281,8 +284,8 @@ def test_summary_has_one_row_per_check() -> None:
     assert [line.count(" | ") for line in text.splitlines() if line.startswith("| :")] == [2, 2]
 
 
-@pytest.mark.parametrize("form", writers())
-def test_no_format_shows_a_secret(form: str, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("output_format", writers())
+def test_no_format_shows_a_secret(output_format: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(redaction, "_secrets", set())
     # Every format escapes this secret, so a redaction after the escape would miss it.
     secret = "hunter2|,:%<&\"' é"
@@ -291,7 +294,7 @@ def test_no_format_shows_a_secret(form: str, monkeypatch: pytest.MonkeyPatch) ->
     finding = replace(
         PENDING, message=text, detail=text, remedy=text, subject=text, file=f"/project/{secret}/x.py"
     )
-    text = writers()[form][1](
+    text = writers()[output_format][1](
         report(
             Check("a", text, (finding, replace(finding, file=None), replace(finding, severity=NOTE))),
             Check("b", text, skipped=text),
@@ -425,26 +428,28 @@ def test_a_pipe_gets_words() -> None:
 
 
 def test_every_format_has_its_writer() -> None:
-    for form in FORMATS:
-        if form in DIFFERENCES:
-            assert hasattr(comparison, form)
+    for output_format in FORMATS:
+        if output_format in DIFFERENCES:
+            assert hasattr(comparison, output_format)
         else:
-            assert find_spec(f"circle_migrate.cli.formats.{form}")
+            assert find_spec(f"circle_migrate.cli.formats.{output_format}")
 
 
-@pytest.mark.parametrize("form", [form for form in CHECKS if form not in ANY_RESULT])
-def test_formats_for_checks_refuse_what_has_none(form: str) -> None:
+@pytest.mark.parametrize(
+    "output_format", [output_format for output_format in CHECKS if output_format not in ANY_RESULT]
+)
+def test_formats_for_checks_refuse_what_has_none(output_format: str) -> None:
     with pytest.raises(UsageError, match="`upgrade` makes no checks"):
-        format_result(form, ScriptResult("upgrade", "SELECT 1"))
+        format_result(output_format, ScriptResult("upgrade", "SELECT 1"))
 
 
-@pytest.mark.parametrize("form", FORMATS)
-def test_a_command_that_could_not_begin_is_reported_in_the_same_format(form: str) -> None:
-    text = format_failure(form, "check", errors.SettingsError("DATABASE_URL is missing"))
+@pytest.mark.parametrize("output_format", FORMATS)
+def test_a_command_that_could_not_begin_is_reported_in_the_same_format(output_format: str) -> None:
+    text = format_failure(output_format, "check", errors.SettingsError("DATABASE_URL is missing"))
     assert "DATABASE_URL is missing" in text
-    if form == "sarif":
+    if output_format == "sarif":
         assert not json.loads(text)["runs"][0]["invocations"][0]["executionSuccessful"]
-    if form == "junit":
+    if output_format == "junit":
         assert len(ET.fromstring(text).findall("testsuite/testcase/error")) == 1
 
 
@@ -465,20 +470,24 @@ def app(ran: list[str]) -> typer.Typer:
     return application
 
 
-@pytest.mark.parametrize("form", CHECKS)
-def test_commands_that_make_checks_take_every_format_for_checks(form: Format) -> None:
-    outcome = CliRunner().invoke(app([]), ["looks", "--format", form])
+@pytest.mark.parametrize("output_format", CHECKS)
+def test_commands_that_make_checks_take_every_format_for_checks(output_format: Format) -> None:
+    outcome = CliRunner().invoke(app([]), ["looks", "--format", output_format])
     assert outcome.exit_code == ExitCode.UNREACHABLE
-    expected = table(REPORTS["mixed"]) if form is Format.TABLE else format_result(form, REPORTS["mixed"])
+    expected = (
+        table(REPORTS["mixed"])
+        if output_format is Format.TABLE
+        else format_result(output_format, REPORTS["mixed"])
+    )
     assert outcome.stdout == expected
 
 
-@pytest.mark.parametrize("form", Format)
-def test_other_commands_take_two_and_do_not_begin_with_another(form: Format) -> None:
+@pytest.mark.parametrize("output_format", Format)
+def test_other_commands_take_two_and_do_not_begin_with_another(output_format: Format) -> None:
     ran: list[str] = []
-    outcome = CliRunner().invoke(app(ran), ["does", "--format", form])
-    assert outcome.exit_code == (ExitCode.DONE if form in ANY_RESULT else ExitCode.USAGE)
-    assert ran == (["does"] if form in ANY_RESULT else [])
+    outcome = CliRunner().invoke(app(ran), ["does", "--format", output_format])
+    assert outcome.exit_code == (ExitCode.DONE if output_format in ANY_RESULT else ExitCode.USAGE)
+    assert ran == (["does"] if output_format in ANY_RESULT else [])
 
 
 @pytest.mark.parametrize(("name", "listed"), [("looks", CHECKS), ("does", ANY_RESULT)])

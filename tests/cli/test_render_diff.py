@@ -289,8 +289,8 @@ def test_findings_that_are_the_differences_are_not_repeated() -> None:
     assert "main: column public.users.email: type text -> bytea" in format_result("github", shown)
 
 
-@pytest.mark.parametrize("form", ["junit", "sarif", "github", "gitlab"])
-def test_a_finding_names_the_object_and_is_placed_at_the_tree(form: str) -> None:
+@pytest.mark.parametrize("output_format", ["junit", "sarif", "github", "gitlab"])
+def test_a_finding_names_the_object_and_is_placed_at_the_tree(output_format: str) -> None:
     difference, compared = _judged(
         ObjectKey("function", "public.f(integer)"), {"definition": (BODY, BODY * 2)}
     )
@@ -310,10 +310,10 @@ def test_a_finding_names_the_object_and_is_placed_at_the_tree(form: str) -> None
         root="/project",
         comparisons=(compared,),
     )
-    text = format_result(form, shown)
+    text = format_result(output_format, shown)
     assert "main: function public.f(integer): different definition" in text
     assert "+++ live: definition" in text
-    assert form in {"junit", "github"} or '"migrations/main"' in text
+    assert output_format in {"junit", "github"} or '"migrations/main"' in text
     assert shown.exit_code is ExitCode.DRIFT
 
 
@@ -575,31 +575,33 @@ def test_a_patch_can_be_applied(tmp_path: Path) -> None:
     assert text.read_text(encoding="utf-8").splitlines() == changed
 
 
-@pytest.mark.parametrize("form", DIFFERENCES)
-def test_formats_for_differences_say_what_was_not_compared(form: str) -> None:
+@pytest.mark.parametrize("output_format", DIFFERENCES)
+def test_formats_for_differences_say_what_was_not_compared(output_format: str) -> None:
     finding = Finding(
         "unreachable", Severity.ERROR, "no\n;DROP", ExitCode.UNREACHABLE, database="credentials"
     )
     compared = Comparison(snapshot("a", {}), snapshot("b", {}), (), not_compared=("views\r;DROP",))
     remark = replace(finding, severity=Severity.NOTE, message="hides nothing", database=None)
-    lines = format_result(form, diff(compared, checks=(Check("c", "C", (finding, remark)),))).splitlines()
+    lines = format_result(
+        output_format, diff(compared, checks=(Check("c", "C", (finding, remark)),))
+    ).splitlines()
     assert not any("hides nothing" in line for line in lines)
-    mark = "-- " if form == "sql" else "# "
+    mark = "-- " if output_format == "sql" else "# "
     assert lines[:2] == [
         rf"{mark}not compared: no\n;DROP",
         rf"{mark}main: not compared: views\r;DROP",
     ]
 
 
-@pytest.mark.parametrize("form", DIFFERENCES)
-def test_formats_for_differences_refuse_other_results(form: str) -> None:
-    with pytest.raises(UsageError, match=f"`check` makes no comparison, and {form}"):
-        format_result(form, Report("check", ()))
+@pytest.mark.parametrize("output_format", DIFFERENCES)
+def test_formats_for_differences_refuse_other_results(output_format: str) -> None:
+    with pytest.raises(UsageError, match=f"`check` makes no comparison, and {output_format}"):
+        format_result(output_format, Report("check", ()))
 
 
-@pytest.mark.parametrize("form", DIFFERENCES)
-def test_a_diff_that_could_not_begin_is_a_comment(form: str) -> None:
-    [line] = format_failure(form, "diff", Unreachable("no answer")).splitlines()
+@pytest.mark.parametrize("output_format", DIFFERENCES)
+def test_a_diff_that_could_not_begin_is_a_comment(output_format: str) -> None:
+    [line] = format_failure(output_format, "diff", Unreachable("no answer")).splitlines()
     assert re.fullmatch(r"(--|#) not compared: no answer", line)
 
 

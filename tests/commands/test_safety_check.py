@@ -533,7 +533,8 @@ def test_the_gate_for_pipelines_judges_too(shop: Project) -> None:
 def test_every_format_says_what_is_dangerous(shop: Project, create_databases: Callable[..., Any]) -> None:
     shop.revision("main", "m2", "m1", _DROP, "pass")
     said = {
-        form: check("--format", form) for form in ("json", "junit", "sarif", "github", "gitlab", "markdown")
+        output_format: check("--format", output_format)
+        for output_format in ("json", "junit", "sarif", "github", "gitlab", "markdown")
     }
     assert {answer.status for answer in said.values()} == {5}
     report = json.loads(said["json"].stdout)
