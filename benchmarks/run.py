@@ -28,7 +28,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import asyncpg
-from measuring import Contender, Job, Row, Sample, interleaved, measure, table
+from measurement import Contender, Job, Row, Sample, interleaved, measure, table
 from projects import DATABASES, PEER, generate
 
 from circle_migrate.postgres.embedded.server import EmbeddedServer, ServerStatus

@@ -84,9 +84,9 @@ class _Commands(CommandGroup):
             from circle_migrate.core.errors import UsageError
 
             discard(sys.stdout)
-            unwritten = UsageError(f"the text cannot be written to stdout: {error.strerror}")
-            failure(unwritten, "help", Format.TABLE)
-            status = unwritten.status
+            usage_error = UsageError(f"the text cannot be written to stdout: {error.strerror}")
+            failure(usage_error, "help", Format.TABLE)
+            status = usage_error.status
         end_stdout()
         sys.exit(status)
 
@@ -97,7 +97,7 @@ class _Commands(CommandGroup):
         listing = CommandListing()
         for module in _COMMANDS:
             _declare(module, listing)
-        self._created, self._complete = dict(listing.listed), True
+        self._created, self._complete = dict(listing.declared), True
         super().format_help(ctx, formatter)
 
     def _add(self, module: str, part: typer.Typer) -> None:

@@ -38,7 +38,7 @@ class _Signals:
         self._delivered = False
 
     @contextmanager
-    def cancelling(self, task: asyncio.Task[Any]) -> Iterator[None]:
+    def cancel_on_signal(self, task: asyncio.Task[Any]) -> Iterator[None]:
         """Handle signals while the block runs; outside of the main thread there are none."""
         if threading.current_thread() is not threading.main_thread():
             yield
@@ -79,15 +79,30 @@ class _Signals:
         raise KeyboardInterrupt
 
 
-class _Warnings(logging.Handler):
-    """Shows warnings that the package logs."""
+@contextmanager
+def _logs(progress: Progress, *, verbose: bool) -> Iterator[None]:
+    """Show our warnings; with `verbose` also Alembic's log, and ours with the notices of the servers."""
 
-    def __init__(self, progress: Progress) -> None:
-        super().__init__(logging.WARNING)
-        self._progress = progress
+    def show(record: logging.LogRecord) -> None:
+        if record.levelno >= logging.WARNING and not record.name.startswith("alembic"):
+            progress.warn(f"warning: {record.getMessage()}")
+        else:
+            progress.say(record.getMessage())
 
-    def emit(self, record: logging.LogRecord) -> None:
-        self._progress.warn(f"warning: {record.getMessage()}")
+    handler, ours = logging.Handler(), logging.getLogger("circle_migrate")
+    handler.emit = show  # type: ignore[method-assign]
+    ours.propagate = False
+    loggers = [ours, logging.getLogger("alembic")] if verbose else [ours]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.addHandler(handler)
+        logger.setLevel(logging.INFO if verbose else logging.WARNING)
+    try:
+        yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.removeHandler(handler)
+            logger.setLevel(level)
 
 
 @contextmanager
@@ -114,11 +129,9 @@ def run_command(
     from circle_migrate.cli.write import failure, success, write_stderr
 
     signals = _Signals(context.progress)
-    logger, handler = logging.getLogger("circle_migrate"), _Warnings(context.progress)
-    logger.addHandler(handler)
-    logger.propagate = False
     try:
         with (
+            _logs(context.progress, verbose=context.verbose),
             nullcontext() if context.debug else _without_library_warnings(),
             stdout_for_result() if has_result else nullcontext(),
         ):
@@ -137,8 +150,6 @@ def run_command(
             write_stderr(re.sub(hidden, r"\1 hidden, as it can quote rows", lines))
         failure(error, context.command, context.format)
         raise typer.Exit(int(error.status)) from None
-    finally:
-        logger.removeHandler(handler)
     raise typer.Exit(int(result.exit_code))
 
 
@@ -147,7 +158,7 @@ def _run(coroutine: Coroutine[Any, Any, Result], signals: _Signals, context: Com
         task = cast("asyncio.Task[Any]", asyncio.current_task())
         if not context.debug:  # errors of tasks that the command has given up, as of a connection
             asyncio.get_running_loop().set_exception_handler(lambda _loop, _context: None)
-        with signals.cancelling(task):
+        with signals.cancel_on_signal(task):
             try:
                 return await coroutine
             finally:

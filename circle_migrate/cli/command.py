@@ -3,7 +3,6 @@
 import functools
 import inspect
 from collections.abc import Callable
-from contextlib import nullcontext
 from enum import StrEnum
 from inspect import Parameter
 from typing import Any
@@ -31,11 +30,11 @@ class CommandListing(typer.Typer):
 
     def __init__(self) -> None:
         super().__init__(rich_markup_mode="rich")
-        self.listed: dict[str, Command] = {}
+        self.declared: dict[str, Command] = {}
 
     def add(self, name: str, description: str | None, panel: str) -> None:
         """Add a command or a group."""
-        self.listed[name] = Command(name, help=description, rich_help_panel=panel)
+        self.declared[name] = Command(name, help=description, rich_help_panel=panel)
 
 
 def group(app: typer.Typer, name: str, description: str, panel: str) -> typer.Typer:
@@ -87,21 +86,17 @@ def command(
         @functools.wraps(function)
         def invoke(**arguments: Any) -> None:
             from circle_migrate.cli.boundary import run_command
-            from circle_migrate.cli.progress import Progress, shown_logs
+            from circle_migrate.cli.progress import Progress
 
             flags = {key: arguments.pop(key, None) for key in (*COMMON, *OPTIONS)}
-            database, form, quiet, verbose, debug = map(flags.pop, _NO_SETTINGS)
+            database, output_format, quiet, verbose, debug = map(flags.pop, _NO_SETTINGS)
+            full_name, progress = group_name + command_name, Progress(quiet=bool(quiet))
+            result_format = Format(output_format or Format.TABLE)
             context = CommandContext(
-                group_name + command_name,
-                database,
-                flags,
-                Format(form or Format.TABLE),
-                Progress(quiet=bool(quiet)),
-                bool(debug),
+                full_name, database, flags, result_format, progress, bool(debug), bool(verbose)
             )
-            with shown_logs(context.progress) if verbose else nullcontext():
-                action = functools.partial(function, context, **arguments)
-                run_command(context, action, has_result="format" not in without)
+            action = functools.partial(function, context, **arguments)
+            run_command(context, action, has_result="format" not in without)
 
         invoke.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
         invoke.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}

@@ -7,8 +7,9 @@ from contextlib import contextmanager
 import typer
 
 from circle_migrate.backup.manifest import Manifest
+from circle_migrate.cli.console import console
 from circle_migrate.cli.formats.sanitize import visible
-from circle_migrate.cli.write import write_stderr
+from circle_migrate.cli.write import render, write_stderr
 from circle_migrate.core.errors import NotConfirmed
 from circle_migrate.migrate.kept_data.registry import KeptEntry
 from circle_migrate.postgres.journal_tables import ProtectionMarker
@@ -22,9 +23,6 @@ def accept_losses(accepted: Sequence[str], report: LossReport, *, yes: bool, kee
     Names in `accepted` are not asked for; one that is no loss is refused, as it may be misspelt. If there are
     no losses, or if they are restored later because of `keep`, ask once, or with `yes` never.
     """
-    from circle_migrate.cli.console import console
-    from circle_migrate.cli.render.dispatch import render
-
     render(report, console(sys.stderr))
     lost = list(dict.fromkeys(loss.name for loss in report.destroyed))
     unknown = [name for name in accepted if name not in lost]

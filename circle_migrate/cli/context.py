@@ -26,6 +26,7 @@ class CommandContext(NamedTuple):
     format: Format
     progress: Progress
     debug: bool
+    verbose: bool = False
 
     def settings(self, *, notes: bool = False) -> Settings:
         """Load the settings and print warnings, with `notes` or --debug notes too. Raises `SettingsError`."""
@@ -59,9 +60,9 @@ class CommandContext(NamedTuple):
             await create_missing(deployment)
         return deployment
 
-    async def at(self, *, current: bool) -> tuple[Deployment, Current | None]:
-        """Return the databases with their `current` revisions, or the revision trees alone."""
-        if not current:
+    async def trees(self, *, with_current: bool) -> tuple[Deployment, Current | None]:
+        """Return the databases and their current revisions, or without these the revision trees alone."""
+        if not with_current:
             return self.files(), None
         from circle_migrate.migrate.guards import verify_identity
 

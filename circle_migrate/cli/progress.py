@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, TextIO, cast
 
 from circle_migrate.cli.streams import SafeStream
 
 if TYPE_CHECKING:
-    from circle_migrate.cli.progress_lines import Lines
-    from circle_migrate.cli.progress_live import Live
+    from circle_migrate.cli.progress_lines import View
     from circle_migrate.core.events import Event
 
 
@@ -24,7 +21,7 @@ class Progress:
 
     def __init__(self, *, quiet: bool) -> None:
         self._silent = quiet
-        self._view: Lines | Live | None = None
+        self._view: View | None = None
 
     def __call__(self, event: Event) -> None:
         """Show the event."""
@@ -56,29 +53,7 @@ class Progress:
             view.stop()
 
 
-@contextmanager
-def shown_logs(progress: Progress) -> Iterator[None]:
-    """Show Alembic's log, and the servers' notices, which are logged as ours."""
-    import logging
-
-    handler = logging.Handler(logging.INFO)
-    # Warnings of ours are shown in any case.
-    handler.addFilter(lambda record: record.name.startswith("alembic") or record.levelno < logging.WARNING)
-    handler.emit = lambda record: progress.say(record.getMessage())  # type: ignore[method-assign]
-    loggers = [logging.getLogger(name) for name in ("alembic", "circle_migrate")]
-    levels = [logger.level for logger in loggers]
-    for logger in loggers:
-        logger.addHandler(handler)
-        logger.setLevel(logging.INFO)
-    try:
-        yield
-    finally:
-        for logger, level in zip(loggers, levels, strict=True):
-            logger.removeHandler(handler)
-            logger.setLevel(level)
-
-
-def _view(stream: TextIO) -> Lines | Live:
+def _view(stream: TextIO) -> View:
     from circle_migrate.cli.console import console
 
     screen = console(stream)

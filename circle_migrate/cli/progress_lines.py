@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -25,7 +24,7 @@ class DatabaseProgress:
     """The progress of one database.
 
     `steps` are all planned steps, `done` the numbers of the finished ones, `committed` their count at the
-    last commit. `running` is the running step, `since` its start by the clock of `RunProgress`. `kind` is
+    last commit. `running` is the running step, `since` its start on the monotonic clock. `kind` is
     the last event, `activity` its text, such as the session that blocks the database, the progress of an
     index build, or the time of a retry. `keys_read` is the number of keys read, and their total.
     """
@@ -45,21 +44,21 @@ class DatabaseProgress:
         return self.steps[len(self.done)] if len(self.done) < len(self.steps) else ""
 
     @property
+    def seconds(self) -> float:
+        """For how many seconds the running step has been running."""
+        return time.monotonic() - self.since
+
+    @property
     def description(self) -> str:
         """The last event with its text; empty if it has none."""
         return f"{self.kind} {self.activity}" if self.activity else ""
 
 
 class RunProgress:
-    """The progress of all databases of a run; `clock` counts seconds."""
+    """The progress of all databases of a run."""
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        self.clock = clock
+    def __init__(self) -> None:
         self.databases: dict[str, DatabaseProgress] = {}
-
-    def elapsed(self, progress: DatabaseProgress) -> float:
-        """Return for how many seconds the running step has been running."""
-        return self.clock() - progress.since
 
     def update(self, event: Event) -> bool:
         """Apply an event. Returns False for a database that only goes on waiting."""
@@ -70,7 +69,7 @@ class RunProgress:
             case EventKind.PLANNED:
                 progress.steps, progress.done, progress.committed = event.steps, [], 0
             case EventKind.STARTED:
-                progress.running, progress.since = event.text, self.clock()
+                progress.running, progress.since = event.text, time.monotonic()
             case EventKind.DONE:
                 progress.done.append(event.number)
                 progress.running = ""
@@ -86,39 +85,51 @@ class RunProgress:
         return is_news
 
 
-class Lines:
+class View:
+    """A view of the progress of a run, which other threads redraw or repeat."""
+
+    def __init__(self, screen: Console) -> None:
+        self._screen = screen
+        self._progress = RunProgress()
+        self._lock = threading.RLock()
+
+    def show(self, event: Event) -> None:
+        """Update the view, and write the line of the event, unless a database only goes on waiting."""
+        with self._lock:
+            is_news = self._progress.update(event)
+        text = line(event)
+        if text is not None and is_news:
+            self.say(text, STYLES.get(event.kind, ""))
+
+    def say(self, text: str, style: str = "") -> None:
+        """Write a line."""
+        self._screen.print(printable(text), style=style, markup=False, soft_wrap=True)
+
+    def stop(self) -> None:
+        """End the view."""
+        raise NotImplementedError
+
+
+class Lines(View):
     """A view that writes lines and redraws none; `heartbeat` in seconds."""
 
     def __init__(self, screen: Console, heartbeat: float = HEARTBEAT) -> None:
-        self._screen = screen
+        super().__init__(screen)
         self._heartbeat = heartbeat
-        self._progress = RunProgress()
-        self._lock = threading.Lock()
         self._due = time.monotonic() + heartbeat
         self._stopped = threading.Event()
         threading.Thread(target=self._beat, name="progress", daemon=True).start()
 
-    def show(self, event: Event) -> None:
-        """Write a line, unless the database only goes on waiting."""
+    def say(self, text: str, style: str = "") -> None:
+        """Write a line, and delay the heartbeat."""
         with self._lock:
-            is_news = self._progress.update(event)
-            text = line(event)
-            if text is not None and is_news:
-                self._print(text, STYLES.get(event.kind, ""))
-
-    def say(self, text: str) -> None:
-        """Write a line."""
-        with self._lock:
-            self._print(text)
+            super().say(text, style)
+            self._due = time.monotonic() + self._heartbeat
 
     def stop(self) -> None:
         """End the heartbeat."""
         with self._lock:
             self._stopped.set()
-
-    def _print(self, text: str, style: str = "") -> None:
-        self._screen.print(printable(text), style=style, markup=False, soft_wrap=True)
-        self._due = time.monotonic() + self._heartbeat
 
     def _beat(self) -> None:
         while not self._stopped.wait(max(self._due - time.monotonic(), 0)):
@@ -129,9 +140,9 @@ class Lines:
                 for name, progress in self._progress.databases.items():
                     running = progress.running
                     if running:
-                        running += f"  running for {self._progress.elapsed(progress):.0f} s"
+                        running += f"  running for {progress.seconds:.0f} s"
                     if text := ", ".join(filter(None, [running, progress.description])):
-                        self._print(f"{name}  {text}")
+                        self.say(f"{name}  {text}")
 
 
 def line(event: Event) -> str | None:

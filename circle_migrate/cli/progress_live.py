@@ -1,27 +1,23 @@
 """Progress on a terminal: a row per database, redrawn below the lines of the finished steps."""
 
-import threading
-
 from rich import live
 from rich.console import Console
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from circle_migrate.cli.progress_lines import STYLES, DatabaseProgress, RunProgress, line, printable
-from circle_migrate.core.events import Event, EventKind
+from circle_migrate.cli.progress_lines import STYLES, DatabaseProgress, View, printable
+from circle_migrate.core.events import EventKind
 
 _REFRESHES_PER_SECOND = 8
 _BAR_WIDTH = 16
 
 
-class Live:
+class Live(View):
     """A view that shows finished, running and pending steps of each database; a thread redraws it."""
 
     def __init__(self, screen: Console) -> None:
-        self._screen = screen
-        self._progress = RunProgress()
-        self._lock = threading.Lock()
+        super().__init__(screen)
         self._live = live.Live(
             console=screen,
             get_renderable=self._table,
@@ -29,18 +25,6 @@ class Live:
             transient=True,
         )
         self._live.start()
-
-    def show(self, event: Event) -> None:
-        """Update the view, and write a line above it for a finished step."""
-        with self._lock:
-            is_news = self._progress.update(event)
-        text = line(event)
-        if text is not None and is_news:
-            self.say(text, STYLES.get(event.kind, ""))
-
-    def say(self, text: str, style: str = "") -> None:
-        """Write a line above the view."""
-        self._screen.print(printable(text), style=style, markup=False, soft_wrap=True)
 
     def stop(self) -> None:
         """Remove the view and show the cursor again."""
@@ -63,7 +47,7 @@ class Live:
         state, activity = _state(progress), progress.description
         if progress.kind is EventKind.READING:
             (done, total), state, activity = progress.keys_read, Text(printable(activity)), ""
-        seconds = f"{self._progress.elapsed(progress):.0f} s" if progress.running else ""
+        seconds = f"{progress.seconds:.0f} s" if progress.running else ""
         if total:
             bar = ProgressBar(total, done, _BAR_WIDTH, complete_style="cyan", finished_style="green")
             table.add_row(name, bar, f"{done:,}/{total:,}", seconds, state)

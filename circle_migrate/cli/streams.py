@@ -11,7 +11,7 @@ from typing import Any, TextIO, cast
 def stdout_for_result() -> Iterator[None]:
     """Send to stderr what anything else writes to stdout: revisions, models, loggers, child processes."""
     sys.stdout.flush()
-    reserved = os.dup(1)
+    original = os.dup(1)
     os.dup2(2, 1)
     try:
         with redirect_stdout(cast("TextIO", SafeStream(sys.stderr))):
@@ -19,8 +19,8 @@ def stdout_for_result() -> Iterator[None]:
     finally:
         with suppress(OSError):
             sys.stdout.flush()
-        os.dup2(reserved, 1)
-        os.close(reserved)
+        os.dup2(original, 1)
+        os.close(original)
 
 
 def end_stdout() -> None:

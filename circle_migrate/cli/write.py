@@ -1,10 +1,14 @@
-"""Write results to stdout, and errors and progress to stderr."""
+"""Write results to stdout, and errors and progress to stderr; a command imports only the format it needs."""
+
+from __future__ import annotations
 
 import errno
 import os
+import re
 import sys
 from contextlib import suppress
-from typing import TextIO
+from importlib import import_module
+from typing import TYPE_CHECKING, TextIO
 
 from typer import Exit, TyperException
 from typer._click import Context
@@ -15,18 +19,31 @@ from circle_migrate.cli.options import Format
 from circle_migrate.core.errors import MigrateError, UsageError
 from circle_migrate.core.result import Result
 
+if TYPE_CHECKING:
+    from rich.console import Console
 
-def success(result: Result, form: Format) -> None:
+DIFFERENCES = (Format.SQL, Format.ALEMBIC, Format.PATCH)
+"""The formats that have differences and nothing else."""
+
+_RENDERERS = {
+    "run": "MigrationResult PlanResult ScriptResult RecoverResult LogResult SourceResult LossReport",
+    "listing": "CurrentResult RevisionList RevisionFilesResult ConfigurationResult ServerResult SchemaResult "
+    "DiagramResult StatusResult",
+    "diff": "DiffResult SnapshotResult",
+    "report": "Report ConsistencyResult",
+    "safety": "StatsResult SafetyReport HazardList",
+    "backup": "BackupResult RestoreResult KeptEntries ProtectionResult",
+}
+"""The classes of results by the module of `render` with the function for each, which has its name."""
+
+
+def success(result: Result, output_format: Format) -> None:
     """Write a result to stdout; a reader that has closed the pipe is no error."""
     try:
-        if form is Format.TABLE:
-            from circle_migrate.cli.render.dispatch import render
-
+        if output_format is Format.TABLE:
             render(result, console(sys.stdout))
         else:
-            from circle_migrate.cli.formats.dispatch import write
-
-            sys.stdout.write(write(form, result))
+            sys.stdout.write(format_result(output_format, result))
         sys.stdout.flush()
     except (BrokenPipeError, SystemExit):  # rich raises SystemExit for a broken pipe
         discard(sys.stdout)
@@ -34,21 +51,71 @@ def success(result: Result, form: Format) -> None:
         if error.filename is not None:  # a file that is no stream
             raise
         discard(sys.stdout)
-        _unwritten(result, "the result cannot be written to stdout", error)
-    if form is Format.GITHUB:
+        _report_lost_output(result, "the result cannot be written to stdout", error)
+    if output_format is Format.GITHUB:
         _append_job_summary(result)
 
 
-def _unwritten(result: Result, message: str, error: OSError) -> None:
+def render(result: Result, console: Console) -> None:
+    """Write a result to the console as a table."""
+    modules = {name: module for module, names in _RENDERERS.items() for name in names.split()}
+    names = [base.__name__ for base in type(result).__mro__]
+    name = next(filter(modules.__contains__, names), names[0])
+    function = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name).lower()
+    getattr(import_module(f"circle_migrate.cli.render.{modules[name]}"), function)(result, console)
+
+
+def format_result(output_format: str, result: Result) -> str:
+    """Return the result in the format. Raises `UsageError` for a result that the format cannot express."""
+    if output_format != Format.JSON:
+        _ensure_expressible(output_format, result)
+    module, function = (
+        ("comparison", output_format) if output_format in DIFFERENCES else (output_format, "write")
+    )
+    text: str = getattr(import_module(f"circle_migrate.cli.formats.{module}"), function)(result)
+    return text
+
+
+def _ensure_expressible(output_format: str, result: Result) -> None:
+    from circle_migrate.core.findings import Report
+    from circle_migrate.diff.result import DiffResult
+    from circle_migrate.safety.losses.report import LossReport
+
+    kinds: tuple[type[Result], ...] = (Report, LossReport) if output_format == Format.MARKDOWN else (Report,)
+    noun = content = "checks"
+    if output_format in DIFFERENCES:
+        kinds, noun, content = (DiffResult,), "comparison", "differences"
+    if not isinstance(result, kinds):
+        raise UsageError(
+            f"`{result.command}` makes no {noun}, and {output_format} is a format for {content}",
+            hint="add --format table or --format json",
+        )
+
+
+def format_failure(output_format: str, command: str, error: MigrateError) -> str:
+    """Return the error of a command without a result; in formats for checks it is a failed check."""
+    if output_format == Format.JSON:
+        from circle_migrate.cli.formats.json import write_failure
+
+        return write_failure(command, error)
+    from circle_migrate.core.findings import Check, Report, from_error
+    from circle_migrate.diff.result import DiffResult
+
+    check = Check("run", "The command can run", (from_error(error),))
+    report_class = DiffResult if output_format in DIFFERENCES else Report
+    return format_result(output_format, report_class(command, (check,)))
+
+
+def _report_lost_output(result: Result, message: str, error: OSError) -> None:
     """Write the error to stderr, and end with 2 unless the result has another exit status."""
-    unwritten = UsageError(
+    usage_error = UsageError(
         f"{message}: {error.strerror}",
         state=f"the command has done its work, with exit status {int(result.exit_code)}; its output is lost",
         hint="write the output to another place",
     )
-    failure(unwritten, result.command, Format.TABLE)
+    failure(usage_error, result.command, Format.TABLE)
     if not result.exit_code:
-        raise Exit(int(unwritten.status)) from None
+        raise Exit(int(usage_error.status)) from None
 
 
 def discard(stream: TextIO) -> None:
@@ -77,16 +144,14 @@ def _append_job_summary(result: Result) -> None:
                     file.truncate(size)
                 raise
     except OSError as error:
-        _unwritten(result, f"the job summary cannot be written to {path}", error)
+        _report_lost_output(result, f"the job summary cannot be written to {path}", error)
 
 
-def failure(error: MigrateError, command: str, form: Format) -> None:
+def failure(error: MigrateError, command: str, output_format: Format) -> None:
     """Write an error to stderr, and to stdout in any format but a table."""
-    if form is not Format.TABLE:
-        from circle_migrate.cli.formats.dispatch import write_failure
-
+    if output_format is not Format.TABLE:
         try:
-            sys.stdout.write(write_failure(form, command, error))
+            sys.stdout.write(format_failure(output_format, command, error))
             sys.stdout.flush()
         except OSError:  # the error is on stderr, too
             discard(sys.stdout)

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from circle_migrate.commands.checks.database_checks import STATE_CHECKS, single_head, state_checks
-from circle_migrate.commands.checks.database_facts import read_all_facts
+from circle_migrate.commands.checks.database_facts import read_facts, revision_finding
 from circle_migrate.core.errors import ExitCode, Interrupted, MigrateError, TreeError
 from circle_migrate.core.findings import Check, Finding, Report, Severity, from_error
 from circle_migrate.postgres.deployment import Deployment, revision_folders
@@ -51,15 +51,15 @@ async def check(deployment: Deployment, selection: CheckSelection) -> Report:
 
         checks += await against_base(deployment, selection.base)
     if selection.databases:
-        facts = await read_all_facts(deployment, deployment.selected)
+        facts = await deployment.query_each(deployment.selected, read_facts)
         checks += state_checks(deployment, facts, pending=Severity.ERROR if selection.pending else None)
     if selection.models or selection.drift:
         checks += await _diff_checks(deployment, selection, checks)
     if selection.consistency:
         from circle_migrate.commands.consistency.consistency import consistency
 
-        reported = _reported(checks)
-        checks += [_without_repeated(check, reported) for check in (await consistency(deployment)).checks]
+        reported = _reported_keys(checks)
+        checks += [_remove_reported(check, reported) for check in (await consistency(deployment)).checks]
     if selection.safety:
         checks += await _safety_checks(deployment, selection)
     return Report("check", tuple(checks), folders=revision_folders(deployment))
@@ -86,19 +86,19 @@ async def _diff_checks(
     """Compare catalogues; errors that previous checks reported are left out."""
     from circle_migrate.commands.diff import DRIFT, MISSING, diff
 
-    reported = _reported(previous)
+    reported = _reported_keys(previous)
     checks: dict[str, Check] = {}
     for sides in [*([MISSING] if selection.models else []), *([DRIFT] if selection.drift else [])]:
         for check in (await diff(deployment, sides)).checks:
-            checks.setdefault(check.name, _without_repeated(check, reported))
+            checks.setdefault(check.name, _remove_reported(check, reported))
     return list(checks.values())
 
 
-def _reported(checks: list[Check]) -> set[tuple[str | None, str]]:
+def _reported_keys(checks: list[Check]) -> set[tuple[str | None, str]]:
     return {(finding.database, finding.rule) for check in checks for finding in check.findings}
 
 
-def _without_repeated(check: Check, reported: set[tuple[str | None, str]]) -> Check:
+def _remove_reported(check: Check, reported: set[tuple[str | None, str]]) -> Check:
     """Return the check without the findings that were reported before, or skipped because of them."""
     findings = tuple(
         finding for finding in check.findings if (finding.database, finding.rule) not in reported
@@ -128,17 +128,10 @@ def _load_graphs(deployment: Deployment) -> tuple[dict[str, Graph], list[TreeErr
 
 
 def _missing_downgrades(graphs: dict[str, Graph]) -> Iterator[Finding]:
-    for name, graph in graphs.items():
+    remedy = 'write downgrade(), or irreversible = "why"'
+    for graph in graphs.values():
         for key in graph.without_downgrade:
-            revision = graph[key]
-            yield Finding(
-                rule="no-downgrade",
-                severity=Severity.ERROR,
-                message=f"{name}: revision {revision.id} has no downgrade() and does not say why",
-                status=ExitCode.REFUSED,
-                database=name,
-                revision=revision.id,
-                remedy='write downgrade(), or irreversible = "why"',
-                file=revision.path,
-                line=revision.line,
+            message = f"revision {key} has no downgrade() and does not say why"
+            yield revision_finding(
+                "no-downgrade", Severity.ERROR, ExitCode.REFUSED, graph[key], message, remedy
             )

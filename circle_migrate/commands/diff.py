@@ -64,15 +64,18 @@ async def diff(
         *deployment.settings.diff_ignore,
         *(parse_difference_rule(text, deployment.databases) for text in options.ignore),
     )
+    models = (models for models, side in zip(Models, sides, strict=True) if side.source is Source.MODELS)
+    compare_options = CompareOptions(
+        always_error=options.always_error,
+        models=next(models, None),
+        column_order=options.column_order,
+        partitions=options.partitions,
+        ignore=ignore,
+    )
     async with ScratchServers(deployment) as servers:
         sources = ComparisonSources.resolve(deployment, servers, sides, on_server=bool(options.trials))
         results = await asyncio.gather(
-            *(
-                _compare(
-                    sources, name, _compare_options(deployment, name, sides, options, ignore), options.trials
-                )
-                for name in sources.names
-            )
+            *(_compare(sources, name, compare_options, options.trials) for name in sources.names)
         )
     comparisons = tuple(result for result in results if isinstance(result, Comparison))
     name, rule, title = _check_names(sides)
@@ -85,28 +88,12 @@ async def diff(
     return DiffResult("diff", tuple(checks), folders=revision_folders(deployment), comparisons=comparisons)
 
 
-def _compare_options(
-    deployment: Deployment,
-    name: str,
-    sides: tuple[ComparisonSide, ComparisonSide],
-    options: DiffOptions,
-    ignore: tuple[IgnoreRule, ...],
-) -> CompareOptions:
-    models = (models for models, side in zip(Models, sides, strict=True) if side.source is Source.MODELS)
-    return CompareOptions(
-        profile=deployment.databases[name].settings.profile,
-        always_error=options.always_error,
-        models=next(models, None),
-        column_order=options.column_order,
-        partitions=options.partitions,
-        ignore=ignore,
-    )
-
-
 async def _compare(
     sources: ComparisonSources, name: str, options: CompareOptions, trials: Sequence[bool]
 ) -> Comparison | MigrateError:
-    """Compare one database, or return what prevents it."""
+    """Compare one database under its profile, or return what prevents it."""
+    settings = sources.deployment.databases[name].settings
+    options = replace(options, profile=settings.profile)
     try:
         sides = await sources.of_database(name)
         before, after = sides.snapshots
@@ -114,9 +101,8 @@ async def _compare(
     except MigrateError as error:
         error.database = error.database or name
         return error
-    schema = sources.deployment.databases[name].settings.default_schema
-    tried = {undo: await run_trial(sources.servers, comparison, undo=undo) for undo in trials}
-    return replace(comparison, pending=sides.pending, default_schema=schema, trials=tried)
+    results = {undo: await run_trial(sources.servers, comparison, undo=undo) for undo in trials}
+    return replace(comparison, pending=sides.pending, default_schema=settings.default_schema, trials=results)
 
 
 async def _answer(

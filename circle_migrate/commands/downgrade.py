@@ -55,11 +55,6 @@ class BackupPolicy:
     when: BackupWhen = BackupWhen.NEVER
     options: BackupOptions = field(default_factory=lambda: BackupOptions(DEFAULT_FOLDER.absolute()))
 
-    def require(self, deployment: Deployment, states: Mapping[str, State]) -> None:
-        """Raise `SettingsError` if a backup is required and there is no suitable pg_dump."""
-        if self.when is BackupWhen.ALWAYS:
-            plan_dumps(Deployment(deployment.settings, states), states, self.options)
-
     def decide(self, deployment: Deployment, states: Mapping[str, State], *, lossy: bool) -> BackupDecision:
         """Decide on a backup. Raises `SettingsError` if one is required and there is no suitable pg_dump."""
         if not lossy and self.when is not BackupWhen.ALWAYS:
@@ -123,9 +118,8 @@ class LossConfirmation:
 
 @dataclass(frozen=True, slots=True)
 class ConfirmedDowngrade:
-    """A confirmed plan, the decision on a backup, and the losses if they were assessed."""
+    """The decision on a backup, and the losses if they were assessed."""
 
-    plan: Plan
     backup: BackupDecision
     collector: LossCollector | None = None
     report: LossReport | None = None
@@ -148,21 +142,21 @@ async def downgrade(
     confirm: Confirm | LossConfirmation,
     cascade: bool = False,
     keep: bool = False,
-    backing: BackupPolicy | None = None,
+    backup_policy: BackupPolicy | None = None,
     dry_run: bool = False,
-    saved: SavedPlan | None = None,
+    saved_plan: SavedPlan | None = None,
     overridden: Sequence[str] = (),
     notify: Notify = ignore_event,
 ) -> MigrationResult | LossReport:
     """Undo every revision above the targets after `confirm` has confirmed exactly that plan.
 
     With a `LossConfirmation`, a dry run returns the report of the losses, and a run that would lose more than
-    was accepted is stopped. `keep` copies lost rows to side tables. `backing` decides on a backup under the
-    same locks. Raises `Refused` for a protected database that is not in `overridden`, and the errors of plans
-    and backups.
+    was accepted is stopped. `keep` copies lost rows to side tables, `backup_policy` decides on a backup under
+    the same locks. Raises `Refused` for a protected database that is not in `overridden`, and the errors of
+    plans and backups.
     """
     guard = ProtectionGuard(deployment, overridden)
-    guards = (saved.guard(deployment),) if saved else ()
+    guards = (saved_plan.guard(deployment),) if saved_plan else ()
     planner = Planner(deployment, targets, Direction.DOWN, cascade, guards=guards)
     names = deployment.reachable_databases(Direction.DOWN)
     states = await deployment.states(names)
@@ -177,7 +171,7 @@ async def downgrade(
     else:
         notes = ()
         guard.ensure_unprotected(states, plan.databases)
-    confirmed = await _confirm(deployment, plan, states, confirm, backing, keep=keep, dry_run=dry_run)
+    confirmed = await _confirm(deployment, plan, states, confirm, backup_policy, keep=keep, dry_run=dry_run)
     if dry_run and confirmed.report is not None:
         return replace(confirmed.report, notes=(*notes, *confirmed.report.notes))
     planner = planner.guarded(partial(ensure_same_plan, plan))
@@ -189,18 +183,17 @@ async def _confirm(
     plan: Plan,
     states: Mapping[str, State],
     confirm: Confirm | LossConfirmation,
-    backing: BackupPolicy | None,
+    backup_policy: BackupPolicy | None,
     *,
     keep: bool,
     dry_run: bool,
 ) -> ConfirmedDowngrade:
     """Ask for confirmation, unless the run is refused anyway. A dry run only finds the losses."""
-    policy = backing or BackupPolicy()
-    if plan:
-        policy.require(deployment, states)
+    decide = partial((backup_policy or BackupPolicy()).decide, deployment, states)
+    decision = decide(lossy=False) if plan else BackupDecision()  # raises before the losses are sought
     if not isinstance(confirm, LossConfirmation):
         confirm(plan)
-        return ConfirmedDowngrade(plan, policy.decide(deployment, states, lossy=False))
+        return ConfirmedDowngrade(decision)
     ensure_not_in_doubt(states)
     for name in () if dry_run else plan.databases:
         ensure_writable(states[name])
@@ -212,12 +205,12 @@ async def _confirm(
         from circle_migrate.safety.losses.growth_guard import ensure_restorable
 
         await ensure_restorable(deployment, report)
-    lossy = bool(report.destroyed) and not keep
-    decision = policy.decide(deployment, states, lossy=lossy) if plan else BackupDecision()
+    if plan and report.destroyed and not keep:
+        decision = decide(lossy=True)
     report = replace(report, notes=(*report.notes, *filter(None, [decision.explanation])))
     if not dry_run:
         confirm.accept(report)
-    return ConfirmedDowngrade(plan, decision, collector, report)
+    return ConfirmedDowngrade(decision, collector, report)
 
 
 async def _execute(
@@ -235,19 +228,19 @@ async def _execute(
     from circle_migrate.safety.losses.growth_guard import GrowthHooks
 
     notes = confirmed.notes
-    keeping = KeepHooks() if keep else None
-    backing = BackupHooks(confirmed.backup.options, notes) if confirmed.backup.options else None
-    growth = None
+    keep_hooks = KeepHooks() if keep else None
+    backup_hooks = BackupHooks(confirmed.backup.options, notes) if confirmed.backup.options else None
+    growth_hooks = None
     if confirmed.collector is not None and confirmed.report is not None and not keep:
-        growth = GrowthHooks(confirmed.collector, confirmed.report)
+        growth_hooks = GrowthHooks(confirmed.collector, confirmed.report)
     # The check runs again after a backup, which does not contain rows written since its snapshot.
-    hooks = Hooks(*filter(None, (keeping, growth, backing, growth if backing else None)))
+    hooks = Hooks(*filter(None, (keep_hooks, growth_hooks, backup_hooks, backup_hooks and growth_hooks)))
     options = RunOptions("downgrade", allow_edited=True, hooks=hooks, guard=guard, notes=notes)
     try:
         outcome = await execute(deployment, names, planner, notify, options)
     except MigrateError as error:
-        if backing is not None and backing.restore_instructions is not None:
-            state = f"the backup from before the run is {backing.restore_instructions.manifest}"
+        if backup_hooks is not None and backup_hooks.restore_instructions is not None:
+            state = f"the backup from before the run is {backup_hooks.restore_instructions.manifest}"
             error.state = "; ".join(filter(None, (error.state, state)))
         raise
     return MigrationResult(
@@ -256,7 +249,7 @@ async def _execute(
         deployment.commit_mode,
         run=outcome.run,
         seconds=tuple(applied.seconds for applied in outcome.applied),
-        kept=keeping.kept if keeping else (),
+        kept=keep_hooks.kept if keep_hooks else (),
         notes=outcome.warnings,
-        restore_instructions=backing.restore_instructions if backing else None,
+        restore_instructions=backup_hooks.restore_instructions if backup_hooks else None,
     )

@@ -61,14 +61,14 @@ class ListedRevision:
 class RevisionList(Result):
     """The result of `history`, `heads`, `branches` and `show`: revisions of the trees."""
 
-    listed: Mapping[str, tuple[ListedRevision, ...]]
+    revisions: Mapping[str, tuple[ListedRevision, ...]]
 
     def to_dict(self) -> dict[str, Any]:
         """Return the revisions by database, in the order of the list."""
         return {
             "databases": {
-                name: [entry.revision.to_dict() | {"marks": list(entry.marks)} for entry in listed]
-                for name, listed in self.listed.items()
+                name: [entry.revision.to_dict() | {"marks": list(entry.marks)} for entry in entries]
+                for name, entries in self.revisions.items()
             },
             "errors": [],
         }
@@ -95,20 +95,20 @@ def _position(deployment: Deployment, name: str, state: State | MigrateError) ->
 
 
 def history(
-    deployment: Deployment, revision_range: str | None = None, at: Current | None = None
+    deployment: Deployment, revision_range: str | None = None, current: Current | None = None
 ) -> RevisionList:
-    """Return all revisions, or those of a range `FROM:TO`, newest first; those of `at` are marked."""
-    listed = {}
+    """Return all revisions, or those of a range `FROM:TO`, newest first; the `current` ones are marked."""
+    by_database = {}
     for name, graph in deployment.graphs.items():
         keys = _in_range(graph, revision_range, deployment) if revision_range else set(graph.revisions)
-        listed[name] = _marked(graph, reversed(graph.sorted(keys)), at)
+        by_database[name] = _entries(graph, reversed(graph.sorted(keys)), current)
     if revision_range:
-        listed = {name: revisions for name, revisions in listed.items() if revisions}
-        if not listed:
+        by_database = {name: entries for name, entries in by_database.items() if entries}
+        if not by_database:
             raise UsageError(
                 f"{revision_range!r} has no revision", hint="write FROM:TO, FROM: or :TO with ids"
             )
-    return RevisionList("history", listed)
+    return RevisionList("history", by_database)
 
 
 def _in_range(graph: Graph, revision_range: str, deployment: Deployment) -> set[str]:
@@ -146,16 +146,16 @@ def _ancestors(graph: Graph, text: str, deployment: Deployment, *, inclusive: bo
 def heads(deployment: Deployment) -> RevisionList:
     """Return the heads of each tree."""
     graphs = deployment.graphs.items()
-    return RevisionList("heads", {name: _marked(graph, graph.heads) for name, graph in graphs})
+    return RevisionList("heads", {name: _entries(graph, graph.heads) for name, graph in graphs})
 
 
 def branches(deployment: Deployment) -> RevisionList:
     """Return the branch points of each tree with their successors."""
-    listed = {}
+    by_database = {}
     for name, graph in deployment.graphs.items():
         keys = [key for point in graph.branch_points for key in (point, *graph.successors[point])]
-        listed[name] = _marked(graph, dict.fromkeys(keys))
-    return RevisionList("branches", listed)
+        by_database[name] = _entries(graph, dict.fromkeys(keys))
+    return RevisionList("branches", by_database)
 
 
 def show(deployment: Deployment, names: Iterable[str]) -> RevisionList:
@@ -163,19 +163,19 @@ def show(deployment: Deployment, names: Iterable[str]) -> RevisionList:
     from circle_migrate.revision_graph import target as targets
     from circle_migrate.revision_graph.parse_file import read_doc
 
-    listed: dict[str, tuple[ListedRevision, ...]] = {}
+    by_database: dict[str, tuple[ListedRevision, ...]] = {}
     for text in names:
         for name, target in targets.assign([text], deployment.graphs).items():
             graph = deployment.graphs[name]
             keys = graph.version_rows(targets.stamp_set(graph, (), target))
-            shown = (replace(item, doc=read_doc(item.revision)) for item in _marked(graph, keys))
-            listed[name] = (*listed.get(name, ()), *shown)
-    return RevisionList("show", listed)
+            entries = (replace(entry, doc=read_doc(entry.revision)) for entry in _entries(graph, keys))
+            by_database[name] = (*by_database.get(name, ()), *entries)
+    return RevisionList("show", by_database)
 
 
-def _marked(graph: Graph, keys: Iterable[str], at: Current | None = None) -> tuple[ListedRevision, ...]:
-    current = (at or {}).get(graph.database, ())
-    return tuple(ListedRevision(graph[key], tuple(_marks(graph, key, current))) for key in keys)
+def _entries(graph: Graph, keys: Iterable[str], current: Current | None = None) -> tuple[ListedRevision, ...]:
+    rows = (current or {}).get(graph.database, ())
+    return tuple(ListedRevision(graph[key], tuple(_marks(graph, key, rows))) for key in keys)
 
 
 def _marks(graph: Graph, key: str, current: Collection[str]) -> Iterator[str]:

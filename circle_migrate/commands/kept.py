@@ -52,17 +52,17 @@ async def drop(
     deployment: Deployment,
     names: Sequence[str],
     *,
-    agree: Confirm,
+    confirm: Confirm,
     overridden: Sequence[str] = (),
     notify: Notify = ignore_event,
 ) -> KeptEntries:
-    """Drop entries, or all of a run, after `agree` has confirmed it. Raises `UsageError`, `Refused`."""
+    """Drop entries, or all of a run, after `confirm` has confirmed it. Raises `UsageError`, `Refused`."""
     guard = ProtectionGuard(deployment, overridden)
     entries = _select(await _read_all(deployment), names, restored=True)
     states = await deployment.states()
     guard.check_override_names(states)
     guard.ensure_unprotected(states, _databases(deployment, entries))
-    agree(entries)
+    confirm(entries)
     return await _execute(deployment, "kept drop", entries, _DropHooks(entries), notify, guard)
 
 
@@ -109,8 +109,8 @@ async def _execute(
     ids = [entry.id for entry in entries]
     options = RunOptions(command, hooks=hooks, guard=guard, notes={"entries": ids})
     outcome = await execute(deployment, databases, planner, notify, options)
-    changed = tuple(entry for entry in await _read_all(deployment) if entry.id in ids)
-    return KeptEntries(command, changed, outcome.run)
+    current_entries = tuple(entry for entry in await _read_all(deployment) if entry.id in ids)
+    return KeptEntries(command, current_entries, outcome.run)
 
 
 @dataclass(slots=True)
@@ -149,5 +149,4 @@ class _DropHooks(_EntryHooks):
     def after_step(self, connection: Connection, action: Action) -> None:
         for entry in self._of_database(action.database):
             state = KeptState.DROPPED if entry.state is KeptState.KEPT else entry.state
-            restored, missing = entry.restored, entry.missing
-            registry.update_entry(connection, entry, state, restored=restored, missing=missing)
+            registry.update_entry(connection, entry, state, restored=entry.restored, missing=entry.missing)

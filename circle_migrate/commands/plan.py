@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -32,18 +33,18 @@ async def plan(
     states = await deployment.states(deployment.reachable_databases(direction))
     current = verify_identity(deployment, states)
     ensure_not_in_doubt(states)
-    planned = Planner(deployment, targets, direction, cascade)(current)
-    await ensure_agreement(deployment, states, planned)
+    new_plan = Planner(deployment, targets, direction, cascade)(current)
+    await ensure_agreement(deployment, states, new_plan)
     if not into_existing:
-        await ensure_not_foreign(deployment, states, planned)
-    return PlanResult("plan", planned, deployment.commit_mode)
+        await ensure_not_foreign(deployment, states, new_plan)
+    return PlanResult("plan", new_plan, deployment.commit_mode)
 
 
 def save(
     result: PlanResult, targets: Sequence[str], direction: Direction, path: Path, *, cascade: bool = False
-) -> None:
-    """Write a plan to a file. Raises `UsageError` if it cannot be written."""
-    saved = {
+) -> PlanResult:
+    """Write a plan to a file; return the plan with it. Raises `UsageError` if it cannot be written."""
+    content = {
         "circle_migrate_plan": _FORMAT,
         "tool_version": __version__,
         "direction": str(direction),
@@ -51,7 +52,8 @@ def save(
         "cascade": cascade,
         **_comparable(result.plan, result.mode),
     }
-    write_text(path, json.dumps(saved, indent=2) + "\n", hint="choose another file with -o")
+    write_text(path, json.dumps(content, indent=2) + "\n", hint="choose another file with -o")
+    return replace(result, file=str(path))
 
 
 def _comparable(plan: Plan, commit_mode: str) -> dict[str, Any]:

@@ -53,9 +53,9 @@ async def protect(
 
 
 async def unprotect(
-    deployment: Deployment, agree: Confirm, notify: Notify = ignore_event
+    deployment: Deployment, confirm: Confirm, notify: Notify = ignore_event
 ) -> ProtectionResult:
-    """Remove each marker after `agree` has confirmed it. Raises `Refused` if it is missing or changed."""
+    """Remove each marker after `confirm` has confirmed it. Raises `Refused` if it is missing or changed."""
     states = await deployment.states()
     verify_identity(deployment, states)
     for name, protection in ProtectionGuard(deployment).protections(states).items():
@@ -67,7 +67,7 @@ async def unprotect(
             )
     markers = {name: state.marker for name, state in states.items() if state.marker}
     for name, marker in markers.items():
-        agree(name, marker)
+        confirm(name, marker)
     notes = {"lifted": {name: marker.to_dict() for name, marker in markers.items()}}
     return await _execute(deployment, "unprotect", tuple(markers), _UnprotectHooks(markers), notes, notify)
 

@@ -142,8 +142,8 @@ async def _finish(
         )
     decider = connections[gid.decider]
     journal = Journal(deployment.databases[gid.decider], states[gid.decider])
-    journaled = states[gid.decider].journal_of is not None
-    committed = journaled and await journal.has_committed(decider, gid.run, gid.segment)
+    has_journal = states[gid.decider].journal_of is not None
+    committed = has_journal and await journal.has_committed(decider, gid.run, gid.segment)
     if not dry_run:
         verb = "COMMIT PREPARED" if committed else "ROLLBACK PREPARED"
         try:

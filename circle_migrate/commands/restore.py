@@ -34,7 +34,11 @@ _MAX_NAMES = 5
 
 
 async def restore(
-    deployment: Deployment, path: Path, options: RestoreOptions, agree: Confirm, notify: Notify = ignore_event
+    deployment: Deployment,
+    path: Path,
+    options: RestoreOptions,
+    confirm: Confirm,
+    notify: Notify = ignore_event,
 ) -> RestoreResult:
     """Restore the selected databases from the backup whose manifest, or folder, is at `path`.
 
@@ -55,8 +59,8 @@ async def restore(
             if sessions := await swap.sessions(target.database):
                 raise swap.database_in_use_error(target.name, "; ".join(sessions))
         if nonempty:
-            agree(manifest, nonempty)
-        async with _locked(targets, wait, notify):
+            confirm(manifest, nonempty)
+        async with _locks(targets, wait, notify):
             states = {target.name: await target.database.state() for target in targets}
             guard.ensure_unprotected(states, nonempty)
             restore_targets.announce(targets, notify)
@@ -67,7 +71,7 @@ async def restore(
         replaced = {copy.database.name: copy.kept for copy in copies}
     else:
         await _ensure_empty(targets, path)
-        async with _locked(targets, wait, notify):
+        async with _locks(targets, wait, notify):
             await _ensure_empty(targets, path)
             restore_targets.announce(targets, notify)
             await restore_targets.restore_in_place(targets, notify)
@@ -106,7 +110,7 @@ async def _contents(target: RestoreTarget) -> tuple[str, ...]:
 
 
 @asynccontextmanager
-async def _locked(targets: Sequence[RestoreTarget], wait: float, notify: Notify) -> AsyncIterator[None]:
+async def _locks(targets: Sequence[RestoreTarget], wait: float, notify: Notify) -> AsyncIterator[None]:
     """Hold all deployer locks; `wait` in seconds. Raises `LockNotObtained`, `Refused` for others' tables."""
     async with AsyncExitStack() as stack:
         for target in targets:

@@ -31,7 +31,7 @@ def merge(
     deployment: Deployment, names: Sequence[str], message: str | None, position: Placement
 ) -> RevisionFilesResult:
     """Write revisions that merge the named heads, else all heads of each selected database."""
-    written, unchanged = [], []
+    files, unchanged = [], []
     for name, graph in deployment.graphs.items():
         keys = _heads_to_merge(deployment, graph, names)
         if len(keys) < 2:
@@ -39,12 +39,12 @@ def merge(
             continue
         text = message or f"merge {' and '.join(keys)}"
         key, labels = new_names(graph, position)
-        written.append(write(RevisionFile(deployment.databases[name], text, keys, key, labels)))
-    if names and not written:
+        files.append(write(RevisionFile(deployment.databases[name], text, keys, key, labels)))
+    if names and not files:
         for name in names:
             target.assign([name], deployment.graphs)  # raises for an unknown name
         raise UsageError("a merge needs two revisions of one database", hint="circle-migrate heads")
-    return RevisionFilesResult("merge", tuple(written), tuple(unchanged))
+    return RevisionFilesResult("merge", tuple(files), tuple(unchanged))
 
 
 def _heads_to_merge(deployment: Deployment, graph: Graph, names: Sequence[str]) -> tuple[str, ...]:
@@ -66,8 +66,8 @@ def _heads_to_merge(deployment: Deployment, graph: Graph, names: Sequence[str]) 
 
 def _find(deployment: Deployment, graph: Graph, name: str) -> str | None:
     """Return the id of a named revision of this tree; None if it belongs to another database."""
-    database, at, key = name.partition("@")
-    if at and database in deployment.databases:
+    database, separator, key = name.partition("@")
+    if separator and database in deployment.databases:
         return graph.find(key) if database == graph.database else None
     try:
         return graph.find(name)

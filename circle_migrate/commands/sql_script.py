@@ -39,19 +39,19 @@ def render(deployment: Deployment, plan: Plan) -> str:
         settings = deployment.databases[name].settings
         table = VersionTable(settings.version_table, settings.version_table_schema)
         runners[name] = Runner(deployment.forest.graphs[name], table, plan.steps(name), settings)
-    at = dict(plan.current)
-    connected = plan.databases[0] if len(plan.databases) == 1 else None
+    current = dict(plan.current)
+    connected_name = plan.databases[0] if len(plan.databases) == 1 else None
     for segment in plan.segments:
         # A script cannot hold two transactions open.
         for name, actions in groupby(segment.actions, key=lambda action: action.database):
             part = Segment(tuple(actions), segment.transactional)
-            if name != connected:
+            if name != connected_name:
                 output.write(f"\\connect :{name}\n")
-                connected = name
+                connected_name = name
             path = deployment.databases[name].settings.effective_path
             output.write(f"SET search_path = {path};\nSET row_security = off;\n")
             output.write("BEGIN;\n\n" if segment.transactional else "\n")
-            at[name] = runners[name].render(part, at[name], output)
+            current[name] = runners[name].render(part, current[name], output)
             output.write("COMMIT;\n\n" if segment.transactional else "\n")
     return output.getvalue()
 

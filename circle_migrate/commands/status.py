@@ -4,9 +4,10 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from circle_migrate.commands.checks.database_checks import pending_revisions, single_head, state_checks
-from circle_migrate.commands.checks.database_facts import DatabaseFacts, is_ahead, read_all_facts
+from circle_migrate.commands.checks.database_facts import DatabaseFacts, is_ahead, read_facts
 from circle_migrate.core.errors import MigrateError
 from circle_migrate.core.findings import Report, Severity
+from circle_migrate.core.result import json_fields
 from circle_migrate.migrate.journal import JournalRun
 from circle_migrate.migrate.protection import protection
 from circle_migrate.postgres.deployment import Deployment, revision_folders
@@ -18,14 +19,14 @@ class DatabaseStatus(NamedTuple):
     """The state of one database; only `heads` is set besides `error`, the error of reading it.
 
     `access` is writable, read-only or standby. `unknown` are current revisions that the tree lacks; then
-    `pending` is empty, and `ahead` says whether the heads of the tree are applied. `needs` are revisions of
-    other databases that pending revisions require, `holder` has the deployer lock, `protection` refuses
-    downgrades.
+    `pending` is empty, and `ahead` says whether the heads of the tree are applied. `requires` has revisions
+    of other databases that pending revisions require, `lock_holder` has the deployer lock, `protection`
+    refuses downgrades.
     """
 
     database: str
     address: str = ""
-    server: str = ""
+    server_version: str = ""
     dbname: str = ""
     role: str = ""
     access: str = ""
@@ -34,8 +35,8 @@ class DatabaseStatus(NamedTuple):
     unknown: tuple[str, ...] = ()
     ahead: bool = False
     pending: tuple[Revision, ...] = ()
-    needs: tuple[str, ...] = ()
-    holder: str | None = None
+    requires: tuple[str, ...] = ()
+    lock_holder: str | None = None
     last_run: JournalRun | None = None
     protection: Protection | None = None
     error: MigrateError | None = None
@@ -43,31 +44,16 @@ class DatabaseStatus(NamedTuple):
     def to_dict(self) -> dict[str, Any]:
         """Return the state as JSON."""
         last = self.last_run
+        run = json_fields(last, "run command outcome started_at ended_at") if last else {}
         return {
             "address": self.address or None,
-            "server_version": self.server or None,
+            "server_version": self.server_version or None,
             "database": self.dbname or None,
             "role": self.role or None,
             "access": self.access or None,
-            "current": list(self.current),
-            "heads": list(self.heads),
-            "unknown": list(self.unknown),
-            "ahead": self.ahead,
-            "pending": [revision.to_dict() for revision in self.pending],
-            "requires": list(self.needs),
-            "lock_holder": self.holder,
-            "last_run": {
-                "run": last.run,
-                "command": last.command,
-                "outcome": last.outcome,
-                "started_at": last.started_at.isoformat(),
-                "ended_at": last.ended_at.isoformat() if last.ended_at else None,
-                "by": f"{last.os_user}@{last.host}",
-            }
-            if last
-            else None,
-            "protection": self.protection.to_dict() if self.protection else None,
-            "error": self.error.to_dict() if self.error else None,
+            **json_fields(self, "current heads unknown ahead pending requires lock_holder"),
+            "last_run": run | {"by": f"{last.os_user}@{last.host}"} if last else None,
+            **json_fields(self, "protection error"),
         }
 
 
@@ -79,11 +65,9 @@ class StatusResult(Report):
 
     def to_dict(self) -> dict[str, Any]:
         """Return the checks, and one object per database."""
+        databases = {status.database: status.to_dict() for status in self.databases}
         # Zero-argument super() does not work in a dataclass with slots.
-        return {
-            **Report.to_dict(self),
-            "databases": {status.database: status.to_dict() for status in self.databases},
-        }
+        return Report.to_dict(self) | {"databases": databases}
 
 
 async def status(deployment: Deployment, *, strict: bool = False) -> StatusResult:
@@ -92,7 +76,7 @@ async def status(deployment: Deployment, *, strict: bool = False) -> StatusResul
     Pending revisions are notes, with `strict` errors, which decide the exit status. A database that cannot
     be read has its error in the result.
     """
-    facts_or_error = await read_all_facts(deployment, deployment.selected)
+    facts_or_error = await deployment.query_each(deployment.selected, read_facts)
     severity = Severity.ERROR if strict else Severity.NOTE
     heads = single_head(deployment, Severity.WARNING)
     checks = (heads, *state_checks(deployment, facts_or_error, pending=severity))
@@ -108,7 +92,7 @@ def _describe(deployment: Deployment, name: str, facts: DatabaseFacts | MigrateE
     return DatabaseStatus(
         name,
         address=facts.address,
-        server=state.server_version,
+        server_version=state.server_version,
         dbname=state.name,
         role=state.role,
         access="standby" if state.standby else "read-only" if state.read_only else "writable",
@@ -117,8 +101,8 @@ def _describe(deployment: Deployment, name: str, facts: DatabaseFacts | MigrateE
         unknown=tuple(facts.unknown_revisions),
         ahead=is_ahead(graph, facts),
         pending=tuple(graph[key] for key in pending),
-        needs=tuple(need for key in pending for need in graph[key].requires),
-        holder=str(facts.holder) if facts.holder else None,
+        requires=tuple(need for key in pending for need in graph[key].requires),
+        lock_holder=str(facts.holder) if facts.holder else None,
         last_run=facts.last_run,
         protection=protection(deployment.databases[name].settings, state),
     )

@@ -30,20 +30,20 @@ async def upgrade(
     dry_run: bool = False,
     into_existing: bool = False,
     allow_edited: bool = False,
-    saved: SavedPlan | None = None,
+    saved_plan: SavedPlan | None = None,
     gate: Gate | None = None,
     restore_kept: bool = True,
     notify: Notify = ignore_event,
 ) -> MigrationResult:
     """Upgrade the databases to the targets; `dry_run` only plans.
 
-    A `saved` plan must equal the plan of this run. A `gate` assesses the pending revisions before the locks
+    The `saved_plan` must equal the plan of this run. A `gate` assesses the pending revisions before the locks
     are taken. If nothing is pending, no lock is taken and Alembic is not imported. `restore_kept` restores
     the rows that downgrades of these revisions have kept. Unless `into_existing` allows it, a database that
     looks like another application's is refused.
     """
     targets = targets or ("head",)
-    guards = (saved.guard(deployment),) if saved else ()
+    guards = (saved_plan.guard(deployment),) if saved_plan else ()
     planner = Planner(deployment, targets, Direction.UP, guards=guards)
     names = deployment.reachable_databases(Direction.UP)
     states = await deployment.states(names)
@@ -53,38 +53,37 @@ async def upgrade(
         await ensure_not_foreign(deployment, states, plan)
     if dry_run:
         ensure_not_in_doubt(states)
+    table_names: dict[str, tuple[str, ...]] = {}
     if dry_run or not (plan or any(state.in_doubt for state in states.values())):
-        names_by_database = await tables(deployment) if deployment.settings.embedded and not dry_run else {}
-        return MigrationResult(
-            "upgrade", plan, deployment.commit_mode, dry_run=dry_run, tables=names_by_database
-        )
+        if deployment.settings.embedded and not dry_run:
+            table_names = await tables(deployment)
+        return MigrationResult("upgrade", plan, deployment.commit_mode, dry_run=dry_run, tables=table_names)
 
     from circle_migrate.migrate.executor import RunOptions, execute
     from circle_migrate.migrate.kept_data.hooks import RestoreKeptHooks
 
     hooks = RestoreKeptHooks(wanted=restore_kept)
-    notes: dict[str, object] = {}
+    journal_notes: dict[str, object] = {}
     if gate is not None and plan and not any(state.in_doubt for state in states.values()):
-        notes = await gate.check(plan, states)
+        journal_notes = await gate.check(plan, states)
         if gate.required:
             planner = planner.guarded(partial(ensure_no_new_steps, plan))
-    options = RunOptions("upgrade", allow_edited=allow_edited, hooks=hooks, notes=notes)
+    options = RunOptions("upgrade", allow_edited=allow_edited, hooks=hooks, notes=journal_notes)
     outcome = await execute(deployment, names, planner, notify, options)
-    present: dict[str, tuple[str, ...]] = {}
-    remarks: tuple[str, ...] = ()
+    notes = list(outcome.warnings)
     try:
-        present = await tables(deployment)
+        table_names = await tables(deployment)
     except Unreachable as error:
-        remarks = (f"everything was committed; the tables cannot be listed: {error.message}",)
+        notes.append(f"everything was committed; the tables cannot be listed: {error.message}")
     return MigrationResult(
         "upgrade",
         outcome.plan,
         deployment.commit_mode,
         run=outcome.run,
         seconds=tuple(applied.seconds for applied in outcome.applied),
-        tables=present,
+        tables=table_names,
         kept=hooks.restored,
-        notes=(*outcome.warnings, *remarks),
+        notes=tuple(notes),
     )
 
 

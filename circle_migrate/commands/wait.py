@@ -46,7 +46,7 @@ async def wait(
 
 
 async def _poll(deployment: Deployment, seconds: float, *, compatible: bool) -> list[Finding]:
-    async def bounded(database: Database) -> DatabaseFacts:
+    async def read_in_time(database: Database) -> DatabaseFacts:
         try:
             async with asyncio.timeout(seconds):
                 return await read_facts(database)
@@ -57,7 +57,7 @@ async def _poll(deployment: Deployment, seconds: float, *, compatible: bool) -> 
                 hint="check the address, and whether a session has locked the version table or the journal",
             ) from None
 
-    results = (await deployment.query_each(deployment.selected, bounded)).values()
+    results = (await deployment.query_each(deployment.selected, read_in_time)).values()
     findings = [_finding(deployment, facts, compatible=compatible) for facts in results]
     return [finding for finding in findings if finding is not None]
 

@@ -72,8 +72,8 @@ def test_closed_stdout(project: Project, empty_databases: Databases, line: str, 
     assert done.returncode == 2, done.stderr
     assert text in done.stderr
     if "upgrade" in line:
-        found = run(rows(empty_databases, "main", "SELECT version_num FROM alembic_version"))
-        assert found == [("m1",)]
+        version_rows = run(rows(empty_databases, "main", "SELECT version_num FROM alembic_version"))
+        assert version_rows == [("m1",)]
 
 
 @pytest.mark.parametrize("line", ["status", "upgrade"])

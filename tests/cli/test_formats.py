@@ -27,11 +27,9 @@ from typer.testing import CliRunner
 import circle_migrate
 from circle_migrate.cli.command import command
 from circle_migrate.cli.context import CommandContext
-from circle_migrate.cli.formats import github
-from circle_migrate.cli.formats.dispatch import write, write_failure
+from circle_migrate.cli.formats import comparison, github
 from circle_migrate.cli.options import ANY_RESULT, CHECKS, Format
-from circle_migrate.cli.render.dispatch import render
-from circle_migrate.cli.write import console
+from circle_migrate.cli.write import DIFFERENCES, console, format_failure, format_result, render
 from circle_migrate.core import errors, redaction
 from circle_migrate.core.errors import ExitCode, MigrateError, UsageError
 from circle_migrate.core.findings import (
@@ -48,7 +46,7 @@ from circle_migrate.core.findings import (
 from circle_migrate.migrate.result import ScriptResult
 
 SNAPSHOTS = Path(__file__).parent / "format_snapshots"
-FORMATS = [form for form in Format if form is not Format.TABLE]
+FORMATS = [output_format for output_format in Format if output_format is not Format.TABLE]
 # Read before the fixtures scrub the environment.
 OFFICIAL = os.environ.get("CIRCLE_MIGRATE_SCHEMAS")
 ERROR, WARNING, NOTE = Severity
@@ -140,7 +138,11 @@ def table(shown: Report) -> str:
 
 def writers() -> dict[str, tuple[str, Callable[[Report], str]]]:
     writers = {
-        form: (suffix, lambda shown, form=form: write(form, shown)) for form, suffix in SUFFIXES.items()
+        output_format: (
+            suffix,
+            lambda shown, output_format=output_format: format_result(output_format, shown),
+        )
+        for output_format, suffix in SUFFIXES.items()
     }
     return {**writers, "summary": ("md", github.summary), "table": ("txt", table)}
 
@@ -155,10 +157,10 @@ each_report = pytest.mark.parametrize("name", REPORTS)
 
 
 @each_report
-@pytest.mark.parametrize("form", writers())
-def test_snapshot(name: str, form: str, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("output_format", writers())
+def test_snapshot(name: str, output_format: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("circle_migrate.cli.formats.sarif.__version__", "1.2.3")
-    suffix, writer = writers()[form]
+    suffix, writer = writers()[output_format]
     text = writer(REPORTS[name])
     file = SNAPSHOTS / f"{name}.{suffix}"
     if os.environ.get("UPDATE_SNAPSHOTS"):
@@ -170,17 +172,17 @@ def test_snapshot(name: str, form: str, monkeypatch: pytest.MonkeyPatch) -> None
 @each_report
 def test_sarif_keeps_to_its_schema(name: str) -> None:
     schema = json.loads(official("sarif-schema-2.1.0.json").read_text(encoding="utf-8"))
-    jsonschema.Draft4Validator(schema).validate(json.loads(write("sarif", REPORTS[name])))
+    jsonschema.Draft4Validator(schema).validate(json.loads(format_result("sarif", REPORTS[name])))
 
 
 @each_report
 def test_junit_keeps_to_its_schema(name: str) -> None:
-    xmlschema.XMLSchema(official("JUnit.xsd")).validate(write("junit", REPORTS[name]))
+    xmlschema.XMLSchema(official("JUnit.xsd")).validate(format_result("junit", REPORTS[name]))
 
 
 @each_report
 def test_sarif_is_what_code_scanning_takes(name: str) -> None:
-    (run,) = json.loads(write("sarif", REPORTS[name]))["runs"]
+    (run,) = json.loads(format_result("sarif", REPORTS[name]))["runs"]
     rules = run["tool"]["driver"]["rules"]
     assert len(run["results"]) == len(REPORTS[name].findings)
     assert run["invocations"][0]["exitCode"] == REPORTS[name].exit_code
@@ -197,13 +199,13 @@ def test_sarif_is_what_code_scanning_takes(name: str) -> None:
 
 def test_sarif_has_no_arguments_in_texts_with_braces() -> None:
     shown = report(Check("drift", "No drift", (replace(PENDING, message="default '{}' -> '{0}'"),)))
-    (run,) = json.loads(write("sarif", shown))["runs"]
+    (run,) = json.loads(format_result("sarif", shown))["runs"]
     assert run["results"][0]["message"]["text"].startswith("default '{{}}' -> '{{0}}'")
 
 
 def test_sarif_says_that_something_could_not_be_looked_at() -> None:
     successful = {
-        name: json.loads(write("sarif", shown))["runs"][0]["invocations"][0]["executionSuccessful"]
+        name: json.loads(format_result("sarif", shown))["runs"][0]["invocations"][0]["executionSuccessful"]
         for name, shown in REPORTS.items()
     }
     assert successful == {"none": True, "clean": True, "mixed": False, "nasty": True, "many": True}
@@ -211,7 +213,7 @@ def test_sarif_says_that_something_could_not_be_looked_at() -> None:
 
 @each_report
 def test_junit_counts_are_those_of_its_cases(name: str) -> None:
-    suite = ET.fromstring(write("junit", REPORTS[name])).find("testsuite")
+    suite = ET.fromstring(format_result("junit", REPORTS[name])).find("testsuite")
     assert suite is not None
     counts = {key: len(suite.findall(f"testcase/{tag}")) for key, tag in JUNIT_COUNTS.items()}
     assert {key: int(suite.attrib[key]) for key in counts} == counts
@@ -223,7 +225,7 @@ JUNIT_COUNTS = {"failures": "failure", "errors": "error", "skipped": "skipped"}
 
 @each_report
 def test_gitlab_has_what_code_quality_asks_for(name: str) -> None:
-    issues = json.loads(write("gitlab", REPORTS[name]))
+    issues = json.loads(format_result("gitlab", REPORTS[name]))
     assert len(issues) == len(REPORTS[name].findings)
     assert len({issue["fingerprint"] for issue in issues}) == len(issues)
     for issue in issues:
@@ -236,7 +238,7 @@ def test_gitlab_has_what_code_quality_asks_for(name: str) -> None:
 
 @each_report
 def test_github_gets_one_command_per_line_and_at_most_ten_of_a_type(name: str) -> None:
-    *commands, last = write("github", REPORTS[name]).splitlines()
+    *commands, last = format_result("github", REPORTS[name]).splitlines()
     for line in commands:
         assert re.fullmatch(r"::(error|warning|notice) [^:]*::.+", line)
     for kind in ("error", "warning", "notice"):
@@ -245,14 +247,14 @@ def test_github_gets_one_command_per_line_and_at_most_ten_of_a_type(name: str) -
 
 
 def test_github_counts_what_it_leaves_out() -> None:
-    lines = write("github", REPORTS["many"]).splitlines()
+    lines = format_result("github", REPORTS["many"]).splitlines()
     assert "::error title=circle-migrate::16 more in the job summary" in lines
-    assert write("github", report(Check("p", "P", (PENDING,) * 10))).count("::error ") == 10
-    assert "more" not in write("github", report(Check("p", "P", (PENDING,) * 10)))
+    assert format_result("github", report(Check("p", "P", (PENDING,) * 10))).count("::error ") == 10
+    assert "more" not in format_result("github", report(Check("p", "P", (PENDING,) * 10)))
 
 
 def test_github_unescapes_to_what_was_found() -> None:
-    line = write("github", REPORTS["nasty"]).splitlines()[0]
+    line = format_result("github", REPORTS["nasty"]).splitlines()[0]
     properties, data = re.fullmatch(r"::error ([^:]*)::(.*)", line).groups()  # type: ignore[union-attr]
     assert unescape(properties.split(",")[0]) == "file=migrations/a b,c:d%/x.py"
     assert unescape(data).startswith(
@@ -282,8 +284,8 @@ def test_summary_has_one_row_per_check() -> None:
     assert [line.count(" | ") for line in text.splitlines() if line.startswith("| :")] == [2, 2]
 
 
-@pytest.mark.parametrize("form", writers())
-def test_no_format_shows_a_secret(form: str, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("output_format", writers())
+def test_no_format_shows_a_secret(output_format: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(redaction, "_secrets", set())
     # Every format escapes this secret, so a redaction after the escape would miss it.
     secret = "hunter2|,:%<&\"' é"
@@ -292,7 +294,7 @@ def test_no_format_shows_a_secret(form: str, monkeypatch: pytest.MonkeyPatch) ->
     finding = replace(
         PENDING, message=text, detail=text, remedy=text, subject=text, file=f"/project/{secret}/x.py"
     )
-    text = writers()[form][1](
+    text = writers()[output_format][1](
         report(
             Check("a", text, (finding, replace(finding, file=None), replace(finding, severity=NOTE))),
             Check("b", text, skipped=text),
@@ -403,7 +405,7 @@ def test_places_are_relative_to_the_repository(workdir: Path, monkeypatch: pytes
     monkeypatch.chdir(workdir / "backend")
     finding = replace(PENDING, file="versions/x.py")
     shown = Report("check", (Check("pending", "P", (finding,)),))
-    (issue,) = json.loads(write("gitlab", shown))
+    (issue,) = json.loads(format_result("gitlab", shown))
     assert issue["location"]["path"] == "backend/versions/x.py"
 
 
@@ -426,22 +428,28 @@ def test_a_pipe_gets_words() -> None:
 
 
 def test_every_format_has_its_writer() -> None:
-    assert all(find_spec(f"circle_migrate.cli.formats.{form}") for form in FORMATS)
+    for output_format in FORMATS:
+        if output_format in DIFFERENCES:
+            assert hasattr(comparison, output_format)
+        else:
+            assert find_spec(f"circle_migrate.cli.formats.{output_format}")
 
 
-@pytest.mark.parametrize("form", [form for form in CHECKS if form not in ANY_RESULT])
-def test_formats_for_checks_refuse_what_has_none(form: str) -> None:
+@pytest.mark.parametrize(
+    "output_format", [output_format for output_format in CHECKS if output_format not in ANY_RESULT]
+)
+def test_formats_for_checks_refuse_what_has_none(output_format: str) -> None:
     with pytest.raises(UsageError, match="`upgrade` makes no checks"):
-        write(form, ScriptResult("upgrade", "SELECT 1"))
+        format_result(output_format, ScriptResult("upgrade", "SELECT 1"))
 
 
-@pytest.mark.parametrize("form", FORMATS)
-def test_a_command_that_could_not_begin_is_reported_in_the_same_format(form: str) -> None:
-    text = write_failure(form, "check", errors.SettingsError("DATABASE_URL is missing"))
+@pytest.mark.parametrize("output_format", FORMATS)
+def test_a_command_that_could_not_begin_is_reported_in_the_same_format(output_format: str) -> None:
+    text = format_failure(output_format, "check", errors.SettingsError("DATABASE_URL is missing"))
     assert "DATABASE_URL is missing" in text
-    if form == "sarif":
+    if output_format == "sarif":
         assert not json.loads(text)["runs"][0]["invocations"][0]["executionSuccessful"]
-    if form == "junit":
+    if output_format == "junit":
         assert len(ET.fromstring(text).findall("testsuite/testcase/error")) == 1
 
 
@@ -462,20 +470,24 @@ def app(ran: list[str]) -> typer.Typer:
     return application
 
 
-@pytest.mark.parametrize("form", CHECKS)
-def test_commands_that_make_checks_take_every_format_for_checks(form: Format) -> None:
-    outcome = CliRunner().invoke(app([]), ["looks", "--format", form])
+@pytest.mark.parametrize("output_format", CHECKS)
+def test_commands_that_make_checks_take_every_format_for_checks(output_format: Format) -> None:
+    outcome = CliRunner().invoke(app([]), ["looks", "--format", output_format])
     assert outcome.exit_code == ExitCode.UNREACHABLE
-    expected = table(REPORTS["mixed"]) if form is Format.TABLE else write(form, REPORTS["mixed"])
+    expected = (
+        table(REPORTS["mixed"])
+        if output_format is Format.TABLE
+        else format_result(output_format, REPORTS["mixed"])
+    )
     assert outcome.stdout == expected
 
 
-@pytest.mark.parametrize("form", Format)
-def test_other_commands_take_two_and_do_not_begin_with_another(form: Format) -> None:
+@pytest.mark.parametrize("output_format", Format)
+def test_other_commands_take_two_and_do_not_begin_with_another(output_format: Format) -> None:
     ran: list[str] = []
-    outcome = CliRunner().invoke(app(ran), ["does", "--format", form])
-    assert outcome.exit_code == (ExitCode.DONE if form in ANY_RESULT else ExitCode.USAGE)
-    assert ran == (["does"] if form in ANY_RESULT else [])
+    outcome = CliRunner().invoke(app(ran), ["does", "--format", output_format])
+    assert outcome.exit_code == (ExitCode.DONE if output_format in ANY_RESULT else ExitCode.USAGE)
+    assert ran == (["does"] if output_format in ANY_RESULT else [])
 
 
 @pytest.mark.parametrize(("name", "listed"), [("looks", CHECKS), ("does", ANY_RESULT)])

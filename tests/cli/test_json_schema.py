@@ -13,8 +13,8 @@ from typer.main import get_command
 
 from circle_migrate.backup.manifest import BackupResult, Dump, Manifest, RestoreResult
 from circle_migrate.cli.app import app
-from circle_migrate.cli.formats.dispatch import write, write_failure
 from circle_migrate.cli.json_schema.command_schema import RESULTS, schema
+from circle_migrate.cli.write import format_failure, format_result
 from circle_migrate.commands.consistency.result import ConsistencyResult, RelationResult, RelationSide
 from circle_migrate.commands.graph.drawing import (
     Cardinality,
@@ -122,7 +122,7 @@ STANDING = DatabaseStatus(
     "role",
     "writable",
     pending=(REVISION,),
-    holder="pid 7",
+    lock_holder="pid 7",
     last_run=run(ENTRY, ended=None),
     protection=PROTECTION,
 )
@@ -183,7 +183,7 @@ STATISTICS = Statistics(
 )
 
 
-def moved(command: str) -> list[Result]:
+def migrations(command: str) -> list[Result]:
     return [
         MigrationResult(
             command,
@@ -316,9 +316,12 @@ EXAMPLES: dict[str, list[Result]] = {
     "consistency": consistency("consistency"),
     "safety-check": safety("safety-check"),
     "snapshot": [SnapshotResult("snapshot", {"main": AFTER, "credentials": BEFORE}, {"main": "/m.json"})],
-    **{command: moved(command) for command in ("init", "stamp")},
-    **{command: [*moved(command), ScriptResult(command, "SELECT 1")] for command in ("upgrade", "downgrade")},
-    "downgrade": [*moved("downgrade"), ScriptResult("downgrade", "SELECT 1"), LOSSES],
+    **{command: migrations(command) for command in ("init", "stamp")},
+    **{
+        command: [*migrations(command), ScriptResult(command, "SELECT 1")]
+        for command in ("upgrade", "downgrade")
+    },
+    "downgrade": [*migrations("downgrade"), ScriptResult("downgrade", "SELECT 1"), LOSSES],
     **{command: listing(command) for command in ("history", "heads", "branches", "show")},
     **{command: server(command) for command in ("dev start", "dev stop", "dev status", "dev reset")},
     **{command: report(command) for command in ("check", "wait", "dev snapshots")},
@@ -395,14 +398,14 @@ def test_a_result_is_as_described_and_has_nothing_else(command: str) -> None:
     jsonschema.Draft202012Validator.check_schema(described)
     validator = jsonschema.Draft202012Validator(closed(described))
     for example in EXAMPLES[command]:
-        validator.validate(json.loads(write("json", example)))
+        validator.validate(json.loads(format_result("json", example)))
 
 
 @pytest.mark.parametrize("command", RESULTS)
 def test_every_described_key_of_a_result_is_needed(command: str) -> None:
     validator = jsonschema.Draft202012Validator(schema(command))
     for example in EXAMPLES[command]:
-        shown = json.loads(write("json", example))
+        shown = json.loads(format_result("json", example))
         for key in shown:
             without = {name: value for name, value in shown.items() if name != key}
             assert not validator.is_valid(without), key
@@ -411,7 +414,7 @@ def test_every_described_key_of_a_result_is_needed(command: str) -> None:
 @pytest.mark.parametrize("command", RESULTS)
 def test_an_error_is_as_described(command: str) -> None:
     validator = jsonschema.Draft202012Validator(closed(schema(command)))
-    shown = json.loads(write_failure("json", command, ERROR))
+    shown = json.loads(format_failure("json", command, ERROR))
     validator.validate(shown)
     del shown["error"]["hint"]
     assert not validator.is_valid(shown)
@@ -421,7 +424,7 @@ def test_an_error_is_as_described(command: str) -> None:
 def test_the_output_of_another_command_is_none(command: str) -> None:
     validator = jsonschema.Draft202012Validator(schema(command))
     others = [example for name, examples in EXAMPLES.items() if name != command for example in examples]
-    assert not any(validator.is_valid(json.loads(write("json", other))) for other in others)
+    assert not any(validator.is_valid(json.loads(format_result("json", other))) for other in others)
 
 
 def test_exit_codes_are_those_of_the_program() -> None:

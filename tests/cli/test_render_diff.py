@@ -19,12 +19,10 @@ import jsonschema
 import pytest
 from rich.console import Console
 
-from circle_migrate.cli.formats.comments import replace_controls
-from circle_migrate.cli.formats.dispatch import COMPARISONS, write, write_failure
+from circle_migrate.cli.formats.comparison import replace_controls
 from circle_migrate.cli.formats.sanitize import visible
 from circle_migrate.cli.json_schema.command_schema import _definitions
-from circle_migrate.cli.render.dispatch import render
-from circle_migrate.cli.write import console
+from circle_migrate.cli.write import DIFFERENCES, console, format_failure, format_result, render
 from circle_migrate.core import redaction
 from circle_migrate.core.errors import ExitCode, Unreachable, UsageError
 from circle_migrate.core.findings import Check, Finding, Report, Severity
@@ -288,11 +286,11 @@ def test_findings_that_are_the_differences_are_not_repeated() -> None:
     shown = diff(compared, checks=(Check("main", "Main", (finding, replace(finding, detail="other"))),))
     *lines, last = table(diff(compared)).splitlines()
     assert table(shown).splitlines() == [*lines, f"  hint   {finding.remedy_text}", last]
-    assert "main: column public.users.email: type text -> bytea" in write("github", shown)
+    assert "main: column public.users.email: type text -> bytea" in format_result("github", shown)
 
 
-@pytest.mark.parametrize("form", ["junit", "sarif", "github", "gitlab"])
-def test_a_finding_names_the_object_and_is_placed_at_the_tree(form: str) -> None:
+@pytest.mark.parametrize("output_format", ["junit", "sarif", "github", "gitlab"])
+def test_a_finding_names_the_object_and_is_placed_at_the_tree(output_format: str) -> None:
     difference, compared = _judged(
         ObjectKey("function", "public.f(integer)"), {"definition": (BODY, BODY * 2)}
     )
@@ -312,10 +310,10 @@ def test_a_finding_names_the_object_and_is_placed_at_the_tree(form: str) -> None
         root="/project",
         comparisons=(compared,),
     )
-    text = write(form, shown)
+    text = format_result(output_format, shown)
     assert "main: function public.f(integer): different definition" in text
     assert "+++ live: definition" in text
-    assert form in {"junit", "github"} or '"migrations/main"' in text
+    assert output_format in {"junit", "github"} or '"migrations/main"' in text
     assert shown.exit_code is ExitCode.DRIFT
 
 
@@ -348,7 +346,11 @@ NASTY = {
 def test_names_are_shown_as_they_are_and_move_no_cursor(name: str, shown: str) -> None:
     key = ObjectKey("index", f'public."{name}"')
     compared = of_one(key, {"definition": f"one {name}"}, {"definition": f"two {name}"})
-    for text in (table(diff(compared)), unstyled(drawn(diff(compared), 500)), write("patch", diff(compared))):
+    for text in (
+        table(diff(compared)),
+        unstyled(drawn(diff(compared), 500)),
+        format_result("patch", diff(compared)),
+    ):
         assert shown in text
         assert text.replace("\n", "").replace("\t", "").isprintable()
         text.encode()
@@ -370,9 +372,13 @@ def test_every_place_of_a_text_is_harmless(name: str, shown: str) -> None:
         ignored={name: 1},
         not_compared=(name,),
     )
-    for text in (table(diff(compared)), unstyled(drawn(diff(compared))), write("patch", diff(compared))):
+    for text in (
+        table(diff(compared)),
+        unstyled(drawn(diff(compared))),
+        format_result("patch", diff(compared)),
+    ):
         assert text.replace("\n", "").replace("\t", "").isprintable()
-    json.loads(write("json", diff(compared)))
+    json.loads(format_result("json", diff(compared)))
 
 
 def test_secrets_are_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -384,8 +390,8 @@ def test_secrets_are_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
     for text in (
         table(diff(compared)),
         drawn(diff(compared)),
-        write("patch", diff(compared)),
-        write("json", diff(compared)),
+        format_result("patch", diff(compared)),
+        format_result("json", diff(compared)),
     ):
         assert redaction.MASK in text
         assert "hunter2" not in text
@@ -478,7 +484,7 @@ def test_owners_that_own_each_other_end_somewhere() -> None:
     ownership = Ownership(shown.before, shown.after)
     assert list(ownership.owned_objects(a)) == [b]
     assert "2 differences" in table(diff(shown))
-    assert write("patch", diff(shown)).count("--- ") == 2
+    assert format_result("patch", diff(shown)).count("--- ") == 2
 
 
 def test_default_privileges_are_shown_with_those_who_get_them() -> None:
@@ -510,12 +516,12 @@ def test_long_definitions_of_what_is_missing_are_cut() -> None:
         ObjectKey("function", "public.f()"), {"definition": "\n".join(map(str, range(40)))}, None
     )
     assert body(compared)[-2:] == ["      11", "      and 28 more lines"]
-    assert "-  39" in write("patch", diff(compared))
+    assert "-  39" in format_result("patch", diff(compared))
 
 
 def test_a_patch_names_both_texts_of_every_difference() -> None:
     shown = everything()
-    text = write("patch", diff(shown))
+    text = format_result("patch", diff(shown))
     heads = re.findall(r"^--- (.*)\t\n\+\+\+ (.*)\t$", text, re.MULTILINE)
     expected = {
         (
@@ -536,7 +542,7 @@ def test_a_patch_names_both_texts_of_every_difference() -> None:
 
 
 def test_a_patch_has_what_belongs_to_a_missing_table() -> None:
-    assert "-column public.people.id\n-  of: table public.people\n-  type: bigint\n" in write(
+    assert "-column public.people.id\n-  of: table public.people\n-  type: bigint\n" in format_result(
         "patch", diff(everything())
     )
 
@@ -547,7 +553,7 @@ def test_a_patch_leaves_out_what_is_ignored() -> None:
     shown = Comparison(
         compared.before, compared.after, (Difference(change, Aspect.DEFINITION, Severity.NOTE),)
     )
-    assert write("patch", diff(shown)).splitlines()[2:] == [
+    assert format_result("patch", diff(shown)).splitlines()[2:] == [
         "@@ -1,2 +1,2 @@",
         " comment: x",
         "-type: a",
@@ -561,39 +567,41 @@ def test_a_patch_can_be_applied(tmp_path: Path) -> None:
     after = {EMAIL: {"of": USERS, "definition": BODY.replace("PERFORM 1", "NULL"), "type": "bytea"}}
     text = tmp_path / "main" / str(EMAIL)
     text.parent.mkdir()
-    whole = [line[1:] for line in write("patch", diff(comparison(before, {}))).splitlines()[3:]]
+    whole = [line[1:] for line in format_result("patch", diff(comparison(before, {}))).splitlines()[3:]]
     text.write_text("\n".join(whole) + "\n", encoding="utf-8")
-    patch = write("patch", diff(comparison(before, after)))
+    patch = format_result("patch", diff(comparison(before, after)))
     subprocess.run(["patch", "-p1"], cwd=tmp_path, input=patch, text=True, check=True, capture_output=True)
-    changed = [line[1:] for line in write("patch", diff(comparison({}, after))).splitlines()[3:]]
+    changed = [line[1:] for line in format_result("patch", diff(comparison({}, after))).splitlines()[3:]]
     assert text.read_text(encoding="utf-8").splitlines() == changed
 
 
-@pytest.mark.parametrize("form", sorted(COMPARISONS))
-def test_formats_for_differences_say_what_was_not_compared(form: str) -> None:
+@pytest.mark.parametrize("output_format", DIFFERENCES)
+def test_formats_for_differences_say_what_was_not_compared(output_format: str) -> None:
     finding = Finding(
         "unreachable", Severity.ERROR, "no\n;DROP", ExitCode.UNREACHABLE, database="credentials"
     )
     compared = Comparison(snapshot("a", {}), snapshot("b", {}), (), not_compared=("views\r;DROP",))
     remark = replace(finding, severity=Severity.NOTE, message="hides nothing", database=None)
-    lines = write(form, diff(compared, checks=(Check("c", "C", (finding, remark)),))).splitlines()
+    lines = format_result(
+        output_format, diff(compared, checks=(Check("c", "C", (finding, remark)),))
+    ).splitlines()
     assert not any("hides nothing" in line for line in lines)
-    mark = "-- " if form == "sql" else "# "
+    mark = "-- " if output_format == "sql" else "# "
     assert lines[:2] == [
         rf"{mark}not compared: no\n;DROP",
         rf"{mark}main: not compared: views\r;DROP",
     ]
 
 
-@pytest.mark.parametrize("form", sorted(COMPARISONS))
-def test_formats_for_differences_refuse_other_results(form: str) -> None:
-    with pytest.raises(UsageError, match=f"`check` makes no comparison, and {form}"):
-        write(form, Report("check", ()))
+@pytest.mark.parametrize("output_format", DIFFERENCES)
+def test_formats_for_differences_refuse_other_results(output_format: str) -> None:
+    with pytest.raises(UsageError, match=f"`check` makes no comparison, and {output_format}"):
+        format_result(output_format, Report("check", ()))
 
 
-@pytest.mark.parametrize("form", sorted(COMPARISONS))
-def test_a_diff_that_could_not_begin_is_a_comment(form: str) -> None:
-    [line] = write_failure(form, "diff", Unreachable("no answer")).splitlines()
+@pytest.mark.parametrize("output_format", DIFFERENCES)
+def test_a_diff_that_could_not_begin_is_a_comment(output_format: str) -> None:
+    [line] = format_failure(output_format, "diff", Unreachable("no answer")).splitlines()
     assert re.fullmatch(r"(--|#) not compared: no answer", line)
 
 
@@ -611,7 +619,7 @@ def test_sql_is_exact_and_has_no_controls(monkeypatch: pytest.MonkeyPatch) -> No
     redaction.register("users")
     text = "CREATE INDEX i ON public.users USING btree (a) WHERE b = '\x1b password=x'"
     compared = of_one(ObjectKey("index", "public.i"), None, {"definition": text})
-    assert text.replace("\x1b", "\ufffd") in write("sql", diff(compared))
+    assert text.replace("\x1b", "\ufffd") in format_result("sql", diff(compared))
 
 
 def test_visible_is_the_same_for_what_can_be_seen() -> None:
@@ -619,7 +627,7 @@ def test_visible_is_the_same_for_what_can_be_seen() -> None:
 
 
 def test_json_is_as_described() -> None:
-    shown = json.loads(write("json", diff(everything())))
+    shown = json.loads(format_result("json", diff(everything())))
     described = {"$ref": "#/$defs/diff", "$defs": _definitions("diff")}
     jsonschema.Draft202012Validator(described).validate(shown)
     [document] = shown["comparisons"]

@@ -7,7 +7,7 @@ import io
 import pytest
 from rich.console import Console
 
-from circle_migrate.cli.render.dispatch import render
+from circle_migrate.cli.write import render
 from circle_migrate.migrate.result import MigrationResult
 from circle_migrate.revision_graph.plan import Plan
 

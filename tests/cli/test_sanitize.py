@@ -66,9 +66,9 @@ def test_json_keeps_its_value() -> None:
     assert json.loads(dump([BAD])) == [BAD]
 
 
-@pytest.mark.parametrize("form", ["table", "json"])
+@pytest.mark.parametrize("output_format", ["table", "json"])
 def test_texts_of_the_server_and_of_revisions_are_inert(
-    project: Project, empty_databases: Databases, monkeypatch: pytest.MonkeyPatch, form: str
+    project: Project, empty_databases: Databases, monkeypatch: pytest.MonkeyPatch, output_format: str
 ) -> None:
     """A message of the server, of a revision and of its author, and the name of a prepared transaction."""
     for name, value in environment(empty_databases).items():
@@ -79,4 +79,4 @@ def test_texts_of_the_server_and_of_revisions_are_inert(
     path.write_text('"""shown \\x1b[31m::\\n::error::z\n' + text[2], encoding="utf-8")
     run(execute(empty_databases, "main", 'CREATE TABLE "t\x1b[31m\n::error::t" (id int)'))
     for line in ("history", "show m3", "plan", "status", "upgrade", "upgrade --debug", "log", "diff --drift"):
-        check(invoke([*line.split(), "--format", form]).everything)
+        check(invoke([*line.split(), "--format", output_format]).everything)

@@ -57,9 +57,9 @@ def test_secret_of_a_failing_step(project: Project, empty_databases: Databases, 
         answer = invoke([*line.split(), "-d", "main"])
         assert "Sesame" not in answer.everything, line
     errors = "SELECT error FROM circle_migrate.runs WHERE error IS NOT NULL"
-    found = run(rows(empty_databases, "main", errors))
-    assert found
-    assert "Sesame" not in str(found)
+    error_rows = run(rows(empty_databases, "main", errors))
+    assert error_rows
+    assert "Sesame" not in str(error_rows)
 
 
 @pytest.mark.thorough

@@ -88,16 +88,16 @@ NOTHING = {(name, "sequences") for name in NAMES}
 
 async def rows(databases: Databases) -> dict[tuple[str, str], object]:
     """A digest of the rows of every table, and the position of every sequence."""
-    found: dict[tuple[str, str], object] = {}
+    contents: dict[tuple[str, str], object] = {}
     for name in NAMES:
         async with databases.connect(name) as connection:
             for (table,) in await connection.fetch(_TABLES):
                 query = f"SELECT count(*), md5(string_agg(t::text, '' ORDER BY t::text)) FROM {table} t"
-                found[name, table] = tuple(await connection.fetchrow(query))
-            found[name, "sequences"] = sorted(
+                contents[name, table] = tuple(await connection.fetchrow(query))
+            contents[name, "sequences"] = sorted(
                 tuple(row) for row in await connection.fetch("TABLE pg_sequences")
             )
-    return found
+    return contents
 
 
 async def fill(databases: Databases) -> None:
@@ -175,8 +175,8 @@ async def _drop(server: Server, name: str) -> None:
 def beside(databases: Databases) -> list[str]:
     """The databases beside a test's own that bear its names."""
     names = tuple(databases.names.values())
-    found = run(_databases(databases.server))
-    return sorted(name for name in found if name.startswith(names) and name not in names)
+    names_on_server = run(_databases(databases.server))
+    return sorted(name for name in names_on_server if name.startswith(names) and name not in names)
 
 
 def test_a_restored_pair_equals_the_dumped_one(
@@ -190,7 +190,7 @@ def test_a_restored_pair_equals_the_dumped_one(
         write(tmp_path / f"{name}.json", run(read_live_catalog(database)))
     settings = deployment(empty_databases).settings._replace(scratch_url=None, scratch_on_target=True)
     compared = run(diff(type(deployment(source))(settings), (str(tmp_path), "live")))
-    assert [each.changes for each in compared.comparisons if each.differences] == []
+    assert [comparison.changes for comparison in compared.comparisons if comparison.differences] == []
 
 
 def test_the_files_are_private_and_what_the_manifest_says(saved: BackupResult) -> None:
@@ -463,7 +463,7 @@ def test_a_protected_database_is_replaced_when_it_is_named_and_stays_protected(
     assert set(result.replaced) == set(NAMES)
     assert sum("protected" in note and "meanwhile" in note for note in result.notes) == 2
     states = run(deployment(migrated_databases).states())
-    assert {each.marker.reason for each in states.values() if each.marker} == {"meanwhile"}
+    assert {state.marker.reason for state in states.values() if state.marker} == {"meanwhile"}
     # Its dump has the marker, and so has what is made of that.
     again = bring_back(empty_databases, save(migrated_databases, tmp_path).folder)
     assert [note for note in again.notes if "meanwhile" in note] == list(again.notes)
@@ -547,7 +547,7 @@ def test_a_deployer_at_work_is_waited_for(source: Databases, tmp_path: Path) -> 
 
 def _processes(marker: str) -> dict[int, tuple[str, str]]:
     """Arguments and environment of the processes whose environment has the marker."""
-    found = {}
+    processes = {}
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
             try:
@@ -556,8 +556,8 @@ def _processes(marker: str) -> dict[int, tuple[str, str]]:
             except OSError:
                 continue
             if marker in env and "circle_migrate" not in arguments and "tests.fork_server" not in arguments:
-                found[int(entry.name)] = (arguments, env)
-    return found
+                processes[int(entry.name)] = (arguments, env)
+    return processes
 
 
 def _until(condition: Callable[[], object]) -> None:
@@ -717,11 +717,11 @@ def test_a_program_whose_command_was_killed_ends_before_its_next_object_or_with_
     finally:
         process.kill()
     _until(lambda: not _processes(marker))
-    found = run(rows(empty_databases))
+    contents = run(rows(empty_databases))
     if whole:
-        assert found == run(rows(source))
+        assert contents == run(rows(source))
     else:
-        assert set(found) == NOTHING
+        assert set(contents) == NOTHING
 
 
 needs_age = pytest.mark.skipif(shutil.which("age") is None, reason="the `age` command is not installed")

@@ -45,14 +45,14 @@ def asked(base: str | None = None) -> Report:
     return run(check(Deployment(load(environ={})), CheckSelection(databases=False, base=base)))
 
 
-def found(report: Report) -> set[tuple[str | None, str, str | None]]:
-    return {(each.database, each.rule, each.revision) for each in report.findings}
+def findings(report: Report) -> set[tuple[str | None, str, str | None]]:
+    return {(finding.database, finding.rule, finding.revision) for finding in report.findings}
 
 
 def test_a_sound_project_passes_without_a_server(project: Project) -> None:
     report = asked("main")
     assert report.exit_code is ExitCode.DONE
-    assert {each.name for each in report.checks} == {
+    assert {check.name for check in report.checks} == {
         "files",
         "single-head",
         "downgrade",
@@ -75,7 +75,7 @@ def test_two_branches_that_each_add_a_head_are_caught(project: Project) -> None:
     assert asked().exit_code is ExitCode.DONE
     report = asked("main")
     # What the base has and the branch has not yet is not a removal: the branch is merely behind.
-    assert found(report) == {("main", "unreachable-from-base", "ours")}
+    assert findings(report) == {("main", "unreachable-from-base", "ours")}
     assert report.exit_code is ExitCode.REFUSED
 
 
@@ -91,14 +91,14 @@ def test_an_edit_of_what_the_base_has_is_caught(project: Project) -> None:
     file = project.versions("main") / "m1.py"
     file.write_text(file.read_text(encoding="utf-8").replace("pass", "return", 1), encoding="utf-8")
     report = asked("main")
-    assert found(report) == {("main", "edited-revision", "m1")}
+    assert findings(report) == {("main", "edited-revision", "m1")}
     assert report.findings[0].file == str(file)
 
 
 def test_a_removal_of_what_the_base_has_is_caught(project: Project) -> None:
     (project.versions("main") / "m2.py").unlink()
     commit(project.folder)
-    assert ("main", "edited-revision", "m2") in found(asked("main"))
+    assert ("main", "edited-revision", "m2") in findings(asked("main"))
 
 
 @pytest.mark.parametrize(
@@ -114,7 +114,7 @@ def test_a_revision_without_downgrade_has_to_say_why(
     path = project.revision("main", "m3", "m2", "pass", "pass", more=more)
     text = path.read_text(encoding="utf-8")
     path.write_text(text[: text.index("def downgrade")], encoding="utf-8")
-    assert found(asked()) == expected
+    assert findings(asked()) == expected
 
 
 @pytest.mark.parametrize(
@@ -137,7 +137,7 @@ def test_broken_files_and_several_heads_are_findings_with_a_place(
     path = project.versions("main") / "m3.py"
     path.write_text(text, encoding="utf-8")
     report = asked()
-    assert {each.rule for each in report.findings} == {rule}
+    assert {finding.rule for finding in report.findings} == {rule}
     assert report.findings[0].file
     assert report.findings[0].line
     assert report.exit_code is ExitCode.REFUSED
@@ -146,9 +146,9 @@ def test_broken_files_and_several_heads_are_findings_with_a_place(
 def test_what_needs_the_trees_is_skipped_by_name_where_they_are_broken(project: Project) -> None:
     (project.versions("main") / "m3.py").write_text("x = (", encoding="utf-8")
     of_files = {"single-head", "downgrade"}
-    assert {each.name for each in asked().checks if each.skipped} == of_files
+    assert {check.name for check in asked().checks if check.skipped} == of_files
     report = run(check(Deployment(load()), CheckSelection()))
-    assert {each.name for each in report.checks if each.skipped} == of_files | STATE_CHECKS.keys()
+    assert {check.name for check in report.checks if check.skipped} == of_files | STATE_CHECKS.keys()
 
 
 def test_an_unknown_base_is_a_usage_error(project: Project) -> None:

@@ -49,8 +49,8 @@ def looked(databases: Databases, **options: object) -> ConsistencyResult:
     return run(consistency(deployment(databases), pause=0, **options))  # type: ignore[arg-type]
 
 
-def found(report: Report) -> set[tuple[str | None, str, str | None]]:
-    return {(each.database, each.rule, each.detail) for each in report.findings}
+def findings(report: Report) -> set[tuple[str | None, str, str | None]]:
+    return {(finding.database, finding.rule, finding.detail) for finding in report.findings}
 
 
 def test_what_stands_alone_is_found_on_both_sides(at_head: Databases) -> None:
@@ -60,11 +60,11 @@ def test_what_stands_alone_is_found_on_both_sides(at_head: Databases) -> None:
     run(fill(at_head, "generate_series(10, 30)", "unnest(ARRAY[9000, 10, 11])"))
     report = looked(at_head, limit=2)
     assert report.exit_code == ExitCode.DRIFT
-    assert found(report) == {
+    assert findings(report) == {
         ("main", "orphan", "12, 13 and 17 more"),
         ("credentials", "orphan", "9000"),
     }
-    assert found(looked(at_head, limit=0)) == {("main", "orphan", None), ("credentials", "orphan", None)}
+    assert findings(looked(at_head, limit=0)) == {("main", "orphan", None), ("credentials", "orphan", None)}
 
 
 # Types: what stands on each side, and the keys that stand alone; the last is what is said of the types.
@@ -118,13 +118,13 @@ def test_keys_of_every_type_are_compared(
     for name in NAMES:
         run(execute(empty_databases, name, *statements[name]))
     report = looked(empty_databases)
-    assert [each.skipped for each in report.checks] == [None] * len(CASES)
+    assert [check.skipped for check in report.checks] == [None] * len(CASES)
     for number, case in enumerate(CASES):
         with subtests.test(types=case.types):
             compared, made = report.relations[number], report.checks[number]
             assert tuple(keys.samples for keys in compared.sides.values()) == case.alone
-            assert tuple(keys.alone for keys in compared.sides.values()) == tuple(map(len, case.alone))
-            said = [str(each.severity) for each in made.findings if each.rule == "key-types-differ"]
+            assert tuple(keys.unmatched for keys in compared.sides.values()) == tuple(map(len, case.alone))
+            said = [str(finding.severity) for finding in made.findings if finding.rule == "key-types-differ"]
             assert said == ([case.said] if case.said else [])
             assert compared.as_text == (case.said == "error")
 
@@ -132,7 +132,9 @@ def test_keys_of_every_type_are_compared(
 def declare(folder: Path, *relations: str) -> None:
     """A project with relations of its own."""
     lines = ["from circle_migrate.config.relation import Relation", "LINKS = ("]
-    (folder / "links.py").write_text("\n".join([*lines, *(f"Relation({each})," for each in relations), ")"]))
+    (folder / "links.py").write_text(
+        "\n".join([*lines, *(f"Relation({relation})," for relation in relations), ")"])
+    )
     (folder / "pyproject.toml").write_text("[tool.circle-migrate]\nrelations = 'links:LINKS'\n")
 
 
@@ -198,12 +200,12 @@ def test_how_bad_it_is_is_declared(
     run(fill(at_head, "generate_series(1, 2)", "generate_series(2, 3)"))
     report = looked(at_head)
     assert (report.exit_code, report.checks[0].outcome) == (status, outcome)
-    assert [str(each.severity) for each in report.findings] == {
+    assert [str(finding.severity) for finding in report.findings] == {
         Outcome.OK: [],
         Outcome.WARNING: ["warning"],
         Outcome.FAILED: ["error"],
     }[outcome]
-    assert [keys.alone for keys in report.relations[0].sides.values()] == [1, 1]
+    assert [keys.unmatched for keys in report.relations[0].sides.values()] == [1, 1]
 
 
 # Not there, not the right one, not to be read
@@ -222,7 +224,7 @@ def test_what_is_not_there_at_the_head_is_found(at_head: Databases) -> None:
     run(execute(at_head, "credentials", "ALTER TABLE user_credentials RENAME COLUMN user_id TO uid"))
     report = looked(at_head)
     assert report.exit_code == ExitCode.DRIFT
-    assert [each.rule for each in report.findings] == ["missing-column"]
+    assert [finding.rule for finding in report.findings] == ["missing-column"]
     assert "no column user_credentials.user_id" in report.findings[0].message
 
 
@@ -230,14 +232,14 @@ def test_swapped_databases_are_not_passed_over(at_head: Databases) -> None:
     main, credentials = (at_head.names[name] for name in NAMES)
     report = looked(replace(at_head, names={"main": credentials, "credentials": main}))
     assert report.exit_code == ExitCode.REFUSED
-    assert {each.rule for each in report.findings} == {"wrong-database"}
+    assert {finding.rule for finding in report.findings} == {"wrong-database"}
 
 
 def test_everything_that_prevents_it_is_said(at_head: Databases) -> None:
     names = {name: f"{at_head.names[name]}_gone" for name in NAMES}
     report = looked(replace(at_head, names=names))
     assert report.exit_code == ExitCode.UNREACHABLE
-    assert [each.database for each in report.findings] == [*NAMES]
+    assert [finding.database for finding in report.findings] == [*NAMES]
 
 
 def test_the_hints_give_a_role_what_it_lacks(at_head: Databases) -> None:
@@ -263,7 +265,7 @@ def test_the_hints_give_a_role_what_it_lacks(at_head: Databases) -> None:
                 hints.append(finding.remedy_text)
                 run(execute(at_head, finding.database or "", finding.remedy_text))
         assert len(hints) == len(set(hints)) + 1
-        assert found(report) == {("main", "orphan", "3")}
+        assert findings(report) == {("main", "orphan", "3")}
     finally:
         for name in NAMES:
             run(execute(at_head, name, f"DROP OWNED BY {role}"))
@@ -279,7 +281,10 @@ def test_a_lock_is_not_waited_for_longer_than_is_said(at_head: Databases) -> Non
             return await consistency(Deployment(settings), pause=0)
 
     report = run(while_locked())
-    assert (report.exit_code, [each.database for each in report.findings]) == (ExitCode.LOCKED, ["main"])
+    assert (report.exit_code, [finding.database for finding in report.findings]) == (
+        ExitCode.LOCKED,
+        ["main"],
+    )
 
 
 def test_a_look_writes_nothing_and_waits_for_locks_alone(at_head: Databases) -> None:
@@ -318,19 +323,19 @@ def test_what_came_meanwhile_does_not_count(at_head: Databases) -> None:
 
     report = run(both())
     assert report.exit_code == ExitCode.DONE
-    assert [each.settled for each in report.relations] == [2]
+    assert [relation.settled for relation in report.relations] == [2]
 
 
 def test_no_more_are_looked_at_again_than_said(at_head: Databases, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("circle_migrate.commands.consistency.consistency.MAX_RECHECKED", 2)
     run(fill(at_head, "generate_series(1, 5)", "generate_series(6, 7)"))
     report = looked(at_head)
-    assert found(report) == {
+    assert findings(report) == {
         ("main", "orphan", "1, 2 and 3 more\nonly 2 keys were checked a second time"),
         ("credentials", "orphan", "6, 7"),
     }
     left = report.relations[0].sides[Side.LEFT]
-    assert (left.alone, left.once) == (5, 3)
+    assert (left.unmatched, left.not_rechecked) == (5, 3)
 
 
 def test_progress_says_how_far_each_side_is(at_head: Databases) -> None:
@@ -390,7 +395,7 @@ def test_the_command_is_a_gate(at_head: Databases, workdir: Path, monkeypatch: p
     assert "user-credentials  main.users.id" in answer.stdout
     shown = json.loads(invoke(["check", "--consistency", "--format", "json"]).stdout)
     assert shown["exit_code"] == 4
-    assert {each["check"] for each in shown["findings"]} == {"relation-user-credentials"}
+    assert {finding["check"] for finding in shown["findings"]} == {"relation-user-credentials"}
     assert invoke(["consistency", "--relation", "other"]).status == 2
     assert invoke(["check", "--consistency", "--files-only"]).status == 2
 
@@ -398,5 +403,5 @@ def test_the_command_is_a_gate(at_head: Databases, workdir: Path, monkeypatch: p
 def test_a_check_says_once_what_cannot_be_read(at_head: Databases) -> None:
     names = {**at_head.names, "credentials": "gone"}
     report = run(check(deployment(replace(at_head, names=names)), CheckSelection(consistency=True)))
-    assert [each.database for each in report.findings] == ["credentials"]
+    assert [finding.database for finding in report.findings] == ["credentials"]
     assert report.checks[-1].skipped == "credentials cannot be compared"

@@ -45,7 +45,7 @@ def merged(sides: dict[Side, list[list[int]]], keep: int = 1000) -> SortedMerge[
 def test_alone_is_the_difference_of_the_sets(sides: dict[Side, list[list[int]]], keep: int) -> None:
     merge = merged(sides, keep)
     for side, stream in merge.sides.items():
-        mine, theirs = ([key for keys in sides[each] for key in keys] for each in (side, side.other))
+        mine, theirs = ([key for keys in sides[one] for key in keys] for one in (side, side.other))
         alone = sorted(set(mine) - set(theirs))
         assert (stream.rows, stream.unmatched, stream.first) == (len(mine), len(alone), alone[:keep])
 

@@ -109,13 +109,13 @@ async def phones(databases: Databases) -> int | None:
     async with databases.connect("main") as connection:
         if not await connection.fetchval("SELECT count(*) FROM pg_attribute WHERE attname = 'phone'"):
             return None
-        found: int = await connection.fetchval("SELECT count(phone) FROM users")
-        return found
+        count: int = await connection.fetchval("SELECT count(phone) FROM users")
+        return count
 
 
 def last_run() -> dict[str, Any]:
-    found = json.loads(invoke(["log", "-d", "main", "--limit", "1", "--format", "json"]).stdout)
-    noted: dict[str, Any] = found["runs"][0]
+    log = json.loads(invoke(["log", "-d", "main", "--limit", "1", "--format", "json"]).stdout)
+    noted: dict[str, Any] = log["runs"][0]
     return noted
 
 
@@ -196,7 +196,7 @@ def test_without_pg_dump_only_a_backup_that_was_asked_for_is_missed(
 
     how = LossConfirmation(look, accept)
     with pytest.raises(SettingsError, match="there is no pg_dump"):
-        run(downgrade(over(at_hand, live), ["main@m2"], confirm=how, backing=into(at_hand)))
+        run(downgrade(over(at_hand, live), ["main@m2"], confirm=how, backup_policy=into(at_hand)))
     assert looked == [], "before anything is looked at"
     assert invoke([*LOSING, "--backup", "elsewhere"]).status == 2
     assert run(contents(live)) == before
@@ -219,7 +219,7 @@ def test_a_backup_that_fails_stops_the_downgrade(at_hand: Path, live: Databases)
         async with live.connect("credentials") as holder:
             await holder.execute("BEGIN; LOCK TABLE secrets")
             with pytest.raises(BackupFailed) as caught:
-                await lower(over(at_hand, live, lock_wait=0.2), "main@m2", backing=into(at_hand))
+                await lower(over(at_hand, live, lock_wait=0.2), "main@m2", backup_policy=into(at_hand))
             assert caught.value.state == "there is no backup; nothing was changed"
 
     run(with_a_table_locked())
@@ -298,7 +298,7 @@ def test_what_is_kept_is_no_loss_that_could_grow(shop: Project, live: Databases)
     change = meanwhile(live, "UPDATE users SET phone = 'x' WHERE id = 6")
     moved = run(lower(over(shop.folder, live), "main@m2", change, keep=True))
     assert isinstance(moved, MigrationResult)
-    assert [each.rows for each in moved.kept] == [6]
+    assert [rows.rows for rows in moved.kept] == [6]
 
 
 def test_what_is_written_while_the_backup_is_made_stops_it(
@@ -311,7 +311,7 @@ def test_what_is_written_while_the_backup_is_made_stops_it(
             change(None)  # type: ignore[arg-type]
 
     with pytest.raises(Refused, match="more data would be lost") as caught:
-        run(lower(over(shop.folder, live), "main@m2", backing=into(tmp_path), notify=notify))
+        run(lower(over(shop.folder, live), "main@m2", backup_policy=into(tmp_path), notify=notify))
     assert "the backup from before the run is" in str(caught.value.state)
     assert run(phones(live)) == 6
 
@@ -351,6 +351,6 @@ def test_a_downgrade_that_fails_says_where_its_backup_is(
 ) -> None:
     run(execute(live, "main", "CREATE VIEW dialled AS SELECT phone FROM users"))
     with pytest.raises(MigrationFailed) as caught:
-        run(lower(over(shop.folder, live), "main@m2", backing=into(tmp_path)))
+        run(lower(over(shop.folder, live), "main@m2", backup_policy=into(tmp_path)))
     (folder,) = (tmp_path / "made").iterdir()
     assert str(folder) in str(caught.value.state)

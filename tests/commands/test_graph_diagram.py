@@ -329,10 +329,11 @@ def test_what_a_span_cuts_off_is_shown_faintly_where_it_is_named() -> None:
 
 
 @pytest.mark.parametrize(
-    "form", [DiagramFormat.MERMAID, DiagramFormat.DOT, pytest.param(DiagramFormat.SVG, marks=needs_graphviz)]
+    "output_format",
+    [DiagramFormat.MERMAID, DiagramFormat.DOT, pytest.param(DiagramFormat.SVG, marks=needs_graphviz)],
 )
-def test_heads_current_and_links_are_explained(form: DiagramFormat) -> None:
-    text = write_diagram(trees(), form).text
+def test_heads_current_and_links_are_explained(output_format: DiagramFormat) -> None:
+    text = write_diagram(trees(), output_format).text
     for words in ("head", "current", "requires", "depends on"):
         assert words in text
 
@@ -345,7 +346,9 @@ def test_trees_too_large_for_mermaid_are_noted() -> None:
             Revision("main", f"m{number}", "Text", down_revisions=(f"m{number - 1}",), depends_on=aside)
         )
     graph = Graph("main", chain)
-    listing = RevisionList("history", {"main": tuple(ListedRevision(each) for each in reversed(chain))})
+    listing = RevisionList(
+        "history", {"main": tuple(ListedRevision(revision) for revision in reversed(chain))}
+    )
     drawing = revision_trees(CombinedGraph({"main": graph}), listing)
     assert write_diagram(drawing, DiagramFormat.MERMAID).notes
     assert not write_diagram(drawing, DiagramFormat.DOT).notes
@@ -481,7 +484,7 @@ def test_identities_are_read_back(parts: list[str]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("asked", "file", "form"),
+    ("asked", "file", "output_format"),
     [
         (None, None, DiagramFormat.MERMAID),
         (DiagramFormat.DOT, None, DiagramFormat.DOT),
@@ -491,8 +494,8 @@ def test_identities_are_read_back(parts: list[str]) -> None:
         (DiagramFormat.SVG, "a.txt", DiagramFormat.SVG),
     ],
 )
-def test_form(asked: DiagramFormat | None, file: str | None, form: DiagramFormat) -> None:
-    assert resolve_format(asked, Path(file) if file else None) is form
+def test_format(asked: DiagramFormat | None, file: str | None, output_format: DiagramFormat) -> None:
+    assert resolve_format(asked, Path(file) if file else None) is output_format
 
 
 def test_a_suffix_that_means_nothing_is_refused() -> None:

@@ -17,11 +17,13 @@ from tests.commands.shortcuts import CREDENTIALS, HEADS, MAIN
 
 def test_trees_are_listed_without_any_database(monkeypatch: pytest.MonkeyPatch) -> None:
     files = Deployment(load(environ={}))
-    listed = {name: [each.revision.id for each in rows] for name, rows in history(files).listed.items()}
+    listed = {name: [entry.revision.id for entry in rows] for name, rows in history(files).revisions.items()}
     assert listed == {"main": MAIN[::-1], "credentials": CREDENTIALS[::-1]}
-    assert {name: [each.revision.id for each in rows] for name, rows in heads(files).listed.items()} == HEADS
-    assert not any(branches(files).listed.values())
-    (shown,) = show(files, ["f4e7"]).listed["main"]
+    assert {
+        name: [entry.revision.id for entry in rows] for name, rows in heads(files).revisions.items()
+    } == HEADS
+    assert not any(branches(files).revisions.values())
+    (shown,) = show(files, ["f4e7"]).revisions["main"]
     assert shown.revision.message == "Add meeting and attendance tracking tables"
     assert Path(shown.revision.path).is_file()
 
@@ -40,8 +42,10 @@ SPANS: list[tuple[str, dict[str, list[str]]]] = [
 
 @pytest.mark.parametrize(("span", "expected"), SPANS)
 def test_history_of_a_span(span: str, expected: dict[str, list[str]]) -> None:
-    found = history(Deployment(load(environ={})), span).listed
-    assert {name: [each.revision.id for each in rows] for name, rows in found.items() if rows} == expected
+    revisions = history(Deployment(load(environ={})), span).revisions
+    assert {
+        name: [entry.revision.id for entry in rows] for name, rows in revisions.items() if rows
+    } == expected
 
 
 @pytest.mark.parametrize("span", ["dca7", "dca7:c4b0", "nonsense:head", "head:base"])

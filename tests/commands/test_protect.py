@@ -142,9 +142,9 @@ def test_a_dry_run_shows_what_would_be_and_says_that_it_is_protected(protected_d
         return LossCollector(plan, before=before, notes=["found"])
 
     weighing = LossConfirmation(find, never)
-    found = run(downgrade(there, ["-1"], confirm=weighing, dry_run=True))
-    assert isinstance(found, LossReport)
-    assert [WHY in each for each in found.notes] == [True, False]
+    report = run(downgrade(there, ["-1"], confirm=weighing, dry_run=True))
+    assert isinstance(report, LossReport)
+    assert [WHY in note for note in report.notes] == [True, False]
 
 
 def test_the_named_database_is_moved_and_the_journal_says_so(protected_databases: Databases) -> None:
@@ -206,13 +206,13 @@ def test_what_a_protected_database_has_kept_is_not_dropped(migrated_databases: D
         await execute(migrated_databases, "main", _EVENT)
         await downgrade(deployment(migrated_databases, "main"), ["c4198e875dd0-1"], confirm=agree, keep=True)
         protected = deployment(migrated_databases)
-        (kept,) = {each.run for each in (await list_kept(protected)).entries}
+        (kept,) = {entry.run for entry in (await list_kept(protected)).entries}
         with pytest.raises(Refused, match=WHY):
-            await drop(protected, [kept], agree=lambda _: meanwhile(marked(migrated_databases)))
+            await drop(protected, [kept], confirm=lambda _: meanwhile(marked(migrated_databases)))
         with pytest.raises(Refused, match=WHY):
-            await drop(protected, [kept], agree=never)
+            await drop(protected, [kept], confirm=never)
         assert (await list_kept(protected)).entries
-        await drop(protected, [kept], agree=lambda _: None, overridden=["main"])
+        await drop(protected, [kept], confirm=lambda _: None, overridden=["main"])
         assert not (await list_kept(protected)).entries
 
     run(scenario())
@@ -304,7 +304,7 @@ def test_the_marker_is_out_of_sight(migrated_databases: Databases) -> None:
         return (await read_live_catalog(database)).objects, mark, await database.tables()
 
     async def warnings() -> list[str]:
-        return [each.rule for each in (await status(deployment(migrated_databases))).findings]
+        return [finding.rule for finding in (await status(deployment(migrated_databases))).findings]
 
     async def scenario() -> None:
         await downgrade(deployment(migrated_databases), ["main@-1"], confirm=agree)

@@ -159,7 +159,7 @@ class Watched:
 
     async def rows(self) -> dict[str, dict[str, object]]:
         """Digests of everything in every database, by database and table."""
-        found = {}
+        contents = {}
         for pair in (self.empty, self.migrated):
             for name in pair.names:
                 async with pair.connect(name) as connection:
@@ -167,8 +167,8 @@ class Watched:
                     query = "SELECT " + ", ".join(_ROWS.format(table) for table in tables)
                     digests = dict(await connection.fetchrow(query))
                     digests["sequences"] = await connection.fetch(_SEQUENCES)
-                found[pair.names[name]] = digests
-        return found
+                contents[pair.names[name]] = digests
+        return contents
 
 
 def test_every_command_is_known_to_read_or_to_write() -> None:

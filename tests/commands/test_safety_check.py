@@ -63,22 +63,22 @@ def check(*arguments: str) -> Answer:
 
 
 def judged(*arguments: str) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads(check("--format", "json", *arguments).stdout)
-    return found
+    report: dict[str, Any] = json.loads(check("--format", "json", *arguments).stdout)
+    return report
 
 
-def dangers(found: dict[str, Any]) -> list[tuple[str, str, int]]:
+def dangers(report: dict[str, Any]) -> list[tuple[str, str, int]]:
     return [
-        (each["hazard"], each["revision"], each["line"])
-        for each in found["verdicts"]
-        if each["verdict"] == "danger"
+        (verdict["hazard"], verdict["revision"], verdict["line"])
+        for verdict in report["verdicts"]
+        if verdict["verdict"] == "danger"
     ]
 
 
 PAIRS = list(zip_longest(*old_script.REVISIONS.values()))
 
 
-@pytest.mark.parametrize("pair", PAIRS, ids=lambda pair: "-".join(str(each)[:4] for each in pair))
+@pytest.mark.parametrize("pair", PAIRS, ids=lambda pair: "-".join(str(part)[:4] for part in pair))
 def test_our_own_revisions_endanger_no_database_of_the_field(
     empty_databases: Databases, pair: tuple[str | None, str | None]
 ) -> None:
@@ -95,10 +95,14 @@ def test_our_own_revisions_endanger_no_database_of_the_field(
     safety = run(scenario())
     assert safety.coverage.traced == safety.coverage.revisions > 0
     # The field has circles whose capacity the new rule refuses; what they should hold, people have to decide.
-    found = [each for each in safety.dangers() if each.subject != "public.circles.ck_circles_capacity"]
-    assert [(each.rule, each.revision, each.message) for each in found] == []
+    endangered = [
+        danger for danger in safety.dangers() if danger.subject != "public.circles.ck_circles_capacity"
+    ]
+    assert [(danger.rule, danger.revision, danger.message) for danger in endangered] == []
     # They can be run again where they were cut off, are rendered as they run, and lead back.
-    assert [each.message for each in safety.hazard_findings if each.rule in ("CM040", "CM044", "CM045")] == []
+    assert [
+        finding.message for finding in safety.hazard_findings if finding.rule in ("CM040", "CM044", "CM045")
+    ] == []
 
 
 def test_danger_decides_the_exit_status(shop: Project) -> None:
@@ -119,18 +123,18 @@ def test_condition_on_a_tiny_table_is_no_danger(shop: Project, empty_databases: 
     run(execute(empty_databases, "main", "INSERT INTO parked VALUES (2), (3)", "ANALYZE"))
     delete = 'op.execute("DELETE FROM parked WHERE id {}")'
     shop.revision("main", "m2", "m1", f"{delete.format('= 7')}\n{delete.format('> 1')}", "pass")
-    found = judged()
-    verdicts = [(each["hazard"], each["verdict"]) for each in found["verdicts"]]
+    report = judged()
+    verdicts = [(verdict["hazard"], verdict["verdict"]) for verdict in report["verdicts"]]
     assert verdicts == [("CM015", "danger"), ("CM015", "warning")]
-    assert "a large part of the rows" in found["findings"][0]["message"]
+    assert "a large part of the rows" in report["findings"][0]["message"]
 
 
 def test_a_downgrade_is_judged_too(shop: Project) -> None:
     assert invoke(["upgrade", "-q"]).status == 0
     shop.revision("main", "m0", "m1", _HARMLESS, 'op.drop_column("users", "name")')
     assert invoke(["upgrade", "-q"]).status == 0
-    found = judged("--down", "main@-1")
-    assert [each[:2] for each in dangers(found)] == [("CM010", "m0")]
+    report = judged("--down", "main@-1")
+    assert [danger[:2] for danger in dangers(report)] == [("CM010", "m0")]
 
 
 _MECHANISMS: list[tuple[str, set[tuple[str, str, str]]]] = [
@@ -178,17 +182,21 @@ def test_what_becomes_of_the_catalogue_and_the_rows_decides(
     shop: Project, empty_databases: Databases
 ) -> None:
     """One plan of many statements: each brings its own hazards and none of what others mend or cause."""
-    setup = [f"op.execute({each!r})" for each in _MECHANISMS_SETUP.split(";\n") if each.strip()]
+    setup = [f"op.execute({text!r})" for text in _MECHANISMS_SETUP.split(";\n") if text.strip()]
     shop.revision("main", "m2", "m1", "\n".join(setup), "pass")
     assert invoke(["upgrade"]).status == 0
     run(execute(empty_databases, "main", *_MECHANISMS_ROWS))
     body = "\n".join(f"op.execute({sql!r})" for sql, _ in _MECHANISMS)
     shop.revision("main", "m3", "m2", body, "pass")
-    found = judged()["verdicts"]
+    verdicts = judged()["verdicts"]
     kinds = {hazard for _, expected in _MECHANISMS for hazard, _, _ in expected}
     for sql, expected in _MECHANISMS:
-        of_statement = [each for each in found if each["statement"] == sql and each["hazard"] in kinds]
-        assert {(each["hazard"], each["verdict"], each["subject"]) for each in of_statement} == expected, sql
+        of_statement = [
+            verdict for verdict in verdicts if verdict["statement"] == sql and verdict["hazard"] in kinds
+        ]
+        assert {
+            (verdict["hazard"], verdict["verdict"], verdict["subject"]) for verdict in of_statement
+        } == expected, sql
 
 
 _FIXED = [
@@ -210,7 +218,7 @@ def executed(sql: str) -> str:
 def fixes(shop: Project, sqls: list[str]) -> dict[tuple[str, str], str]:
     """The code for a revision of these statements, by hazard and statement."""
     shop.revision("main", "m2", "m1", "\n".join(map(executed, sqls)), "pass")
-    return {(each["hazard"], each["statement"]): each["fix"] for each in judged()["verdicts"]}
+    return {(verdict["hazard"], verdict["statement"]): verdict["fix"] for verdict in judged()["verdicts"]}
 
 
 def test_what_to_write_instead_is_of_no_danger_and_runs(shop: Project) -> None:
@@ -220,7 +228,7 @@ def test_what_to_write_instead_is_of_no_danger_and_runs(shop: Project) -> None:
     head = "m1"
     for number, (sql, hazard, revisions) in enumerate(_FIXED):
         fix = code[hazard, sql]
-        texts = [each for each in re.split(r"^# revision .*\n", fix, flags=re.MULTILINE) if each.strip()]
+        texts = [text for text in re.split(r"^# revision .*\n", fix, flags=re.MULTILINE) if text.strip()]
         assert len(texts) == revisions, sql
         for part, text in enumerate(texts):
             key, below = f"f{number}{part}", "" if "def downgrade" in text else "def downgrade():\n    pass\n"
@@ -233,8 +241,8 @@ def test_what_to_write_instead_is_of_no_danger_and_runs(shop: Project) -> None:
 
 def test_where_nothing_is_pending_nothing_is_started(shop: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CIRCLE_MIGRATE_SCRATCH_URL", _NOWHERE)
-    found = judged()
-    assert (found["exit_code"], found["coverage"]["postgresql"]) == (0, None)
+    report = judged()
+    assert (report["exit_code"], report["coverage"]["postgresql"]) == (0, None)
     assert invoke(["upgrade", "--safety", "require"]).stderr == ""
 
 
@@ -248,15 +256,17 @@ def test_what_cannot_be_traced_is_never_fine(
     shop.revision("main", "m2", "m1", f'op.execute("ALTER TABLE users RENAME age TO {"a" * 64}")', "pass")
     if refusal == "no privilege":
         run(execute(empty_databases, "main", f"CREATE ROLE {role} LOGIN PASSWORD 'x'"))
-    found = judged()
+    report = judged()
     run(execute(empty_databases, "main", f"DROP ROLE IF EXISTS {role}"))
-    assert found["exit_code"] == 5
-    (error,) = [each for each in found["findings"] if each["severity"] == "error"]
+    assert report["exit_code"] == 5
+    (error,) = [finding for finding in report["findings"] if finding["severity"] == "error"]
     assert error["rule"] == "not-traced"
     assert "--scratch-url" in error["remedy"]
-    outcomes = {each["name"]: each["outcome"] for each in found["checks"]}
+    outcomes = {check["name"]: check["outcome"] for check in report["checks"]}
     assert outcomes == {"trace": "failed", "main-m2": "skipped"}
-    assert [(each["hazard"], each["confidence"]) for each in found["verdicts"]] == [("CM047", "static")]
+    assert [(verdict["hazard"], verdict["confidence"]) for verdict in report["verdicts"]] == [
+        ("CM047", "static")
+    ]
     assert judged("--allow-unknown")["exit_code"] == 0
 
 
@@ -283,10 +293,12 @@ def test_what_only_the_scratch_server_refuses_is_not_known(
     shop.revision("main", "m2", "m1", body, "pass")
     if more:
         shop.revision("main", "m3", "m2", more, "pass")
-    found = judged()
-    assert found["exit_code"] == 5
-    assert {each["hazard"] for each in found["verdicts"] if each["revision"] == "m2"} == {"CM060"}
-    for finding in (each for each in found["findings"] if each["rule"] == "CM060"):
+    report = judged()
+    assert report["exit_code"] == 5
+    assert {verdict["hazard"] for verdict in report["verdicts"] if verdict["revision"] == "m2"} == {"CM060"}
+    for finding in report["findings"]:
+        if finding["rule"] != "CM060":
+            continue
         assert 'scratch server does not have the extension "no_such_extension"' in finding["message"]
         assert "--scratch-url" in finding["message"]
     refused = invoke(["upgrade", "--safety", "require"])
@@ -312,10 +324,12 @@ def test_deferred_constraint_that_does_not_hold_is_not_known(shop: Project) -> N
     table = "CREATE TABLE late (id int UNIQUE DEFERRABLE INITIALLY DEFERRED)"
     body = f'op.execute("{table}"); op.execute("INSERT INTO late VALUES (1), (1)")'
     shop.revision("main", "m2", "m1", body, "pass")
-    found = judged()
-    assert found["exit_code"] == 5
-    assert [(each["hazard"], each["verdict"]) for each in found["verdicts"]] == [("CM060", "danger")]
-    assert "(id)=(1)" not in str(found)
+    report = judged()
+    assert report["exit_code"] == 5
+    assert [(verdict["hazard"], verdict["verdict"]) for verdict in report["verdicts"]] == [
+        ("CM060", "danger")
+    ]
+    assert "(id)=(1)" not in str(report)
 
 
 def test_the_way_back_is_tried(shop: Project) -> None:
@@ -324,7 +338,7 @@ def test_the_way_back_is_tried(shop: Project) -> None:
     shop.revision("main", "m2", "m1", add.format("one"), "pass")
     shop.revision("main", "m3", "m2", add.format("two"), drop.format("two"))
     shop.revision("main", "m4", "m3", 'op.drop_index("ix", "users", if_exists=True)', "raise ValueError(1)")
-    warned = [(each["hazard"], each["revision"]) for each in judged()["verdicts"]]
+    warned = [(verdict["hazard"], verdict["revision"]) for verdict in judged()["verdicts"]]
     assert warned == [("CM045", "m4")]  # beneath a step that fails nothing is tried
     shop.revision("main", "m4", "m3", add.format("four"), "pass", more='irreversible = "it is kept"')
     assert judged()["verdicts"] == []
@@ -335,9 +349,9 @@ def test_the_way_back_is_tried(shop: Project) -> None:
     listed = default.format("""sa.text("('a'::varchar IN ('a', 'b'))::text")""")
     shop.revision("main", "m3", "m2", listed, default.format("None"))
     shop.revision("main", "m4", "m3", default.format("None"), chosen)
-    (found,) = judged()["findings"]
-    assert (found["rule"], found["severity"]) == ("CM045", "warning")
-    assert "main@m2: after upgrade and downgrade, column public.users.one remains" in found["message"]
+    (finding,) = judged()["findings"]
+    assert (finding["rule"], finding["severity"]) == ("CM045", "warning")
+    assert "main@m2: after upgrade and downgrade, column public.users.one remains" in finding["message"]
     shop.revision("main", "m4", "m3", add.format("four"), drop.format("four"))
     shop.revision("main", "m3", "m2", add.format("two"), 'op.execute("DROP ROLE nobody_here")')
     assert judged()["findings"] == []  # roles are not of the scratch database alone
@@ -351,8 +365,8 @@ def test_rendered_sql_is_compared_with_what_runs(shop: Project) -> None:
     back = 'op.drop_column("users", "note")'
     shop.revision("main", "m2", "m1", guarded, back)
     shop.revision("main", "m3", "m2", body, 'op.execute("DROP FUNCTION f()")')
-    (found,) = judged()["verdicts"]
-    assert (found["hazard"], found["revision"], found["verdict"]) == ("CM044", "m2", "note")
+    (verdict,) = judged()["verdicts"]
+    assert (verdict["hazard"], verdict["revision"], verdict["verdict"]) == ("CM044", "m2", "note")
     shop.revision("main", "m2", "m1", f"op.get_bind().scalar(sa.text('SELECT 1')) + 1\n{_HARMLESS}", back)
     assert judged()["verdicts"] == []
 
@@ -369,21 +383,24 @@ def test_suppressions_of_every_place(shop: Project, monkeypatch: pytest.MonkeyPa
         more='safety = {"ignore": {"CM010": "it was never shown"}, "assume": {"users": "small"}}',
     )
     shop.revision("main", "m4", "m3", _RETYPE, "pass")
-    found = judged()
-    assert found["exit_code"] == 0
-    assert [(each["rule"], each["by"], each["reason"]) for each in found["suppressed"]] == [
+    report = judged()
+    assert report["exit_code"] == 0
+    assert [
+        (suppression["rule"], suppression["by"], suppression["reason"])
+        for suppression in report["suppressed"]
+    ] == [
         ("CM013", "comment", "nobody uses it"),
         ("CM010", "revision", "it was never shown"),
     ]
     shop.revision("main", "m3", "m2", 'op.drop_column("users", "name")', "pass")
-    assert [each[0] for each in dangers(judged())] == ["CM010", "CM061"]
+    assert [danger[0] for danger in dangers(judged())] == ["CM010", "CM061"]
     monkeypatch.setenv("CIRCLE_MIGRATE_SAFETY_IGNORE", "CM010 main@public.users.name # never shown")
     monkeypatch.setenv("CIRCLE_MIGRATE_SAFETY_TABLES", "main@users = small")
     assert judged()["exit_code"] == 0
     monkeypatch.setenv("CIRCLE_MIGRATE_SAFETY_IGNORE", "CM010 until 2020-01-01 # never shown")
     expired = judged()
-    assert [each["name"] for each in expired["checks"]][:2] == ["safety-ignore", "trace"]
-    assert [each["hazard"] for each in expired["verdicts"] if not each["revision"]] == ["CM082"]
+    assert [check["name"] for check in expired["checks"]][:2] == ["safety-ignore", "trace"]
+    assert [verdict["hazard"] for verdict in expired["verdicts"] if not verdict["revision"]] == ["CM082"]
     jsonschema.Draft202012Validator(schema("safety-check")).validate(expired)
 
 
@@ -392,12 +409,15 @@ def test_a_baseline_hides_what_it_knows_and_nothing_else(shop: Project) -> None:
     assert check("--baseline", "known.json", "--write-baseline").status == 0
     shop.revision("main", "m2", "m1", f"# circle: ignore[CM001]\n\n{_DROP}", _MAKE)
     said = judged("--baseline", "other.json", "--write-baseline")
-    assert [each["hazard"] for each in said["verdicts"]] == ["CM080"]
+    assert [verdict["hazard"] for verdict in said["verdicts"]] == ["CM080"]
     shop.revision("main", "m2", "m1", f"# moved down\n\n{_DROP}", _MAKE)
     known = judged("--baseline", "known.json")
-    assert (known["exit_code"], [each["by"] for each in known["suppressed"]]) == (0, ["baseline"])
+    assert (known["exit_code"], [suppression["by"] for suppression in known["suppressed"]]) == (
+        0,
+        ["baseline"],
+    )
     shop.revision("main", "m3", "m2", _RETYPE, "pass")
-    assert [each[0] for each in dangers(judged("--baseline", "known.json"))] == ["CM061"]
+    assert [danger[0] for danger in dangers(judged("--baseline", "known.json"))] == ["CM061"]
     (shop.folder / "known.json").write_text("{}", encoding="utf-8")
     assert check("--baseline", "known.json").status == 2
 
@@ -406,7 +426,7 @@ def test_a_gate_refuses_what_is_not_allowed(shop: Project, empty_databases: Data
     shop.revision("main", "m2", "m1", f"{_RETYPE}\n{_DROP}", f"{_MAKE}\n{_RETYPE_BACK}")
     before = run(versions(empty_databases))
     for allowed, left in ([], "table-rewrite, data-loss"), (["data-loss"], "(table-rewrite)"):
-        options = [part for each in allowed for part in ("--allow", each)]
+        options = [part for name in allowed for part in ("--allow", name)]
         answer = invoke(["upgrade", "--safety", "require", *options])
         assert (answer.status, run(versions(empty_databases))) == (5, before)
         assert left in answer.stderr
@@ -416,7 +436,7 @@ def test_a_gate_refuses_what_is_not_allowed(shop: Project, empty_databases: Data
     log = json.loads(invoke(["log", "--format", "json"]).stdout)
     notes = log["runs"][0]["notes"]["safety"]
     assert (notes["gate"], notes["allowed"]) == ("require", ["data-loss", "table-rewrite"])
-    assert [each["hazard"] for each in notes["found"]] == ["CM061", "CM013"]
+    assert [finding["hazard"] for finding in notes["found"]] == ["CM061", "CM013"]
     assert "in spite of CM013, CM061; allowed: data-loss, table-rewrite" in invoke(["log"]).stdout
 
 
@@ -474,9 +494,9 @@ def test_without_databases_a_file_has_the_sizes(shop: Project, monkeypatch: pyte
     shop.revision("main", "m2", "m1", _RETYPE, "pass")
     span = ("--profile", "ci", "main@m1:head")
     measured = (*span, "--stats", "stats.json")
-    assert [each[:2] for each in dangers(judged(*measured))] == [("CM061", "m2")]
+    assert [danger[:2] for danger in dangers(judged(*measured))] == [("CM061", "m2")]
     assert dangers(judged(*measured, "--rows", "1000")) == []
-    assert [each[:2] for each in dangers(judged(*span, "--rows", "1000"))] == [("CM061", "m2")]
+    assert [danger[:2] for danger in dangers(judged(*span, "--rows", "1000"))] == [("CM061", "m2")]
     assert dangers(judged("--profile", "ci", "main@base:head")) == []
     monkeypatch.setenv("CIRCLE_MIGRATE_SAFETY_TABLES", "users = small")
     assert dangers(judged(*span)) == []
@@ -491,12 +511,15 @@ def test_a_branch_is_judged_from_where_it_left_its_base(
     for name in ("DATABASE_URL", "CREDS_DATABASE_URL"):
         monkeypatch.delenv(name)
     shop.revision("main", "m2", "m1", _DROP, "pass")
-    found = judged("--profile", "ci", "--base", "trunk")
-    assert (found["coverage"]["revisions"], [each[:2] for each in dangers(found)]) == (1, [("CM013", "m2")])
+    report = judged("--profile", "ci", "--base", "trunk")
+    assert (report["coverage"]["revisions"], [danger[:2] for danger in dangers(report)]) == (
+        1,
+        [("CM013", "m2")],
+    )
     files = json.loads(
         invoke(["check", "--files-only", "--base", "trunk", "--safety", "--format", "json"]).stdout
     )
-    assert [each["rule"] for each in files["findings"] if each["severity"] == "error"] == ["CM013"]
+    assert [finding["rule"] for finding in files["findings"] if finding["severity"] == "error"] == ["CM013"]
 
 
 def test_the_gate_for_pipelines_judges_too(shop: Project) -> None:
@@ -510,21 +533,24 @@ def test_the_gate_for_pipelines_judges_too(shop: Project) -> None:
 def test_every_format_says_what_is_dangerous(shop: Project, create_databases: Callable[..., Any]) -> None:
     shop.revision("main", "m2", "m1", _DROP, "pass")
     said = {
-        form: check("--format", form) for form in ("json", "junit", "sarif", "github", "gitlab", "markdown")
+        output_format: check("--format", output_format)
+        for output_format in ("json", "junit", "sarif", "github", "gitlab", "markdown")
     }
     assert {answer.status for answer in said.values()} == {5}
-    found = json.loads(said["json"].stdout)
-    jsonschema.Draft202012Validator(schema("safety-check")).validate(found)
-    prints = {each["fingerprint"] for each in found["verdicts"]}
-    assert prints == {each["fingerprint"] for each in found["findings"]}
+    report = json.loads(said["json"].stdout)
+    jsonschema.Draft202012Validator(schema("safety-check")).validate(report)
+    prints = {verdict["fingerprint"] for verdict in report["verdicts"]}
+    assert prints == {finding["fingerprint"] for finding in report["findings"]}
     cases = ET.fromstring(said["junit"].stdout).findall("testsuite/testcase")
     assert [case.get("classname", "").rpartition(".")[2] for case in cases] == ["trace", "main-m2"]
     assert cases[1].find("failure") is not None
     (result,) = (
-        each for each in json.loads(said["sarif"].stdout)["runs"][0]["results"] if each["ruleId"] == "CM013"
+        result
+        for result in json.loads(said["sarif"].stdout)["runs"][0]["results"]
+        if result["ruleId"] == "CM013"
     )
     assert result["level"] == "error"
-    assert "CM013" in {each["check_name"] for each in json.loads(said["gitlab"].stdout)}
+    assert "CM013" in {issue["check_name"] for issue in json.loads(said["gitlab"].stdout)}
     assert "::error file=" in said["github"].stdout
     assert "**CM013**" in said["markdown"].stdout
     assert said["markdown"].stdout.count("<details>") == said["markdown"].stdout.count("</details>")

@@ -45,7 +45,7 @@ def feed(psql: Path) -> Psql:
     def run_script(databases: Databases, sql: str, name: str | None = None) -> None:
         command = [str(psql), "-X", "-q"]
         if name is None:
-            command += [part for each in NAMES for part in ("-v", f"{each}={databases.urls[each]}")]
+            command += [part for name in NAMES for part in ("-v", f"{name}={databases.urls[name]}")]
             command.append(databases.urls["main"])
         else:
             command.append(databases.urls[name])
@@ -106,8 +106,8 @@ def test_downgrade_script(
 
 def test_downgrade_script_without_a_server(migrated_databases: Databases, feed: Psql) -> None:
     feed(migrated_databases, write(offline(), "head:base", up=False))
-    found = run(catalogues(migrated_databases))
-    assert [any(kinds.values()) for kinds in found.values()] == [False, False]
+    by_database = run(catalogues(migrated_databases))
+    assert [any(kinds.values()) for kinds in by_database.values()] == [False, False]
     assert run(versions(migrated_databases)) == {"main": [], "credentials": []}
 
 

@@ -26,7 +26,7 @@ from tests.servers import Databases, run
 
 
 def rules(report: Report, severity: Severity = Severity.ERROR) -> set[tuple[str | None, str]]:
-    return {(each.database, each.rule) for each in report.findings if each.severity is severity}
+    return {(finding.database, finding.rule) for finding in report.findings if finding.severity is severity}
 
 
 def nowhere(on: Deployment, name: str, port: int = 1) -> Deployment:
@@ -35,7 +35,8 @@ def nowhere(on: Deployment, name: str, port: int = 1) -> Deployment:
 
     gone = parse(f"postgresql://nobody@127.0.0.1:{port}/gone?connect_timeout=20", source="the test")
     databases = tuple(
-        each._replace(url=gone) if each.name == name else each for each in on.settings.databases
+        database._replace(url=gone) if database.name == name else database
+        for database in on.settings.databases
     )
     return Deployment(on.settings._replace(databases=databases))
 
@@ -57,7 +58,7 @@ def test_pending_revisions_are_listed_and_decide_only_where_asked(empty_database
     assert seen.exit_code is ExitCode.DONE
     assert rules(seen, Severity.NOTE) == {("main", "pending"), ("credentials", "pending")}
     assert seen.databases[0].pending[0].down_revisions == ("f4e7d8b9c123",)
-    assert "main@dca7825748db" in seen.databases[1].needs
+    assert "main@dca7825748db" in seen.databases[1].requires
     assert run(status(on, strict=True)).exit_code is ExitCode.PENDING
 
 
@@ -162,19 +163,19 @@ def test_the_release_that_knows_a_revision_is_named(
     on = deployment(migrated_databases)
     run(execute(migrated_databases, "main", APPLIED_BY_A_NEWER_RELEASE.format(replaced=replaced)))
     for report in (run(status(on)), run(check(on, CheckSelection())), run(wait(on, 0))):
-        (found,) = (each for each in report.findings if each.severity is Severity.ERROR)
-        assert (found.database, found.revision, found.rule) == ("main", "feedfacecafe", "unknown-revision")
-        assert ("main is ahead of this package" in found.message) is ahead
-        assert "circle-migrate 7.8.9 applied it at" in found.message
-        assert found.message.endswith("by deploy@ci")
-        assert "log --source feedfacecafe" in found.remedy_text
+        (error,) = (finding for finding in report.findings if finding.severity is Severity.ERROR)
+        assert (error.database, error.revision, error.rule) == ("main", "feedfacecafe", "unknown-revision")
+        assert ("main is ahead of this package" in error.message) is ahead
+        assert "circle-migrate 7.8.9 applied it at" in error.message
+        assert error.message.endswith("by deploy@ci")
+        assert "log --source feedfacecafe" in error.remedy_text
 
 
 def test_where_no_journal_knows_a_revision_none_is_promised_to(migrated_databases: Databases) -> None:
     run(execute(migrated_databases, "main", "UPDATE alembic_version SET version_num = 'feedfacecafe'"))
-    (found,) = run(status(deployment(migrated_databases))).findings
-    assert "log --source" not in found.remedy_text
-    assert "main@REVISION --purge" in found.remedy_text
+    (finding,) = run(status(deployment(migrated_databases))).findings
+    assert "log --source" not in finding.remedy_text
+    assert "main@REVISION --purge" in finding.remedy_text
 
 
 def test_nothing_is_said_to_be_pending_after_an_unknown_revision(migrated_databases: Databases) -> None:
@@ -184,7 +185,9 @@ def test_nothing_is_said_to_be_pending_after_an_unknown_revision(migrated_databa
     assert seen.databases[0].unknown == ("feedfacecafe",)
     assert seen.databases[0].pending == ()
     skipped = {
-        each.name for each in run(check(on, CheckSelection())).checks if each.outcome is Outcome.SKIPPED
+        skipped.name
+        for skipped in run(check(on, CheckSelection())).checks
+        if skipped.outcome is Outcome.SKIPPED
     }
     assert skipped == {"requirements", "pending"}
 
@@ -194,8 +197,12 @@ def test_an_unmet_requirement_is_named(migrated_databases: Databases, only: str 
     emptied = ("DELETE FROM alembic_version", "DELETE FROM circle_migrate.steps")
     run(execute(migrated_databases, "main", *emptied))
     seen = run(status(deployment(migrated_databases, only)))
-    found = [(each.revision, each.subject) for each in seen.findings if each.rule == "unmet-requirement"]
-    assert found == ([("1e978f7e8aa5", "main@dca7825748db")] if only is None else [])
+    requirements = [
+        (finding.revision, finding.subject)
+        for finding in seen.findings
+        if finding.rule == "unmet-requirement"
+    ]
+    assert requirements == ([("1e978f7e8aa5", "main@dca7825748db")] if only is None else [])
     assert seen.exit_code is ExitCode.DONE
 
 
@@ -229,10 +236,10 @@ def test_several_heads_are_a_warning(empty_databases: Databases, project_folder:
 def test_an_edited_revision_is_named_with_what_can_be_done(migrated_databases: Databases) -> None:
     edited = "UPDATE circle_migrate.steps SET checksum = 'other' WHERE revision = 'dca7825748db'"
     run(execute(migrated_databases, "main", edited))
-    (found,) = run(status(deployment(migrated_databases))).findings
-    assert found.revision == "dca7825748db"
-    assert "circle-migrate upgrade --allow-edited" in found.remedy_text
-    assert "nothing was changed" not in (found.detail or "")
+    (finding,) = run(status(deployment(migrated_databases))).findings
+    assert finding.revision == "dca7825748db"
+    assert "circle-migrate upgrade --allow-edited" in finding.remedy_text
+    assert "nothing was changed" not in (finding.detail or "")
 
 
 def test_an_invalid_index_is_a_warning(migrated_databases: Databases) -> None:
@@ -245,7 +252,7 @@ def test_an_invalid_index_is_a_warning(migrated_databases: Databases) -> None:
     )
     seen = run(status(deployment(migrated_databases)))
     assert ("main", "invalid-index") in rules(seen, Severity.WARNING)
-    (invalid,) = (each for each in seen.findings if each.rule == "invalid-index")
+    (invalid,) = (finding for finding in seen.findings if finding.rule == "invalid-index")
     assert f"REINDEX INDEX CONCURRENTLY {str(invalid.subject).partition(' ')[0]};" in invalid.remedy_text
     assert seen.exit_code is ExitCode.DONE
 
@@ -256,7 +263,7 @@ def test_an_unreachable_database_is_a_state_and_the_other_is_still_shown(
     seen = run(status(nowhere(deployment(migrated_databases), "credentials")))
     assert rules(seen) == {("credentials", "unreachable")}
     assert seen.exit_code is ExitCode.UNREACHABLE
-    assert seen.databases[0].server
+    assert seen.databases[0].server_version
     assert seen.databases[1].error is not None
 
 
@@ -266,7 +273,7 @@ def test_heads_are_shown_where_no_database_can_be_reached(migrated_databases: Da
     gone = nowhere(nowhere(deployment(migrated_databases), "main"), "credentials")
     seen = run(asyncio.wait_for(status(gone), 15))
     assert seen.exit_code is ExitCode.UNREACHABLE
-    assert [each.heads for each in seen.databases] == [graph.heads for graph in healthy.graphs.values()]
+    assert [state.heads for state in seen.databases] == [graph.heads for graph in healthy.graphs.values()]
 
 
 def test_a_broken_tree_is_said_without_waiting_for_a_server_that_does_not_answer(
@@ -291,7 +298,7 @@ def test_the_holder_of_the_deployer_lock_is_named(migrated_databases: Databases)
         async with migrated_databases.connect("main") as other:
             await other.execute("SET application_name = 'night shift'")
             await other.fetchval("SELECT pg_try_advisory_lock($1)", KEY)
-            return (await status(deployment(migrated_databases))).databases[0].holder
+            return (await status(deployment(migrated_databases))).databases[0].lock_holder
 
     assert "night shift" in (run(held()) or "")
 
@@ -301,7 +308,7 @@ def test_check_asks_for_pending_unless_told_not_to(empty_databases: Databases) -
     assert run(check(on, CheckSelection())).exit_code is ExitCode.PENDING
     seen = run(check(on, CheckSelection(pending=False)))
     assert seen.exit_code is ExitCode.DONE
-    assert "pending" not in {each.name for each in seen.checks}
+    assert "pending" not in {check.name for check in seen.checks}
 
 
 def test_wait_ends_when_another_process_has_migrated(empty_databases: Databases) -> None:
@@ -369,7 +376,7 @@ def test_looking_leaves_an_empty_database_empty(empty_databases: Databases, ask:
 
 def test_a_role_with_connect_and_select_can_look(migrated_databases: Databases) -> None:
     role = "looker_" + next(iter(migrated_databases.urls.values())).rpartition("/")[2].partition("?")[0][-8:]
-    role = "".join(each for each in role if each.isalnum() or each == "_")
+    role = "".join(character for character in role if character.isalnum() or character == "_")
     run(execute(migrated_databases, "main", f"CREATE ROLE {role} LOGIN"))
     try:
         for name in ("main", "credentials"):
@@ -381,7 +388,7 @@ def test_a_role_with_connect_and_select_can_look(migrated_databases: Databases) 
         }
         seen = run(status(Deployment(load(environ=urls)), strict=True))
         assert seen.findings == ()
-        assert {each.role for each in seen.databases} == {role}
+        assert {state.role for state in seen.databases} == {role}
     finally:
         for name in ("main", "credentials"):
             run(execute(migrated_databases, name, f"DROP OWNED BY {role}"))
@@ -405,12 +412,12 @@ def test_read_only_by_default_is_no_hindrance_to_looking(migrated_databases: Dat
 def test_models_and_revisions_agree(empty_databases: Databases, workdir: Path) -> None:
     seen = run(check(deployment(empty_databases), CheckSelection(databases=False, models=True)))
     assert seen.exit_code is ExitCode.DONE
-    assert "models" in {each.name for each in seen.checks}
+    assert "models" in {check.name for check in seen.checks}
 
 
 def _noticed(on: Deployment) -> list[str]:
     report = run(status(on))
-    return [each.database or "" for each in report.findings if each.rule == "schema-changed"]
+    return [finding.database or "" for finding in report.findings if finding.rule == "schema-changed"]
 
 
 def test_a_schema_changed_by_hand_is_noticed_and_a_run_settles_it(migrated_databases: Databases) -> None:

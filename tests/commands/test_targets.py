@@ -70,7 +70,7 @@ def test_targets_lead_where_alembic_says_they_lead(empty_databases: Databases) -
             for name, after in moved.plan.after.items():
                 assert list(after) == expected[name], said
             rows = await versions(empty_databases)
-            assert {name: found or [] for name, found in rows.items()} == expected, said
+            assert {name: versions_of or [] for name, versions_of in rows.items()} == expected, said
 
     run(scenario())
 

@@ -49,9 +49,9 @@ def test_upgrade_says_what_ran_and_what_there_is_now(empty_databases: Databases)
         assert [step.revision.id for step in result.plan.steps("main")] == MAIN
         assert [step.revision.id for step in result.plan.steps("credentials")] == CREDENTIALS
         assert len(result.seconds) == len(MAIN) + len(CREDENTIALS)
-        found = await catalogues(empty_databases)
+        by_database = await catalogues(empty_databases)
         for name in NAMES:
-            assert list(result.tables[name]) == [row[0] for row in found[name]["tables"]]
+            assert list(result.tables[name]) == [row[0] for row in by_database[name]["tables"]]
 
     run(scenario())
 
@@ -78,7 +78,7 @@ def test_database_of_the_old_script_is_recognised_and_taken_to_head(
         for name, state in at.items():
             async with field.connect(name) as connection:
                 await old_script.build(connection, name, state)
-        answer = {each.database: each for each in (await current(deployment(field))).positions}
+        answer = {position.database: position for position in (await current(deployment(field))).positions}
         for name, known in (("main", MAIN), ("credentials", CREDENTIALS)):
             ids = [revision.id for revision in answer[name].current]
             assert ids == ([at[name]] if name in at else [])
@@ -93,7 +93,10 @@ def test_database_of_the_old_script_is_recognised_and_taken_to_head(
 async def ours(databases: Databases) -> dict[str, tuple[str, ...]]:
     answer = await current(deployment(databases))
     assert answer.exit_code is ExitCode.DONE
-    return {each.database: tuple(revision.id for revision in each.current) for each in answer.positions}
+    return {
+        position.database: tuple(revision.id for revision in position.current)
+        for position in answer.positions
+    }
 
 
 ENV_PY = """

@@ -167,22 +167,22 @@ def test_up_and_down_and_up_again(empty_databases: Databases) -> None:
 @pytest.mark.usefixtures("project")
 def test_trees_are_read_as_they_are() -> None:
     files = Deployment(load(environ={}), "main")
-    listed = {entry.revision.id: entry.marks for entry in history(files).listed["main"]}
+    listed = {entry.revision.id: entry.marks for entry in history(files).revisions["main"]}
     assert list(listed) == ["m7", "m6", "m5", "m4", "m3", "m2", "m1"]
     assert {key: marks for key, marks in listed.items() if marks} == {
         "m7": ("head",),
         "m5": ("merge",),
         "m1": ("branch point",),
     }
-    assert [entry.revision.id for entry in branches(files).listed["main"]] == ["m1", "m2", "m3"]
-    assert [entry.revision.id for entry in heads(files).listed["main"]] == ["m7"]
-    (shown,) = show(files, ["billing"]).listed["main"]
+    assert [entry.revision.id for entry in branches(files).revisions["main"]] == ["m1", "m2", "m3"]
+    assert [entry.revision.id for entry in heads(files).revisions["main"]] == ["m7"]
+    (shown,) = show(files, ["billing"]).revisions["main"]
     assert (shown.revision.id, shown.revision.down_revisions, shown.revision.labels) == (
         "m2",
         ("m1",),
         ("billing",),
     )
-    (shown,) = show(files, ["m7"]).listed["main"]
+    (shown,) = show(files, ["m7"]).revisions["main"]
     assert "autocommit_block" in str(shown.revision.non_transactional_reason)
 
 
@@ -203,7 +203,7 @@ def test_from_another_folder_and_by_the_environment(project: Project, tmp_path: 
     }
     sys.path.append(str(project.folder))
     for settings in (by_file, load(environ=variables, cwd=elsewhere)):
-        listed = heads(Deployment(settings)).listed
+        listed = heads(Deployment(settings)).revisions
         assert {name: [entry.revision.id for entry in entries] for name, entries in listed.items()} == {
             "main": [MAIN_HEAD],
             "credentials": [CREDENTIALS_HEAD],
@@ -371,7 +371,8 @@ def test_any_message_makes_a_file_that_loads(project: Project, message: str) -> 
     (written,) = revision(Deployment(load(environ={}), "credentials"), message, Placement()).revisions
     assert_formatted(Path(written.path))
     assert (
-        heads(Deployment(load(environ={}), "credentials")).listed["credentials"][0].revision.id == written.id
+        heads(Deployment(load(environ={}), "credentials")).revisions["credentials"][0].revision.id
+        == written.id
     )
 
 

@@ -37,7 +37,7 @@ def _attributes(report: Report) -> dict[str, str]:
         "failures": str(inconclusive.count(False)),
         "errors": str(inconclusive.count(True)),
         "skipped": str(sum(check.outcome is Outcome.SKIPPED for check in report.checks)),
-        "time": _seconds(sum(check.seconds or 0 for check in report.checks)),
+        "time": f"{sum(check.seconds or 0 for check in report.checks):.3f}",
     }
 
 
@@ -48,7 +48,7 @@ def _case(suite: ET.Element, report: Report, check: Check) -> None:
         {
             "name": safe(check.title),
             "classname": f"circle-migrate.{report.command}.{check.name}",
-            "time": _seconds(check.seconds or 0),
+            "time": f"{check.seconds or 0:.3f}",
         },
     )
     if check.outcome is Outcome.SKIPPED:
@@ -74,7 +74,3 @@ def _text(report: Report, finding: Finding) -> str:
     file = display_path(report, finding)
     location = f"{safe(file)}:{finding.line or 1}: " if file else ""
     return location + full_text(finding)
-
-
-def _seconds(seconds: float) -> str:
-    return f"{seconds:.3f}"

@@ -50,9 +50,9 @@ def _parts(report: SafetyReport) -> Iterator[str]:
         ]
         lines = [f"| {' | '.join(map(markdown, row))} |" for row in rows]
         head = ["| Suppressed | Subject | Reason | Until |", "|-|-|-|-|"]
-        yield _folded(f"{len(rows)} suppressed", "\n".join([*head, *lines]))
+        yield _fold(f"{len(rows)} suppressed", "\n".join([*head, *lines]))
     if report.notes:
-        yield _folded("What is not known", "\n".join(f"- {markdown(note)}" for note in report.notes))
+        yield _fold("What is not known", "\n".join(f"- {markdown(note)}" for note in report.notes))
 
 
 def _head(report: SafetyReport) -> str:
@@ -75,10 +75,10 @@ def _item(report: SafetyReport, finding: Finding) -> str:
     lines += ["", *(f"- {name}: {markdown(text)}" for name, text in facts.items() if text)]
     code = ["", *_block("python", finding.fix)] if finding.fix else []
     remedy = "\n".join([markdown(finding.hazard.remedy), *code])
-    return "\n".join([*lines, "", _folded("What to write instead", remedy)])
+    return "\n".join([*lines, "", _fold("What to write instead", remedy)])
 
 
-def _folded(title: str, text: str) -> str:
+def _fold(title: str, text: str) -> str:
     return f"<details><summary>{markdown(title)}</summary>\n\n{text}\n\n</details>"
 
 

@@ -138,7 +138,7 @@ def register(app: typer.Typer) -> None:
             show_default="models",
         ),
         current: bool = flag("--current", "Mark the current revisions; reads the databases."),
-        form: DiagramFormat | None = option(
+        given_format: DiagramFormat | None = option(
             None, "Draw in this format.", "--as", show_default="by the suffix of FILE, else mermaid"
         ),
         output: Path | None = option("FILE", "Save to this .mmd, .dot or .svg file.", "--output", "-o"),
@@ -159,10 +159,10 @@ def register(app: typer.Typer) -> None:
             )
         if subject is _Subject.REVISIONS and origin:
             raise UsageError("--from is for tables", hint=f"circle-migrate graph entities --from {origin}")
-        diagram_format = resolve_format(form, output)
+        diagram_format = resolve_format(given_format, output)
         if subject is _Subject.REVISIONS:
-            deployment, at = await context.at(current=current)
-            diagram = revisions(deployment, revision_range, at)
+            deployment, rows = await context.trees(with_current=current)
+            diagram = revisions(deployment, revision_range, rows)
         else:
             source = Source(origin or Source.MODELS)
             deployment = await context.ready() if source is Source.LIVE else context.files()

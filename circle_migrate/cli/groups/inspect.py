@@ -106,8 +106,8 @@ def register(app: typer.Typer) -> None:
         """List the revisions, newest first."""
         from circle_migrate.commands.history import history as action
 
-        deployment, at = await context.at(current=indicate_current)
-        return action(deployment, revision_range, at)
+        deployment, rows = await context.trees(with_current=indicate_current)
+        return action(deployment, revision_range, rows)
 
     @command(app, panel=_PANEL)
     def heads(context: CommandContext) -> Result:

@@ -98,8 +98,8 @@ def register(app: typer.Typer) -> None:
             privileges=not no_privileges,
             overridden=tuple(override_protection or ()),
         )
-        agree = partial(confirm_replace, accepted)
-        return await action(deployment, manifest, options, agree, context.progress)
+        confirm = partial(confirm_replace, accepted)
+        return await action(deployment, manifest, options, confirm, context.progress)
 
     description = "List, restore and drop the rows that `downgrade --keep` has kept."
     kept = group(app, "kept", description, _PANEL)
@@ -134,7 +134,7 @@ def register(app: typer.Typer) -> None:
         return await drop(
             await context.ready(),
             names,
-            agree=partial(confirm_drop, yes=yes),
+            confirm=partial(confirm_drop, yes=yes),
             overridden=override_protection or (),
             notify=context.progress,
         )

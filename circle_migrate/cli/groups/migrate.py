@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from functools import partial
 from io import StringIO
 from pathlib import Path
@@ -61,8 +60,8 @@ def register(app: typer.Typer) -> None:
 
         The transactions on all databases stay open until every step on each has succeeded.
         """
-        saved = _saved_plan(plan, target, "upgrade")
-        targets = saved.targets if saved else target or ["head"]
+        saved_plan = _saved_plan(plan, target, "upgrade")
+        targets = saved_plan.targets if saved_plan else target or ["head"]
         if sql:
             return await _script(context, targets, "up")
         from circle_migrate.commands.upgrade import upgrade as action
@@ -74,7 +73,7 @@ def register(app: typer.Typer) -> None:
             dry_run=dry_run,
             into_existing=into_existing,
             allow_edited=allow_edited,
-            saved=saved,
+            saved_plan=saved_plan,
             gate=_gate(context, deployment, allow or ()),
             restore_kept=not no_restore_kept,
             notify=context.progress,
@@ -117,8 +116,8 @@ def register(app: typer.Typer) -> None:
 
         --dry-run only shows the losses. Exit status 5 where there are any.
         """
-        saved = _saved_plan(plan, target, "downgrade")
-        targets = saved.targets if saved else target
+        saved_plan = _saved_plan(plan, target, "downgrade")
+        targets = saved_plan.targets if saved_plan else target
         if len(list(filter(None, (targets, to_run, to_release, to_time)))) != 1:
             raise UsageError(
                 "a downgrade needs one target",
@@ -143,11 +142,11 @@ def register(app: typer.Typer) -> None:
             deployment,
             targets,
             confirm=LossConfirmation(find_losses, accept),
-            cascade=saved.cascade if saved else cascade,
+            cascade=saved_plan.cascade if saved_plan else cascade,
             keep=keep,
-            backing=_backup_policy(deployment, backup, encrypt_to, no_backup=no_backup),
+            backup_policy=_backup_policy(deployment, backup, encrypt_to, no_backup=no_backup),
             dry_run=dry_run,
-            saved=saved,
+            saved_plan=saved_plan,
             overridden=override_protection or (),
             notify=context.progress,
         )
@@ -174,8 +173,7 @@ def register(app: typer.Typer) -> None:
         result = await action(deployment, targets, direction, cascade=cascade, into_existing=into_existing)
         if output is None:
             return result
-        save(result, targets, direction, output, cascade=cascade)
-        return replace(result, file=str(output))
+        return save(result, targets, direction, output, cascade=cascade)
 
     @command(app, panel=_PANEL, options=("lock_wait",))
     async def recover(context: CommandContext, dry_run: bool = shared.DRY_RUN) -> Result:
@@ -197,9 +195,8 @@ def _backup_policy(
             "--no-backup contradicts --backup and --encrypt-to", hint="leave out --no-backup or the others"
         )
     options = BackupOptions((folder or DEFAULT_FOLDER).absolute(), deployment.settings.pg_bin, encrypt_to)
-    if no_backup:
-        return BackupPolicy(BackupWhen.NEVER, options)
-    return BackupPolicy(BackupWhen.ON_LOSS if folder is None else BackupWhen.ALWAYS, options)
+    when = BackupWhen.ON_LOSS if folder is None else BackupWhen.ALWAYS
+    return BackupPolicy(BackupWhen.NEVER if no_backup else when, options)
 
 
 def _saved_plan(path: Path | None, target: list[str] | None, command_name: str) -> SavedPlan | None:
@@ -208,13 +205,13 @@ def _saved_plan(path: Path | None, target: list[str] | None, command_name: str) 
         return None
     from circle_migrate.commands.plan import SavedPlan
 
-    saved = SavedPlan(path)
+    saved_plan = SavedPlan(path)
     if target:
         raise UsageError("a saved plan has its own targets", hint="leave out TARGET or --plan")
-    name = "downgrade" if saved.direction == "down" else "upgrade"
+    name = "downgrade" if saved_plan.direction == "down" else "upgrade"
     if name != command_name:
         raise UsageError(f"{path} is the plan of a {name}", hint=f"circle-migrate {name} --plan {path}")
-    return saved
+    return saved_plan
 
 
 async def _past_targets(
@@ -245,8 +242,12 @@ def _gate(context: CommandContext, deployment: Deployment, allow: Sequence[str])
             raise UsageError("--allow has no effect with --safety off", hint="add --safety require")
         return None
     from circle_migrate.safety.gate import Gate
+    from circle_migrate.safety.hazards.hazard import HazardClass
 
-    allowed = frozenset(map(_hazard_class, allow))
+    for name in allow:
+        if name not in list(HazardClass):
+            raise UsageError(f"there is no hazard class {name!r}", hint="classes: " + ", ".join(HazardClass))
+    allowed = frozenset(map(HazardClass, allow))
 
     def show(report: SafetyReport) -> None:
         for line in _warnings(report, allowed):
@@ -258,33 +259,18 @@ def _gate(context: CommandContext, deployment: Deployment, allow: Sequence[str])
     return Gate(deployment, mode == "require", allowed, show, say)
 
 
-def _hazard_class(name: str) -> HazardClass:
-    from circle_migrate.safety.hazards.hazard import HazardClass
-
-    try:
-        return HazardClass(name)
-    except ValueError:
-        raise UsageError(
-            f"there is no hazard class {name!r}", hint="classes: " + ", ".join(HazardClass)
-        ) from None
-
-
 def _warnings(report: SafetyReport, allowed: frozenset[HazardClass]) -> list[str]:
     """Return the report's warnings, and dangers that are not allowed, without alternative code."""
     from circle_migrate.cli.console import console
-    from circle_migrate.cli.render.report import write_finding
-    from circle_migrate.cli.render.safety import write_hazard
+    from circle_migrate.cli.render.safety import write_safety_finding
     from circle_migrate.core.findings import Severity
     from circle_migrate.safety.result import HazardFinding
 
     buffer = StringIO()
     screen = console(buffer)
     for finding in report.findings:
-        if finding.severity is Severity.NOTE:
-            continue
-        if not isinstance(finding, HazardFinding):
-            write_finding(finding, screen)
-        elif finding.hazard.kind not in allowed:
-            write_hazard(finding, screen)
+        is_allowed = isinstance(finding, HazardFinding) and finding.hazard.kind in allowed
+        if finding.severity is not Severity.NOTE and not is_allowed:
+            write_safety_finding(finding, screen)
     lines = buffer.getvalue().splitlines()
     return [f"safety: {report.coverage.description}", *lines] if lines else []

@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from circle_migrate.postgres.embedded.server import ServerStatus
 
 _PANEL = "Set up"
-_WITHOUT = ("database", "database_url", "creds_database_url", "url", "embedded")
+_URLS = ("database_url", "creds_database_url", "url", "embedded")
+_WITHOUT = ("database", *_URLS)
 
 
 def register(app: typer.Typer) -> None:
@@ -76,11 +77,7 @@ def register(app: typer.Typer) -> None:
         settings = context.settings()
         return _result("dev status", settings, configured_server(settings).status())
 
-    @command(
-        dev,
-        panel=_PANEL,
-        without=("database_url", "creds_database_url", "url", "embedded", "format", "quiet"),
-    )
+    @command(dev, panel=_PANEL, without=(*_URLS, "format", "quiet"))
     async def psql(
         context: CommandContext,
         arguments: list[str] | None = argument("[-- PSQL OPTIONS]", "Pass these options to psql."),
@@ -109,13 +106,7 @@ def register(app: typer.Typer) -> None:
         embedded.reset()
         return _result("dev reset", settings, embedded.status())
 
-    @command(
-        dev,
-        panel=_PANEL,
-        options=("scratch_url",),
-        without=("database_url", "creds_database_url", "url", "embedded"),
-        formats=CHECKS,
-    )
+    @command(dev, panel=_PANEL, options=("scratch_url",), without=_URLS, formats=CHECKS)
     async def snapshots(
         context: CommandContext,
         major: list[int] | None = option(

@@ -42,29 +42,35 @@ def _position(position: DatabasePosition) -> tuple[str, ...]:
 def revision_list(result: RevisionList, console: Console) -> None:
     """Write the revisions as a table, or for `show` one after the other."""
     if result.command == "show":
-        for listed in result.listed.values():
-            for item in listed:
-                _revision(item, console)
+        for entries in result.revisions.values():
+            for entry in entries:
+                _revision(entry, console)
         return
     rows = [
-        (name, item.revision.id, revisions(item.revision.down_revisions), item.revision.message, _marks(item))
-        for name, listed in result.listed.items()
-        for item in listed
+        (
+            name,
+            entry.revision.id,
+            revisions(entry.revision.down_revisions),
+            entry.revision.message,
+            _marks(entry),
+        )
+        for name, entries in result.revisions.items()
+        for entry in entries
     ]
     table(console, ("database", "revision", "follows", "message", ""), rows)
-    for name, listed in result.listed.items():
-        if not listed:
+    for name, entries in result.revisions.items():
+        if not entries:
             write_line(console, f"{name}: none")
 
 
-def _marks(item: ListedRevision) -> str:
-    labels = [f"label {label}" for label in item.revision.labels]
-    return ", ".join([*item.marks, *labels, *(f"requires {need}" for need in item.revision.requires)])
+def _marks(entry: ListedRevision) -> str:
+    labels = [f"label {label}" for label in entry.revision.labels]
+    return ", ".join([*entry.marks, *labels, *(f"requires {need}" for need in entry.revision.requires)])
 
 
-def _revision(item: ListedRevision, console: Console) -> None:
-    revision = item.revision
-    marks, reason = ", ".join(item.marks), revision.non_transactional_reason
+def _revision(entry: ListedRevision, console: Console) -> None:
+    revision = entry.revision
+    marks, reason = ", ".join(entry.marks), revision.non_transactional_reason
     for key, value in (
         ("revision", f"{revision.qualified} ({marks})" if marks else revision.qualified),
         ("follows", revisions(revision.down_revisions)),
@@ -77,7 +83,7 @@ def _revision(item: ListedRevision, console: Console) -> None:
     ):
         if value:
             write_line(console, f"{key:<12} {value}")
-    lines = ("    " + line if line else "" for line in item.doc.splitlines())
+    lines = ("    " + line if line else "" for line in entry.doc.splitlines())
     write_line(console, "\n" + "\n".join(lines) + "\n")
 
 
@@ -139,8 +145,10 @@ def status_result(result: StatusResult, console: Console) -> None:
             write_line(console, f"{text} (requires {requirements})" if requirements else text)
         if status.protection:
             write_line(console, f"{name}: protected {status.protection.description}")
-        if status.holder:
-            write_line(console, f"{name}: another deployer has the lock: {status.holder}", style="yellow")
+        if status.lock_holder:
+            write_line(
+                console, f"{name}: another deployer has the lock: {status.lock_holder}", style="yellow"
+            )
         if run := status.last_run:
             text = f"{name}: last run {run.command}, {run.outcome}, {run.started_at:%F %T} UTC"
             write_line(console, f"{text}, by {run.os_user}@{run.host}", style="dim")
@@ -165,5 +173,5 @@ def _row(status: DatabaseStatus) -> tuple[str, ...]:
     pending, state = str(len(status.pending) or "none"), status.access
     if status.unknown:
         pending, state = "?", f"{status.access}, {'ahead' if status.ahead else 'unknown revision'}"
-    server, current = f"PostgreSQL {status.server}", revisions(status.current)
+    server, current = f"PostgreSQL {status.server_version}", revisions(status.current)
     return (status.database, server, status.dbname, status.role, current, heads, pending, state)

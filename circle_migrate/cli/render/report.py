@@ -39,21 +39,21 @@ def write_check(check: Check, console: Console) -> None:
     symbol, word, style = _OUTCOMES[check.outcome]
     mark = f"{symbol} " if console.is_terminal and not console.options.ascii_only else ""
     reason = f": {check.skipped}" if check.skipped else ""
-    write_line(console, f"{mark}{word:<7}  {_indented(check.title + reason)}", style=style)
+    write_line(console, f"{mark}{word:<7}  {_indent(check.title + reason)}", style=style)
 
 
 def write_finding(finding: Finding, console: Console, *, hint: bool = True) -> None:
     """Write the message, location and detail of a finding, and with `hint` its remedy."""
-    head = f"  {finding.severity}: {_indented(finding.message)}"
+    head = f"  {finding.severity}: {_indent(finding.message)}"
     write_line(console, head, style=_STYLES[finding.severity])
     location = f"{relative(finding.file)}:{finding.line or 1}" if finding.file else None
     remedy = finding.remedy_text if hint else None
     for label, text in (("at", location), ("detail", finding.detail), ("hint", remedy)):
         if text:
-            write_line(console, f"    {label:<6} {_indented(text)}")
+            write_line(console, f"    {label:<6} {_indent(text)}")
 
 
-def _indented(text: str) -> str:
+def _indent(text: str) -> str:
     return safe(text).replace("\n", "\n" + _INDENT)
 
 
@@ -61,8 +61,8 @@ def consistency_result(result: ConsistencyResult, console: Console) -> None:
     """Write every check with its findings, and a row for each side of a relation."""
     report(result, console)
     rows = [
-        (compared.relation.name, str(keys.column), keys.type, f"{keys.rows:,}", f"{keys.alone:,}")
-        for compared in result.relations
-        for keys in compared.sides.values()
+        (relation_result.relation.name, str(keys.column), keys.type, f"{keys.rows:,}", f"{keys.unmatched:,}")
+        for relation_result in result.relations
+        for keys in relation_result.sides.values()
     ]
     table(console, ("relation", "column", "type", "rows", "orphans"), rows)

@@ -50,11 +50,11 @@ def migration_result(result: MigrationResult, console: Console) -> None:
     for note in result.notes:
         write_line(console, f"note: {note}")
     if result.tables and not result.dry_run:
-        rows = [(name, _truncated(tables)) for name, tables in result.tables.items()]
+        rows = [(name, _truncate(tables)) for name, tables in result.tables.items()]
         table(console, ("database", "tables"), rows)
 
 
-def _truncated(tables: Sequence[str]) -> str:
+def _truncate(tables: Sequence[str]) -> str:
     """Return the first names; the JSON output has all."""
     more = len(tables) - _MAX_TABLES
     return ", ".join([*tables[:_MAX_TABLES], *([f"and {more:,} more"] if more > 0 else [])]) or "none"

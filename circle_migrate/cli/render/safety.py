@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from circle_migrate.cli.render.report import write_check, write_finding
 from circle_migrate.cli.render.widgets import line, relative, table, write_line
 from circle_migrate.core.byte_size import format_bytes
-from circle_migrate.core.findings import Severity
+from circle_migrate.core.findings import Finding, Severity
 from circle_migrate.safety.hazards.hazard import render_hazard
 from circle_migrate.safety.result import HazardFinding, SafetyReport
 
@@ -28,10 +28,7 @@ def safety_report(result: SafetyReport, console: Console) -> None:
     for check in result.checks:
         write_check(check, console)
         for finding in check.findings:
-            if isinstance(finding, HazardFinding):
-                write_hazard(finding, console)
-            else:
-                write_finding(finding, console)
+            write_safety_finding(finding, console)
     dangers: dict[tuple[str, str], HazardFinding] = {}
     for finding in result.hazard_findings:
         if finding.severity is Severity.ERROR and finding.fix:
@@ -47,8 +44,11 @@ def safety_report(result: SafetyReport, console: Console) -> None:
         line(console, 0, (f"note: {note}", "dim"))
 
 
-def write_hazard(finding: HazardFinding, console: Console) -> None:
-    """Write the finding of a hazard without the code that avoids it."""
+def write_safety_finding(finding: Finding, console: Console) -> None:
+    """Write a finding, that of a hazard without the code that avoids it."""
+    if not isinstance(finding, HazardFinding):
+        write_finding(finding, console)
+        return
     confidence = f" ({finding.confidence})" if finding.confidence else ""
     head = f"{finding.verdict}{confidence}: {finding.message}"
     line(console, _ITEM, (f"{finding.rule} ", "bold"), (head, _STYLES[finding.severity]))

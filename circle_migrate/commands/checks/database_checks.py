@@ -3,7 +3,12 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
-from circle_migrate.commands.checks.database_facts import DatabaseFacts, finding_without_state, refusals
+from circle_migrate.commands.checks.database_facts import (
+    DatabaseFacts,
+    finding_without_state,
+    refusals,
+    revision_finding,
+)
 from circle_migrate.core.errors import ExitCode, HalfApplied, InDoubt, MigrateError
 from circle_migrate.core.findings import Check, Finding, Severity, from_error
 from circle_migrate.migrate.changed_schema import remedy_of_change
@@ -42,6 +47,8 @@ STATE_CHECKS = {
 }
 """Titles of the checks by name, in the order in which they run."""
 
+_UPGRADE = "circle-migrate upgrade"
+
 _INTERRUPTED = (InDoubt.code, HalfApplied.code)
 """The refusals that belong to the check `settled`."""
 
@@ -54,16 +61,16 @@ def state_checks(
     unread = [name for name, error in facts_or_error.items() if isinstance(error, MigrateError)]
     states = {facts.state.database: facts.state for facts in readable}
     distinct = list(_error_findings(ensure_distinct, states))
-    refused = [*distinct, *(finding for facts in readable for finding in refusals(deployment, facts))]
-    names = sorted({finding.database for finding in refused if finding.database})
+    all_refusals = [*distinct, *(finding for facts in readable for finding in refusals(deployment, facts))]
+    names = sorted({finding.database for finding in all_refusals if finding.database})
     ready = [facts for facts in readable if not distinct and facts.state.database not in names]
-    skipped = f"{' and '.join(unread)} cannot be read" if unread else None
-    not_planned = f"an upgrade of {' and '.join(names)} is refused" if names else skipped
-    interrupted = [finding for finding in refused if finding.rule in _INTERRUPTED]
+    unread_reason = f"{' and '.join(unread)} cannot be read" if unread else None
+    unplanned_reason = f"an upgrade of {' and '.join(names)} is refused" if names else unread_reason
+    interruptions = [finding for finding in all_refusals if finding.rule in _INTERRUPTED]
     checks = {
         "reachable": map(from_error, (e for e in facts_or_error.values() if isinstance(e, MigrateError))),
-        "recognised": [finding for finding in refused if finding not in interrupted],
-        "settled": (*interrupted, *_interrupted_runs(deployment, readable)),
+        "recognised": [finding for finding in all_refusals if finding not in interruptions],
+        "settled": (*interruptions, *_interrupted_runs(deployment, readable)),
         "requirements": _unmet_requirements(deployment, ready),
         "unedited": _edited_revisions(readable),
         "untouched": _changed_schemas(readable),
@@ -71,9 +78,9 @@ def state_checks(
     }
     if pending is not None:
         checks["pending"] = _pending_revisions(deployment, ready, pending)
-    reasons = {"reachable": None, "requirements": not_planned, "pending": not_planned}
+    reasons = {"reachable": None, "requirements": unplanned_reason, "pending": unplanned_reason}
     return tuple(
-        Check(name, STATE_CHECKS[name], tuple(findings), reasons.get(name, skipped))
+        Check(name, STATE_CHECKS[name], tuple(findings), reasons.get(name, unread_reason))
         for name, findings in checks.items()
     )
 
@@ -105,23 +112,16 @@ def _unmet_requirements(deployment: Deployment, all_facts: Sequence[DatabaseFact
     for facts in all_facts:
         name = facts.state.database
         applied[name] = {f"{name}@{key}" for key in forest.graphs[name].ancestors(facts.state.current)}
-    for name, keys in applied.items():
+    for keys in applied.values():
         for need in sorted(forest.requirements(keys)):
             if need in applied.get(need.partition("@")[0], {need}):
                 continue
             revision = forest.revision(next(key for key in forest.required_by[need] if key in keys))
-            yield Finding(
-                rule="unmet-requirement",
-                severity=Severity.WARNING,
-                message=f"{name}: revision {revision.id} is applied, but {need}, which it requires, is not",
-                status=ExitCode.PENDING,
-                database=name,
-                revision=revision.id,
-                subject=need,
-                remedy="circle-migrate upgrade",
-                file=revision.path,
-                line=revision.line,
+            message = f"revision {revision.id} is applied, but {need}, which it requires, is not"
+            finding = revision_finding(
+                "unmet-requirement", Severity.WARNING, ExitCode.PENDING, revision, message, _UPGRADE
             )
+            yield replace(finding, subject=need)
 
 
 def _edited_revisions(all_facts: Sequence[DatabaseFacts]) -> Iterator[Finding]:
@@ -138,25 +138,19 @@ def _edited_revisions(all_facts: Sequence[DatabaseFacts]) -> Iterator[Finding]:
 def _changed_schemas(all_facts: Sequence[DatabaseFacts]) -> Iterator[Finding]:
     for facts in all_facts:
         if facts.changed:
-            name = facts.state.database
+            name, remedy = facts.state.database, remedy_of_change(facts.state)
             message = f"{name}: the schema has changed since the last run"
-            yield Finding(
-                *("schema-changed", Severity.WARNING, message),
-                database=name,
-                remedy=remedy_of_change(facts.state),
-            )
+            yield Finding("schema-changed", Severity.WARNING, message, database=name, remedy=remedy)
 
 
 def _invalid_indexes(all_facts: Sequence[DatabaseFacts]) -> Iterator[Finding]:
     for facts in all_facts:
         for index in facts.invalid_indexes:
+            name, index_name = facts.state.database, index.rpartition(" on ")[0]
+            message = f"{name}: the index {index} is INVALID"
+            remedy = f"REINDEX INDEX CONCURRENTLY {index_name}; or run its revision again"
             yield Finding(
-                "invalid-index",
-                Severity.WARNING,
-                f"{facts.state.database}: the index {index} is INVALID",
-                database=facts.state.database,
-                subject=index,
-                remedy=f"REINDEX INDEX CONCURRENTLY {index.rpartition(' on ')[0]}; or run its revision again",
+                "invalid-index", Severity.WARNING, message, database=name, subject=index, remedy=remedy
             )
 
 
@@ -173,17 +167,8 @@ def _pending_revisions(
     for facts in all_facts:
         graph = deployment.forest.graphs[facts.state.database]
         for key in pending_revisions(graph, facts):
-            yield Finding(
-                rule="pending",
-                severity=severity,
-                message=f"{graph.database}: {key} is pending: {graph[key].message}",
-                status=ExitCode.PENDING,
-                database=graph.database,
-                revision=key,
-                remedy="circle-migrate upgrade",
-                file=graph[key].path,
-                line=graph[key].line,
-            )
+            message = f"{key} is pending: {graph[key].message}"
+            yield revision_finding("pending", severity, ExitCode.PENDING, graph[key], message, _UPGRADE)
 
 
 def _error_findings(

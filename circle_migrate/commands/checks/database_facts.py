@@ -1,6 +1,6 @@
 """Facts about each database for `status`, `check` and `wait`, and findings about unknown revisions."""
 
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -122,13 +122,6 @@ async def _has_schema_changed(journal: Journal, connection: asyncpg.Connection, 
     return has_changed(recorded, await schema_fingerprint(connection, state, state.current))
 
 
-async def read_all_facts(
-    deployment: Deployment, names: Iterable[str]
-) -> dict[str, DatabaseFacts | MigrateError]:
-    """Read the facts of all databases at once; the value is the error for one that cannot be read."""
-    return await deployment.query_each(names, read_facts)
-
-
 def is_ahead(graph: Graph, facts: DatabaseFacts) -> bool:
     """Return whether the database is at an unknown revision and our heads are applied in its journal."""
     heads = graph.effective_heads
@@ -156,6 +149,16 @@ def finding_without_state(error: MigrateError, severity: Severity = Severity.ERR
     """Return the error as a finding without its state, which is that of a command that writes."""
     error.state = None
     return from_error(error, severity)
+
+
+def revision_finding(
+    rule: str, severity: Severity, status: ExitCode, revision: Revision, message: str, remedy: str
+) -> Finding:
+    """Return a finding about a revision, located at its line."""
+    name, text = revision.database, f"{revision.database}: {message}"
+    return Finding(
+        rule, severity, text, status, name, revision.id, remedy, file=revision.path, line=revision.line
+    )
 
 
 def _unknown_revisions(graph: Graph, facts: DatabaseFacts, error: UnknownRevision) -> Iterator[Finding]:

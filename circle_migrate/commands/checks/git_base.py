@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from os.path import relpath
 from pathlib import Path, PurePosixPath
 
+from circle_migrate.commands.checks.database_facts import revision_finding
 from circle_migrate.core.errors import ExitCode, MigrateError, UsageError
 from circle_migrate.core.findings import Check, Finding, Severity
 from circle_migrate.postgres.database import load_module
@@ -32,9 +33,9 @@ async def against_base(deployment: Deployment, base: str) -> list[Check]:
         folders = deployment.databases[name].revision_folders
         graph = deployment.graphs[name]
         fork = await _revisions_at_fork(base, graph, folders)
-        edited += _edited(base, graph, fork)
+        edited += _edit_findings(base, graph, fork)
         added = [graph[key] for key in graph.sorted(graph.revisions) if key not in fork]
-        unreachable += _unreachable(base, graph, await _revisions_at(base, graph, folders), added)
+        unreachable += _unreachable_findings(base, graph, await _revisions_at(base, graph, folders), added)
     return [
         Check("unedited-since-base", f"no revision of {base} was edited or removed", tuple(edited)),
         Check("on-top-of-base", f"merging with {base} leaves one head", tuple(unreachable)),
@@ -56,37 +57,25 @@ async def _revisions_at_fork(base: str, graph: Graph, folders: Sequence[Path]) -
 
 
 async def _revisions_at(base: str, graph: Graph, folders: Sequence[Path]) -> dict[str, Revision]:
-    """Return the revisions of `base` in the folders."""
-    revisions = {}
-    for folder in folders:
-        revisions.update(await _revisions_of_folder(base, graph, folder))
-    return revisions
-
-
-async def _revisions_of_folder(base: str, graph: Graph, folder: Path) -> dict[str, Revision]:
-    """Return the revisions of one folder; only files that differ from the graph's are read from git."""
-    root = Path((await _git(folder, "rev-parse", "--show-toplevel")).strip())
-    await _git(folder, "rev-parse", "--verify", "--quiet", f"{base}^{{commit}}")
-    prefix = (await _git(folder, "rev-parse", "--show-prefix")).strip()
-    paths = await _git(folder, "ls-tree", "-z", "--full-tree", "--name-only", base, prefix)
-    changed = await _git(folder, "diff", "-z", "--name-only", "--no-renames", base, "--", str(folder))
-    changed_paths = set(changed.split("\0"))
-    by_file = {
-        file.name: revision
-        for revision in graph.revisions.values()
-        if (file := Path(revision.path)).parent == folder
-    }
+    """Return the revisions of `base` in the folders; only files that differ from the graph's are read."""
     revisions: dict[str, Revision] = {}
-    for path in filter(None, paths.split("\0")):
-        name = PurePosixPath(path).name
-        if not is_revision_file(name):
-            continue
-        if path in changed_paths or name not in by_file:
-            source = (await _git(folder, "show", f"{base}:{path}")).encode()
-            revision = read_source(graph.database, root / path, source, load_module)
-        else:
-            revision = by_file[name]
-        revisions[revision.id] = revision
+    by_path = {Path(revision.path): revision for revision in graph.revisions.values()}
+    for folder in folders:
+        root = Path((await _git(folder, "rev-parse", "--show-toplevel")).strip())
+        await _git(folder, "rev-parse", "--verify", "--quiet", f"{base}^{{commit}}")
+        prefix = (await _git(folder, "rev-parse", "--show-prefix")).strip()
+        paths = await _git(folder, "ls-tree", "-z", "--full-tree", "--name-only", base, prefix)
+        changed = await _git(folder, "diff", "-z", "--name-only", "--no-renames", base, "--", str(folder))
+        changed_paths = set(changed.split("\0"))
+        for path in filter(None, paths.split("\0")):
+            name = PurePosixPath(path).name
+            if not is_revision_file(name):
+                continue
+            revision = None if path in changed_paths else by_path.get(folder / name)
+            if revision is None:
+                source = (await _git(folder, "show", f"{base}:{path}")).encode()
+                revision = read_source(graph.database, root / path, source, load_module)
+            revisions[revision.id] = revision
     return revisions
 
 
@@ -108,26 +97,18 @@ async def _git(folder: Path, *arguments: str) -> str:
     return out.decode()
 
 
-def _edited(base: str, graph: Graph, fork: dict[str, Revision]) -> Iterator[Finding]:
+def _edit_findings(base: str, graph: Graph, fork: dict[str, Revision]) -> Iterator[Finding]:
     for key, old in fork.items():
         if key in graph and graph[key].checksum == old.checksum:
             continue
         change = "was edited" if key in graph else "was removed"
         revision = graph.revisions.get(key, old)
-        yield Finding(
-            rule="edited-revision",
-            severity=Severity.ERROR,
-            message=f"{graph.database}: revision {key}, which {base} has, {change}",
-            status=ExitCode.REFUSED,
-            database=graph.database,
-            revision=key,
-            remedy=f"git checkout {base} -- {relpath(revision.path)}, and write a new revision",
-            file=revision.path,
-            line=revision.line,
-        )
+        message = f"revision {key}, which {base} has, {change}"
+        remedy = f"git checkout {base} -- {relpath(revision.path)}, and write a new revision"
+        yield revision_finding("edited-revision", Severity.ERROR, ExitCode.REFUSED, revision, message, remedy)
 
 
-def _unreachable(
+def _unreachable_findings(
     base: str, graph: Graph, base_revisions: dict[str, Revision], added: list[Revision]
 ) -> Iterator[Finding]:
     new = [revision for revision in added if revision.id not in base_revisions]

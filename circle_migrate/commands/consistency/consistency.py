@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 
 import asyncpg
 
-from circle_migrate.commands.consistency.merge import SortedMerge, reading_error, streaming
+from circle_migrate.commands.consistency.merge import SortedMerge, key_stream, reading_error
 from circle_migrate.commands.consistency.result import ConsistencyResult, RelationResult, RelationSide
 from circle_migrate.config.object_reference import load_relations
 from circle_migrate.config.relation import ColumnReference, Relation, Side
@@ -79,10 +79,11 @@ class _Comparison:
         for side, encoding in encodings.items():
             stream, still = streams[side], unmatched[side]
             settled += len(stream.first) - len(still)
-            once = stream.unmatched - len(stream.first)
+            not_rechecked = stream.unmatched - len(stream.first)
+            total = not_rechecked + len(still)
             samples = tuple(encoding.format_key(key) for key in still[: self.limit])
             key = encoding.located
-            sides[side] = RelationSide(key.column, key.type, stream.rows, once + len(still), once, samples)
+            sides[side] = RelationSide(key.column, key.type, stream.rows, total, not_rechecked, samples)
         as_text = len({encoding.located.family for encoding in encodings.values()}) > 1
         return RelationResult(relation, sides, as_text, settled, seconds=time.perf_counter() - started)
 
@@ -122,7 +123,7 @@ class _Comparison:
         merge: SortedMerge[Any] = SortedMerge(MAX_RECHECKED)
         async with AsyncExitStack() as stack:
             streams = {
-                side: await stack.enter_async_context(streaming(connections[side], encoding))
+                side: await stack.enter_async_context(key_stream(connections[side], encoding))
                 for side, encoding in encodings.items()
             }
             while (side := merge.next_side) is not None:
@@ -175,11 +176,11 @@ async def consistency(
     """Compare both sides of every relation of the selected databases, or of the relations with these names.
 
     A relation is skipped if a side does not exist yet. An error that prevents the comparison of one relation
-    is a finding; the others are compared. `limit` is the number of keys that a finding shows. Raises
+    is a finding; the others are result. `limit` is the number of keys that a finding shows. Raises
     `UsageError` and `SettingsError` for missing relations or addresses.
     """
-    declared = load_relations(deployment.settings, names)
-    relations = [relation for relation in declared if relation.databases.intersection(deployment.selected)]
+    all_relations = load_relations(deployment.settings, names)
+    relations = [relation for relation in all_relations if relation.databases & set(deployment.selected)]
     for name in sorted({name for relation in relations for name in relation.databases}):
         _ = deployment.databases[name].address  # raises for a missing URL before any server is queried
     comparison = _Comparison(deployment, limit, notify, pause)
@@ -188,20 +189,20 @@ async def consistency(
         "consistency",
         tuple(check for check, _ in results) or (_NO_RELATIONS,),
         folders=revision_folders(deployment),
-        relations=tuple(compared for _, compared in results if compared is not None),
+        relations=tuple(result for _, result in results if result is not None),
     )
 
 
 async def _check(comparison: _Comparison, relation: Relation) -> tuple[Check, RelationResult | None]:
     name, title = f"relation-{relation.name}", f"{relation.left} and {relation.right} have the same keys"
     try:
-        compared = await comparison.compare(relation)
+        result = await comparison.compare(relation)
     except _SidesFailedError as error:
         return Check(name, title, tuple(map(from_error, error.args))), None
     except _MissingSideError as error:
         reason, findings = await _explain_missing(comparison.deployment, relation, str(error))
         return Check(name, title, findings, skipped=reason), None
-    return Check(name, title, tuple(_findings(compared)), seconds=compared.seconds), compared
+    return Check(name, title, tuple(_findings(result)), seconds=result.seconds), result
 
 
 async def _explain_missing(
@@ -239,37 +240,37 @@ async def _explain_missing(
     return f"{missing} ({revisions})", findings
 
 
-def _findings(compared: RelationResult) -> Iterator[Finding]:
-    left, right = compared.sides[Side.LEFT], compared.sides[Side.RIGHT]
+def _findings(result: RelationResult) -> Iterator[Finding]:
+    left, right = result.sides[Side.LEFT], result.sides[Side.RIGHT]
     if left.type != right.type:
         yield Finding(
             rule="key-types-differ",
-            severity=Severity.ERROR if compared.as_text else Severity.NOTE,
+            severity=Severity.ERROR if result.as_text else Severity.NOTE,
             message=f"{left.column} is {left.type}, and {right.column} is {right.type}",
             status=ExitCode.DRIFT,
-            subject=compared.relation.name,
-            detail="the keys were compared as text" if compared.as_text else None,
+            subject=result.relation.name,
+            detail="the keys were compared as text" if result.as_text else None,
         )
-    for side, keys in compared.sides.items():
-        severity = compared.relation.severity(side)
-        if keys.alone and severity is not None:
-            yield _orphan(compared, side, severity)
+    for side, keys in result.sides.items():
+        severity = result.relation.severity(side)
+        if keys.unmatched and severity is not None:
+            yield _orphan(result, side, severity)
 
 
-def _orphan(compared: RelationResult, side: Side, severity: Severity) -> Finding:
-    keys, column = compared.sides[side], compared.sides[side].column
-    number = f"{keys.alone:,} {'key' if keys.alone == 1 else 'keys'}"
-    more = keys.alone - len(keys.samples)
+def _orphan(result: RelationResult, side: Side, severity: Severity) -> Finding:
+    keys, column = result.sides[side], result.sides[side].column
+    number = f"{keys.unmatched:,} {'key' if keys.unmatched == 1 else 'keys'}"
+    more = keys.unmatched - len(keys.samples)
     samples = ", ".join(keys.samples) + (f" and {more:,} more" if more else "") if keys.samples else ""
-    limit = f"only {MAX_RECHECKED:,} keys were checked a second time" if keys.once else ""
+    limit = f"only {MAX_RECHECKED:,} keys were checked a second time" if keys.not_rechecked else ""
     return Finding(
         rule="orphan",
         severity=severity,
-        message=f"{column.database}: {number} of {column.within} {'is' if keys.alone == 1 else 'are'} "
-        f"not in {compared.sides[side.other].column}",
+        message=f"{column.database}: {number} of {column.within} {'is' if keys.unmatched == 1 else 'are'} "
+        f"not in {result.sides[side.other].column}",
         status=ExitCode.DRIFT,
         database=column.database,
-        subject=f"{compared.relation.name}: {column}",
+        subject=f"{result.relation.name}: {column}",
         detail="\n".join(filter(None, (samples, limit))) or None,
     )
 

@@ -65,15 +65,15 @@ class Stream:
 
 
 @asynccontextmanager
-async def streaming(connection: asyncpg.Connection, encoding: KeyEncoding) -> AsyncIterator[Stream]:
+async def key_stream(connection: asyncpg.Connection, encoding: KeyEncoding) -> AsyncIterator[Stream]:
     """Read the keys of a column while the block runs."""
     stream = Stream(connection, encoding)
-    reading = asyncio.create_task(stream.copy())
+    read_task = asyncio.create_task(stream.copy())
     try:
         yield stream
     finally:
-        reading.cancel()
-        await asyncio.gather(reading, return_exceptions=True)
+        read_task.cancel()
+        await asyncio.gather(read_task, return_exceptions=True)
 
 
 def reading_error(error: Exception, database: str) -> MigrateError:

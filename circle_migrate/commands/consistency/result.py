@@ -13,15 +13,15 @@ from circle_migrate.core.result import json_fields
 class RelationSide:
     """One side of a compared relation.
 
-    `rows` is the number of rows read, `alone` the number of keys that the other side lacks, `samples` the
-    lowest of them. `once` is the number of keys beyond the limit, which were not checked again.
+    `rows` is the number of rows read, `unmatched` the number of keys that the other side lacks, `samples` the
+    lowest of them. `not_rechecked` is the number of keys beyond the limit of those that are checked again.
     """
 
     column: ColumnReference
     type: str
     rows: int
-    alone: int
-    once: int
+    unmatched: int
+    not_rechecked: int
     samples: tuple[str, ...]
 
 
@@ -42,7 +42,7 @@ class RelationResult:
 
 @dataclass(frozen=True, slots=True)
 class ConsistencyResult(Report):
-    """The checks, and the figures of every relation that could be compared."""
+    """The checks, and the figures of every relation that could be result."""
 
     relations: tuple[RelationResult, ...] = ()
 
@@ -50,13 +50,13 @@ class ConsistencyResult(Report):
         """Return the checks, their findings and the figures."""
         relations = [
             {
-                "name": compared.relation.name,
-                **{side.value: _side_dict(keys) for side, keys in compared.sides.items()},
-                "compared_as_text": compared.as_text,
-                "settled": compared.settled,
-                "seconds": round(compared.seconds, 4),
+                "name": result.relation.name,
+                **{side.value: _side_dict(keys) for side, keys in result.sides.items()},
+                "compared_as_text": result.as_text,
+                "settled": result.settled,
+                "seconds": round(result.seconds, 4),
             }
-            for compared in self.relations
+            for result in self.relations
         ]
         return Report.to_dict(self) | {"relations": relations}
 
@@ -65,7 +65,8 @@ def _side_dict(keys: RelationSide) -> dict[str, Any]:
     return {
         "database": keys.column.database,
         "column": keys.column.within,
-        **json_fields(keys, "type rows alone"),
-        "not_looked_at_again": keys.once,
+        **json_fields(keys, "type rows"),
+        "alone": keys.unmatched,
+        "not_looked_at_again": keys.not_rechecked,
         **json_fields(keys, "samples"),
     }

@@ -43,14 +43,14 @@ def dot(diagram: Diagram) -> str:
     return "\n".join([*lines, "}", ""])
 
 
-def quoted(text: str) -> str:
+def _quote(text: str) -> str:
     """Return the text as a DOT string without escape sequences or entities."""
     text = escape_html(printable(text), quote=False).replace("\\", "\\\\").replace('"', '\\"')
     return f'"{text}"'
 
 
 def _attributes(**values: str) -> str:
-    return ", ".join(f"{name}={quoted(value)}" for name, value in values.items())
+    return ", ".join(f"{name}={_quote(value)}" for name, value in values.items())
 
 
 def _node(node: Node) -> str:
@@ -100,9 +100,11 @@ def _edge(edge: Edge) -> str:
 
 def _legend(diagram: Diagram) -> Iterator[str]:
     """Yield a table that explains marks and line styles."""
+    marks = {mark for node in diagram.nodes for mark in node.marks}
     descriptions = {drawing.HEAD: "blue border: head", drawing.CURRENT: "green: current"}
-    texts = [descriptions[mark] for mark in diagram.marks()]
-    texts += [f"{_STYLES[link]} line: {link}" for link in diagram.links() if not diagram.is_relational]
+    texts = [text for mark, text in descriptions.items() if mark in marks]
+    links = set() if diagram.is_relational else {edge.link for edge in diagram.edges}
+    texts += [f"{style} line: {link}" for link, style in _STYLES.items() if link in links]
     if texts:
         rows = "".join(f'<TR><TD ALIGN="LEFT">{text}</TD></TR>' for text in texts)
         table = f'<TABLE BORDER="1" CELLBORDER="0" COLOR="gray">{rows}</TABLE>'

@@ -104,26 +104,13 @@ class Diagram:
         """Return the nodes of a group."""
         return (node for node in self.nodes if node.group == group)
 
-    def marks(self) -> tuple[str, ...]:
-        """Return the marks that nodes have, for a legend."""
-        return tuple(mark for mark in (HEAD, CURRENT) if any(mark in node.marks for node in self.nodes))
-
-    def links(self) -> tuple[EdgeKind, ...]:
-        """Return the kinds of edges that occur."""
-        links = {edge.link for edge in self.edges}
-        return tuple(link for link in EdgeKind if link in links)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the diagram as JSON."""
-        return json_fields(self, "title groups nodes edges")
-
 
 @dataclass(frozen=True, slots=True)
 class DiagramResult(Result):
     """The result of `graph`: a diagram, its text, the file with the text, and notes for the user."""
 
     drawing: Diagram
-    form: DiagramFormat
+    format: DiagramFormat
     text: str
     file: str | None = None
     notes: tuple[str, ...] = ()
@@ -131,7 +118,8 @@ class DiagramResult(Result):
     def to_dict(self) -> dict[str, Any]:
         """Return the diagram as values, and as text unless a file has it."""
         return {
-            **json_fields(self, "form file"),
+            "form": str(self.format),
+            "file": self.file,
             "text": self.text if self.file is None else None,
             **json_fields(self, "notes drawing"),
         }

@@ -70,13 +70,14 @@ def _nodes_and_edges(snapshot: Snapshot) -> tuple[list[Node], list[Edge]]:
     for key, fields in snapshot.of_kind("enum"):
         labels = (fields.get("labels") or "").split("\n")
         rows = tuple(Row(label) for label in labels if label)
-        nodes.append(Node(_id(database, key), database, NodeKind.ENUM, display_name(key.identity), rows=rows))
+        title = display_name(key.identity)
+        nodes.append(Node(f"{database} {key}", database, NodeKind.ENUM, title, rows=rows))
         edges += _enum_uses(database, key, tables.values())
     return nodes, edges
 
 
-def _id(database: str, key: ObjectKey) -> str:
-    return f"{database} {key}"
+def _table_id(database: str, identity: str) -> str:
+    return f"{database} table {identity}"
 
 
 def _tables(snapshot: Snapshot) -> dict[str, _Table]:
@@ -134,14 +135,8 @@ def _table_node(database: str, table: _Table) -> Node:
             Row(display_name(name), short_type(fields.get("type") or ""), tuple(keys), table.not_null(name))
         )
     partitions = (f"{table.partitions} partition{'s' * (table.partitions > 1)}",) if table.partitions else ()
-    return Node(
-        _id(database, ObjectKey("table", table.identity)),
-        database,
-        NodeKind.TABLE,
-        display_name(table.identity),
-        partitions,
-        rows=tuple(rows),
-    )
+    node_id, title = _table_id(database, table.identity), display_name(table.identity)
+    return Node(node_id, database, NodeKind.TABLE, title, partitions, rows=tuple(rows))
 
 
 def _foreign_keys(database: str, table: _Table, tables: dict[str, _Table]) -> Iterator[Edge]:
@@ -151,8 +146,8 @@ def _foreign_keys(database: str, table: _Table, tables: dict[str, _Table]) -> It
         one = drawing.Cardinality.ONE if all(map(table.not_null, columns)) else drawing.Cardinality.OPTIONAL
         many = drawing.Cardinality.OPTIONAL if table.is_unique(columns) else drawing.Cardinality.MANY
         yield Edge(
-            _id(database, ObjectKey("table", referenced)),
-            _id(database, ObjectKey("table", table.identity)),
+            _table_id(database, referenced),
+            _table_id(database, table.identity),
             EdgeKind.REFERENCES,
             ", ".join(map(display_name, columns)),
             (one, many),
@@ -167,8 +162,8 @@ def _enum_uses(database: str, enum: ObjectKey, tables: Iterable[_Table]) -> Iter
             if (fields.get("type") or "").removesuffix("[]") == enum.identity
         ]
         if names:
-            target = _id(database, ObjectKey("table", table.identity))
-            yield Edge(_id(database, enum), target, EdgeKind.USES, ", ".join(names))
+            target = _table_id(database, table.identity)
+            yield Edge(f"{database} {enum}", target, EdgeKind.USES, ", ".join(names))
 
 
 def display_name(identity: str) -> str:

@@ -24,10 +24,10 @@ _SUFFIXES = {
 }
 
 
-def resolve_format(form: DiagramFormat | None, file: Path | None) -> DiagramFormat:
+def resolve_format(given: DiagramFormat | None, file: Path | None) -> DiagramFormat:
     """Return the given format, else that of the file's suffix, which must be known, else Mermaid."""
-    if form is not None or file is None:
-        return form or DiagramFormat.MERMAID
+    if given is not None or file is None:
+        return given or DiagramFormat.MERMAID
     if file.suffix not in _SUFFIXES:
         raise UsageError(
             f"the suffix of {file} is not that of a diagram format",
@@ -37,10 +37,10 @@ def resolve_format(form: DiagramFormat | None, file: Path | None) -> DiagramForm
 
 
 def revisions(
-    deployment: Deployment, revision_range: str | None = None, at: Current | None = None
+    deployment: Deployment, revision_range: str | None = None, current: Current | None = None
 ) -> Diagram:
-    """Return the trees or a range `FROM:TO` of them, with the current revisions `at`."""
-    return revision_trees(deployment.forest, history(deployment, revision_range, at))
+    """Return the trees or a range `FROM:TO` of them, with the `current` revisions marked."""
+    return revision_trees(deployment.forest, history(deployment, revision_range, current))
 
 
 async def entities(deployment: Deployment, source: Source = Source.MODELS) -> Diagram:
@@ -49,12 +49,12 @@ async def entities(deployment: Deployment, source: Source = Source.MODELS) -> Di
     from circle_migrate.postgres.catalog.read_live import read_live_catalog
 
     if source is not Source.LIVE:
-        return entity_diagram(await _expected(deployment, source))
+        return entity_diagram(await _expected_catalogs(deployment, source))
     databases = [deployment.databases[name] for name in deployment.selected]
     return entity_diagram([await read_live_catalog(database) for database in databases])
 
 
-async def _expected(deployment: Deployment, source: Source) -> list[Snapshot]:
+async def _expected_catalogs(deployment: Deployment, source: Source) -> list[Snapshot]:
     from circle_migrate.diff.expected.expected import expected
     from circle_migrate.diff.expected.snapshot_file import shipped_majors
     from circle_migrate.postgres.scratch.pool import ScratchServers
@@ -65,27 +65,27 @@ async def _expected(deployment: Deployment, source: Source) -> list[Snapshot]:
             database = deployment.databases[name]
             heads = database.graph.effective_heads if source is Source.REVISIONS else None
             # Tables are the same in every server version.
-            shipped = shipped_majors(database, heads) if heads is not None else ()
-            major = max(shipped, default=None) or (await servers.majors(name) or (0,))[0]
+            shipped_versions = shipped_majors(database, heads) if heads is not None else ()
+            major = max(shipped_versions, default=None) or (await servers.majors(name) or (0,))[0]
             snapshots.append((await expected(deployment, name, heads, major, servers=servers)).snapshot)
     return snapshots
 
 
-def write_diagram(diagram: Diagram, form: DiagramFormat, file: Path | None = None) -> DiagramResult:
+def write_diagram(diagram: Diagram, diagram_format: DiagramFormat, file: Path | None = None) -> DiagramResult:
     """Return the diagram as text, saved to the file. Raises `UsageError` if it cannot be written."""
-    module = "mermaid" if form is DiagramFormat.MERMAID else "dot"
-    writer = getattr(import_module(f"circle_migrate.commands.graph.{module}"), str(form))
+    module = "mermaid" if diagram_format is DiagramFormat.MERMAID else "dot"
+    writer = getattr(import_module(f"circle_migrate.commands.graph.{module}"), str(diagram_format))
     text = str(writer(diagram))
     if file is not None:
         write_text(file, text)
-    notes = _notes(diagram, text) if form is DiagramFormat.MERMAID else ()
-    return DiagramResult("graph", diagram, form, text, str(file) if file else None, notes)
+    notes = _notes(diagram, text) if diagram_format is DiagramFormat.MERMAID else ()
+    return DiagramResult("graph", diagram, diagram_format, text, str(file) if file else None, notes)
 
 
 def _notes(diagram: Diagram, text: str) -> tuple[str, ...]:
-    from circle_migrate.commands.graph.mermaid import MAX_CHARACTERS, MAX_EDGES, too_large
+    from circle_migrate.commands.graph.mermaid import MAX_CHARACTERS, MAX_EDGES
 
-    if not too_large(text, diagram):
+    if len(text) <= MAX_CHARACTERS and len(diagram.edges) <= MAX_EDGES:
         return ()
     limits = f"{MAX_EDGES} edges and {MAX_CHARACTERS:,} characters"
     return (f"the diagram exceeds Mermaid's default limits of {limits}: use FROM:TO, --database or SVG",)
@@ -96,24 +96,24 @@ def revision_trees(forest: CombinedGraph, listing: RevisionList) -> Diagram:
 
     Revisions outside the listing that a listed revision names are nodes of the kind `elsewhere`.
     """
-    items = [item for items in listing.listed.values() for item in reversed(items)]
-    listed = {item.revision.qualified: item for item in items}
-    edges = tuple(edge for name in listed for edge in _edges(forest, name))
-    outside = dict.fromkeys(edge.source for edge in edges if edge.source not in listed)
-    named = (forest.revision(name) for name in outside)
+    entries = [entry for entries in listing.revisions.values() for entry in reversed(entries)]
+    by_name = {entry.revision.qualified: entry for entry in entries}
+    edges = tuple(edge for name in by_name for edge in _edges(forest, name))
+    outside = dict.fromkeys(edge.source for edge in edges if edge.source not in by_name)
+    revisions = (forest.revision(name) for name in outside)
     elsewhere = (
-        Node(revision.qualified, revision.database, NodeKind.ELSEWHERE, revision.id) for revision in named
+        Node(revision.qualified, revision.database, NodeKind.ELSEWHERE, revision.id) for revision in revisions
     )
-    nodes = (*elsewhere, *map(_node, listed.values()))
+    nodes = (*elsewhere, *map(_node, by_name.values()))
     groups = tuple(name for name in forest.graphs if any(node.group == name for node in nodes))
-    return Diagram("Revisions of " + " and ".join(listing.listed), groups, nodes, edges)
+    return Diagram("Revisions of " + " and ".join(listing.revisions), groups, nodes, edges)
 
 
-def _node(listed: ListedRevision) -> Node:
-    revision = listed.revision
+def _node(entry: ListedRevision) -> Node:
+    revision = entry.revision
     labels = (f"branch {', '.join(revision.labels)}",) if revision.labels else ()
     message = (revision.message,) if revision.message else ()
-    marks = tuple(mark for mark in (drawing.HEAD, drawing.CURRENT) if mark in listed.marks)
+    marks = tuple(mark for mark in (drawing.HEAD, drawing.CURRENT) if mark in entry.marks)
     return Node(
         revision.qualified, revision.database, NodeKind.REVISION, revision.id, (*message, *labels), marks
     )

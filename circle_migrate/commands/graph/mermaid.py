@@ -37,11 +37,6 @@ def mermaid(diagram: Diagram) -> str:
     return "\n".join(["---", f"title: {title}", "---", *body, ""])
 
 
-def too_large(text: str, diagram: Diagram) -> bool:
-    """Return whether the diagram exceeds Mermaid's default limits."""
-    return len(text) > MAX_CHARACTERS or len(diagram.edges) > MAX_EDGES
-
-
 def _flowchart(diagram: Diagram, names: dict[str, str]) -> Iterator[str]:
     yield "flowchart TB"
     for number, group in enumerate(diagram.groups):
@@ -91,10 +86,10 @@ def _attribute(row: Row) -> str:
 
 def attribute_word(text: str) -> str:
     """Return the text as the name or type of an attribute, with `_` for characters that are not allowed."""
-    written = re.sub(r"[^A-Za-z0-9_\-\[\]()\u00C0-\U0010FFFF]|\s", "_", printable(text))
+    word = re.sub(r"[^A-Za-z0-9_\-\[\]()\u00C0-\U0010FFFF]|\s", "_", printable(text))
     # PK, FK and UK are keywords in any case, also at the beginning of a longer word.
-    bad_start = not re.match(r"[A-Za-z_\u00C0-\U0010FFFF]", written)
-    return f"_{written}" if bad_start or re.match(r"(?i)[pfu]k\b", written, re.ASCII) else written
+    bad_start = not re.match(r"[A-Za-z_\u00C0-\U0010FFFF]", word)
+    return f"_{word}" if bad_start or re.match(r"(?i)[pfu]k\b", word, re.ASCII) else word
 
 
 def escape(text: str) -> str:
