@@ -261,27 +261,18 @@ FROM (
 """
 
 
-async def check_deferred_constraints(driver: asyncpg.Connection) -> None:
+async def check_constraints(driver: asyncpg.Connection, *, before_commit: bool) -> None:
     """Check deferred constraints, whose pending events would refuse the next ALTER of their table.
 
     Afterwards each constraint is deferred exactly if it is so initially. `SET CONSTRAINTS ALL` would change
-    also constraints that are created later in the transaction.
+    also constraints that are created later in the transaction; `before_commit` there are none, and it checks
+    also those of schemas that the role may not name.
     """
-    deferrable, deferred = await driver.fetchrow(_DEFERRABLE)
-    if deferrable is not None:
-        await _set_constraints(driver, f"{deferrable} IMMEDIATE")
+    checked, deferred = ("ALL", None) if before_commit else await driver.fetchrow(_DEFERRABLE)
+    if checked is not None:  # the triggers of constraints are the revisions', and see the configured path
+        await driver.execute(f"{CONFIGURED}; SET CONSTRAINTS {checked} IMMEDIATE; {PINNED}")
     if deferred is not None:
         await driver.execute(f"SET CONSTRAINTS {deferred} DEFERRED")
-
-
-async def check_all_constraints(driver: asyncpg.Connection) -> None:
-    """Check every deferred constraint, also of schemas that the role may not name, before the commit."""
-    await _set_constraints(driver, "ALL IMMEDIATE")
-
-
-async def _set_constraints(driver: asyncpg.Connection, change: str) -> None:
-    """Run the triggers of constraints, which are the revisions', under the configured search_path."""
-    await driver.execute(f"{CONFIGURED}; SET CONSTRAINTS {change}; {PINNED}")
 
 
 async def restoring_sql(database: Database, driver: asyncpg.Connection) -> str:
