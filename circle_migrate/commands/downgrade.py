@@ -256,7 +256,7 @@ async def _execute(
         deployment.commit_mode,
         run=outcome.run,
         seconds=tuple(applied.seconds for applied in outcome.applied),
-        kept=keeping.kept if keeping else (),
+        kept=keeping.counts if keeping else (),
         notes=outcome.warnings,
         restore_instructions=backing.restore_instructions if backing else None,
     )

@@ -83,7 +83,7 @@ async def upgrade(
         run=outcome.run,
         seconds=tuple(applied.seconds for applied in outcome.applied),
         tables=present,
-        kept=hooks.restored,
+        kept=hooks.counts,
         notes=(*outcome.warnings, *remarks),
     )
 

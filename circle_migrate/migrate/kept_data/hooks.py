@@ -63,7 +63,9 @@ class _CountHooks(Hooks):
         self._segment = number
         self._counts[number] = []
 
-    def _all_counts(self) -> tuple[KeptRowCount, ...]:
+    @property
+    def counts(self) -> tuple[KeptRowCount, ...]:
+        """The numbers of kept, or of restored and missing rows by table."""
         return tuple(count for counts in self._counts.values() for count in counts)
 
 
@@ -77,11 +79,6 @@ class KeepHooks(_CountHooks):
 
     _transactional: set[str] = field(default_factory=set, init=False)
     _copied: _CopiedData | None = field(default=None, init=False)
-
-    @property
-    def kept(self) -> tuple[KeptRowCount, ...]:
-        """The numbers of kept rows by table."""
-        return self._all_counts()
 
     async def before_run(self, run: MigrationRun, plan: Plan) -> None:
         """Raise `Refused` or `MissingPrivilege` where data could not be kept."""
@@ -151,11 +148,6 @@ class RestoreKeptHooks(_CountHooks):
 
     wanted: bool = True
     _kept: dict[str, list[KeptEntry]] = field(default_factory=dict, init=False)
-
-    @property
-    def restored(self) -> tuple[KeptRowCount, ...]:
-        """The numbers of restored and missing rows by table."""
-        return self._all_counts()
 
     async def before_run(self, run: MigrationRun, plan: Plan) -> None:
         """Read the entries of the plan's revisions."""
