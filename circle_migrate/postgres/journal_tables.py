@@ -87,13 +87,13 @@ class UnfinishedStep(NamedTuple):
     stays: Sequence[str] = ()
 
 
-RUNS, STEPS, PROTECTION = "runs", "steps", "protection"
+NAMES = RUNS, STEPS, PROTECTION = "runs", "steps", "protection"
 """Our tables; the row of the last one is the marker of a protected database."""
 
 OLD_PREFIX = "circle_migrate_"
 """Prefix of their names in the schema of the version table, where earlier releases created them."""
 
-OWN_TABLES = tuple(f"{OLD_PREFIX}{name}" for name in (RUNS, STEPS, PROTECTION))
+OWN_TABLES = tuple(f"{OLD_PREFIX}{name}" for name in NAMES)
 """Their names in the schema of the version table, which neither models nor revisions contain."""
 
 KEPT_SCHEMA = "circle_kept"
@@ -177,21 +177,18 @@ TABLES = f"""
 
 
 async def read_contents(
-    connection: asyncpg.Connection,
-    settings: DatabaseSettings,
-    schema: str,
-    journal_schema: str,
-    tables: Sequence[Sequence[str]],
+    connection: asyncpg.Connection, settings: DatabaseSettings, row: asyncpg.Record
 ) -> dict[str, Any]:
-    """Return the fields of the state from `tables`, in the form of `TABLES`; refuses those of others."""
+    """Return fields of the state from a `row` with `own` and `TABLES`; refuses tables of others."""
     import json
 
+    schema, journal_schema = row["schema"], row["journal"]
     version_table = f"{quote(schema)}.{quote(settings.version_table)}"
     places = (f"{quote(journal_schema)}.", f"{quote(schema)}.{OLD_PREFIX}")
-    names = {version_table, *(place + name for place in places for name in (RUNS, STEPS, PROTECTION))}
+    names = {version_table, *(place + name for place in places for name in NAMES)}
     readable = {}
     id_length = None
-    for in_own, name, owner, may_read, unfit, length in tables:
+    for in_own, name, owner, may_read, unfit, length in row["tables"]:
         place = quote(journal_schema if in_own == "true" else schema)
         table = f"{place}.{quote(name) if name == settings.version_table else name}"
         if table in names and unfit:
@@ -217,7 +214,7 @@ async def read_contents(
         else "SELECT NULL::text LIMIT 0",
     ]
     query = "SELECT ARRAY({}), ({}), ({}), ARRAY({})".format(*queries)
-    current, journal_of, row, unfinished = await connection.fetchrow(query)
+    current, journal_of, marker_row, unfinished = await connection.fetchrow(query)
     if len(current) > _MAX_ROWS:
         raise _unfit_error(settings, f"{version_table} has more than {_MAX_ROWS} rows")
     if None in current:
@@ -228,7 +225,7 @@ async def read_contents(
         "journal": journal or places[0],
         "current": tuple(current),
         "journal_of": journal_of,
-        "marker": ProtectionMarker.from_row(row) if row else unreadable,
+        "marker": ProtectionMarker.from_row(marker_row) if marker_row else unreadable,
         "id_length": id_length,
         "unfinished": tuple(UnfinishedStep(**json.loads(text)) for text in unfinished),
     }
