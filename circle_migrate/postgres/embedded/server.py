@@ -9,11 +9,17 @@ from circle_migrate.config.url.parse import parse
 from circle_migrate.core.errors import SettingsError, Unreachable
 from circle_migrate.postgres.embedded import binaries
 from circle_migrate.postgres.embedded.binaries import SHARED
-from circle_migrate.postgres.embedded.cluster import PORT, Cluster, Postmaster
+from circle_migrate.postgres.embedded.cluster import Cluster, Postmaster
 from circle_migrate.postgres.embedded.directory import MOVE_HINT, ServerFolder, drop_link, filesystem_errors
 from circle_migrate.postgres.embedded.os_user import OsUser
 
 _USER = "postgres"
+# fsync stays on to protect the user's data.
+_SETTINGS = {
+    "max_connections": "100",
+    "max_prepared_transactions": "16",  # --atomic needs one per concurrent run
+    "log_line_prefix": "%m [%p] %d %a ",
+}
 
 
 @dataclass(frozen=True)
@@ -78,7 +84,7 @@ class EmbeddedServer:
                     cluster.create()
                 postmaster = Postmaster.on(folder.pgdata)
                 if postmaster is None:
-                    cluster.configure(_settings(folder.socket_folder(account)))
+                    cluster.configure(folder.socket_folder(account), _SETTINGS)
                 if postmaster is None or not postmaster.ready:
                     cluster.start()
                 return self._status(folder)
@@ -163,22 +169,6 @@ def _cluster(folder: ServerFolder, chosen: binaries.Binaries, account: OsUser) -
 def _data_owner(folder: ServerFolder) -> OsUser:
     """Return the owner of the data; unlike `ServerFolder.os_user`, create no user."""
     return OsUser.owner_of(folder.pgdata) if folder.pgdata.exists() else OsUser.current()
-
-
-def _settings(socket_dir: Path) -> dict[str, str]:
-    """Return the configuration of an embedded server; fsync stays on to protect the user's data."""
-    return {
-        "listen_addresses": "",
-        "unix_socket_directories": str(socket_dir),
-        "unix_socket_permissions": "0700",
-        "port": str(PORT),
-        "max_connections": "100",
-        "max_prepared_transactions": "16",  # --atomic needs one per concurrent run
-        "shared_buffers": "32MB",
-        "timezone": "UTC",
-        "log_timezone": "UTC",
-        "log_line_prefix": "%m [%p] %d %a ",
-    }
 
 
 def database_name(name: str) -> str:

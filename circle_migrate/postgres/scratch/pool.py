@@ -5,8 +5,6 @@ from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
-from types import TracebackType
-from typing import Self
 
 from circle_migrate.config.url.address import Address
 from circle_migrate.config.url.parse import parse
@@ -141,24 +139,16 @@ def nearest(majors: Iterable[int], major: int) -> int | None:
     return min(majors, key=lambda item: (abs(item - major), -item), default=None)
 
 
-class ScratchServers:
+class ScratchServers(AsyncExitStack):
     """Asynchronous context manager of servers, which are started when needed and stopped at the end."""
 
     def __init__(self, deployment: Deployment) -> None:
+        super().__init__()
         self._deployment = deployment
-        self._stack = AsyncExitStack()
         self._lock = asyncio.Lock()
         self._providers: tuple[ServerProvider, ...] = ()
         self._reasons: dict[int, str] = {}
         self._started: dict[int, ScratchHosts] = {}
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> bool | None:
-        return await self._stack.__aexit__(kind, error, trace)
 
     async def majors(self, name: str, *wanted: int) -> tuple[int, ...]:
         """Return the major versions for a database, the preferred one first, with those of containers."""
@@ -206,7 +196,7 @@ class ScratchServers:
         async with self._lock:
             key = self._providers.index(provider)
             if key not in self._started:
-                self._started[key] = await self._stack.enter_async_context(provider.start())
+                self._started[key] = await self.enter_async_context(provider.start())
             return self._started[key]
 
 
