@@ -74,6 +74,12 @@ _SETTINGS_SINCE = {
 }
 """Settings of a working session that older servers do not know: first major version, value."""
 
+_NO_MONITOR = (
+    "%s: no second connection to watch the run: %s; the run goes on, but does not say what it waits for,"
+    " nor notice a server that no longer answers"
+)
+_LOG = logging.getLogger("circle_migrate")
+
 OnActivity = Callable[[EventKind, str, str], None]
 OnLost = Callable[[Unreachable], None]
 
@@ -169,13 +175,14 @@ async def _monitor(database: Database, session: Session, on_activity: OnActivity
                     async with asyncio.timeout(limit + 1):
                         connection = await database.connect(f"{APPLICATION_NAME} watch")
                 except (MigrateError, TimeoutError) as error:
+                    reason = error.detail or error.message if isinstance(error, MigrateError) else None
                     # A server that refuses another connection is not lost.
                     if has_watched and sqlstate(error) is None:
                         session.driver.terminate()
-                        on_lost(_lost_connection_error(database, error))
+                        on_lost(_lost_connection_error(database, reason))
                         return
                     if not has_warned:
-                        _warn_unwatched(database, error)
+                        _LOG.warning(_NO_MONITOR, database.name, reason or "no answer")
                     has_warned = True
             await asyncio.sleep(POLL_SECONDS if connection is not None else ANSWER_SECONDS)
             if connection is None:
@@ -197,21 +204,11 @@ async def _monitor(database: Database, session: Session, on_activity: OnActivity
             connection.terminate()
 
 
-def _warn_unwatched(database: Database, error: MigrateError | TimeoutError) -> None:
-    reason = error.detail or error.message if isinstance(error, MigrateError) else "no answer"
-    logging.getLogger("circle_migrate").warning(
-        "%s: no second connection to watch the run: %s; the run goes on, but does not say what it waits for,"
-        " nor notice a server that no longer answers",
-        database.name,
-        reason,
-    )
-
-
-def _lost_connection_error(database: Database, error: MigrateError | TimeoutError) -> Unreachable:
+def _lost_connection_error(database: Database, detail: str | None) -> Unreachable:
     return Unreachable(
         f"{database.name}: the server no longer answers",
         database=database.name,
-        detail=error.detail or error.message if isinstance(error, MigrateError) else None,
+        detail=detail,
         hint="when the server is back, type `circle-migrate current` to see the current revisions",
     )
 

@@ -66,9 +66,6 @@ class Record:
     def __iter__(self) -> Iterator[Any]:
         return iter(self._values)
 
-    def __len__(self) -> int:
-        return len(self._values)
-
     def keys(self) -> Sequence[str]:
         """Return the names."""
         return self._names
@@ -76,10 +73,6 @@ class Record:
     def values(self) -> Sequence[Any]:
         """Return the values."""
         return self._values
-
-    def items(self) -> Iterator[tuple[str, Any]]:
-        """Yield the names with their values."""
-        return zip(self._names, self._values, strict=True)
 
 
 class Transaction:

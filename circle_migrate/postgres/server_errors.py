@@ -33,7 +33,6 @@ READ_ONLY_TRANSACTION = "25006"
 AFTER_LOSS = "when the server answers, run the same command again"
 """The hint after a lost connection."""
 
-
 _ARGUMENT = re.compile(
     r"invalid input for query argument (?P<name>\$\d+)(?P<row> in element #\d+)?.*?: "
     r"(?P<value>.*) \((?P<reason>.*)\)",
@@ -174,10 +173,8 @@ def lost_connection_errors(database: str, connection: asyncpg.Connection) -> Ite
     except Exception as error:
         if not connection.is_closed() or (isinstance(error, MigrateError) and error.status != ExitCode.BUG):
             raise
-        message = f"{database}: the connection was lost"
-        raise Unreachable(
-            message, database=database, detail=server_message(error), hint=AFTER_LOSS
-        ) from error
+        message, detail = f"{database}: the connection was lost", server_message(error)
+        raise Unreachable(message, database=database, detail=detail, hint=AFTER_LOSS) from error
 
 
 def connection_error(error: Exception, database: str, address: Address) -> MigrateError:
@@ -266,15 +263,11 @@ def privilege_hint(
 
 def statement_error(error: BaseException, database: str, action: str) -> MigrateError | None:
     """Return the named error for a refused statement, or None; `action` completes "the role may not"."""
-    state = sqlstate(error)
+    state, message = sqlstate(error), server_message(error)
     if state == INSUFFICIENT_PRIVILEGE:
-        return MissingPrivilege(
-            f"{database}: the role may not {action}", database=database, detail=server_message(error)
-        )
+        return MissingPrivilege(f"{database}: the role may not {action}", database=database, detail=message)
     if state == READ_ONLY_TRANSACTION:
-        return NotWritable(
-            f"{database}: the server is read-only", database=database, detail=server_message(error)
-        )
+        return NotWritable(f"{database}: the server is read-only", database=database, detail=message)
     return None
 
 
