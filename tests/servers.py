@@ -18,7 +18,7 @@ import asyncpg
 import pytest
 
 from circle_migrate.core.errors import MigrateError
-from circle_migrate.postgres.embedded.binaries import Binaries, embedded, find, installed
+from circle_migrate.postgres.embedded.binaries import Binaries, find, find_embedded, find_installed
 from circle_migrate.postgres.embedded.cluster import PORT, Cluster
 from circle_migrate.postgres.embedded.os_user import OsUser
 from circle_migrate.postgres.scratch import container
@@ -135,7 +135,7 @@ def choose() -> str:
     if container.pull_image(container.NEWEST) is None:
         return "container"
     try:
-        embedded()
+        find_embedded()
     except MigrateError:
         return "binaries"
     return "embedded"
@@ -159,7 +159,7 @@ def any_major() -> int:
     wanted = _major(FORCED or "")
     if wanted is not None:
         return wanted
-    for newest in (lambda: max(embedded()), lambda: find().major):
+    for newest in (lambda: max(find_embedded()), lambda: find().major):
         try:
             return newest()
         except MigrateError:
@@ -173,9 +173,9 @@ def start(kind: str) -> Server:
         case "container":
             return _start_container(container.image(_major(kind) or container.NEWEST))
         case "embedded":
-            return _start_binaries("embedded", _chosen(kind, embedded()))
+            return _start_binaries("embedded", _chosen(kind, find_embedded()))
         case "binaries":
-            return _start_binaries("binaries", _chosen(kind, installed()))
+            return _start_binaries("binaries", _chosen(kind, find_installed()))
         case _ if kind.startswith(("postgres://", "postgresql://")):
             return Server("url", kind, lambda: None)
         case _:

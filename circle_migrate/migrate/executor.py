@@ -35,7 +35,7 @@ from circle_migrate.migrate.run import (
     start_run,
     warn_of_changes,
 )
-from circle_migrate.migrate.session import check_constraints, monitor, restoring_sql, working_session
+from circle_migrate.migrate.session import check_constraints, monitor, reset_sql, working_session
 from circle_migrate.postgres.deployer_lock import deployer_lock
 from circle_migrate.postgres.deployment import Current, Deployment
 from circle_migrate.revision_graph.plan import Action, Plan, Segment, Step
@@ -152,7 +152,7 @@ async def _prepare(run: MigrationRun, plan: Plan, options: RunOptions) -> None:
     await run.hooks.before_run(run, plan)
     for name in plan.databases:
         database = run.deployment.databases[name]
-        run.runners[name].restore = await restoring_sql(database, run.sessions[name].driver)
+        run.runners[name].reset_sql = await reset_sql(database, run.sessions[name].driver)
     if not run.rehearsal:
         await start_run(run, plan, {**options.notes, **overridden})
 
@@ -251,7 +251,7 @@ async def _run_without_transaction(run: MigrationRun, number: int, segment: Segm
     finally:
         await roll_back(session)
         with suppress(Exception):  # the server may be lost; then there is no session either
-            await session.driver.execute(run.runners[action.database].restore)
+            await session.driver.execute(run.runners[action.database].reset_sql)
 
 
 async def _is_recorded(run: MigrationRun, number: int, action: Action) -> bool:
@@ -296,7 +296,7 @@ async def _run_action(run: MigrationRun, segment: int, action: Action) -> Applie
     except (Exception, SystemExit) as error:
         raise failure.StepFailedError(run, action, error) from error
     run.current[action.database] = action.heads_after(run.deployment.forest.graphs[action.database], current)
-    await keep_lock(run, action, run.runners[action.database].restored)
+    await keep_lock(run, action, run.runners[action.database].reset_answer)
     seconds = time.monotonic() - started
     run.emit(EventKind.DONE, action.database, describe(action), seconds)
     return AppliedAction(action, seconds)

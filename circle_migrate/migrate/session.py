@@ -272,7 +272,7 @@ async def check_constraints(driver: asyncpg.Connection, *, before_commit: bool) 
         await driver.execute(f"SET CONSTRAINTS {deferred} DEFERRED")
 
 
-async def restoring_sql(database: Database, driver: asyncpg.Connection) -> str:
+async def reset_sql(database: Database, driver: asyncpg.Connection) -> str:
     """Return the text that gives a session the role and the settings that it has now, and `CHECK_HELD`.
 
     Settings of extensions and roles are not in the view, so those of the URL are set first.

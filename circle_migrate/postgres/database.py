@@ -244,10 +244,10 @@ class Database:
 
         from circle_migrate.postgres.simple_protocol import adapt
 
-        opening: Callable[[str], Awaitable[Any]] = self.connect
+        open_connection: Callable[[str], Awaitable[Any]] = self.connect
         is_psycopg = pinned and self.settings.driver == "psycopg"
         if is_psycopg:
-            adapt, opening = _psycopg_driver(self.name).adapt, self._connect_psycopg
+            adapt, open_connection = _psycopg_driver(self.name).adapt, self._connect_psycopg
         connections: list[Any] = []
 
         async def connect() -> Any:
@@ -255,7 +255,7 @@ class Database:
                 raise RuntimeError("a revision has only one connection, op.get_bind()")
             if connections:  # SQLAlchemy replaces a lost connection, but ours has a lock and settings
                 raise Unreachable(f"{self.name}: the connection was lost", database=self.name)
-            connection = await opening(application_name)
+            connection = await open_connection(application_name)
             connections.append(connection)
             await connection.execute(self.session_sql(settings) + ("" if pinned else f";{CONFIGURED}"))
             return connection

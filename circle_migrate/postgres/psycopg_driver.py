@@ -280,9 +280,9 @@ class PsycopgAdapter(Watched, AsyncAdapt_psycopg_connection):
         self._has_begun = self._has_lost = False
 
 
-def adapt(dbapi: Any, connecting: Awaitable[Driver]) -> PsycopgAdapter:
+def adapt(dbapi: Any, connection: Awaitable[Driver]) -> PsycopgAdapter:
     """Await the connection and return SQLAlchemy's adapter of it."""
-    return await_only(PsycopgAdapter.create(dbapi, cast("Any", connecting)))
+    return await_only(PsycopgAdapter.create(dbapi, cast("Any", connection)))
 
 
 def number_own_parameters(engine: AsyncEngine) -> None:

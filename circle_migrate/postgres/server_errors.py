@@ -77,7 +77,7 @@ _LACKED = {
 """What a server does not have and another one may have, by a pattern of the error."""
 
 
-def _wrapped(error: BaseException | None) -> Iterator[BaseException]:
+def _unwrap(error: BaseException | None) -> Iterator[BaseException]:
     """Yield the error and those inside SQLAlchemy's and Alembic's wrappers."""
     seen: set[int] = set()
     while error is not None and id(error) not in seen:
@@ -88,7 +88,7 @@ def _wrapped(error: BaseException | None) -> Iterator[BaseException]:
 
 def server_error(error: BaseException | None) -> BaseException | None:
     """Return the server's error inside the wrappers, or None; errors of the driver itself are none."""
-    for inner in _wrapped(error):
+    for inner in _unwrap(error):
         if getattr(inner, "sqlstate", None) and not hasattr(inner, "statement"):
             return None if _ARGUMENT.search(str(inner)) else inner.__cause__ or inner
     return None
@@ -96,7 +96,7 @@ def server_error(error: BaseException | None) -> BaseException | None:
 
 def driver_message(error: BaseException) -> str | None:
     """Return what the driver itself refuses, without values of arguments; None for other errors."""
-    for inner in _wrapped(error):
+    for inner in _unwrap(error):
         driver = type(inner).__module__.partition(".")[0]
         if driver not in ("asyncpg", "psycopg"):
             continue

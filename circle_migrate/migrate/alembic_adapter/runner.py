@@ -49,9 +49,9 @@ LITERAL_PERCENT = {"circle_migrate_literal_percent": True}
 class Runner:
     """The steps of one database, run by Alembic.
 
-    `restore` is the text that ends the settings of a step, before its version row, and `restored` the answer
-    to it, empty for a stamp. `transcript` is that of the step that runs or has failed. The constructor loads
-    the files of all steps, so the caller holds the step lock. It raises `TreeError` for a broken file, and
+    `reset_sql` ends the settings of a step, before its version row, and `reset_answer` is the answer to it,
+    empty for a stamp. `transcript` is that of the step that runs or has failed. The constructor loads the
+    files of all steps, so the caller holds the step lock. It raises `TreeError` for a broken file, and
     `SettingsError` for a broken alembic.ini.
     """
 
@@ -64,7 +64,7 @@ class Runner:
     ) -> None:
         self.graph = graph
         self.table = replace(table, id_length=max(table.id_length, len(graph.longest_id)))
-        self.restore, self.restored = "", ""
+        self.reset_sql, self.reset_answer = "", ""
         self.transcript: Transcript | None = None
         self._environment = _environment(graph, steps, settings)
         self._naming = _naming_options(settings)
@@ -85,7 +85,7 @@ class Runner:
         the version table. The caller begins and commits the transaction; only a step that cannot run in a
         transaction begins and ends its own.
         """
-        self.restored = ""
+        self.reset_answer = ""
         if isinstance(action, Stamp):
             _stamp(connection, action, self.table)
             record(connection)
@@ -135,9 +135,9 @@ class Runner:
                 connection.rollback()  # SQLAlchemy's transaction object; the server has no transaction
         # Deferred triggers belong to the step, and would fire at a COMMIT under our own path.
         commits = adapter.is_in_transaction and not context.owned_by_us
-        end = self.restore or PINNED
+        end = self.reset_sql or PINNED
         text = f"SET CONSTRAINTS ALL IMMEDIATE;{end}" if commits else end
-        self.restored = await_only(adapter.driver.execute(text))
+        self.reset_answer = await_only(adapter.driver.execute(text))
 
     def _log_notice(self, _connection: object, message: Any) -> None:
         if not message.severity_en.startswith("DEBUG"):

@@ -45,7 +45,7 @@ class ServerStatus:
         return self.pid is not None
 
     @property
-    def moved(self) -> bool:
+    def is_substitute(self) -> bool:
         """Whether the data is below /var/lib, because the server's user cannot reach the requested folder."""
         return self.data.parent == SHARED
 
@@ -72,7 +72,7 @@ class EmbeddedServer:
 
     def start(self) -> ServerStatus:
         """Start the server unless it is running, and create its data directory if needed."""
-        known = binaries.embedded()
+        known = binaries.find_embedded()
         with filesystem_errors(self.data):
             folder = self._folder()
             self._choose(folder, known)  # raises errors before anything is created
@@ -118,7 +118,7 @@ class EmbeddedServer:
     def psql_command(self, database: str, *arguments: str) -> list[str]:
         """Return the arguments for running the wheel's psql. Raises Unreachable if the server is stopped."""
         url = self.status().url(database)
-        psql = self._choose(self._folder(), binaries.embedded()).program("psql")
+        psql = self._choose(self._folder(), binaries.find_embedded()).program("psql")
         return [str(psql), f"--dbname={url}", *arguments]
 
     def _folder(self) -> ServerFolder:
@@ -143,7 +143,7 @@ class EmbeddedServer:
     def _stop(self, folder: ServerFolder) -> bool:
         if Postmaster.on(folder.pgdata) is None:
             return False
-        chosen = self._choose(folder, binaries.embedded())
+        chosen = self._choose(folder, binaries.find_embedded())
         _cluster(folder, chosen, _data_owner(folder)).stop()
         return True
 

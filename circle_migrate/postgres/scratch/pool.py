@@ -85,7 +85,7 @@ async def _target(deployment: Deployment) -> list[ServerProvider]:
 
 def _embedded(deployment: Deployment) -> list[ServerProvider]:
     try:
-        known = binaries.embedded()
+        known = binaries.find_embedded()
     except SettingsError:
         return []
     providers = []
