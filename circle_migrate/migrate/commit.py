@@ -106,7 +106,8 @@ async def commit(run: MigrationRun, number: int, segment: Segment) -> None:
     try:
         await protocol(run, number, sessions)
     except Exception:
-        await roll_back(*sessions.values())
+        for session in sessions.values():
+            await roll_back(session)
         raise
     for name in sessions:
         run.emit(EventKind.COMMITTED, name, f"segment {number}")
@@ -266,12 +267,11 @@ async def _retry_until_known(
         await asyncio.sleep(0.3)
 
 
-async def roll_back(*sessions: Session) -> None:
+async def roll_back(session: Session) -> None:
     """Roll back, or close the connection, so that the server rolls back."""
-    for session in sessions:
-        try:
-            async with asyncio.timeout(2):
-                await asyncio.shield(session.connection.rollback())
-                await asyncio.shield(session.driver.execute(PINNED))
-        except Exception:  # noqa: BLE001 - the server does not answer
-            session.driver.terminate()
+    try:
+        async with asyncio.timeout(2):
+            await asyncio.shield(session.connection.rollback())
+            await asyncio.shield(session.driver.execute(PINNED))
+    except Exception:  # noqa: BLE001 - the server does not answer
+        session.driver.terminate()

@@ -211,10 +211,12 @@ async def _try_segment(run: MigrationRun, number: int, segment: Segment) -> None
             await _check_constraints(run, action, before_commit=True)
     except BaseException:
         run.step_number, run.current = step_number, current
-        await roll_back(*sessions)
+        for session in sessions:
+            await roll_back(session)
         raise
     if run.rehearsal:
-        await roll_back(*sessions)
+        for session in sessions:
+            await roll_back(session)
         return
     await shield(commit(run, number, segment), raise_error=True)
     run.applied += done
