@@ -44,6 +44,7 @@ _SETTINGS = {
     "checkpoint_timeout": "1h",
     "max_connections": "200",
     "max_prepared_transactions": "32",
+    "shared_buffers": "128MB",
     "timezone": "UTC",
 }
 _PREPARED = "SELECT gid, database FROM pg_prepared_xacts WHERE database = ANY($1::text[])"
@@ -202,7 +203,7 @@ def start_binaries(
     with _cluster(binaries) as cluster:
         if hba is not None:
             (cluster.data / "pg_hba.conf").write_text(hba, encoding="utf-8")
-        cluster.configure({**_settings_of(cluster), **(settings or {})})
+        cluster.configure(_socket(cluster), {**_SETTINGS, **(settings or {})})
         cluster.start()
         yield cluster, _admin_url(cluster)
 
@@ -231,7 +232,7 @@ def _start_binaries(kind: str, binaries: Binaries) -> Server:
         context.__exit__(None, None, None)
 
     try:
-        cluster.configure(_settings_of(cluster))
+        cluster.configure(_socket(cluster), _SETTINGS)
         cluster.start()
     except BaseException:
         stop()
@@ -277,11 +278,9 @@ def _cluster(binaries: Binaries) -> Iterator[Cluster]:
             shutil.rmtree(folder)
 
 
-def _settings_of(cluster: Cluster) -> dict[str, str]:
-    socket = str(cluster.data.with_name("socket"))
-    return {"listen_addresses": "", "unix_socket_directories": socket, "port": str(PORT), **_SETTINGS}
+def _socket(cluster: Cluster) -> Path:
+    return cluster.data.with_name("socket")
 
 
 def _admin_url(cluster: Cluster) -> str:
-    socket = quote(str(cluster.data.with_name("socket")))
-    return f"postgresql://postgres@/postgres?host={socket}&port={PORT}"
+    return f"postgresql://postgres@/postgres?host={quote(str(_socket(cluster)))}&port={PORT}"
