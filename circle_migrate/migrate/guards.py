@@ -81,7 +81,13 @@ def verify_identity(deployment: Deployment, states: Mapping[str, State]) -> dict
     """
     ensure_distinct(states)
     for state in states.values():
-        _ensure_own_journal(state)
+        if state.journal_of not in (None, state.database):
+            raise errors.WrongDatabase(
+                f"the URL of {state.database} leads to a database that was migrated as {state.journal_of}",
+                database=state.database,
+                detail=f"the journal in {state.name} has the name {state.journal_of}",
+                hint=_COMPARE_URLS,
+            )
         _ensure_known_revisions(deployment.forest, state)
     return {name: state.current for name, state in states.items()}
 
@@ -111,16 +117,6 @@ def ensure_not_swapped(deployment: Deployment, states: Mapping[str, State]) -> N
             raise
         except (errors.Refused, errors.UnknownRevision):
             continue
-
-
-def _ensure_own_journal(state: State) -> None:
-    if state.journal_of not in (None, state.database):
-        raise errors.WrongDatabase(
-            f"the URL of {state.database} leads to a database that was migrated as {state.journal_of}",
-            database=state.database,
-            detail=f"the journal in {state.name} has the name {state.journal_of}",
-            hint=_COMPARE_URLS,
-        )
 
 
 def _ensure_known_revisions(forest: CombinedGraph, state: State) -> None:
@@ -158,11 +154,8 @@ def _long_id_error(graph: Graph, state: State) -> errors.Refused:
 def _unknown_revision_error(forest: CombinedGraph, key: str, state: State) -> errors.MigrateError:
     for name, graph in forest.graphs.items():
         if key in graph:
-            return errors.WrongDatabase(
-                f"{state.database} is at revision {key} of {name}",
-                database=state.database,
-                hint=_COMPARE_URLS,
-            )
+            message = f"{state.database} is at revision {key} of {name}"
+            return errors.WrongDatabase(message, database=state.database, hint=_COMPARE_URLS)
     return errors.UnknownRevision(
         f"{state.database} is at revision {key}, which no revision file has: a newer release was here, or "
         "the revision is on another branch, or its file was deleted, or it is another application's database",

@@ -161,12 +161,10 @@ class KeyEncoding:
 
     def parameter(self, keys: Iterable[Any]) -> list[str]:
         """Return the parameter of `search_query`; for texts, the driver need not look up a type."""
-        match self.family:
-            case Family.INTEGER:
-                return list(map(str, keys))
-            case Family.UUID:
-                return [key.decode() for key in keys]
-        return [f"\\x{key.decode()}" for key in keys]
+        if self.family is Family.INTEGER:
+            return list(map(str, keys))
+        prefix = "" if self.family is Family.UUID else "\\x"
+        return [prefix + key.decode() for key in keys]
 
     def format_key(self, key: Any) -> str:
         """Format a key for people."""

@@ -41,10 +41,9 @@ class KeptState(StrEnum):
 class KeptEntry:
     """The data that one step of one run removed from one table or sequence.
 
-    `number` counts the entries of a database. `table` is the schema and name of the table or sequence. `side`
-    is the name of the side table, empty for a sequence and after that table was dropped; `keys` and `columns`
-    are its columns. `position` is the last value of a sequence. `restored` counts the restored rows,
-    `missing` those whose row in the table no longer exists.
+    `number` counts the entries of a database. `table` is the schema and name of the table or sequence,
+    `position` the last value of a sequence. `side_table` is empty for a sequence and after it was dropped;
+    `keys` and `columns` are its columns. `restored` counts the restored rows, `missing` all others.
     """
 
     database: str

@@ -26,8 +26,7 @@ _SETTINGS = {
 class ServerStatus:
     """Status of an embedded server; the fields after `log` are None unless it is running.
 
-    `data` is the actual folder; `major` and `account` (the operating system user) are None before the first
-    start.
+    `data` is the actual folder; `major` and `account` (a user of the system) are None before the first start.
     """
 
     requested: Path
@@ -128,13 +127,8 @@ class EmbeddedServer:
 
     def _status(self, folder: ServerFolder) -> ServerStatus:
         postmaster = Postmaster.on(folder.pgdata)
-        status = ServerStatus(
-            requested=self.data.absolute(),
-            data=folder.path,
-            major=folder.major,
-            account=_data_owner(folder).name if folder.pgdata.exists() else None,
-            log=folder.log,
-        )
+        account = _data_owner(folder).name if folder.pgdata.exists() else None
+        status = ServerStatus(self.data.absolute(), folder.path, folder.major, account, folder.log)
         if postmaster is None or not postmaster.ready:
             return status
         pid, port = postmaster.pid, postmaster.port

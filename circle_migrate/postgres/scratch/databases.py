@@ -210,10 +210,8 @@ def _describe_failure(error: MigrateError, role: str | None) -> None:
 
 
 def _missing_role(error: Exception) -> str | None:
-    if sqlstate(error) != _UNDEFINED_OBJECT:
-        return None
     match = _MISSING_ROLE.search(server_message(error))
-    return match["name"] if match else None
+    return match["name"] if match and sqlstate(error) == _UNDEFINED_OBJECT else None
 
 
 async def _add_role(host: ScratchHost, name: str) -> None:
