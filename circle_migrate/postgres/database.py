@@ -222,11 +222,11 @@ class Database:
 
     def _state_error(self, error: Exception) -> MigrateError:
         message = server_errors.server_message(error)
-        named = server_errors.statement_error(error, self.name, "read the state of the database")
-        if isinstance(named, MissingPrivilege):
+        failure = server_errors.statement_error(error, self.name, "read the state of the database")
+        if isinstance(failure, MissingPrivilege):
             schema = quote(self.settings.journal_schema)
-            named.hint = server_errors.privilege_hint(message, self.address.user, "SELECT", schema)
-        return named or MigrateError(
+            failure.hint = server_errors.privilege_hint(message, self.address.user, "SELECT", schema)
+        return failure or MigrateError(
             f"{self.name}: its state cannot be read", database=self.name, detail=message
         )
 

@@ -152,7 +152,7 @@ _MAX_ROWS = 1000
 """Rows of a version table; no tree has so many heads."""
 
 # Reading a view, or a type that a user created, can run code of its owner. Dropped columns have the type 0.
-_UNFIT = """
+_DEFECT = """
     CASE WHEN relkind NOT IN ('r', 'p') THEN 'is not an ordinary table'
          WHEN EXISTS (SELECT FROM pg_catalog.pg_attribute WHERE attrelid = pg_class.oid AND atttypid >= 16384)
          THEN 'has a column of a type that a user created'
@@ -165,7 +165,7 @@ _UNFIT = """
 
 TABLES = f"""
     ARRAY(SELECT ARRAY[(relnamespace = to_regnamespace(quote_ident(own.journal)))::text, relname::text,
-                       pg_get_userbyid(relowner)::text, has_table_privilege(oid, 'SELECT')::text, {_UNFIT},
+                       pg_get_userbyid(relowner)::text, has_table_privilege(oid, 'SELECT')::text, {_DEFECT},
                        (SELECT atttypmod - 4 FROM pg_catalog.pg_attribute
                         WHERE attrelid = pg_class.oid AND attname = 'version_num' AND atttypmod > 4)::text]
           FROM pg_catalog.pg_class
@@ -188,12 +188,12 @@ async def read_contents(
     names = {version_table, *(place + name for place in places for name in NAMES)}
     readable = {}
     id_length = None
-    for in_own, name, owner, may_read, unfit, length in row["tables"]:
+    for in_own, name, owner, may_read, defect, length in row["tables"]:
         place = quote(journal_schema if in_own == "true" else schema)
         table = f"{place}.{quote(name) if name == settings.version_table else name}"
-        if table in names and unfit:
+        if table in names and defect:
             remedy = "rename or drop it, after you have read its definition; if it is the version table, "
-            raise _unfit_error(settings, f"{table}, whose owner is {owner}, {unfit}", remedy)
+            raise _defect_error(settings, f"{table}, whose owner is {owner}, {defect}", remedy)
         readable[table] = may_read == "true"
         if table == version_table and length is not None:
             id_length = int(length)
@@ -216,10 +216,10 @@ async def read_contents(
     query = "SELECT ARRAY({}), ({}), ({}), ARRAY({})".format(*queries)
     current, journal_of, marker_row, unfinished = await connection.fetchrow(query)
     if len(current) > _MAX_ROWS:
-        raise _unfit_error(settings, f"{version_table} has more than {_MAX_ROWS} rows")
+        raise _defect_error(settings, f"{version_table} has more than {_MAX_ROWS} rows")
     if None in current:
         remedy = f"if it is Alembic's: DELETE FROM {version_table} WHERE version_num IS NULL; else "
-        raise _unfit_error(settings, f"{version_table} has a row without a revision", remedy)
+        raise _defect_error(settings, f"{version_table} has a row without a revision", remedy)
     unreadable = ProtectionMarker() if marker and not readable[marker + PROTECTION] else None
     return {
         "journal": journal or places[0],
@@ -249,7 +249,7 @@ async def prepared_by_runs(
     return tuple(row["gid"] for row in rows)
 
 
-def _unfit_error(settings: DatabaseSettings, message: str, remedy: str = "") -> Refused:
+def _defect_error(settings: DatabaseSettings, message: str, remedy: str = "") -> Refused:
     return Refused(
         f"{settings.name}: {message}",
         database=settings.name,
@@ -257,9 +257,9 @@ def _unfit_error(settings: DatabaseSettings, message: str, remedy: str = "") -> 
     )
 
 
-def ensure_not_in_search_path(settings: DatabaseSettings, visible: Collection[str]) -> None:
-    """Raise `SettingsError` where revisions see the journal's schema among the `visible` ones."""
-    if settings.journal_schema in visible:
+def ensure_not_in_search_path(settings: DatabaseSettings, schemas: Collection[str]) -> None:
+    """Raise `SettingsError` where revisions see the journal's schema among the `schemas`."""
+    if settings.journal_schema in schemas:
         raise SettingsError(
             f"{settings.name}: the search_path has the schema {settings.journal_schema} of the journal, "
             "so revisions would see it",

@@ -21,7 +21,7 @@ WITH RECURSIVE place AS (
     SELECT btrim(name, '" ') AS name, number FROM unnest(
         string_to_array(coalesce($1::text, current_setting('circle_migrate.search_path', true),
                                  current_setting('search_path')), ',')
-    ) WITH ORDINALITY AS listed (name, number)
+    ) WITH ORDINALITY AS entry (name, number)
 ), relation AS (
     SELECT c.oid, n.oid AS schema, n.nspname, c.relname, c.reltuples
     FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace

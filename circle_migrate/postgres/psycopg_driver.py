@@ -75,7 +75,7 @@ class Record:
         return self._values
 
 
-class Transaction:
+class DriverTransaction:
     """A transaction, or a savepoint where one is open."""
 
     def __init__(self, driver: "Driver") -> None:
@@ -158,9 +158,9 @@ class Driver:
         results: list[PGresult] = yield from generators.execute(pgconn)
         return results
 
-    def transaction(self) -> Transaction:
+    def transaction(self) -> DriverTransaction:
         """Return a transaction that has not begun."""
-        return Transaction(self)
+        return DriverTransaction(self)
 
     def is_in_transaction(self) -> bool:
         """Return whether the server has a transaction."""

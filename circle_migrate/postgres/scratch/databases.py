@@ -157,12 +157,12 @@ async def _create_schemas(database: Database) -> None:
 
 
 def _creation_error(database: Database, error: Exception) -> MigrateError:
-    named = named_error(error, database.name, "create a scratch database")
-    named.state = "nothing was changed"
-    named.hint = "use another server for scratch databases: --scratch-url URL"
-    if isinstance(named, MissingPrivilege):
-        named.hint = f"ALTER ROLE {quote(database.address.user)} CREATEDB; or {named.hint}"
-    return named
+    failure = named_error(error, database.name, "create a scratch database")
+    failure.state = "nothing was changed"
+    failure.hint = "use another server for scratch databases: --scratch-url URL"
+    if isinstance(failure, MissingPrivilege):
+        failure.hint = f"ALTER ROLE {quote(database.address.user)} CREATEDB; or {failure.hint}"
+    return failure
 
 
 async def _drop_stale(connection: asyncpg.Connection) -> None:

@@ -85,7 +85,7 @@ async def _target(deployment: Deployment) -> list[ServerProvider]:
 
 def _embedded(deployment: Deployment) -> list[ServerProvider]:
     try:
-        known = binaries.find_embedded()
+        installations = binaries.find_embedded()
     except SettingsError:
         return []
     providers = []
@@ -94,9 +94,9 @@ def _embedded(deployment: Deployment) -> list[ServerProvider]:
         url = parse(status.url("postgres"), source="the embedded server")
         host = ScratchHost(_maintenance_database(deployment, url), is_local=True)
         providers.append(_running_provider(deployment, host, status.major))
-    for major in sorted(known, reverse=True):
+    for major in sorted(installations, reverse=True):
         majors = dict.fromkeys(deployment.databases, major)
-        start = partial(TemporaryServer.start, known[major])
+        start = partial(TemporaryServer.start, installations[major])
         providers.append(ServerProvider(majors, partial(_start_temporary, deployment, start)))
     return providers
 
@@ -164,17 +164,17 @@ class ScratchServers(AsyncExitStack):
         version. Raises `SettingsError` without any server, and the errors of `available_providers` and
         `create_databases`.
         """
-        chosen = tuple(names or self._deployment.reachable_databases(Direction.UP))
-        providers = await self._find(chosen[0], () if major is None else (major,))
+        names = tuple(names or self._deployment.reachable_databases(Direction.UP))
+        providers = await self._find(names[0], () if major is None else (major,))
         if not providers:
             raise no_server_error(detail="\n".join(self._reasons.values()) or None)
         provider = providers[0]
         if major is not None:
-            version = nearest((item.majors[chosen[0]] for item in providers), major)
-            provider = next(item for item in providers if item.majors[chosen[0]] == version)
+            version = nearest((item.majors[names[0]] for item in providers), major)
+            provider = next(item for item in providers if item.majors[names[0]] == version)
         started = await self._start(provider)
-        hosts = {name: started[name] for name in chosen}
-        majors = {name: provider.majors[name] for name in chosen}
+        hosts = {name: started[name] for name in names}
+        majors = {name: provider.majors[name] for name in names}
         async with create_databases(self._deployment, hosts, majors) as databases:
             yield databases
 
