@@ -216,8 +216,5 @@ async def ensure_own_tables(connection: asyncpg.Connection, state: State) -> Non
             reason, hint = f"has the rule {row['rule']}", f"DROP RULE {quote(row['rule'])} ON {name};"
         else:
             continue
-        raise errors.Refused(
-            f"{state.database}: {name}, whose owner is {row['owner']}, {reason}",
-            database=state.database,
-            hint=hint,
-        )
+        message = f"{state.database}: {name}, whose owner is {row['owner']}, {reason}"
+        raise errors.Refused(message, database=state.database, hint=hint)

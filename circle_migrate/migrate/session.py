@@ -41,13 +41,15 @@ ANSWER_SECONDS = 5.0
 _CONNECT_SECONDS = 10.0
 """Seconds that a connection of the monitor may take, for each host, if the URL sets no limit."""
 
-_DEAD_CLIENT = {
+_SETTINGS = {
+    "statement_timeout": "0",
+    "idle_in_transaction_session_timeout": "0",
+    # The server ends, within a minute, a session whose client no longer answers.
     "tcp_keepalives_idle": "15",
     "tcp_keepalives_interval": "10",
     "tcp_keepalives_count": "3",
     "tcp_user_timeout": "45s",
 }
-"""Settings with which a server ends, within a minute, a session whose client no longer answers."""
 
 _BLOCKERS = """
 SELECT a.pid, a.usename AS role, a.application_name AS application, a.state,
@@ -96,12 +98,7 @@ class Session:
 @asynccontextmanager
 async def working_session(database: Database, run: str, lock_timeout: float) -> AsyncIterator[Session]:
     """Open a session for steps; `lock_timeout` is in seconds. Raises `SettingsError` behind some poolers."""
-    settings = {
-        "lock_timeout": f"{round(lock_timeout * 1000)}ms",
-        "statement_timeout": "0",
-        "idle_in_transaction_session_timeout": "0",
-        **_DEAD_CLIENT,
-    }
+    settings = {"lock_timeout": f"{round(lock_timeout * 1000)}ms", **_SETTINGS}
     async with database.working(f"{APPLICATION_NAME} {run[:8]}", settings, pinned=True) as connection:
         adapter = cast("Adapter", (await connection.get_raw_connection()).dbapi_connection)
         driver = adapter.driver

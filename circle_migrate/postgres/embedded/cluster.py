@@ -126,11 +126,8 @@ class Cluster:
                 continue
             if Postmaster.on(self.data) is not None:
                 self._pg_ctl_stop("immediate")
-            raise Unreachable(
-                f"PostgreSQL {self.binaries.major} did not start on {self.data}",
-                detail=log_tail,
-                hint=f"see its log: {self.log}",
-            )
+            message = f"PostgreSQL {self.binaries.major} did not start on {self.data}"
+            raise Unreachable(message, detail=log_tail, hint=f"see its log: {self.log}")
 
     def stop(self) -> None:
         """Stop the server (`fast`), or without a checkpoint. Raises Unreachable if it does not stop."""
