@@ -206,7 +206,7 @@ def _cause(error: Exception | SystemExit) -> str:
 
 async def deferred_constraint_error(
     run: MigrationRun, action: Action, error: Exception
-) -> errors.MigrateError:
+) -> errors.MigrationFailed:
     """Return the error for an action after which a deferred constraint does not hold."""
     return errors.MigrationFailed(
         f"{action.database}: a deferred constraint does not hold after {describe(action)}",
