@@ -62,7 +62,7 @@ async def upgrade(
     from circle_migrate.migrate.executor import RunOptions, execute
     from circle_migrate.migrate.kept_data.hooks import RestoreKeptHooks
 
-    hooks = RestoreKeptHooks(restore=restore_kept)
+    hooks = RestoreKeptHooks(wanted=restore_kept)
     notes: dict[str, object] = {}
     if gate is not None and plan and not any(state.in_doubt for state in states.values()):
         notes = await gate.check(plan, states)

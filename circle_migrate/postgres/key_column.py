@@ -119,13 +119,13 @@ def _ensure_readable(row: asyncpg.Record, column: ColumnReference) -> None:
 class KeyEncoding:
     """How keys are read, equal in Python on both sides; `family` is that of both columns, or text."""
 
-    key: KeyColumn
+    located: KeyColumn
     family: Family
 
     @property
     def _sort_expression(self) -> str:
         """The SQL expression that keys are ordered by: an integer, a uuid, or bytes."""
-        name, own = self.key.name, self.key.family
+        name, own = self.located.name, self.located.family
         if self.family is not Family.TEXT:
             return name
         text = f"encode({name}, 'hex')" if own is Family.BYTES else f"{name}::text"
@@ -141,8 +141,8 @@ class KeyEncoding:
     def query(self) -> str:
         """The query for all keys in ascending order."""
         return (
-            f"SELECT {self._output_expression} FROM {self.key.relation} "
-            f"WHERE {self.key.name} IS NOT NULL ORDER BY {self._sort_expression}"
+            f"SELECT {self._output_expression} FROM {self.located.relation} "
+            f"WHERE {self.located.name} IS NOT NULL ORDER BY {self._sort_expression}"
         )
 
     @property
@@ -151,7 +151,7 @@ class KeyEncoding:
         array = {Family.INTEGER: "bigint", Family.UUID: "uuid"}.get(self.family, "bytea")
         text = "" if self.family is Family.INTEGER else "::text"
         return (
-            f"SELECT DISTINCT ({self._output_expression}){text} FROM {self.key.relation} "
+            f"SELECT DISTINCT ({self._output_expression}){text} FROM {self.located.relation} "
             f"WHERE {self._sort_expression} = ANY($1::text[]::{array}[])"
         )
 

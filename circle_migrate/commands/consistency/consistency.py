@@ -81,9 +81,9 @@ class _Comparison:
             settled += len(stream.first) - len(still)
             once = stream.unmatched - len(stream.first)
             samples = tuple(encoding.format_key(key) for key in still[: self.limit])
-            key = encoding.key
+            key = encoding.located
             sides[side] = RelationSide(key.column, key.type, stream.rows, once + len(still), once, samples)
-        as_text = len({encoding.key.family for encoding in encodings.values()}) > 1
+        as_text = len({encoding.located.family for encoding in encodings.values()}) > 1
         return RelationResult(relation, sides, as_text, settled, seconds=time.perf_counter() - started)
 
     @asynccontextmanager
@@ -134,7 +134,7 @@ class _Comparison:
                     merge.end(side)
                 else:
                     merge.add(side, keys)
-                self._report(encodings[side].key, merge.sides[side].rows, ended=keys is None)
+                self._report(encodings[side].located, merge.sides[side].rows, ended=keys is None)
         return merge
 
     def _report(self, located: KeyColumn, rows: int, *, ended: bool) -> None:
@@ -153,7 +153,7 @@ class _Comparison:
             existing = await _gather(
                 {
                     side: _translate_errors(
-                        existing_keys(connections[side], encoding, all_keys), encoding.key.column
+                        existing_keys(connections[side], encoding, all_keys), encoding.located.column
                     )
                     for side, encoding in encodings.items()
                 }

@@ -37,7 +37,7 @@ class Stream:
         """Return the next keys, None after the last. Raises the error of reading as a `MigrateError`."""
         lines = await self._ready.get()
         if isinstance(lines, Exception):
-            raise reading_error(lines, self._encoding.key.column.database) from lines
+            raise reading_error(lines, self._encoding.located.column.database) from lines
         return None if lines is None else self._encoding.parse_keys(lines)
 
     async def copy(self) -> None:

@@ -142,11 +142,11 @@ class KeepHooks(_CountHooks):
 class RestoreKeptHooks(_CountHooks):
     """Hooks that restore, after every step of an upgrade, what the last downgrade of its revision kept.
 
-    Where a step cannot run in a transaction, the data is restored in one after it. Unless `restore`, the data
+    Where a step cannot run in a transaction, the data is restored in one after it. Unless `wanted`, the data
     is left in its side tables, and counted as missing.
     """
 
-    restore: bool = True
+    wanted: bool = True
     _kept: dict[str, list[KeptEntry]] = field(default_factory=dict, init=False)
 
     async def before_run(self, run: MigrationRun, plan: Plan) -> None:
@@ -164,7 +164,7 @@ class RestoreKeptHooks(_CountHooks):
         entries = self._kept.get(action.revision.qualified)
         if not entries:
             return
-        if not self.restore:
+        if not self.wanted:
             self._counts[self._segment] += [
                 KeptRowCount(action.database, action.revision.id, entry.name, 0, entry.rows)
                 for entry in entries

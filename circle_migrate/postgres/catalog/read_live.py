@@ -78,9 +78,13 @@ async def _read(connection: asyncpg.Connection, database: Database) -> Snapshot:
     versions = None
     async with read_transaction(connection):
         transaction_snapshot = await connection.fetchval(_TRANSACTION_SNAPSHOT)
-        table, schema = database.settings.version_table, database.settings.version_table_schema
+        settings = database.settings
         snapshot = await read_catalog(
-            connection, database.name, "live", version_table=table, version_table_schema=schema
+            connection,
+            database.name,
+            "live",
+            version_table=settings.version_table,
+            version_table_schema=settings.version_table_schema,
         )
         revisions = await _revisions(connection, database)
         if wal_position != await connection.fetchval(_WAL_POSITION):
