@@ -18,7 +18,7 @@ import asyncpg
 import pytest
 
 from circle_migrate.core.errors import MigrateError
-from circle_migrate.postgres.embedded.binaries import Binaries, embedded, find, installed
+from circle_migrate.postgres.embedded.binaries import Binaries, find, find_embedded, find_installed
 from circle_migrate.postgres.embedded.cluster import PORT, Cluster
 from circle_migrate.postgres.embedded.os_user import OsUser
 from circle_migrate.postgres.scratch import container
@@ -44,6 +44,7 @@ _SETTINGS = {
     "checkpoint_timeout": "1h",
     "max_connections": "200",
     "max_prepared_transactions": "32",
+    "shared_buffers": "128MB",
     "timezone": "UTC",
 }
 _PREPARED = "SELECT gid, database FROM pg_prepared_xacts WHERE database = ANY($1::text[])"
@@ -135,7 +136,7 @@ def choose() -> str:
     if container.pull_image(container.NEWEST) is None:
         return "container"
     try:
-        embedded()
+        find_embedded()
     except MigrateError:
         return "binaries"
     return "embedded"
@@ -159,7 +160,7 @@ def any_major() -> int:
     wanted = _major(FORCED or "")
     if wanted is not None:
         return wanted
-    for newest in (lambda: max(embedded()), lambda: find().major):
+    for newest in (lambda: max(find_embedded()), lambda: find().major):
         try:
             return newest()
         except MigrateError:
@@ -173,9 +174,9 @@ def start(kind: str) -> Server:
         case "container":
             return _start_container(container.image(_major(kind) or container.NEWEST))
         case "embedded":
-            return _start_binaries("embedded", _chosen(kind, embedded()))
+            return _start_binaries("embedded", _chosen(kind, find_embedded()))
         case "binaries":
-            return _start_binaries("binaries", _chosen(kind, installed()))
+            return _start_binaries("binaries", _chosen(kind, find_installed()))
         case _ if kind.startswith(("postgres://", "postgresql://")):
             return Server("url", kind, lambda: None)
         case _:
@@ -202,7 +203,7 @@ def start_binaries(
     with _cluster(binaries) as cluster:
         if hba is not None:
             (cluster.data / "pg_hba.conf").write_text(hba, encoding="utf-8")
-        cluster.configure({**_settings_of(cluster), **(settings or {})})
+        cluster.configure(_socket(cluster), {**_SETTINGS, **(settings or {})})
         cluster.start()
         yield cluster, _admin_url(cluster)
 
@@ -231,7 +232,7 @@ def _start_binaries(kind: str, binaries: Binaries) -> Server:
         context.__exit__(None, None, None)
 
     try:
-        cluster.configure(_settings_of(cluster))
+        cluster.configure(_socket(cluster), _SETTINGS)
         cluster.start()
     except BaseException:
         stop()
@@ -277,11 +278,9 @@ def _cluster(binaries: Binaries) -> Iterator[Cluster]:
             shutil.rmtree(folder)
 
 
-def _settings_of(cluster: Cluster) -> dict[str, str]:
-    socket = str(cluster.data.with_name("socket"))
-    return {"listen_addresses": "", "unix_socket_directories": socket, "port": str(PORT), **_SETTINGS}
+def _socket(cluster: Cluster) -> Path:
+    return cluster.data.with_name("socket")
 
 
 def _admin_url(cluster: Cluster) -> str:
-    socket = quote(str(cluster.data.with_name("socket")))
-    return f"postgresql://postgres@/postgres?host={socket}&port={PORT}"
+    return f"postgresql://postgres@/postgres?host={quote(str(_socket(cluster)))}&port={PORT}"

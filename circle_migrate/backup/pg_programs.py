@@ -54,9 +54,9 @@ def find(name: str, min_major: int, folder: Path | None = None) -> Program:
                 hint=hint,
             )
         return program
-    known = binaries.installed()
+    known = binaries.find_installed()
     with suppress(SettingsError):  # without the extra
-        known = {**binaries.embedded(), **known}
+        known = {**binaries.find_embedded(), **known}
     usable = {major: tools for major, tools in known.items() if (tools.folder / name).is_file()}
     major = min((major for major in usable if major >= min_major), default=None)
     if major is None:

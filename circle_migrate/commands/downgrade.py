@@ -249,7 +249,7 @@ async def _execute(
         deployment.commit_mode,
         run=outcome.run,
         seconds=tuple(applied.seconds for applied in outcome.applied),
-        kept=keep_hooks.kept if keep_hooks else (),
+        kept=keep_hooks.counts if keep_hooks else (),
         notes=outcome.warnings,
         restore_instructions=backup_hooks.restore_instructions if backup_hooks else None,
     )

@@ -82,7 +82,7 @@ async def upgrade(
         run=outcome.run,
         seconds=tuple(applied.seconds for applied in outcome.applied),
         tables=table_names,
-        kept=hooks.restored,
+        kept=hooks.counts,
         notes=tuple(notes),
     )
 

@@ -15,7 +15,7 @@ from __future__ import annotations
 import asyncio
 import re
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -115,36 +115,28 @@ async def commit(run: MigrationRun, number: int, segment: Segment) -> None:
 
 async def _serial(run: MigrationRun, number: int, sessions: Mapping[str, Session]) -> None:
     committed: list[str] = []
-    for name, session in sessions.items():
+    for name in sessions:
         run.checkpoint(f"before commit {name}")
-        error = await _commit(session)
-        if error is not None and not await commit_applied(run, number, name, error):
-            raise await _not_committed(run, name, committed, error)
+        await _commit(run, number, name, committed)
         committed.append(name)
         run.checkpoint(f"after commit {name}")
 
 
-async def _commit(session: Session) -> Exception | None:
+async def _commit(run: MigrationRun, number: int, name: str, committed: Sequence[str] = ()) -> None:
     try:
-        await session.connection.commit()
-    except Exception as error:  # noqa: BLE001 - the caller asks the server for the outcome
-        return error
-    return None
-
-
-async def _not_committed(
-    run: MigrationRun, name: str, committed: list[str], error: Exception
-) -> MigrateError:
-    state = await describe_current_revisions(run)
-    kind: type[MigrateError] = InDoubt if committed else MigrationFailed
-    return kind(
-        f"{name}: COMMIT failed"
-        + (f" after {', '.join(committed)} had committed" if committed else "; the segment was not applied"),
-        database=name,
-        detail=server_message(error),
-        state=state,
-        hint="run the same command again: it applies the rest" if committed else _CORRECT,
-    )
+        await run.sessions[name].connection.commit()
+    except Exception as error:
+        if await commit_applied(run, number, name, error):
+            return
+        after = f" after {', '.join(committed)} had committed"
+        kind: type[MigrateError] = InDoubt if committed else MigrationFailed
+        raise kind(
+            f"{name}: COMMIT failed{after if committed else '; the segment was not applied'}",
+            database=name,
+            detail=server_message(error),
+            state=await describe_current_revisions(run),
+            hint="run the same command again: it applies the rest" if committed else _CORRECT,
+        ) from error
 
 
 async def _atomic(run: MigrationRun, number: int, sessions: Mapping[str, Session]) -> None:
@@ -158,9 +150,7 @@ async def _atomic(run: MigrationRun, number: int, sessions: Mapping[str, Session
             prepared[name] = gid
             run.checkpoint(f"after prepare {name}")
         run.checkpoint(f"before commit {first}")
-        error = await _commit(sessions[first])
-        if error is not None and not await commit_applied(run, number, first, error):
-            raise await _not_committed(run, first, [], error)
+        await _commit(run, number, first)
     except InDoubt:
         raise
     except Exception:

@@ -139,14 +139,11 @@ def _diff(revision: Revision, source: str) -> str:
 async def ensure_not_edited(run: MigrationRun) -> None:
     """Raise `EditedRevision`, with a diff, where the file of an applied revision has changed."""
     for name, journal in run.journals.items():
-        driver = run.sessions[name].driver
-        if run.states[name].journal_of is None:
+        state, driver = run.states[name], run.sessions[name].driver
+        if state.journal_of is None:
             continue
-        graph = run.deployment.forest.graphs[name]
-        digest = await journal.digest(driver)
-        for revision, diff in await edited_revisions(
-            graph, run.states[name].current, journal, driver, digest
-        ):
+        graph, digest = run.deployment.forest.graphs[name], await journal.digest(driver)
+        for revision, diff in await edited_revisions(graph, state.current, journal, driver, digest):
             raise edited_revision_error(revision, diff)
 
 

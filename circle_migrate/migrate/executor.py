@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -18,26 +18,11 @@ from typing import TYPE_CHECKING
 from circle_migrate.core.errors import MigrateError
 from circle_migrate.core.events import EventKind, Notify
 from circle_migrate.core.shield import shield
+from circle_migrate.migrate import failure, guards
 from circle_migrate.migrate.alembic_adapter.context import VersionTable, step_lock
 from circle_migrate.migrate.alembic_adapter.runner import Runner
 from circle_migrate.migrate.commit import commit, commit_applied, ensure_atomic_possible, roll_back
 from circle_migrate.migrate.contradictions import ensure_agreement, ensure_not_edited
-from circle_migrate.migrate.failure import (
-    StepFailedError,
-    deferred_constraint_error,
-    interrupted_error,
-    is_lock_conflict,
-    lock_timeout_error,
-    not_recorded_error,
-    remaining_changes,
-    step_error,
-)
-from circle_migrate.migrate.guards import (
-    ensure_not_in_doubt,
-    ensure_own_tables,
-    ensure_writable,
-    verify_identity,
-)
 from circle_migrate.migrate.journal import Journal
 from circle_migrate.migrate.run import (
     AppliedAction,
@@ -50,19 +35,12 @@ from circle_migrate.migrate.run import (
     start_run,
     warn_of_changes,
 )
-from circle_migrate.migrate.session import (
-    check_all_constraints,
-    check_deferred_constraints,
-    monitor,
-    restoring_sql,
-    working_session,
-)
+from circle_migrate.migrate.session import check_constraints, monitor, reset_sql, working_session
 from circle_migrate.postgres.deployer_lock import deployer_lock
 from circle_migrate.postgres.deployment import Current, Deployment
 from circle_migrate.revision_graph.plan import Action, Plan, Segment, Step
 
 if TYPE_CHECKING:
-    import asyncpg
     from sqlalchemy.engine import Connection
 
     from circle_migrate.migrate.protection import ProtectionGuard
@@ -123,7 +101,7 @@ async def execute(
         stack.push(run.translate_cancellation)
         await _connect_and_lock(run, databases, stack)
         current = {name: state.current for name, state in run.states.items()}
-        plan = planner(verify_identity(deployment, run.states) if options.verify_identity else current)
+        plan = planner(guards.verify_identity(deployment, run.states) if options.verify_identity else current)
         if plan:
             await _prepare(run, plan, options)
             await _run_segments(run, plan)
@@ -142,7 +120,7 @@ async def _connect_and_lock(run: MigrationRun, databases: tuple[str, ...], stack
         database = run.deployment.databases[name]
         await stack.enter_async_context(monitor(database, session, run.observe, run.abort))
         run.states[name] = await database.read_state(session.driver)
-    ensure_not_in_doubt(run.states)
+    guards.ensure_not_in_doubt(run.states)
 
 
 async def _prepare(run: MigrationRun, plan: Plan, options: RunOptions) -> None:
@@ -156,8 +134,8 @@ async def _prepare(run: MigrationRun, plan: Plan, options: RunOptions) -> None:
         options.guard.ensure_unprotected(run.states, plan.databases)
         overridden = options.guard.notes(run.states, plan.databases)
     for name in plan.databases:
-        ensure_writable(run.states[name])
-        await ensure_own_tables(run.sessions[name].driver, run.states[name])
+        guards.ensure_writable(run.states[name])
+        await guards.ensure_own_tables(run.sessions[name].driver, run.states[name])
         database = run.deployment.databases[name]
         table = VersionTable(database.settings.version_table, run.states[name].schema)
         graph = run.deployment.forest.graphs[name]
@@ -174,7 +152,7 @@ async def _prepare(run: MigrationRun, plan: Plan, options: RunOptions) -> None:
     await run.hooks.before_run(run, plan)
     for name in plan.databases:
         database = run.deployment.databases[name]
-        run.runners[name].restore = await restoring_sql(database, run.sessions[name].driver)
+        run.runners[name].reset_sql = await reset_sql(database, run.sessions[name].driver)
     if not run.rehearsal:
         await start_run(run, plan, {**options.notes, **overridden})
 
@@ -188,7 +166,7 @@ async def _run_segments(run: MigrationRun, plan: Plan) -> None:
             else:
                 await _run_without_transaction(run, number, segment)
     except asyncio.CancelledError:
-        error = await interrupted_error(run, segment)
+        error = await failure.interrupted_error(run, segment)
         await finish_run(run, "interrupted", error)
         raise error from None
     except MigrateError as error:
@@ -205,14 +183,11 @@ async def _run_in_transactions(run: MigrationRun, number: int, segment: Segment)
         run.hooks.before_segment(number, segment)
         try:
             await _try_segment(run, number, segment)
-        except StepFailedError as failed:
-            if not is_lock_conflict(failed.error):
-                raise await step_error(
-                    run, failed.action, failed.error, is_lost=failed.is_lost
-                ) from failed.error
+        except failure.StepFailedError as failed:
             pause = min(_BACKOFF[0] * 2 ** (attempt - 1), _BACKOFF[1]) * random.uniform(0.5, 1.0)  # noqa: S311
-            if attempt == MAX_ATTEMPTS or time.monotonic() + pause > deadline:
-                raise await lock_timeout_error(run, failed.action, failed.error, attempt) from failed.error
+            is_last = attempt == MAX_ATTEMPTS or time.monotonic() + pause > deadline
+            if is_last or not failure.is_lock_conflict(failed.error):
+                raise await failure.failed_step_error(run, failed, attempt) from failed.error
             text = f"rolled back, attempt {attempt + 1} in {pause:.1f} s"
             run.emit(EventKind.RETRY, failed.action.database, text)
             await asyncio.sleep(pause)
@@ -224,29 +199,27 @@ async def _run_in_transactions(run: MigrationRun, number: int, segment: Segment)
 async def _try_segment(run: MigrationRun, number: int, segment: Segment) -> None:
     done: list[AppliedAction] = []
     step_number, current = run.step_number, dict(run.current)
+    sessions = [run.sessions[name] for name in segment.databases]
     try:
-        for name in segment.databases:
-            await run.sessions[name].connection.begin()
+        for session in sessions:
+            await session.connection.begin()
         for action in segment.actions:
             done.append(await _run_action(run, number, action))
-            await _check_deferred(run, action, check_deferred_constraints)
+            await _check_constraints(run, action)
         last = {action.database: action for action in segment.actions}
         for action in last.values():  # the commit must not fail on one database alone
-            await _check_deferred(run, action, check_all_constraints)
+            await _check_constraints(run, action, before_commit=True)
     except BaseException:
         run.step_number, run.current = step_number, current
-        await _roll_back(run, segment)
+        for session in sessions:
+            await roll_back(session)
         raise
     if run.rehearsal:
-        await _roll_back(run, segment)
+        for session in sessions:
+            await roll_back(session)
         return
     await shield(commit(run, number, segment), raise_error=True)
     run.applied += done
-
-
-async def _roll_back(run: MigrationRun, segment: Segment) -> None:
-    for name in segment.databases:
-        await roll_back(run.sessions[name])
 
 
 async def _run_without_transaction(run: MigrationRun, number: int, segment: Segment) -> None:
@@ -259,30 +232,28 @@ async def _run_without_transaction(run: MigrationRun, number: int, segment: Segm
     run.hooks.before_segment(number, segment)
     try:
         applied = await _run_action(run, number, action)
-    except StepFailedError as failed:
+    except failure.StepFailedError as failed:
         await roll_back(session)  # the error reports the state after it
         runner = run.runners[action.database]
         is_committing = runner.transcript is not None and runner.transcript.failing == "COMMIT"
         if failed.is_lost and is_committing and await _is_recorded(run, number, action):
             runner.transcript = None  # all of it is committed
-        if is_lock_conflict(failed.error):
-            raise await lock_timeout_error(run, action, failed.error, 1) from failed.error
-        raise await step_error(run, action, failed.error, is_lost=failed.is_lost) from failed.error
+        raise await failure.failed_step_error(run, failed) from failed.error
     except MigrateError as error:
         await roll_back(session)
-        if await remaining_changes(run, action.database):
-            raise await step_error(run, action, error) from error
+        if await failure.remaining_changes(run, action.database):
+            raise await failure.step_error(run, action, error) from error
         raise
     else:
         if not await _is_recorded(run, number, action):
-            raise await not_recorded_error(run, action)
+            raise await failure.not_recorded_error(run, action)
         run.stays = ()
         run.applied.append(applied)
         run.emit(EventKind.COMMITTED, action.database, f"segment {number}")
     finally:
         await roll_back(session)
         with suppress(Exception):  # the server may be lost; then there is no session either
-            await session.driver.execute(run.runners[action.database].restore)
+            await session.driver.execute(run.runners[action.database].reset_sql)
 
 
 async def _is_recorded(run: MigrationRun, number: int, action: Action) -> bool:
@@ -325,22 +296,20 @@ async def _run_action(run: MigrationRun, segment: int, action: Action) -> Applie
     except KeyboardInterrupt:  # a signal while the step ran Python, not while it awaited the server
         raise asyncio.CancelledError from None
     except (Exception, SystemExit) as error:
-        raise StepFailedError(run, action, error) from error
+        raise failure.StepFailedError(run, action, error) from error
     run.current[action.database] = action.heads_after(run.deployment.forest.graphs[action.database], current)
-    await keep_lock(run, action, run.runners[action.database].restored)
+    await keep_lock(run, action, run.runners[action.database].reset_answer)
     seconds = time.monotonic() - started
     run.emit(EventKind.DONE, action.database, describe(action), seconds)
     return AppliedAction(action, seconds)
 
 
-async def _check_deferred(
-    run: MigrationRun, action: Action, check: Callable[[asyncpg.Connection], Awaitable[None]]
-) -> None:
+async def _check_constraints(run: MigrationRun, action: Action, *, before_commit: bool = False) -> None:
     """Check deferred constraints while every database can still be rolled back."""
     try:
-        await check(run.sessions[action.database].driver)
+        await check_constraints(run.sessions[action.database].driver, before_commit=before_commit)
     except Exception as error:
-        failed = StepFailedError(run, action, error)
-        if failed.is_lost or is_lock_conflict(error):
+        failed = failure.StepFailedError(run, action, error)
+        if failed.is_lost or failure.is_lock_conflict(error):
             raise failed from error
-        raise await deferred_constraint_error(run, action, error) from error
+        raise await failure.deferred_constraint_error(run, action, error) from error

@@ -5,33 +5,14 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Sequence
+from contextlib import AsyncExitStack, suppress
 from typing import TYPE_CHECKING
 
-from circle_migrate.core.errors import (
-    HalfApplied,
-    Interrupted,
-    LockNotObtained,
-    MigrateError,
-    MigrationFailed,
-    MissingPrivilege,
-    NotWritable,
-    Unreachable,
-)
+from circle_migrate.core import errors
 from circle_migrate.core.redaction import redact_quotation, redact_statement
 from circle_migrate.migrate.half_done import describe_half_done, half_done, remedy_of_half_done
 from circle_migrate.migrate.run import MigrationRun, describe, describe_current_revisions
-from circle_migrate.postgres.server_errors import (
-    AFTER_LOSS,
-    DEADLOCK_DETECTED,
-    LOCK_NOT_AVAILABLE,
-    driver_message,
-    privilege_hint,
-    server_error,
-    server_message,
-    sqlstate,
-    statement_error,
-    statement_hint,
-)
+from circle_migrate.postgres import server_errors
 from circle_migrate.postgres.sql_text import one_line, without_comments_and_literals
 from circle_migrate.revision_graph.modules import failing_line, missing_package_hint
 from circle_migrate.revision_graph.plan import Action, Direction, Segment, Step
@@ -70,6 +51,7 @@ ORDER BY 1
 """
 
 _SHOWN, _LENGTH = 5, 100
+_MAX_STATEMENT_LENGTH = 300
 
 
 class StepFailedError(Exception):
@@ -87,24 +69,15 @@ async def remaining_changes(run: MigrationRun, database: str) -> tuple[str, ...]
     run.stays = ()
     transcript = run.runners[database].transcript
     if transcript is not None and (transcript.committed or transcript.unknown or transcript.failing):
-        run.stays = await _read_remaining_changes(run, database, transcript)
+        driver = run.sessions[database].driver
+        connection = None if driver.is_closed() else driver
+        async with AsyncExitStack() as stack:
+            if connection is None:
+                with suppress(errors.MigrateError):  # the server may be lost
+                    new_connection = run.deployment.databases[database].connected()
+                    connection = await stack.enter_async_context(new_connection)
+            run.stays = await _remaining_changes(connection, transcript)
     return run.stays
-
-
-async def _read_remaining_changes(
-    run: MigrationRun, database: str, transcript: Transcript
-) -> tuple[str, ...]:
-    connection = run.sessions[database].driver
-    if not connection.is_closed():
-        return await _remaining_changes(connection, transcript)
-    try:
-        connection = await run.deployment.databases[database].connect()
-    except MigrateError:
-        return await _remaining_changes(None, transcript)
-    try:
-        return await _remaining_changes(connection, transcript)
-    finally:
-        connection.terminate()
 
 
 async def _remaining_changes(
@@ -135,40 +108,36 @@ async def _changes_something(connection: asyncpg.Connection | None, sql: str) ->
     )
 
 
-_MAX_STATEMENT_LENGTH = 300
-
-
 async def step_error(
     run: MigrationRun, action: Action, error: Exception | SystemExit, *, is_lost: bool = False
-) -> MigrateError:
+) -> errors.MigrateError:
     """Return the error for an action that raised and was rolled back; `is_lost`: its connection is lost."""
     message = f"{action.database}: {describe(action)} failed"
     stays = await remaining_changes(run, action.database)
-    failure = statement_error(error, action.database, "run the step")
+    failure = server_errors.statement_error(error, action.database, "run the step")
     if isinstance(action, Step) and (stays or (not (failure or is_lost) and _earlier_attempt(run, action))):
         return _half_applied_error(run, action, error, stays, await describe_current_revisions(run))
-    failure = failure or MigrationFailed(message)
+    failure = failure or errors.MigrationFailed(message)
     failure.message, cause = message, _cause(error)
     transcript = run.runners[action.database].transcript
-    if isinstance(failure, NotWritable) and transcript and transcript.read_only:
+    if isinstance(failure, errors.NotWritable) and transcript and transcript.read_only:
         hint = "remove that statement: the version row is written in the same transaction"
-        failure = MigrationFailed(message, hint=hint)
+        failure = errors.MigrationFailed(message, hint=hint)
         cause += f"; read-only by: {one_line(redact_statement(transcript.read_only), _LENGTH)}"
     if is_lost:
-        failure = Unreachable(
-            f"{action.database}: {describe(action)} has lost its connection", hint=AFTER_LOSS
-        )
+        message = f"{action.database}: {describe(action)} has lost its connection"
+        failure = errors.Unreachable(message, hint=server_errors.AFTER_LOSS)
     failure.database = action.database
     failure.detail = cause
     if isinstance(action, Step):
         failure.location = failing_line(action.revision, error)
     failure.state = await describe_current_revisions(run)
-    if isinstance(failure, MissingPrivilege):
+    if isinstance(failure, errors.MissingPrivilege):
         role = (transcript and transcript.role) or run.states[action.database].role
-        failure.hint = privilege_hint(server_message(error), role)
+        failure.hint = server_errors.privilege_hint(server_errors.server_message(error), role)
     failure.hint = (
         failure.hint
-        or statement_hint(error)
+        or server_errors.statement_hint(error)
         or missing_package_hint(error)
         or "correct the cause and run the same command again"
     )
@@ -177,9 +146,9 @@ async def step_error(
 
 def _half_applied_error(
     run: MigrationRun, step: Step, error: Exception | SystemExit, stays: Sequence[str], state: str
-) -> HalfApplied:
+) -> errors.HalfApplied:
     parts = [_cause(error), run.blockers.get(step.database) if is_lock_conflict(error) else None]
-    if isinstance(error, MigrateError):
+    if isinstance(error, errors.MigrateError):
         parts = [error.message, error.detail, error.hint]
     key, graph = step.revision.id, run.deployment.forest.graphs[step.database]
     is_downgrade = step.direction is Direction.DOWN
@@ -188,7 +157,7 @@ def _half_applied_error(
         state += f"; {key} is half {'undone' if is_downgrade else 'applied'}, these stay: {'; '.join(stays)}"
     if earlier := _earlier_attempt(run, step):
         state += f"; {describe_half_done(earlier)}"
-    return HalfApplied(
+    return errors.HalfApplied(
         f"{step.database}: {describe(step)} failed after {what} was committed",
         database=step.database,
         detail="; ".join(filter(None, parts)),
@@ -204,7 +173,7 @@ def _earlier_attempt(run: MigrationRun, step: Step) -> UnfinishedStep | None:
     return steps.get((step.revision.id, step.direction))
 
 
-async def not_recorded_error(run: MigrationRun, action: Action) -> HalfApplied:
+async def not_recorded_error(run: MigrationRun, action: Action) -> errors.HalfApplied:
     """Return the error for a step without transaction whose version row was not committed."""
     run.stays = ("all of its statements",)
     reached: tuple[str, ...] = ()
@@ -212,7 +181,7 @@ async def not_recorded_error(run: MigrationRun, action: Action) -> HalfApplied:
         is_upgrade = action.direction is Direction.UP
         reached = (action.revision.id,) if is_upgrade else action.revision.down_revisions
     targets = " ".join(f"{action.database}@{key}" for key in reached or ("base",))
-    return HalfApplied(
+    return errors.HalfApplied(
         f"{action.database}: {describe(action)} ran, but its version row was not committed",
         database=action.database,
         location=action.revision.location if isinstance(action, Step) else None,
@@ -223,21 +192,23 @@ async def not_recorded_error(run: MigrationRun, action: Action) -> HalfApplied:
 
 def is_lock_conflict(error: BaseException) -> bool:
     """Return whether the error is a lock timeout or a deadlock, so that another attempt may succeed."""
-    return sqlstate(error) in (LOCK_NOT_AVAILABLE, DEADLOCK_DETECTED)
+    return server_errors.sqlstate(error) in server_errors.LOCK_CONFLICTS
 
 
 def _cause(error: Exception | SystemExit) -> str:
     sql = str(getattr(error, "statement", None) or "")
-    message = redact_quotation(server_message(error), sql)
-    if server_error(error) is None and driver_message(error) is None:
+    message = redact_quotation(server_errors.server_message(error), sql)
+    if server_errors.server_error(error) is None and server_errors.driver_message(error) is None:
         message = f"{type(error).__name__}: {message}"
     statement = one_line(redact_statement(sql), _MAX_STATEMENT_LENGTH)
     return f"{message}; in: {statement}" if statement else message
 
 
-async def deferred_constraint_error(run: MigrationRun, action: Action, error: Exception) -> MigrationFailed:
+async def deferred_constraint_error(
+    run: MigrationRun, action: Action, error: Exception
+) -> errors.MigrationFailed:
     """Return the error for an action after which a deferred constraint does not hold."""
-    return MigrationFailed(
+    return errors.MigrationFailed(
         f"{action.database}: a deferred constraint does not hold after {describe(action)}",
         database=action.database,
         detail=_cause(error),
@@ -247,13 +218,14 @@ async def deferred_constraint_error(run: MigrationRun, action: Action, error: Ex
     )
 
 
-async def lock_timeout_error(
-    run: MigrationRun, action: Action, error: Exception | SystemExit, attempts: int
-) -> MigrateError:
-    """Return the error for an action that did not get a lock within the time allowed."""
-    if await remaining_changes(run, action.database):
-        return await step_error(run, action, error)
-    return LockNotObtained(
+async def failed_step_error(
+    run: MigrationRun, failed: StepFailedError, attempts: int = 1
+) -> errors.MigrateError:
+    """Return the error for an action that was rolled back, or did not get its lock in so many attempts."""
+    action, error = failed.action, failed.error
+    if not is_lock_conflict(error) or await remaining_changes(run, action.database):
+        return await step_error(run, action, error, is_lost=failed.is_lost)
+    return errors.LockNotObtained(
         f"{action.database}: {describe(action)} did not get its lock in {attempts} "
         f"attempt{'s' if attempts > 1 else ''}",
         database=action.database,
@@ -265,7 +237,7 @@ async def lock_timeout_error(
     )
 
 
-async def interrupted_error(run: MigrationRun, segment: Segment) -> MigrateError:
+async def interrupted_error(run: MigrationRun, segment: Segment) -> errors.MigrateError:
     """Return the error for a run that was cancelled by a signal or because a server was lost."""
     if run.task is not None:
         run.task.uncancel()
@@ -285,4 +257,4 @@ async def interrupted_error(run: MigrationRun, segment: Segment) -> MigrateError
     if run.lost is not None:
         run.lost.state = state
         return run.lost
-    return Interrupted("interrupted; uncommitted changes were rolled back", state=state)
+    return errors.Interrupted("interrupted; uncommitted changes were rolled back", state=state)

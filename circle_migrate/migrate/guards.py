@@ -5,28 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from circle_migrate.core.errors import (
-    InDoubt,
-    LockNotObtained,
-    MigrateError,
-    MigrationFailed,
-    NotWritable,
-    Refused,
-    UnknownRevision,
-    Unreachable,
-    WrongDatabase,
-)
+from circle_migrate.core import errors
+from circle_migrate.postgres import server_errors
 from circle_migrate.postgres.database import State
 from circle_migrate.postgres.identifier import quote
 from circle_migrate.postgres.journal_tables import OWN_SCHEMAS, OWN_TABLES
-from circle_migrate.postgres.server_errors import (
-    AFTER_LOSS,
-    LOCK_NOT_AVAILABLE,
-    privilege_hint,
-    server_message,
-    sqlstate,
-    statement_error,
-)
 
 if TYPE_CHECKING:
     import asyncpg
@@ -40,7 +23,7 @@ def ensure_not_in_doubt(states: Mapping[str, State]) -> None:
     """Raise `InDoubt` where a transaction that a run has prepared is neither committed nor rolled back."""
     for state in states.values():
         if state.in_doubt:
-            raise InDoubt(
+            raise errors.InDoubt(
                 f"{state.database}: a run ended during its commit and left {len(state.in_doubt)} prepared "
                 f"transaction{'s' if len(state.in_doubt) > 1 else ''}, whose locks are still held",
                 database=state.database,
@@ -53,42 +36,33 @@ def ensure_not_in_doubt(states: Mapping[str, State]) -> None:
 def ensure_writable(state: State) -> None:
     """Raise `NotWritable` for a standby and for a read-only server, database or role."""
     if state.standby:
-        raise NotWritable(
-            f"{state.database}: the server is a standby",
-            database=state.database,
-            state="nothing was changed",
-            hint="give the URL of the primary, or add target_session_attrs=read-write to the URL",
-        )
-    if state.read_only:
-        raise NotWritable(
-            f"{state.database}: the server, database or role is set to read-only "
-            "(default_transaction_read_only)",
-            database=state.database,
-            state="nothing was changed",
-            hint=f'run ALTER DATABASE "{state.name}" RESET default_transaction_read_only; '
-            "or the same with ALTER ROLE",
-        )
+        reason = "the server is a standby"
+        hint = "give the URL of the primary, or add target_session_attrs=read-write to the URL"
+    elif state.read_only:
+        reason = "the server, database or role is set to read-only (default_transaction_read_only)"
+        reset = f'ALTER DATABASE "{state.name}" RESET default_transaction_read_only;'
+        hint = f"run {reset} or the same with ALTER ROLE"
+    else:
+        return
+    message = f"{state.database}: {reason}"
+    raise errors.NotWritable(message, database=state.database, state="nothing was changed", hint=hint)
 
 
-def journal_error(state: State, error: Exception, *, is_lost: bool) -> MigrateError:
+def journal_error(state: State, error: Exception, *, is_lost: bool) -> errors.MigrateError:
     """Return the error for a journal whose tables cannot be created, moved or written."""
-    message = server_message(error)
-    failure = statement_error(error, state.database, "write the journal")
+    message = server_errors.server_message(error)
+    failure = server_errors.statement_error(error, state.database, "write the journal")
     if failure is None:
-        kind: type[MigrateError] = MigrationFailed
-        hint = None
-        if is_lost:
-            kind, hint = Unreachable, AFTER_LOSS
-        elif sqlstate(error) == LOCK_NOT_AVAILABLE:
-            kind, hint = (
-                LockNotObtained,
-                "another session uses its tables, perhaps a backup: try again after it",
-            )
+        kind: type[errors.MigrateError] = errors.Unreachable if is_lost else errors.MigrationFailed
+        hint = server_errors.AFTER_LOSS if is_lost else None
+        if not is_lost and server_errors.sqlstate(error) == server_errors.LOCK_NOT_AVAILABLE:
+            kind = errors.LockNotObtained
+            hint = "another session uses its tables, perhaps a backup: try again after it"
         text = f"{state.database}: the journal cannot be written"
         return kind(text, database=state.database, detail=message, hint=hint)
     failure.state = "nothing was changed"
     schema = quote(state.journal_schema)
-    failure.hint = privilege_hint(message, state.role, schema=schema)
+    failure.hint = server_errors.privilege_hint(message, state.role, schema=schema)
     if "permission denied for database" in message:
         create = f"CREATE SCHEMA {schema} AUTHORIZATION {quote(state.role)};"
         failure.hint = f"as a superuser, in the database {state.name}: {create} or {failure.hint}"
@@ -107,7 +81,13 @@ def verify_identity(deployment: Deployment, states: Mapping[str, State]) -> dict
     """
     ensure_distinct(states)
     for state in states.values():
-        _ensure_own_journal(state)
+        if state.journal_of not in (None, state.database):
+            raise errors.WrongDatabase(
+                f"the URL of {state.database} leads to a database that was migrated as {state.journal_of}",
+                database=state.database,
+                detail=f"the journal in {state.name} has the name {state.journal_of}",
+                hint=_COMPARE_URLS,
+            )
         _ensure_known_revisions(deployment.forest, state)
     return {name: state.current for name, state in states.items()}
 
@@ -120,7 +100,7 @@ def ensure_distinct(states: Mapping[str, State]) -> None:
             continue
         first = names.setdefault(state.identity, name)
         if first != name:
-            raise WrongDatabase(
+            raise errors.WrongDatabase(
                 f"{first} and {name} are the same database: {state.name}",
                 database=name,
                 hint="give every database its own URL; `circle-migrate config show` shows "
@@ -133,20 +113,10 @@ def ensure_not_swapped(deployment: Deployment, states: Mapping[str, State]) -> N
     for name, state in states.items():
         try:
             verify_identity(deployment, {name: state})
-        except WrongDatabase:
+        except errors.WrongDatabase:
             raise
-        except (Refused, UnknownRevision):
+        except (errors.Refused, errors.UnknownRevision):
             continue
-
-
-def _ensure_own_journal(state: State) -> None:
-    if state.journal_of not in (None, state.database):
-        raise WrongDatabase(
-            f"the URL of {state.database} leads to a database that was migrated as {state.journal_of}",
-            database=state.database,
-            detail=f"the journal in {state.name} has the name {state.journal_of}",
-            hint=_COMPARE_URLS,
-        )
 
 
 def _ensure_known_revisions(forest: CombinedGraph, state: State) -> None:
@@ -160,7 +130,7 @@ def _ensure_known_revisions(forest: CombinedGraph, state: State) -> None:
         raise _long_id_error(graph, state)
     rows = graph.version_rows(graph.ancestors(state.current))
     if sorted(rows) != sorted(state.current):
-        raise Refused(
+        raise errors.Refused(
             f"{state.database}: the version table has {', '.join(state.current)}, "
             f"but {', '.join(rows)} includes the rest",
             database=state.database,
@@ -169,10 +139,10 @@ def _ensure_known_revisions(forest: CombinedGraph, state: State) -> None:
         )
 
 
-def _long_id_error(graph: Graph, state: State) -> Refused:
+def _long_id_error(graph: Graph, state: State) -> errors.Refused:
     key = graph.longest_id
     table = f"{quote(state.schema)}.{quote(state.version_table)}"
-    return Refused(
+    return errors.Refused(
         f"{state.database}: revision id {key} has {len(key)} characters; "
         f"version_num of {table} holds {state.id_length}",
         database=state.database,
@@ -181,15 +151,12 @@ def _long_id_error(graph: Graph, state: State) -> Refused:
     )
 
 
-def _unknown_revision_error(forest: CombinedGraph, key: str, state: State) -> MigrateError:
+def _unknown_revision_error(forest: CombinedGraph, key: str, state: State) -> errors.MigrateError:
     for name, graph in forest.graphs.items():
         if key in graph:
-            return WrongDatabase(
-                f"{state.database} is at revision {key} of {name}",
-                database=state.database,
-                hint=_COMPARE_URLS,
-            )
-    return UnknownRevision(
+            message = f"{state.database} is at revision {key} of {name}"
+            return errors.WrongDatabase(message, database=state.database, hint=_COMPARE_URLS)
+    return errors.UnknownRevision(
         f"{state.database} is at revision {key}, which no revision file has: a newer release was here, or "
         "the revision is on another branch, or its file was deleted, or it is another application's database",
         database=state.database,
@@ -249,8 +216,5 @@ async def ensure_own_tables(connection: asyncpg.Connection, state: State) -> Non
             reason, hint = f"has the rule {row['rule']}", f"DROP RULE {quote(row['rule'])} ON {name};"
         else:
             continue
-        raise Refused(
-            f"{state.database}: {name}, whose owner is {row['owner']}, {reason}",
-            database=state.database,
-            hint=hint,
-        )
+        message = f"{state.database}: {name}, whose owner is {row['owner']}, {reason}"
+        raise errors.Refused(message, database=state.database, hint=hint)

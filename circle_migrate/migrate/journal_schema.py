@@ -93,11 +93,11 @@ async def ensure_tables(connection: asyncpg.Connection, settings: DatabaseSettin
     comment = runs_comment(settings, old_schema)
     names = (settings.journal_schema, list(_MERGE), old_schema, OWN_TABLES, comment)
     existing = await connection.fetchrow(_TABLES, *names)
-    found = existing["found"]
+    source = existing["found"]
     statements = [] if existing["schema"] else [f"CREATE SCHEMA {schema}"]
-    if found != settings.journal_schema:
-        moved = [f"ALTER TABLE {quote(found)}.{table} SET SCHEMA {schema}" for table in existing["present"]]
-        statements += [*moved, f"SET {JOURNAL_SETTING} = {literal(settings.journal_schema)}"]
+    if source != settings.journal_schema:
+        moves = [f"ALTER TABLE {quote(source)}.{table} SET SCHEMA {schema}" for table in existing["present"]]
+        statements += [*moves, f"SET {JOURNAL_SETTING} = {literal(settings.journal_schema)}"]
     for table, merge in _MERGE.items():
         if f"{OLD_PREFIX}{table}" in existing["old"]:
             text = merge if table in existing["present"] else _MOVE
@@ -115,6 +115,6 @@ async def ensure_tables(connection: asyncpg.Connection, settings: DatabaseSettin
         # The text sets the path of revisions first.
         text = f"{CONFIGURED_LOCALLY}, pg_catalog.current_schemas(false)::text[]"
         ensure_not_in_search_path(settings, (await connection.fetchrow(text))[1])
-    if found not in (settings.journal_schema, "public"):
+    if source not in (settings.journal_schema, "public"):
         with suppress(Exception):  # others have put something there
-            await connection.execute(f"DROP SCHEMA {quote(found)}")
+            await connection.execute(f"DROP SCHEMA {quote(source)}")

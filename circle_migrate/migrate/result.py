@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from circle_migrate.core.result import Result
+from circle_migrate.core.result import Result, json_fields
 from circle_migrate.revision_graph.plan import Action, Plan, Stamp
 
 if TYPE_CHECKING:
@@ -65,9 +65,7 @@ class MigrationResult(Result):
         """Return the plan, the applied actions and the current revisions."""
         reached = self.plan.current if self.dry_run else self.plan.after
         return {
-            "dry_run": self.dry_run,
-            "run": self.run,
-            "mode": self.mode,
+            **json_fields(self, "dry_run run mode"),
             "plan": plan_dict(self.plan),
             "applied": [
                 action_dict(action) | {"seconds": round(seconds, 4)}
@@ -77,9 +75,7 @@ class MigrationResult(Result):
                 name: {"current": list(heads), "tables": list(self.tables.get(name, ()))}
                 for name, heads in reached.items()
             },
-            "created": list(self.created),
-            "kept": [count.to_dict() for count in self.kept],
-            "notes": list(self.notes),
+            **json_fields(self, "created kept notes"),
             "backup": self.restore_instructions.to_dict() if self.restore_instructions else None,
         }
 
@@ -119,4 +115,4 @@ class RestoreInstructions:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the backup as the JSON output and the journal show it."""
-        return {**asdict(self), "notes": list(self.notes)}
+        return json_fields(self, "id manifest restore notes")

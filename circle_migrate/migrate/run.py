@@ -73,9 +73,9 @@ class AppliedAction:
 class MigrationRun:
     """The state of a run; `blockers` has the last sessions that a step waited for, by database.
 
-    `changes` says how schemas have changed since the last run. `stays` is what the step without transaction
-    that runs has committed, None if that is not known.
-    A `rehearsal` writes no journal and commits nothing. `is_committed` is true after the last segment.
+    `changes` says how schemas have changed since the last run. `stays` is what the running step without
+    transaction has committed, None if that is not known. A `rehearsal` writes no journal and commits nothing.
+    `is_committed` is true after the last segment.
     """
 
     deployment: Deployment

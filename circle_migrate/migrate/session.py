@@ -41,13 +41,15 @@ ANSWER_SECONDS = 5.0
 _CONNECT_SECONDS = 10.0
 """Seconds that a connection of the monitor may take, for each host, if the URL sets no limit."""
 
-_DEAD_CLIENT = {
+_SETTINGS = {
+    "statement_timeout": "0",
+    "idle_in_transaction_session_timeout": "0",
+    # The server ends, within a minute, a session whose client no longer answers.
     "tcp_keepalives_idle": "15",
     "tcp_keepalives_interval": "10",
     "tcp_keepalives_count": "3",
     "tcp_user_timeout": "45s",
 }
-"""Settings with which a server ends, within a minute, a session whose client no longer answers."""
 
 _BLOCKERS = """
 SELECT a.pid, a.usename AS role, a.application_name AS application, a.state,
@@ -74,6 +76,12 @@ _SETTINGS_SINCE = {
 }
 """Settings of a working session that older servers do not know: first major version, value."""
 
+_NO_MONITOR = (
+    "%s: no second connection to watch the run: %s; the run goes on, but does not say what it waits for,"
+    " nor notice a server that no longer answers"
+)
+_LOG = logging.getLogger("circle_migrate")
+
 OnActivity = Callable[[EventKind, str, str], None]
 OnLost = Callable[[Unreachable], None]
 
@@ -90,12 +98,7 @@ class Session:
 @asynccontextmanager
 async def working_session(database: Database, run: str, lock_timeout: float) -> AsyncIterator[Session]:
     """Open a session for steps; `lock_timeout` is in seconds. Raises `SettingsError` behind some poolers."""
-    settings = {
-        "lock_timeout": f"{round(lock_timeout * 1000)}ms",
-        "statement_timeout": "0",
-        "idle_in_transaction_session_timeout": "0",
-        **_DEAD_CLIENT,
-    }
+    settings = {"lock_timeout": f"{round(lock_timeout * 1000)}ms", **_SETTINGS}
     async with database.working(f"{APPLICATION_NAME} {run[:8]}", settings, pinned=True) as connection:
         adapter = cast("Adapter", (await connection.get_raw_connection()).dbapi_connection)
         driver = adapter.driver
@@ -169,13 +172,14 @@ async def _monitor(database: Database, session: Session, on_activity: OnActivity
                     async with asyncio.timeout(limit + 1):
                         connection = await database.connect(f"{APPLICATION_NAME} watch")
                 except (MigrateError, TimeoutError) as error:
+                    reason = error.detail or error.message if isinstance(error, MigrateError) else None
                     # A server that refuses another connection is not lost.
                     if has_watched and sqlstate(error) is None:
                         session.driver.terminate()
-                        on_lost(_lost_connection_error(database, error))
+                        on_lost(_lost_connection_error(database, reason))
                         return
                     if not has_warned:
-                        _warn_unwatched(database, error)
+                        _LOG.warning(_NO_MONITOR, database.name, reason or "no answer")
                     has_warned = True
             await asyncio.sleep(POLL_SECONDS if connection is not None else ANSWER_SECONDS)
             if connection is None:
@@ -197,21 +201,11 @@ async def _monitor(database: Database, session: Session, on_activity: OnActivity
             connection.terminate()
 
 
-def _warn_unwatched(database: Database, error: MigrateError | TimeoutError) -> None:
-    reason = error.detail or error.message if isinstance(error, MigrateError) else "no answer"
-    logging.getLogger("circle_migrate").warning(
-        "%s: no second connection to watch the run: %s; the run goes on, but does not say what it waits for,"
-        " nor notice a server that no longer answers",
-        database.name,
-        reason,
-    )
-
-
-def _lost_connection_error(database: Database, error: MigrateError | TimeoutError) -> Unreachable:
+def _lost_connection_error(database: Database, detail: str | None) -> Unreachable:
     return Unreachable(
         f"{database.name}: the server no longer answers",
         database=database.name,
-        detail=error.detail or error.message if isinstance(error, MigrateError) else None,
+        detail=detail,
         hint="when the server is back, type `circle-migrate current` to see the current revisions",
     )
 
@@ -261,30 +255,21 @@ FROM (
 """
 
 
-async def check_deferred_constraints(driver: asyncpg.Connection) -> None:
+async def check_constraints(driver: asyncpg.Connection, *, before_commit: bool) -> None:
     """Check deferred constraints, whose pending events would refuse the next ALTER of their table.
 
     Afterwards each constraint is deferred exactly if it is so initially. `SET CONSTRAINTS ALL` would change
-    also constraints that are created later in the transaction.
+    also constraints that are created later in the transaction; `before_commit` there are none, and it checks
+    also those of schemas that the role may not name.
     """
-    deferrable, deferred = await driver.fetchrow(_DEFERRABLE)
-    if deferrable is not None:
-        await _set_constraints(driver, f"{deferrable} IMMEDIATE")
+    checked, deferred = ("ALL", None) if before_commit else await driver.fetchrow(_DEFERRABLE)
+    if checked is not None:  # the triggers of constraints are the revisions', and see the configured path
+        await driver.execute(f"{CONFIGURED}; SET CONSTRAINTS {checked} IMMEDIATE; {PINNED}")
     if deferred is not None:
         await driver.execute(f"SET CONSTRAINTS {deferred} DEFERRED")
 
 
-async def check_all_constraints(driver: asyncpg.Connection) -> None:
-    """Check every deferred constraint, also of schemas that the role may not name, before the commit."""
-    await _set_constraints(driver, "ALL IMMEDIATE")
-
-
-async def _set_constraints(driver: asyncpg.Connection, change: str) -> None:
-    """Run the triggers of constraints, which are the revisions', under the configured search_path."""
-    await driver.execute(f"{CONFIGURED}; SET CONSTRAINTS {change}; {PINNED}")
-
-
-async def restoring_sql(database: Database, driver: asyncpg.Connection) -> str:
+async def reset_sql(database: Database, driver: asyncpg.Connection) -> str:
     """Return the text that gives a session the role and the settings that it has now, and `CHECK_HELD`.
 
     Settings of extensions and roles are not in the view, so those of the URL are set first.

@@ -7,15 +7,9 @@ from contextlib import asynccontextmanager
 
 import asyncpg
 
+from circle_migrate.postgres import server_errors
 from circle_migrate.postgres.database import Database
 from circle_migrate.postgres.search_path import CONFIGURED_LOCALLY
-from circle_migrate.postgres.server_errors import (
-    INSUFFICIENT_PRIVILEGE,
-    LOCK_NOT_AVAILABLE,
-    named_error,
-    server_message,
-    sqlstate,
-)
 
 TOTAL_SECONDS = 30.0
 _LOCK_SECONDS = 0.5
@@ -70,7 +64,7 @@ async def bounded_read(
             await connection.execute(_set_local(settings))
             yield connection
     except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
-        raise named_error(error, database.name, "read the catalogue") from error
+        raise server_errors.named_error(error, database.name, "read the catalogue") from error
 
 
 def _limits(seconds: float, lock_seconds: float) -> dict[str, object]:
@@ -129,15 +123,15 @@ async def open_live_query(
 
 
 def _query_error(error: Exception, seconds: float) -> QueryError:
-    state = sqlstate(error) or ""
+    state, message = server_errors.sqlstate(error) or "", server_errors.server_message(error)
     if state == _CANCELLED or isinstance(error, TimeoutError):
         return QueryTimeoutError(f"no answer within {seconds:.2g} s", state)
     if state in _MISSING:
-        return MissingObjectError(server_message(error), state)
-    if state == LOCK_NOT_AVAILABLE:
-        return QueryError("another session has locked the table", state)
-    if state == INSUFFICIENT_PRIVILEGE:
-        return QueryError(f"the role lacks the privilege to read it: {server_message(error)}", state)
-    if state.startswith(_SAFE_TO_QUOTE) or not state:
-        return QueryError(server_message(error), state)
-    return QueryError(f"the query failed (SQLSTATE {state})", state)
+        return MissingObjectError(message, state)
+    if state == server_errors.LOCK_NOT_AVAILABLE:
+        message = "another session has locked the table"
+    elif state == server_errors.INSUFFICIENT_PRIVILEGE:
+        message = f"the role lacks the privilege to read it: {message}"
+    elif not state.startswith(_SAFE_TO_QUOTE) and state:
+        message = f"the query failed (SQLSTATE {state})"
+    return QueryError(message, state)

@@ -50,8 +50,7 @@ async def locale_options(connection: asyncpg.Connection, name: str | None = None
     """Return the encoding and locale of a database, by default the current one, for CREATE DATABASE."""
     row = await connection.fetchrow(_LOCALE, name)
     value = {key: literal(text or "") for key, text in row.items()}
-    options = [f"ENCODING {value['encoding']}", f"LC_COLLATE {value['datcollate']}"]
-    options.append(f"LC_CTYPE {value['datctype']}")
+    options = [f"ENCODING {value['encoding']} LC_COLLATE {value['datcollate']} LC_CTYPE {value['datctype']}"]
     if row["provider"] == "i":
         options.append(f"LOCALE_PROVIDER icu ICU_LOCALE {value['locale']}")
         options += [f"ICU_RULES {value['rules']}"] if row["rules"] else []
@@ -82,12 +81,9 @@ async def create_like(connection: asyncpg.Connection, model: str, name: str) -> 
         role = f"ROLE {quote(row['role'])} IN " if row["role"] else ""
         setting = ".".join(map(quote, row["name"].split(".")))
         await connection.execute(f"ALTER {role}DATABASE {new} SET {setting} TO {value}")
-    if not properties["standard"]:
-        await _grant(connection, model, new, properties["owner"])
-
-
-async def _grant(connection: asyncpg.Connection, model: str, new: str, owner: str) -> None:
-    await connection.execute(f"REVOKE ALL ON DATABASE {new} FROM PUBLIC, {quote(owner)}")
+    if properties["standard"]:
+        return
+    await connection.execute(f"REVOKE ALL ON DATABASE {new} FROM PUBLIC, {quote(properties['owner'])}")
     for row in await connection.fetch(_PRIVILEGES, model):
         grantee = quote(row["role"]) if row["role"] else "PUBLIC"
         option = " WITH GRANT OPTION" if row["grantable"] else ""

@@ -15,31 +15,10 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from circle_migrate.core.errors import MigrateError, MissingPrivilege, SettingsError, Unreachable
+from circle_migrate.postgres import journal_tables, server_errors
 from circle_migrate.postgres.identifier import literal, quote
-from circle_migrate.postgres.journal_tables import (
-    JOURNAL_SETTING,
-    OWN_TABLES,
-    PROTECTION,
-    RUNS,
-    STEPS,
-    TABLES,
-    ProtectionMarker,
-    UnfinishedStep,
-    ensure_not_in_search_path,
-    find_journal,
-    prepared_by_runs,
-    read_contents,
-)
 from circle_migrate.postgres.missing_tls import warn_of_missing_tls
 from circle_migrate.postgres.search_path import CONFIGURED, CONFIGURED_LOCALLY, FIRST_SCHEMA, pin
-from circle_migrate.postgres.server_errors import (
-    connection_error,
-    connection_errors,
-    lost_connection_errors,
-    privilege_hint,
-    server_message,
-    statement_error,
-)
 from circle_migrate.revision_graph.directory import ensure_nothing_elsewhere, revision_folders
 from circle_migrate.revision_graph.graph import Graph
 from circle_migrate.revision_graph.revision_cache import read_graph
@@ -60,7 +39,7 @@ GID_PREFIX = "circle_migrate:"
 
 _STATE = f"""
 WITH own (schema, journal) AS (
-    SELECT coalesce($2::name, {FIRST_SCHEMA})::text, current_setting('{JOURNAL_SETTING}')
+    SELECT coalesce($2::name, {FIRST_SCHEMA})::text, current_setting('{journal_tables.JOURNAL_SETTING}')
 )
 SELECT current_database() AS name, current_user AS role, pg_backend_pid() AS pid,
        (SELECT oid FROM pg_catalog.pg_database WHERE datname = current_database())::bigint AS oid,
@@ -70,7 +49,7 @@ SELECT current_database() AS name, current_user AS role, pg_backend_pid() AS pid
        current_setting('server_version_num')::int AS server_version_num,
        pg_is_in_recovery() AS standby,
        current_setting('default_transaction_read_only') = 'on' AS read_only,
-       own.schema, own.journal, {TABLES} AS tables,
+       own.schema, own.journal, {journal_tables.TABLES} AS tables,
        ARRAY(SELECT gid FROM pg_catalog.pg_prepared_xacts
              WHERE database = current_database() AND left(gid, length($3)) = $3) AS prepared
 FROM own
@@ -115,9 +94,9 @@ class State(NamedTuple):
     journal_of: str | None = None
     in_doubt: tuple[str, ...] = ()
     not_ours: tuple[str, ...] = ()
-    marker: ProtectionMarker | None = None
+    marker: journal_tables.ProtectionMarker | None = None
     id_length: int | None = None
-    unfinished: tuple[UnfinishedStep, ...] = ()
+    unfinished: tuple[journal_tables.UnfinishedStep, ...] = ()
 
     @property
     def identity(self) -> tuple[int, int] | None:
@@ -156,7 +135,7 @@ class Database:
         """Connect, apply the URL's settings, and run the statement `begin`. Raises `MigrateError`."""
         import asyncpg
 
-        with connection_errors(self.name, self.address):
+        with server_errors.connection_errors(self.name, self.address):
             arguments = self.address.connect_kwargs()
             arguments["server_settings"] = {"application_name": application_name}
             try:
@@ -190,7 +169,7 @@ class Database:
         connection = await self.connect(begin="BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
         seconds = _CLOSE_SECONDS
         try:
-            with lost_connection_errors(self.name, connection):
+            with server_errors.lost_connection_errors(self.name, connection):
                 yield connection
         except asyncio.CancelledError:
             seconds /= 4
@@ -206,7 +185,7 @@ class Database:
     async def read_state(self, connection: asyncpg.Connection) -> State:
         """Read the state over an open connection."""
         settings = self.settings
-        tables = [settings.version_table, RUNS, STEPS, PROTECTION, *OWN_TABLES]
+        tables = [settings.version_table, *journal_tables.NAMES, *journal_tables.OWN_TABLES]
         try:
             names = (settings.version_table, settings.version_table_schema)
             row = await connection.fetchrow(_STATE, *names, GID_PREFIX, tables)
@@ -216,10 +195,10 @@ class Database:
                     database=self.name,
                     hint=f'GRANT USAGE ON SCHEMA {self.settings.search_path} TO "{row["role"]}";',
                 )
-            ensure_not_in_search_path(settings, [row["schema"]])
-            contents = await read_contents(connection, settings, row["schema"], row["journal"], row["tables"])
+            journal_tables.ensure_not_in_search_path(settings, [row["schema"]])
+            contents = await journal_tables.read_contents(connection, settings, row)
             gids = row["prepared"] if contents["journal_of"] else ()
-            in_doubt = await prepared_by_runs(connection, contents["journal"], gids)
+            in_doubt = await journal_tables.prepared_by_runs(connection, contents["journal"], gids)
         except MigrateError:
             raise
         except Exception as error:
@@ -237,18 +216,18 @@ class Database:
 
     async def tables(self) -> tuple[str, ...]:
         """Return the tables in the schemas of the search_path, except the version table and our own."""
-        names = [self.settings.version_table, *OWN_TABLES]
+        names = [self.settings.version_table, *journal_tables.OWN_TABLES]
         async with self.reading() as connection:
             return tuple(row["name"] for row in await connection.fetch(_VISIBLE_TABLES, names))
 
     def _state_error(self, error: Exception) -> MigrateError:
-        named = statement_error(error, self.name, "read the state of the database")
-        if isinstance(named, MissingPrivilege):
-            named.hint = privilege_hint(
-                *(server_message(error), self.address.user, "SELECT", quote(self.settings.journal_schema))
-            )
-        return named or MigrateError(
-            f"{self.name}: its state cannot be read", database=self.name, detail=server_message(error)
+        message = server_errors.server_message(error)
+        failure = server_errors.statement_error(error, self.name, "read the state of the database")
+        if isinstance(failure, MissingPrivilege):
+            schema = quote(self.settings.journal_schema)
+            failure.hint = server_errors.privilege_hint(message, self.address.user, "SELECT", schema)
+        return failure or MigrateError(
+            f"{self.name}: its state cannot be read", database=self.name, detail=message
         )
 
     @asynccontextmanager
@@ -265,10 +244,10 @@ class Database:
 
         from circle_migrate.postgres.simple_protocol import adapt
 
-        opening: Callable[[str], Awaitable[Any]] = self.connect
+        open_connection: Callable[[str], Awaitable[Any]] = self.connect
         is_psycopg = pinned and self.settings.driver == "psycopg"
         if is_psycopg:
-            adapt, opening = _psycopg_driver(self.name).adapt, self._connect_psycopg
+            adapt, open_connection = _psycopg_driver(self.name).adapt, self._connect_psycopg
         connections: list[Any] = []
 
         async def connect() -> Any:
@@ -276,7 +255,7 @@ class Database:
                 raise RuntimeError("a revision has only one connection, op.get_bind()")
             if connections:  # SQLAlchemy replaces a lost connection, but ours has a lock and settings
                 raise Unreachable(f"{self.name}: the connection was lost", database=self.name)
-            connection = await opening(application_name)
+            connection = await open_connection(application_name)
             connections.append(connection)
             await connection.execute(self.session_sql(settings) + ("" if pinned else f";{CONFIGURED}"))
             return connection
@@ -289,10 +268,10 @@ class Database:
         )
         if is_psycopg:
             _psycopg_driver(self.name).number_own_parameters(engine)
-        with connection_errors(self.name, self.address):
+        with server_errors.connection_errors(self.name, self.address):
             connection = await engine.connect()
         try:
-            with lost_connection_errors(self.name, connections[0]):
+            with server_errors.lost_connection_errors(self.name, connections[0]):
                 yield connection
         finally:
             try:
@@ -305,7 +284,7 @@ class Database:
             driver: Driver = await _psycopg_driver(self.name).connect(self.address, application_name)
         except Exception as error:
             (await self.connect()).terminate()  # says why: psycopg's error has no SQLSTATE
-            raise connection_error(error, self.name, self.address) from error
+            raise server_errors.connection_error(error, self.name, self.address) from error
         return driver
 
     def session_sql(self, settings: Mapping[str, str]) -> str:
@@ -316,7 +295,7 @@ class Database:
         merged = {"row_security": "off", **self.address.session_settings, **settings}
         path = merged.pop("search_path", self.settings.search_path)
         sets = (f"SET {name} = {literal(value)}" for name, value in merged.items())
-        return ";".join((pin(path), *sets, find_journal(self.settings)))
+        return ";".join((pin(path), *sets, journal_tables.find_journal(self.settings)))
 
 
 def _psycopg_driver(database: str) -> ModuleType:

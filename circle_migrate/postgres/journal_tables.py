@@ -92,13 +92,13 @@ class UnfinishedStep(NamedTuple):
         return self.direction == "down"
 
 
-RUNS, STEPS, PROTECTION = "runs", "steps", "protection"
+NAMES = RUNS, STEPS, PROTECTION = "runs", "steps", "protection"
 """Our tables; the row of the last one is the marker of a protected database."""
 
 OLD_PREFIX = "circle_migrate_"
 """Prefix of their names in the schema of the version table, where earlier releases created them."""
 
-OWN_TABLES = tuple(f"{OLD_PREFIX}{name}" for name in (RUNS, STEPS, PROTECTION))
+OWN_TABLES = tuple(f"{OLD_PREFIX}{name}" for name in NAMES)
 """Their names in the schema of the version table, which neither models nor revisions contain."""
 
 KEPT_SCHEMA = "circle_kept"
@@ -157,7 +157,7 @@ _MAX_ROWS = 1000
 """Rows of a version table; no tree has so many heads."""
 
 # Reading a view, or a type that a user created, can run code of its owner. Dropped columns have the type 0.
-_UNFIT = """
+_DEFECT = """
     CASE WHEN relkind NOT IN ('r', 'p') THEN 'is not an ordinary table'
          WHEN EXISTS (SELECT FROM pg_catalog.pg_attribute WHERE attrelid = pg_class.oid AND atttypid >= 16384)
          THEN 'has a column of a type that a user created'
@@ -170,7 +170,7 @@ _UNFIT = """
 
 TABLES = f"""
     ARRAY(SELECT ARRAY[(relnamespace = to_regnamespace(quote_ident(own.journal)))::text, relname::text,
-                       pg_get_userbyid(relowner)::text, has_table_privilege(oid, 'SELECT')::text, {_UNFIT},
+                       pg_get_userbyid(relowner)::text, has_table_privilege(oid, 'SELECT')::text, {_DEFECT},
                        (SELECT atttypmod - 4 FROM pg_catalog.pg_attribute
                         WHERE attrelid = pg_class.oid AND attname = 'version_num' AND atttypmod > 4)::text]
           FROM pg_catalog.pg_class
@@ -182,26 +182,23 @@ TABLES = f"""
 
 
 async def read_contents(
-    connection: asyncpg.Connection,
-    settings: DatabaseSettings,
-    schema: str,
-    journal_schema: str,
-    tables: Sequence[Sequence[str]],
+    connection: asyncpg.Connection, settings: DatabaseSettings, row: asyncpg.Record
 ) -> dict[str, Any]:
-    """Return the fields of the state from `tables`, in the form of `TABLES`; refuses those of others."""
+    """Return fields of the state from a `row` with `own` and `TABLES`; refuses tables of others."""
     import json
 
+    schema, journal_schema = row["schema"], row["journal"]
     version_table = f"{quote(schema)}.{quote(settings.version_table)}"
     places = (f"{quote(journal_schema)}.", f"{quote(schema)}.{OLD_PREFIX}")
-    names = {version_table, *(place + name for place in places for name in (RUNS, STEPS, PROTECTION))}
+    names = {version_table, *(place + name for place in places for name in NAMES)}
     readable = {}
     id_length = None
-    for in_own, name, owner, may_read, unfit, length in tables:
+    for in_own, name, owner, may_read, defect, length in row["tables"]:
         place = quote(journal_schema if in_own == "true" else schema)
         table = f"{place}.{quote(name) if name == settings.version_table else name}"
-        if table in names and unfit:
+        if table in names and defect:
             remedy = "rename or drop it, after you have read its definition; if it is the version table, "
-            raise _unfit_error(settings, f"{table}, whose owner is {owner}, {unfit}", remedy)
+            raise _defect_error(settings, f"{table}, whose owner is {owner}, {defect}", remedy)
         readable[table] = may_read == "true"
         if table == version_table and length is not None:
             id_length = int(length)
@@ -222,18 +219,18 @@ async def read_contents(
         else "SELECT NULL::text LIMIT 0",
     ]
     query = "SELECT ARRAY({}), ({}), ({}), ARRAY({})".format(*queries)
-    current, journal_of, row, unfinished = await connection.fetchrow(query)
+    current, journal_of, marker_row, unfinished = await connection.fetchrow(query)
     if len(current) > _MAX_ROWS:
-        raise _unfit_error(settings, f"{version_table} has more than {_MAX_ROWS} rows")
+        raise _defect_error(settings, f"{version_table} has more than {_MAX_ROWS} rows")
     if None in current:
         remedy = f"if it is Alembic's: DELETE FROM {version_table} WHERE version_num IS NULL; else "
-        raise _unfit_error(settings, f"{version_table} has a row without a revision", remedy)
+        raise _defect_error(settings, f"{version_table} has a row without a revision", remedy)
     unreadable = ProtectionMarker() if marker and not readable[marker + PROTECTION] else None
     return {
         "journal": journal or places[0],
         "current": tuple(current),
         "journal_of": journal_of,
-        "marker": ProtectionMarker.from_row(row) if row else unreadable,
+        "marker": ProtectionMarker.from_row(marker_row) if marker_row else unreadable,
         "id_length": id_length,
         "unfinished": tuple(UnfinishedStep(**json.loads(text)) for text in unfinished),
     }
@@ -257,7 +254,7 @@ async def prepared_by_runs(
     return tuple(row["gid"] for row in rows)
 
 
-def _unfit_error(settings: DatabaseSettings, message: str, remedy: str = "") -> Refused:
+def _defect_error(settings: DatabaseSettings, message: str, remedy: str = "") -> Refused:
     return Refused(
         f"{settings.name}: {message}",
         database=settings.name,
@@ -265,9 +262,9 @@ def _unfit_error(settings: DatabaseSettings, message: str, remedy: str = "") -> 
     )
 
 
-def ensure_not_in_search_path(settings: DatabaseSettings, visible: Collection[str]) -> None:
-    """Raise `SettingsError` where revisions see the journal's schema among the `visible` ones."""
-    if settings.journal_schema in visible:
+def ensure_not_in_search_path(settings: DatabaseSettings, schemas: Collection[str]) -> None:
+    """Raise `SettingsError` where revisions see the journal's schema among the `schemas`."""
+    if settings.journal_schema in schemas:
         raise SettingsError(
             f"{settings.name}: the search_path has the schema {settings.journal_schema} of the journal, "
             "so revisions would see it",

@@ -21,7 +21,7 @@ WITH RECURSIVE place AS (
     SELECT btrim(name, '" ') AS name, number FROM unnest(
         string_to_array(coalesce($1::text, current_setting('circle_migrate.search_path', true),
                                  current_setting('search_path')), ',')
-    ) WITH ORDINALITY AS listed (name, number)
+    ) WITH ORDINALITY AS entry (name, number)
 ), relation AS (
     SELECT c.oid, n.oid AS schema, n.nspname, c.relname, c.reltuples
     FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
@@ -161,12 +161,10 @@ class KeyEncoding:
 
     def parameter(self, keys: Iterable[Any]) -> list[str]:
         """Return the parameter of `search_query`; for texts, the driver need not look up a type."""
-        match self.family:
-            case Family.INTEGER:
-                return list(map(str, keys))
-            case Family.UUID:
-                return [key.decode() for key in keys]
-        return [f"\\x{key.decode()}" for key in keys]
+        if self.family is Family.INTEGER:
+            return list(map(str, keys))
+        prefix = "" if self.family is Family.UUID else "\\x"
+        return [prefix + key.decode() for key in keys]
 
     def format_key(self, key: Any) -> str:
         """Format a key for people."""

@@ -66,9 +66,6 @@ class Record:
     def __iter__(self) -> Iterator[Any]:
         return iter(self._values)
 
-    def __len__(self) -> int:
-        return len(self._values)
-
     def keys(self) -> Sequence[str]:
         """Return the names."""
         return self._names
@@ -77,12 +74,8 @@ class Record:
         """Return the values."""
         return self._values
 
-    def items(self) -> Iterator[tuple[str, Any]]:
-        """Yield the names with their values."""
-        return zip(self._names, self._values, strict=True)
 
-
-class Transaction:
+class DriverTransaction:
     """A transaction, or a savepoint where one is open."""
 
     def __init__(self, driver: "Driver") -> None:
@@ -165,9 +158,9 @@ class Driver:
         results: list[PGresult] = yield from generators.execute(pgconn)
         return results
 
-    def transaction(self) -> Transaction:
+    def transaction(self) -> DriverTransaction:
         """Return a transaction that has not begun."""
-        return Transaction(self)
+        return DriverTransaction(self)
 
     def is_in_transaction(self) -> bool:
         """Return whether the server has a transaction."""
@@ -287,9 +280,9 @@ class PsycopgAdapter(Watched, AsyncAdapt_psycopg_connection):
         self._has_begun = self._has_lost = False
 
 
-def adapt(dbapi: Any, connecting: Awaitable[Driver]) -> PsycopgAdapter:
+def adapt(dbapi: Any, connection: Awaitable[Driver]) -> PsycopgAdapter:
     """Await the connection and return SQLAlchemy's adapter of it."""
-    return await_only(PsycopgAdapter.create(dbapi, cast("Any", connecting)))
+    return await_only(PsycopgAdapter.create(dbapi, cast("Any", connection)))
 
 
 def number_own_parameters(engine: AsyncEngine) -> None:

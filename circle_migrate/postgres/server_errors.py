@@ -26,13 +26,12 @@ if TYPE_CHECKING:
     import asyncpg
 
 LOCK_NOT_AVAILABLE = "55P03"
-DEADLOCK_DETECTED = "40P01"
+LOCK_CONFLICTS = (LOCK_NOT_AVAILABLE, "40P01")  # the other one is a deadlock
 INSUFFICIENT_PRIVILEGE = "42501"
 READ_ONLY_TRANSACTION = "25006"
 
 AFTER_LOSS = "when the server answers, run the same command again"
 """The hint after a lost connection."""
-
 
 _ARGUMENT = re.compile(
     r"invalid input for query argument (?P<name>\$\d+)(?P<row> in element #\d+)?.*?: "
@@ -78,7 +77,7 @@ _LACKED = {
 """What a server does not have and another one may have, by a pattern of the error."""
 
 
-def _wrapped(error: BaseException | None) -> Iterator[BaseException]:
+def _unwrap(error: BaseException | None) -> Iterator[BaseException]:
     """Yield the error and those inside SQLAlchemy's and Alembic's wrappers."""
     seen: set[int] = set()
     while error is not None and id(error) not in seen:
@@ -89,7 +88,7 @@ def _wrapped(error: BaseException | None) -> Iterator[BaseException]:
 
 def server_error(error: BaseException | None) -> BaseException | None:
     """Return the server's error inside the wrappers, or None; errors of the driver itself are none."""
-    for inner in _wrapped(error):
+    for inner in _unwrap(error):
         if getattr(inner, "sqlstate", None) and not hasattr(inner, "statement"):
             return None if _ARGUMENT.search(str(inner)) else inner.__cause__ or inner
     return None
@@ -97,7 +96,7 @@ def server_error(error: BaseException | None) -> BaseException | None:
 
 def driver_message(error: BaseException) -> str | None:
     """Return what the driver itself refuses, without values of arguments; None for other errors."""
-    for inner in _wrapped(error):
+    for inner in _unwrap(error):
         driver = type(inner).__module__.partition(".")[0]
         if driver not in ("asyncpg", "psycopg"):
             continue
@@ -174,10 +173,8 @@ def lost_connection_errors(database: str, connection: asyncpg.Connection) -> Ite
     except Exception as error:
         if not connection.is_closed() or (isinstance(error, MigrateError) and error.status != ExitCode.BUG):
             raise
-        message = f"{database}: the connection was lost"
-        raise Unreachable(
-            message, database=database, detail=server_message(error), hint=AFTER_LOSS
-        ) from error
+        message, detail = f"{database}: the connection was lost", server_message(error)
+        raise Unreachable(message, database=database, detail=detail, hint=AFTER_LOSS) from error
 
 
 def connection_error(error: Exception, database: str, address: Address) -> MigrateError:
@@ -266,15 +263,11 @@ def privilege_hint(
 
 def statement_error(error: BaseException, database: str, action: str) -> MigrateError | None:
     """Return the named error for a refused statement, or None; `action` completes "the role may not"."""
-    state = sqlstate(error)
+    state, message = sqlstate(error), server_message(error)
     if state == INSUFFICIENT_PRIVILEGE:
-        return MissingPrivilege(
-            f"{database}: the role may not {action}", database=database, detail=server_message(error)
-        )
+        return MissingPrivilege(f"{database}: the role may not {action}", database=database, detail=message)
     if state == READ_ONLY_TRANSACTION:
-        return NotWritable(
-            f"{database}: the server is read-only", database=database, detail=server_message(error)
-        )
+        return NotWritable(f"{database}: the server is read-only", database=database, detail=message)
     return None
 
 

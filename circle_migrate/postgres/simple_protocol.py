@@ -123,8 +123,8 @@ class Adapter(Watched, AsyncAdapt_asyncpg_connection):
         return self._transaction is not None and not self.is_in_transaction
 
 
-def adapt(dbapi: Any, connecting: Awaitable[asyncpg.Connection]) -> Adapter:
+def adapt(dbapi: Any, connection: Awaitable[asyncpg.Connection]) -> Adapter:
     """Await the connection, return its adapter, without prepared statements: they fail after an ALTER."""
-    adapter: Adapter = await_only(Adapter.create(dbapi, connecting, prepared_statement_cache_size=0))
+    adapter: Adapter = await_only(Adapter.create(dbapi, connection, prepared_statement_cache_size=0))
     adapter.watch, adapter.runs_step = None, False
     return adapter

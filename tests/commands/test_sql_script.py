@@ -14,7 +14,7 @@ from circle_migrate.commands.upgrade import upgrade
 from circle_migrate.config.load import load
 from circle_migrate.core.errors import MigrateError, Refused, UsageError
 from circle_migrate.postgres.deployment import Deployment
-from circle_migrate.postgres.embedded.binaries import embedded, find
+from circle_migrate.postgres.embedded.binaries import find, find_embedded
 from circle_migrate.revision_graph.plan import Direction
 from tests import old_script
 from tests.deployments import agree, catalogues, contents, deployment, environment, execute, versions
@@ -26,7 +26,7 @@ from tests.servers import NAMES, Databases, run
 def psql() -> Path:
     """The real psql; the test is skipped where the machine has none."""
     try:
-        binaries = max(embedded().items())[1]
+        binaries = max(find_embedded().items())[1]
     except MigrateError:
         try:
             binaries = find()

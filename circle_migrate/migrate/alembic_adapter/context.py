@@ -8,11 +8,12 @@ import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 from alembic.operations import Operations
 from alembic.runtime.migration import MigrationContext
 from sqlalchemy import String
+from sqlalchemy.dialects import registry
 
 from circle_migrate.core.errors import Refused
 from circle_migrate.indexes import drop_invalid
@@ -157,6 +158,11 @@ class Context(MigrationContext):
         super().__init__(dialect, connection, opts)
         self._version.c.version_num.type = String(opts.get("version_id_length", MAX_ID_LENGTH))
 
+    @classmethod
+    def offline(cls, options: dict[str, Any]) -> Self:
+        """Return a context with the driver's dialect: plain postgresql doubles % (sqlalchemy/alembic#562)."""
+        return cls(registry.load("postgresql.asyncpg")(), None, options)
+
     def get_current_heads(self) -> tuple[str, ...]:
         """Return the known heads. With none, read the table, which Alembic creates where it is missing."""
         return self.known_heads or super().get_current_heads()
@@ -225,10 +231,3 @@ def _operations(context: MigrationContext) -> Operations:
 
     operations.invoke = drop_and_invoke  # type: ignore[method-assign]
     return operations
-
-
-def dialect() -> Any:
-    """Return the driver's dialect: plain postgresql doubles % in offline SQL (sqlalchemy/alembic#562)."""
-    from sqlalchemy.dialects import registry
-
-    return registry.load("postgresql.asyncpg")()

@@ -3,32 +3,33 @@
 from __future__ import annotations
 
 import logging
+from argparse import Namespace
 from collections.abc import Callable, Collection, Coroutine, Generator, Iterator, Mapping
+from configparser import Error as ConfigError
 from contextlib import nullcontext
 from dataclasses import replace
 from functools import partial, wraps
 from io import StringIO
+from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, cast
 
+from alembic.config import Config
 from alembic.operations import Operations
+from alembic.runtime.environment import EnvironmentContext
 from alembic.runtime.migration import RevisionStep
-from alembic.script import Script
+from alembic.script import Script, ScriptDirectory
 from alembic.script.revision import Revision as AlembicRevision
 from alembic.script.revision import RevisionMap
 from sqlalchemy import event
 from sqlalchemy.util import await_only
 
+from circle_migrate.config.alembic_ini import unreadable_error
+from circle_migrate.config.object_reference import naming_metadata
 from circle_migrate.config.settings import DatabaseSettings
 from circle_migrate.core.errors import MigrateError, Refused
-from circle_migrate.migrate.alembic_adapter.context import (
-    Context,
-    Transcript,
-    VersionTable,
-    bind_revision,
-    dialect,
-)
-from circle_migrate.migrate.alembic_adapter.environment import environment, naming_options
+from circle_migrate.core.redaction import MASK
+from circle_migrate.migrate.alembic_adapter.context import Context, Transcript, VersionTable, bind_revision
 from circle_migrate.postgres.search_path import CONFIGURED, PINNED
 from circle_migrate.revision_graph.graph import Graph
 from circle_migrate.revision_graph.modules import ExitCalled, failing_line, module_of, module_with
@@ -48,9 +49,9 @@ LITERAL_PERCENT = {"circle_migrate_literal_percent": True}
 class Runner:
     """The steps of one database, run by Alembic.
 
-    `restore` is the text that ends the settings of a step, before its version row, and `restored` the answer
-    to it, empty for a stamp. `transcript` is that of the step that runs or has failed. The constructor loads
-    the files of all steps, so the caller holds the step lock. It raises `TreeError` for a broken file, and
+    `reset_sql` ends the settings of a step, before its version row, and `reset_answer` is the answer to it,
+    empty for a stamp. `transcript` is that of the step that runs or has failed. The constructor loads the
+    files of all steps, so the caller holds the step lock. It raises `TreeError` for a broken file, and
     `SettingsError` for a broken alembic.ini.
     """
 
@@ -63,10 +64,10 @@ class Runner:
     ) -> None:
         self.graph = graph
         self.table = replace(table, id_length=max(table.id_length, len(graph.longest_id)))
-        self.restore, self.restored = "", ""
+        self.reset_sql, self.reset_answer = "", ""
         self.transcript: Transcript | None = None
-        self._environment = environment(graph, steps, settings)
-        self._naming = naming_options(settings)
+        self._environment = _environment(graph, steps, settings)
+        self._naming = _naming_options(settings)
         with self._environment:
             modules = {step.revision.id: module_with(step) for step in steps}
         self._map = RevisionMap(lambda: _as_alembic(graph, modules))
@@ -84,7 +85,7 @@ class Runner:
         the version table. The caller begins and commits the transaction; only a step that cannot run in a
         transaction begins and ends its own.
         """
-        self.restored = ""
+        self.reset_answer = ""
         if isinstance(action, Stamp):
             _stamp(connection, action, self.table)
             record(connection)
@@ -134,9 +135,9 @@ class Runner:
                 connection.rollback()  # SQLAlchemy's transaction object; the server has no transaction
         # Deferred triggers belong to the step, and would fire at a COMMIT under our own path.
         commits = adapter.is_in_transaction and not context.owned_by_us
-        end = self.restore or PINNED
+        end = self.reset_sql or PINNED
         text = f"SET CONSTRAINTS ALL IMMEDIATE;{end}" if commits else end
-        self.restored = await_only(adapter.driver.execute(text))
+        self.reset_answer = await_only(adapter.driver.execute(text))
 
     def _log_notice(self, _connection: object, message: Any) -> None:
         if not message.severity_en.startswith("DEBUG"):
@@ -155,7 +156,7 @@ class Runner:
                 "starting_rev": start or None,
                 "transaction_per_migration": not segment.transactional,
             }
-            context = Context(dialect(), None, self._options(step) | offline)
+            context = Context.offline(self._options(step) | offline)
             context.owned_by_us = owned
             try:
                 with bind_revision(context, step.revision, self._environment):
@@ -211,6 +212,49 @@ def _unescape_percents(
     return statement, parameters
 
 
+def _environment(
+    graph: Graph, steps: Collection[Step], settings: DatabaseSettings | None
+) -> EnvironmentContext:
+    """Return what revisions read of Alembic's environment: `config`, `script` and the arguments of `-x`.
+
+    No env.py is run. The values come from the alembic.ini of the revisions and the settings of the database.
+    """
+    if settings is None:
+        return EnvironmentContext(Config(), None)  # type: ignore[arg-type]
+    config = Config(settings.alembic_ini, cmd_opts=Namespace(x=list(settings.x_arguments)))
+    url = settings.url.display().replace(f":{MASK}@", "@") if settings.url else ""
+    options = {"sqlalchemy.url": url, "script_location": str(settings.revisions[0])}
+    try:
+        for name, value in options.items():
+            config.set_main_option(name, value.replace("%", "%%"))
+    except (ConfigError, OSError, ValueError) as error:
+        raise unreadable_error(settings.alembic_ini, error, settings.name) from None
+    folders = sorted({str(Path(revision.path).parent) for revision in graph.revisions.values()})
+    # Its revisions are read by Alembic, when a revision asks for them.
+    script = ScriptDirectory(settings.revisions[0], version_locations=folders)
+    reached: tuple[str, ...] = ()
+    for step in steps:  # the last one counts
+        reached = (step.revision.id,) if step.direction is Direction.UP else step.revision.down_revisions
+    return EnvironmentContext(config, script, destination_rev=next(iter(reached), None))
+
+
+class _NamingMetadata:
+    """The metadata of the models in Alembic's options, loaded when an operation needs a name."""
+
+    def __init__(self, settings: DatabaseSettings) -> None:
+        self._settings = settings
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(naming_metadata(self._settings), name)
+
+
+def _naming_options(settings: DatabaseSettings | None) -> dict[str, Any]:
+    """Return the options by which constraints get names of the models' naming convention."""
+    if settings is None or not settings.names_from_models:
+        return {}
+    return {"target_metadata": _NamingMetadata(settings)}
+
+
 def _as_alembic(graph: Graph, modules: Mapping[str, ModuleType]) -> Iterator[AlembicRevision]:
     """Yield Alembic's objects for all revisions, with modules for those that run."""
     for revision in graph.revisions.values():
@@ -246,7 +290,7 @@ def _stamp(connection: Connection, stamp: Stamp, table: VersionTable) -> None:
 
 def run_source(connection: Connection, source: str, function: str, settings: DatabaseSettings) -> None:
     """Call a function of the revision and commit. Raises the function's errors."""
-    context = Context(connection.dialect, connection, naming_options(settings))
+    context = Context(connection.dialect, connection, _naming_options(settings))
     namespace: dict[str, Any] = {}
     exec(compile(source, "the new revision", "exec"), namespace)  # noqa: S102 - this package wrote it
     namespace["op"] = Operations(context)

@@ -65,16 +65,16 @@ def copy(connection: Connection, database: str, run: str, revision: str, loss: T
     table = loss.table
     # Reads go on: the statement that drops the table or column waits for them.
     connection.exec_driver_sql(f"LOCK TABLE {table.rows} IN SHARE ROW EXCLUSIVE MODE")
-    copied = Copy(loss, registry.side_table_name(run, revision, table.schema, table.name))
-    values = [_stored_value(column) for column in (*copied.keys, *copied.columns)]
+    table_copy = Copy(loss, registry.side_table_name(run, revision, table.schema, table.name))
+    values = [_stored_value(column) for column in (*table_copy.keys, *table_copy.columns)]
     values.append(f"NULL::text[] AS {quote(LOST_COLUMNS)}")
     with without_row_security(connection):
         query = f"SELECT {', '.join(values)} FROM {table.rows} t{_condition(loss)}"
-        connection.exec_driver_sql(f"CREATE TABLE {copied.side} AS {query}")
-    copied = replace(copied, rows=copied.count(connection))
-    if copied.rows and not loss.dropped:
-        _ensure_key(database, revision, copied)
-    return copied
+        connection.exec_driver_sql(f"CREATE TABLE {table_copy.side} AS {query}")
+    table_copy = replace(table_copy, rows=table_copy.count(connection))
+    if table_copy.rows and not loss.dropped:
+        _ensure_key(database, revision, table_copy)
+    return table_copy
 
 
 def _stored_value(column: TableColumn) -> str:
@@ -91,15 +91,15 @@ def _condition(loss: TableLoss) -> str:
     return " WHERE " + " OR ".join(f"t.{quote(name)} IS NOT NULL" for name in names)
 
 
-def _ensure_key(database: str, revision: str, copied: Copy) -> None:
-    loss = copied.loss
+def _ensure_key(database: str, revision: str, table_copy: Copy) -> None:
+    loss = table_copy.loss
     if not loss.table.key:
         reason = "has no primary key"
     elif not loss.rows and loss.numbers.intersection(loss.table.key):
         reason = "loses its primary key"
     else:
         return
-    lost = ", ".join(column.name for column in copied.columns) or "rows"
+    lost = ", ".join(column.name for column in table_copy.columns) or "rows"
     raise Refused(
         f"{database}: {revision} removes {lost} of {loss.table.label}, which {reason}: "
         "the data could be kept, but not restored to the right rows",
@@ -110,47 +110,48 @@ def _ensure_key(database: str, revision: str, copied: Copy) -> None:
 
 
 def record_kept_rows(
-    connection: Connection, run: str, revision: str, copied: Copy, after: TablesState
+    connection: Connection, run: str, revision: str, table_copy: Copy, after: TablesState
 ) -> int:
     """Delete from the side table what the step did not remove; record the rest. Return the number of rows."""
-    table = copied.loss.table
+    table = table_copy.loss.table
     present = after.tables.get(table.oid)
-    if present is not None and copied.rows:
-        connection.exec_driver_sql(_comparison(copied, present))
-        connection.exec_driver_sql(f"DELETE FROM {copied.side} WHERE {quote(LOST_COLUMNS)} = '{{}}'")
-    rows = copied.count(connection)
+    if present is not None and table_copy.rows:
+        connection.exec_driver_sql(_comparison(table_copy, present))
+        connection.exec_driver_sql(f"DELETE FROM {table_copy.side} WHERE {quote(LOST_COLUMNS)} = '{{}}'")
+    rows = table_copy.count(connection)
     if not rows:
-        connection.exec_driver_sql(f"DROP TABLE {copied.side}")
+        connection.exec_driver_sql(f"DROP TABLE {table_copy.side}")
         return 0
     registry.add_entry(
         connection,
         run,
         revision,
-        copied.kind,
+        table_copy.kind,
         (table.schema, table.name),
-        side=copied.name,
-        keys=[column.name for column in copied.keys],
-        columns=[column.name for column in copied.columns],
+        side=table_copy.name,
+        keys=[column.name for column in table_copy.keys],
+        columns=[column.name for column in table_copy.columns],
         rows=rows,
     )
     return rows
 
 
-def _comparison(copied: Copy, present: Table) -> str:
+def _comparison(table_copy: Copy, present: Table) -> str:
     """Return the statement that sets the lost columns of the rows that are still in the table.
 
     A column that was dropped and added again counts as lost: the upgrade drops and adds it as well.
     """
-    cases = [_lost_name(column, present) for column in copied.columns]
+    cases = [_lost_name(column, present) for column in table_copy.columns]
     lost = f"array_remove(ARRAY[{', '.join(cases)}]::text[], NULL)" if cases else "'{}'"
-    same_key = " AND ".join(_same_key(column, present.columns[column.number]) for column in copied.keys)
-    return f"UPDATE {copied.side} s SET {quote(LOST_COLUMNS)} = {lost} FROM {present.rows} t WHERE {same_key}"
+    same_key = " AND ".join(_same_key(column, present.columns[column.number]) for column in table_copy.keys)
+    update = f"UPDATE {table_copy.side} s SET {quote(LOST_COLUMNS)} = {lost}"
+    return f"{update} FROM {present.rows} t WHERE {same_key}"
 
 
 def _same_key(key: TableColumn, present: TableColumn) -> str:
-    copied, value = f"s.{quote(key.name)}", f"t.{quote(present.name)}"
+    stored, value = f"s.{quote(key.name)}", f"t.{quote(present.name)}"
     as_text = key.has_user_type or key.type_oid != present.type_oid
-    return f"{copied}::text = {value}::text" if as_text else f"{copied} = {value}"
+    return f"{stored}::text = {value}::text" if as_text else f"{stored} = {value}"
 
 
 def _lost_name(column: TableColumn, table: Table) -> str:

@@ -63,7 +63,9 @@ class _CountHooks(Hooks):
         self._segment = number
         self._counts[number] = []
 
-    def _all_counts(self) -> tuple[KeptRowCount, ...]:
+    @property
+    def counts(self) -> tuple[KeptRowCount, ...]:
+        """The numbers of kept, or of restored and missing rows by table."""
         return tuple(count for counts in self._counts.values() for count in counts)
 
 
@@ -77,11 +79,6 @@ class KeepHooks(_CountHooks):
 
     _transactional: set[str] = field(default_factory=set, init=False)
     _copied: _CopiedData | None = field(default=None, init=False)
-
-    @property
-    def kept(self) -> tuple[KeptRowCount, ...]:
-        """The numbers of kept rows by table."""
-        return self._all_counts()
 
     async def before_run(self, run: MigrationRun, plan: Plan) -> None:
         """Raise `Refused` or `MissingPrivilege` where data could not be kept."""
@@ -124,18 +121,18 @@ class KeepHooks(_CountHooks):
 
     def after_step(self, connection: Connection, action: Action) -> None:
         """Compare the data that the step removed with the copies, and record what is kept."""
-        copied = self._copied
-        if self._run is None or copied is None or not _is_step(action, Direction.DOWN):
+        data = self._copied
+        if self._run is None or data is None or not _is_step(action, Direction.DOWN):
             return
         run, revision = self._run.id, action.revision.id
         after = _read_state(self._run, connection, action)
-        _ensure_copied(copied, after, action)
-        for table_copy in copied.copies.values():
+        _ensure_copied(data, after, action)
+        for table_copy in data.copies.values():
             rows = record_kept_rows(connection, run, revision, table_copy, after)
             if rows:
                 count = KeptRowCount(action.database, revision, table_copy.loss.table.label, rows)
                 self._counts[self._segment].append(count)
-        for sequence, position in copied.positions.items():
+        for sequence, position in data.positions.items():
             registry.add_entry(connection, run, revision, KeptKind.SEQUENCE, sequence, position=position)
         if action.revision.non_transactional_reason is not None:
             _commit(connection)
@@ -145,17 +142,12 @@ class KeepHooks(_CountHooks):
 class RestoreKeptHooks(_CountHooks):
     """Hooks that restore, after every step of an upgrade, what the last downgrade of its revision kept.
 
-    Where a step cannot run in a transaction, the data is restored in a transaction after it. Unless `wanted`,
-    the data is left in its side tables, and counted as missing.
+    Where a step cannot run in a transaction, the data is restored in one after it. Unless `wanted`, the data
+    is left in its side tables, and counted as missing.
     """
 
     wanted: bool = True
     _kept: dict[str, list[KeptEntry]] = field(default_factory=dict, init=False)
-
-    @property
-    def restored(self) -> tuple[KeptRowCount, ...]:
-        """The numbers of restored and missing rows by table."""
-        return self._all_counts()
 
     async def before_run(self, run: MigrationRun, plan: Plan) -> None:
         """Read the entries of the plan's revisions."""
@@ -225,9 +217,9 @@ def _positions(connection: Connection, sequences: Sequence[tuple[str, str]]) -> 
     return positions
 
 
-def _ensure_copied(copied: _CopiedData, after: TablesState, action: Step) -> None:
-    for oid, loss in find_losses(copied.before, after).items():
-        if oid not in copied.copies or not copied.copies[oid].loss.covers(loss):
+def _ensure_copied(data: _CopiedData, after: TablesState, action: Step) -> None:
+    for oid, loss in find_losses(data.before, after).items():
+        if oid not in data.copies or not data.copies[oid].loss.covers(loss):
             raise MigrationFailed(
                 f"{action.database}: {action.revision.id} removed more data of {loss.table.label} "
                 "than its trial run",

@@ -9,7 +9,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
-from circle_migrate.core.result import Result
+from circle_migrate.core.result import Result, json_fields
 from circle_migrate.postgres.identifier import quote
 from circle_migrate.postgres.journal_tables import KEPT_SCHEMA
 
@@ -41,10 +41,9 @@ class KeptState(StrEnum):
 class KeptEntry:
     """The data that one step of one run removed from one table or sequence.
 
-    `number` counts the entries of a database. `table` is the schema and name of the table or sequence. `side`
-    is the name of the side table, empty for a sequence and after that table was dropped; `keys` and `columns`
-    are its columns. `position` is the last value of a sequence. `restored` counts the restored rows,
-    `missing` those whose row in the table no longer exists.
+    `number` counts the entries of a database. `table` is the schema and name of the table or sequence,
+    `position` the last value of a sequence. `side_table` is empty for a sequence and after it was dropped;
+    `keys` and `columns` are its columns. `restored` counts the restored rows, `missing` all others.
     """
 
     database: str
@@ -76,20 +75,10 @@ class KeptEntry:
     def to_dict(self) -> dict[str, Any]:
         """Return the entry as the JSON output shows it."""
         return {
-            "id": self.id,
-            "database": self.database,
-            "run": self.run,
-            "revision": self.revision,
-            "kind": str(self.kind),
+            **json_fields(self, "id database run revision kind"),
             "object": self.name,
             "side_table": self.side_table or None,
-            "keys": list(self.keys),
-            "columns": list(self.columns),
-            "rows": self.rows,
-            "created_at": self.created_at.isoformat(),
-            "state": str(self.state),
-            "restored": self.restored,
-            "missing": self.missing,
+            **json_fields(self, "keys columns rows created_at state restored missing"),
         }
 
 
@@ -105,13 +94,8 @@ class KeptRowCount:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the count as the JSON output shows it."""
-        return {
-            "database": self.database,
-            "revision": self.revision,
-            "object": self.table,
-            "rows": self.rows,
-            "missing": self.missing,
-        }
+        origin = json_fields(self, "database revision")
+        return {**origin, "object": self.table, "rows": self.rows, "missing": self.missing}
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +107,7 @@ class KeptEntries(Result):
 
     def to_dict(self) -> dict[str, Any]:
         """Return the entries, oldest first in every database."""
-        return {"run": self.run, "entries": [entry.to_dict() for entry in self.entries]}
+        return json_fields(self, "run entries")
 
 
 ENTRIES = f"{KEPT_SCHEMA}.entries"
@@ -240,10 +224,6 @@ async def fetch_entries(connection: asyncpg.Connection, database: str) -> tuple[
 
 
 def _entry(database: str, row: asyncpg.Record) -> KeptEntry:
-    values: dict[str, Any] = {
-        name: tuple(value) if isinstance(value, list) else value for name, value in row.items()
-    }
-    kind, state, side = (values.pop(name) for name in ("kind", "state", "side_table"))
-    return KeptEntry(
-        database=database, kind=KeptKind(kind), state=KeptState(state), side_table=side, **values
-    )
+    fields = dict(row) | {name: tuple(row[name]) for name in ("table", "keys", "columns")}
+    fields |= {"kind": KeptKind(row["kind"]), "state": KeptState(row["state"])}
+    return KeptEntry(database=database, **fields)

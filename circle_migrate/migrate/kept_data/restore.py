@@ -124,7 +124,8 @@ class _TableRestore:
         """Restore every row. Return the numbers of restored and of missing rows."""
         restored = missing = 0
         if not self.entry.keys:
-            self._ensure_empty()
+            if self._fetch_count(f"(SELECT FROM {self.table.rows} LIMIT 1) present"):
+                raise _not_restorable_error(self.entry, "the table has rows and no primary key")
         elif self.entry.columns:
             with self._identities_by_default():
                 restored += self._execute(self._update(whole=True))
@@ -141,10 +142,6 @@ class _TableRestore:
                 f"of {self.entry.rows} rows {restored} were restored, and {missing} no longer have a row",
             )
         return restored, missing
-
-    def _ensure_empty(self) -> None:
-        if self._fetch_count(f"(SELECT FROM {self.table.rows} LIMIT 1) present"):
-            raise _not_restorable_error(self.entry, "the table has rows and no primary key")
 
     def _update(self, *, whole: bool) -> str:
         """Return the statement for rows that exist: of whole rows all columns, else the lost columns."""

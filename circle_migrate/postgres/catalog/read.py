@@ -64,8 +64,6 @@ def role(name: str, owner: str) -> str:
     return OWNER if name == owner else quote_if_needed(name)
 
 
-_UNMODELLED = "unmodelled"
-
 _ROLES = {"owner", "role"}
 _PRIVILEGES = {"acl", "sequence_acl"}
 _NAME_ROLES = _ROLES | _PRIVILEGES
@@ -111,7 +109,7 @@ class _SnapshotBuilder:
         if not rows:
             return
         _, _, *names = rows[0].keys()
-        if rows[0]["kind"] == _UNMODELLED:
+        if rows[0]["kind"] == "unmodelled":
             self.unmodelled |= {row["object"]: int(row["count"]) for row in rows}
             return
         for row in rows:
@@ -119,14 +117,12 @@ class _SnapshotBuilder:
             fields = {name: value for name, value in zip(names, values, strict=True) if value is not None}
             if not _NAME_ROLES.isdisjoint(fields):
                 _format_roles(fields, self.owner)
-            self._merge(ObjectKey(kind, identity), fields)
-
-    def _merge(self, key: ObjectKey, fields: dict[str, str | None]) -> None:
-        known = self.objects.setdefault(key, fields)
-        if known is not fields:  # several queries can return fields of one object
-            if any(known.get(name, value) != value for name, value in fields.items()):
-                self.unmodelled[f"namesake of {key}"] = 1
-            known.update(fields)
+            key = ObjectKey(kind, identity)
+            known = self.objects.setdefault(key, fields)
+            if known is not fields:  # several queries can return fields of one object
+                if any(known.get(name, value) != value for name, value in fields.items()):
+                    self.unmodelled[f"namesake of {key}"] = 1
+                known.update(fields)
 
 
 def _format_roles(fields: dict[str, Any], owner: str) -> None:

@@ -21,7 +21,6 @@ ATTEMPTS = 3
 PAUSE = 0.2
 """Seconds between attempts; an attempt waits up to two seconds for a lock."""
 
-_LOCKED = {server_errors.LOCK_NOT_AVAILABLE, server_errors.DEADLOCK_DETECTED}
 # Messages about a relation that was dropped in the meantime; most have no specific SQLSTATE.
 _DROPPED_MESSAGES = ("could not open relation", "cache lookup failed", "could not find", "does not exist")
 # On a standby, replay of DDL cancels conflicting queries.
@@ -116,13 +115,14 @@ def _is_transient(error: Exception) -> bool:
     if isinstance(error, _ConcurrentChangeError):
         return True
     state = server_errors.sqlstate(error)
-    return state in {*_LOCKED, _RECOVERY_CONFLICT} or (
+    return state in {*server_errors.LOCK_CONFLICTS, _RECOVERY_CONFLICT} or (
         state is not None and any(text in server_errors.server_message(error) for text in _DROPPED_MESSAGES)
     )
 
 
 async def _transient_error(error: Exception, connection: asyncpg.Connection, name: str) -> LockNotObtained:
-    holder = await connection.fetchrow(_HOLDER) if server_errors.sqlstate(error) in _LOCKED else None
+    is_locked = server_errors.sqlstate(error) in server_errors.LOCK_CONFLICTS
+    holder = await connection.fetchrow(_HOLDER) if is_locked else None
     reason = "another session changed the schema while it was read"
     hint = "a migration seems to be running: try again after it"
     if holder is not None and holder["replayed"]:

@@ -57,7 +57,7 @@ class Binaries:
         return Binaries(_path_in_copy(copy, self.folder.parent) / "bin", self.major)
 
 
-def embedded() -> dict[int, Binaries]:
+def find_embedded() -> dict[int, Binaries]:
     """Return the wheel's installations by major version. Raises SettingsError without the wheel."""
     try:
         with warnings.catch_warnings():
@@ -70,7 +70,7 @@ def embedded() -> dict[int, Binaries]:
     return {major: Binaries(Path(folder), major) for major, folder in POSTGRES_VERSIONS.items()}
 
 
-def installed() -> dict[int, Binaries]:
+def find_installed() -> dict[int, Binaries]:
     """Return the machine's installations by major version; the one on PATH takes precedence."""
     programs = filter(None, map(shutil.which, _PROGRAMS))
     folders = [Path(program).resolve().parent for program in programs]
@@ -86,9 +86,9 @@ def installed() -> dict[int, Binaries]:
 def find(major: int | None = None, *, program: str = "postgres") -> Binaries:
     """Return the programs of a version (default: newest), preferably the wheel's, or raise SettingsError."""
     try:
-        known = {**installed(), **embedded()}
+        known = {**find_installed(), **find_embedded()}
     except SettingsError:
-        known = installed()
+        known = find_installed()
     usable = {number: binaries for number, binaries in known.items() if (binaries.folder / program).is_file()}
     selected = max(usable, default=None) if major is None else major
     if selected is None or selected not in usable:

@@ -16,6 +16,17 @@ from circle_migrate.postgres.embedded.os_user import OsUser
 PORT = 5432  # only part of the name of the socket: every server has its own socket folder
 CONFIGURATION = "circle_migrate.conf"
 
+NOT_DURABLE = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off", "autovacuum": "off"}
+"""Settings of a server whose data is not needed after a crash."""
+
+_SETTINGS = {
+    "listen_addresses": "",
+    "unix_socket_permissions": "0700",
+    "port": str(PORT),
+    "shared_buffers": "32MB",
+    "timezone": "UTC",
+    "log_timezone": "UTC",
+}
 _START_SECONDS = 60.0
 _STOP_SECONDS = 60
 _POLL_SECONDS = 0.05
@@ -43,12 +54,8 @@ class Postmaster:
         lines = text.splitlines()
         if len(lines) < 8 or str(data) not in (_arguments_of(int(lines[0])) or []):
             return None
-        return cls(
-            pid=int(lines[0]),
-            port=int(lines[3]),
-            socket_dir=Path(lines[4]),
-            ready=lines[7].strip() == "ready",
-        )
+        pid, port, socket_dir = int(lines[0]), int(lines[3]), Path(lines[4])
+        return cls(pid, port, socket_dir, ready=lines[7].strip() == "ready")
 
 
 @dataclass(frozen=True)
@@ -73,17 +80,10 @@ class Cluster:
         locale = ["--locale=C"]
         if self.binaries.major >= _BUILTIN_LOCALE_SINCE:
             locale += ["--locale-provider=builtin", "--builtin-locale=C.UTF-8"]
+        access = ["--username=postgres", "--auth-local=trust", "--auth-host=reject"]
+        program = self.binaries.program("initdb")
         initdb = self.account.run(
-            [
-                self.binaries.program("initdb"),
-                f"--pgdata={staging}",
-                "--username=postgres",
-                "--auth-local=trust",
-                "--auth-host=reject",
-                "--encoding=UTF8",
-                *locale,
-                *options,
-            ]
+            [program, f"--pgdata={staging}", "--encoding=UTF8", *access, *locale, *options]
         )
         if initdb.returncode != 0:
             shutil.rmtree(staging, ignore_errors=True)
@@ -98,10 +98,11 @@ class Cluster:
             file.write(f"\n# Lines below this one take precedence.\ninclude = '{CONFIGURATION}'\n")
         staging.rename(self.data)
 
-    def configure(self, settings: Mapping[str, str]) -> None:
-        """Write the settings to a file that postgresql.conf includes."""
+    def configure(self, socket_folder: Path, settings: Mapping[str, str]) -> None:
+        """Write the settings, with those of every server, to a file that postgresql.conf includes."""
+        settings = {**_SETTINGS, "unix_socket_directories": str(socket_folder), **settings}
         lines = ["# circle-migrate writes this file at every start.\n"]
-        lines += [f"{name} = {_quoted(value)}\n" for name, value in settings.items()]
+        lines += [f"{name} = {_quote(value)}\n" for name, value in settings.items()]
         owner = (self.account.uid, self.account.gid)
         replace_file(self.data / CONFIGURATION, "".join(lines).encode(), owner=owner)
 
@@ -125,11 +126,8 @@ class Cluster:
                 continue
             if Postmaster.on(self.data) is not None:
                 self._pg_ctl_stop("immediate")
-            raise Unreachable(
-                f"PostgreSQL {self.binaries.major} did not start on {self.data}",
-                detail=log_tail,
-                hint=f"see its log: {self.log}",
-            )
+            message = f"PostgreSQL {self.binaries.major} did not start on {self.data}"
+            raise Unreachable(message, detail=log_tail, hint=f"see its log: {self.log}")
 
     def stop(self) -> None:
         """Stop the server (`fast`), or without a checkpoint. Raises Unreachable if it does not stop."""
@@ -146,21 +144,12 @@ class Cluster:
         zombie, whose id in postmaster.pid prevents the next start. (pg_ctl start has no such shell, and
         expands `$` in paths.)
         """
+        script = 'umask 077; { "$@"; true; } >&2 & echo $!'
+        program = self.binaries.program("postgres")
+        argv: list[str | Path] = ["/bin/sh", "-c", script, "sh", program, "-D", self.data]
         log = os.open(self.log, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW, 0o600)
         try:
-            shell = self.account.run(
-                [
-                    "/bin/sh",
-                    "-c",
-                    'umask 077; { "$@"; true; } >&2 & echo $!',
-                    "sh",
-                    self.binaries.program("postgres"),
-                    "-D",
-                    self.data,
-                ],
-                stderr=log,
-                new_session=True,
-            )
+            shell = self.account.run(argv, stderr=log, new_session=True)
         finally:
             os.close(log)
         return int(shell.stdout)
@@ -199,7 +188,7 @@ def _arguments_of(pid: int) -> list[str] | None:
     return arguments
 
 
-def _quoted(value: str) -> str:
+def _quote(value: str) -> str:
     return "'" + value.replace("\\", "\\\\").replace("'", "''") + "'"
 
 

@@ -90,11 +90,8 @@ class ServerFolder:
             raise SettingsError(f"{self.path} is not a folder", hint=MOVE_HINT)
         self._check_owner(self.path)
         if not self.is_ours and any(entry.name != _LOCK for entry in self.path.iterdir()):
-            raise SettingsError(
-                f"{self.path} has files that circle-migrate did not create",
-                state="nothing was changed",
-                hint=MOVE_HINT,
-            )
+            message = f"{self.path} has files that circle-migrate did not create"
+            raise SettingsError(message, state="nothing was changed", hint=MOVE_HINT)
         self._check_owner(self.pgdata)
 
     def os_user(self) -> OsUser:
@@ -143,9 +140,8 @@ class ServerFolder:
         refusals = []
         for temporary in _TEMPORARY:
             try:
-                return _create_private(
-                    _create_private(temporary / _user_folder(account), account) / self._digest, account
-                )
+                parent = _create_private(temporary / _user_folder(account), account)
+                return _create_private(parent / self._digest, account)
             except (SettingsError, OSError) as error:
                 refusals.append(str(error))
         message = f"there is no private folder for the server's socket, and the path {self.path} is too long"

@@ -101,13 +101,9 @@ class OsUser:
 
 def _add_user(name: str) -> None:
     hint = f"create a user named {name}, or run the command as an ordinary user"
+    argv = ["useradd", "--system", "--no-create-home", "--shell", "/usr/sbin/nologin", name]
     try:
-        subprocess.run(
-            ["useradd", "--system", "--no-create-home", "--shell", "/usr/sbin/nologin", name],  # noqa: S607
-            check=True,
-            capture_output=True,
-            text=True,
-        )
+        subprocess.run(argv, check=True, capture_output=True, text=True)
     except FileNotFoundError as error:
         message = "PostgreSQL refuses to run as root, and useradd is missing to create a user for it"
         raise SettingsError(message, hint=hint) from error

@@ -9,19 +9,24 @@ from circle_migrate.config.url.parse import parse
 from circle_migrate.core.errors import SettingsError, Unreachable
 from circle_migrate.postgres.embedded import binaries
 from circle_migrate.postgres.embedded.binaries import SHARED
-from circle_migrate.postgres.embedded.cluster import PORT, Cluster, Postmaster
+from circle_migrate.postgres.embedded.cluster import Cluster, Postmaster
 from circle_migrate.postgres.embedded.directory import MOVE_HINT, ServerFolder, drop_link, filesystem_errors
 from circle_migrate.postgres.embedded.os_user import OsUser
 
 _USER = "postgres"
+# fsync stays on to protect the user's data.
+_SETTINGS = {
+    "max_connections": "100",
+    "max_prepared_transactions": "16",  # --atomic needs one per concurrent run
+    "log_line_prefix": "%m [%p] %d %a ",
+}
 
 
 @dataclass(frozen=True)
 class ServerStatus:
     """Status of an embedded server; the fields after `log` are None unless it is running.
 
-    `data` is the actual folder; `major` and `account` (the operating system user) are None before the first
-    start.
+    `data` is the actual folder; `major` and `account` (a user of the system) are None before the first start.
     """
 
     requested: Path
@@ -39,7 +44,7 @@ class ServerStatus:
         return self.pid is not None
 
     @property
-    def moved(self) -> bool:
+    def is_substitute(self) -> bool:
         """Whether the data is below /var/lib, because the server's user cannot reach the requested folder."""
         return self.data.parent == SHARED
 
@@ -66,7 +71,7 @@ class EmbeddedServer:
 
     def start(self) -> ServerStatus:
         """Start the server unless it is running, and create its data directory if needed."""
-        known = binaries.embedded()
+        known = binaries.find_embedded()
         with filesystem_errors(self.data):
             folder = self._folder()
             self._choose(folder, known)  # raises errors before anything is created
@@ -78,7 +83,7 @@ class EmbeddedServer:
                     cluster.create()
                 postmaster = Postmaster.on(folder.pgdata)
                 if postmaster is None:
-                    cluster.configure(_settings(folder.socket_folder(account)))
+                    cluster.configure(folder.socket_folder(account), _SETTINGS)
                 if postmaster is None or not postmaster.ready:
                     cluster.start()
                 return self._status(folder)
@@ -112,7 +117,7 @@ class EmbeddedServer:
     def psql_command(self, database: str, *arguments: str) -> list[str]:
         """Return the arguments for running the wheel's psql. Raises Unreachable if the server is stopped."""
         url = self.status().url(database)
-        psql = self._choose(self._folder(), binaries.embedded()).program("psql")
+        psql = self._choose(self._folder(), binaries.find_embedded()).program("psql")
         return [str(psql), f"--dbname={url}", *arguments]
 
     def _folder(self) -> ServerFolder:
@@ -122,13 +127,8 @@ class EmbeddedServer:
 
     def _status(self, folder: ServerFolder) -> ServerStatus:
         postmaster = Postmaster.on(folder.pgdata)
-        status = ServerStatus(
-            requested=self.data.absolute(),
-            data=folder.path,
-            major=folder.major,
-            account=_data_owner(folder).name if folder.pgdata.exists() else None,
-            log=folder.log,
-        )
+        account = _data_owner(folder).name if folder.pgdata.exists() else None
+        status = ServerStatus(self.data.absolute(), folder.path, folder.major, account, folder.log)
         if postmaster is None or not postmaster.ready:
             return status
         pid, port = postmaster.pid, postmaster.port
@@ -137,7 +137,7 @@ class EmbeddedServer:
     def _stop(self, folder: ServerFolder) -> bool:
         if Postmaster.on(folder.pgdata) is None:
             return False
-        chosen = self._choose(folder, binaries.embedded())
+        chosen = self._choose(folder, binaries.find_embedded())
         _cluster(folder, chosen, _data_owner(folder)).stop()
         return True
 
@@ -163,22 +163,6 @@ def _cluster(folder: ServerFolder, chosen: binaries.Binaries, account: OsUser) -
 def _data_owner(folder: ServerFolder) -> OsUser:
     """Return the owner of the data; unlike `ServerFolder.os_user`, create no user."""
     return OsUser.owner_of(folder.pgdata) if folder.pgdata.exists() else OsUser.current()
-
-
-def _settings(socket_dir: Path) -> dict[str, str]:
-    """Return the configuration of an embedded server; fsync stays on to protect the user's data."""
-    return {
-        "listen_addresses": "",
-        "unix_socket_directories": str(socket_dir),
-        "unix_socket_permissions": "0700",
-        "port": str(PORT),
-        "max_connections": "100",
-        "max_prepared_transactions": "16",  # --atomic needs one per concurrent run
-        "shared_buffers": "32MB",
-        "timezone": "UTC",
-        "log_timezone": "UTC",
-        "log_line_prefix": "%m [%p] %d %a ",
-    }
 
 
 def database_name(name: str) -> str:

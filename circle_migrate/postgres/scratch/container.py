@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from circle_migrate.core.errors import Unreachable
 from circle_migrate.core.redaction import redact
+from circle_migrate.postgres.embedded.cluster import NOT_DURABLE
 
 if TYPE_CHECKING:
     from testcontainers.community.postgres import PostgresContainer
@@ -24,8 +25,6 @@ NEWEST = 18
 """The default major version."""
 
 _PING_SECONDS = 3
-# Durability is not needed.
-_SETTINGS = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off", "autovacuum": "off"}
 
 
 def image(major: int) -> str:
@@ -77,7 +76,7 @@ class Container:
         from docker.errors import DockerException
         from testcontainers.community.postgres import PostgresContainer
 
-        options = [part for name, value in _SETTINGS.items() for part in ("-c", f"{name}={value}")]
+        options = [part for name, value in NOT_DURABLE.items() for part in ("-c", f"{name}={value}")]
         # The port is open on all interfaces of the engine's machine.
         password = secrets.token_urlsafe(24)
         try:

@@ -157,12 +157,12 @@ async def _create_schemas(database: Database) -> None:
 
 
 def _creation_error(database: Database, error: Exception) -> MigrateError:
-    named = named_error(error, database.name, "create a scratch database")
-    named.state = "nothing was changed"
-    named.hint = "use another server for scratch databases: --scratch-url URL"
-    if isinstance(named, MissingPrivilege):
-        named.hint = f"ALTER ROLE {quote(database.address.user)} CREATEDB; or {named.hint}"
-    return named
+    failure = named_error(error, database.name, "create a scratch database")
+    failure.state = "nothing was changed"
+    failure.hint = "use another server for scratch databases: --scratch-url URL"
+    if isinstance(failure, MissingPrivilege):
+        failure.hint = f"ALTER ROLE {quote(database.address.user)} CREATEDB; or {failure.hint}"
+    return failure
 
 
 async def _drop_stale(connection: asyncpg.Connection) -> None:
@@ -210,10 +210,8 @@ def _describe_failure(error: MigrateError, role: str | None) -> None:
 
 
 def _missing_role(error: Exception) -> str | None:
-    if sqlstate(error) != _UNDEFINED_OBJECT:
-        return None
     match = _MISSING_ROLE.search(server_message(error))
-    return match["name"] if match else None
+    return match["name"] if match and sqlstate(error) == _UNDEFINED_OBJECT else None
 
 
 async def _add_role(host: ScratchHost, name: str) -> None:

@@ -5,8 +5,6 @@ from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
-from types import TracebackType
-from typing import Self
 
 from circle_migrate.config.url.address import Address
 from circle_migrate.config.url.parse import parse
@@ -87,7 +85,7 @@ async def _target(deployment: Deployment) -> list[ServerProvider]:
 
 def _embedded(deployment: Deployment) -> list[ServerProvider]:
     try:
-        known = binaries.embedded()
+        installations = binaries.find_embedded()
     except SettingsError:
         return []
     providers = []
@@ -96,9 +94,9 @@ def _embedded(deployment: Deployment) -> list[ServerProvider]:
         url = parse(status.url("postgres"), source="the embedded server")
         host = ScratchHost(_maintenance_database(deployment, url), is_local=True)
         providers.append(_running_provider(deployment, host, status.major))
-    for major in sorted(known, reverse=True):
+    for major in sorted(installations, reverse=True):
         majors = dict.fromkeys(deployment.databases, major)
-        start = partial(TemporaryServer.start, known[major])
+        start = partial(TemporaryServer.start, installations[major])
         providers.append(ServerProvider(majors, partial(_start_temporary, deployment, start)))
     return providers
 
@@ -141,24 +139,16 @@ def nearest(majors: Iterable[int], major: int) -> int | None:
     return min(majors, key=lambda item: (abs(item - major), -item), default=None)
 
 
-class ScratchServers:
+class ScratchServers(AsyncExitStack):
     """Asynchronous context manager of servers, which are started when needed and stopped at the end."""
 
     def __init__(self, deployment: Deployment) -> None:
+        super().__init__()
         self._deployment = deployment
-        self._stack = AsyncExitStack()
         self._lock = asyncio.Lock()
         self._providers: tuple[ServerProvider, ...] = ()
         self._reasons: dict[int, str] = {}
         self._started: dict[int, ScratchHosts] = {}
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> bool | None:
-        return await self._stack.__aexit__(kind, error, trace)
 
     async def majors(self, name: str, *wanted: int) -> tuple[int, ...]:
         """Return the major versions for a database, the preferred one first, with those of containers."""
@@ -174,17 +164,17 @@ class ScratchServers:
         version. Raises `SettingsError` without any server, and the errors of `available_providers` and
         `create_databases`.
         """
-        chosen = tuple(names or self._deployment.reachable_databases(Direction.UP))
-        providers = await self._find(chosen[0], () if major is None else (major,))
+        names = tuple(names or self._deployment.reachable_databases(Direction.UP))
+        providers = await self._find(names[0], () if major is None else (major,))
         if not providers:
             raise no_server_error(detail="\n".join(self._reasons.values()) or None)
         provider = providers[0]
         if major is not None:
-            version = nearest((item.majors[chosen[0]] for item in providers), major)
-            provider = next(item for item in providers if item.majors[chosen[0]] == version)
+            version = nearest((item.majors[names[0]] for item in providers), major)
+            provider = next(item for item in providers if item.majors[names[0]] == version)
         started = await self._start(provider)
-        hosts = {name: started[name] for name in chosen}
-        majors = {name: provider.majors[name] for name in chosen}
+        hosts = {name: started[name] for name in names}
+        majors = {name: provider.majors[name] for name in names}
         async with create_databases(self._deployment, hosts, majors) as databases:
             yield databases
 
@@ -206,7 +196,7 @@ class ScratchServers:
         async with self._lock:
             key = self._providers.index(provider)
             if key not in self._started:
-                self._started[key] = await self._stack.enter_async_context(provider.start())
+                self._started[key] = await self.enter_async_context(provider.start())
             return self._started[key]
 
 

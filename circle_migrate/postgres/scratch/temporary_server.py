@@ -24,7 +24,7 @@ from urllib.parse import quote
 
 from circle_migrate.core.errors import SettingsError, Unreachable
 from circle_migrate.postgres.embedded.binaries import Binaries
-from circle_migrate.postgres.embedded.cluster import PORT, Cluster, Postmaster
+from circle_migrate.postgres.embedded.cluster import NOT_DURABLE, PORT, Cluster, Postmaster
 from circle_migrate.postgres.embedded.os_user import OsUser
 
 TEMPORARY = (Path("/dev/shm"), Path("/tmp"), Path("/var/tmp"))  # noqa: S108 - fixed, to find stale servers
@@ -37,20 +37,6 @@ _ROOM = 1 << 30
 _LOCK = "lock"
 _STOP_SECONDS = 30.0
 _POLL_SECONDS = 0.02
-
-_SETTINGS = {
-    "listen_addresses": "",
-    "unix_socket_permissions": "0700",
-    "port": str(PORT),
-    "shared_buffers": "32MB",
-    "timezone": "UTC",
-    "log_timezone": "UTC",
-    # Durability is not needed.
-    "fsync": "off",
-    "synchronous_commit": "off",
-    "full_page_writes": "off",
-    "autovacuum": "off",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +72,7 @@ class TemporaryServer:
             _socket(server.cluster).mkdir()
             account.take_ownership(_socket(server.cluster))
             server.cluster.create("--no-sync")
-            server.cluster.configure({**_SETTINGS, "unix_socket_directories": str(_socket(server.cluster))})
+            server.cluster.configure(_socket(server.cluster), NOT_DURABLE)
             server.cluster.start()
         except BaseException:
             server.remove()
