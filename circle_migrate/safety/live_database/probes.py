@@ -21,9 +21,9 @@ from circle_migrate.postgres.bounded_read import (
 from circle_migrate.postgres.catalog.queries import read_transaction
 from circle_migrate.postgres.catalog.snapshot import Op, labels
 from circle_migrate.postgres.database import Database
-from circle_migrate.postgres.identifier import split_identity, unquote_and_fold
+from circle_migrate.postgres.identifier import split_identity
 from circle_migrate.postgres.search_path import CONFIGURED_LOCALLY, PINNED_LOCALLY
-from circle_migrate.postgres.sql_text import compile_pattern, mentions
+from circle_migrate.postgres.sql_text import compile_pattern, mentions, own_name
 from circle_migrate.safety.live_database.catalog import NAMED
 from circle_migrate.safety.live_database.column import column_probes
 from circle_migrate.safety.live_database.constraint import constraint_probes, sequence_probes
@@ -156,7 +156,7 @@ def _writes(statement: TracedStatement, relation: str) -> bool:
 
 def _names_any(statement: TracedStatement, relations: Sequence[str]) -> bool:
     """Return whether the statement has the unqualified name of one of the relations as a word."""
-    return any(mentions(statement.sql, unquote_and_fold(split_identity(name)[-1])) for name in relations)
+    return any(mentions(statement.sql, own_name(name)) for name in relations)
 
 
 async def run_probes(

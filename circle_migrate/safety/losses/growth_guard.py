@@ -9,7 +9,8 @@ from circle_migrate.core.errors import Refused
 from circle_migrate.migrate.run import Hooks, MigrationRun
 from circle_migrate.postgres.bounded_read import LiveQuery, QueryError, open_live_query
 from circle_migrate.postgres.deployment import Deployment
-from circle_migrate.postgres.identifier import split_identity, unquote_and_fold
+from circle_migrate.postgres.identifier import split_identity
+from circle_migrate.postgres.sql_text import own_name
 from circle_migrate.revision_graph.plan import Plan
 from circle_migrate.safety.losses.describe import quantity
 from circle_migrate.safety.losses.find import LossCollector
@@ -150,5 +151,5 @@ def _in_remaining_tables(losses: Sequence[Loss]) -> Iterator[tuple[str, Loss]]:
 def _missing_key(loss: Loss, key: Sequence[str]) -> str:
     if not key:
         return "has no primary key"
-    is_key = loss.kind == "column" and unquote_and_fold(split_identity(loss.identity)[-1]) in key
+    is_key = loss.kind == "column" and own_name(loss.identity) in key
     return "loses its primary key" if is_key else ""

@@ -4,11 +4,12 @@ from collections.abc import Iterator
 
 from circle_migrate.core.findings import Severity
 from circle_migrate.postgres.catalog.snapshot import Change, ObjectKey, Op
+from circle_migrate.postgres.identifier import IDENTIFIER
 from circle_migrate.postgres.sql_text import compile_pattern, own_name
 from circle_migrate.safety.result import HazardFinding
 from circle_migrate.safety.rules.context import CatalogState, StatementContext
 
-_NOT_NULL = compile_pattern(r'CHECK \(\(("(?:[^"]|"")+"|\w+) IS NOT NULL\)\)(?: NO INHERIT)?(?: NOT VALID)?')
+_NOT_NULL = compile_pattern(rf"CHECK \(\(({IDENTIFIER}) IS NOT NULL\)\)(?: NO INHERIT)?(?: NOT VALID)?")
 _REFERENCE = compile_pattern(r"FOREIGN KEY \(.*?\) REFERENCES .*?\(.*?\)")
 _COLUMNS = compile_pattern(r"(?:PRIMARY KEY|UNIQUE(?: NULLS NOT DISTINCT)?) (?P<columns>\(.*?\))")
 _UNIQUE = compile_pattern(r"CREATE UNIQUE INDEX .*? USING btree (?P<columns>\(.*\).*)")

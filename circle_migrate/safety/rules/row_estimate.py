@@ -5,6 +5,7 @@ from collections.abc import Collection
 from enum import StrEnum
 
 from circle_migrate.postgres.catalog.snapshot import ObjectKey
+from circle_migrate.postgres.identifier import IDENTIFIER
 from circle_migrate.postgres.sql_text import compile_pattern, without_comments_and_literals
 from circle_migrate.safety.rules.context import CatalogState, StatementContext
 from circle_migrate.safety.trace.record import Task, Work
@@ -21,10 +22,9 @@ _AND = compile_pattern(r"\bAND\b")
 _BETWEEN = compile_pattern(r"(\bBETWEEN\s+\S+\s+)AND\b")
 _PARENTHESIS_OR_WHERE = compile_pattern(r"[()]|\bWHERE\b")
 _WHERE = compile_pattern(r"\bWHERE\b")
-_NAME = r'(?:"(?:[^"]|"")+"|[\w$]+)'
 _VALUE = r"(?:-?[\d.]+|''|\$\d+)(?:\s*::\s*[\w\s]+)?"
 _KEY_CONDITION = compile_pattern(
-    rf"\(*\s*(?:{_NAME}\s*\.\s*)?(?P<column>{_NAME})\s*"
+    rf"\(*\s*(?:{IDENTIFIER}\s*\.\s*)?(?P<column>{IDENTIFIER})\s*"
     rf"(?:=\s*(?:{_VALUE}|ANY\s*\(\s*\$\d+[^)]*\))|IN\s*\(\s*{_VALUE}(?:\s*,\s*{_VALUE})*\s*\)"
     rf"|BETWEEN\s+(?P<first>{_VALUE})\s+TO\s+(?P<last>{_VALUE}))\s*\)*\s*;?\s*"
 )

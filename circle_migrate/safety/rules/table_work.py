@@ -9,11 +9,7 @@ from dataclasses import replace
 
 from circle_migrate.core.findings import Severity
 from circle_migrate.postgres.catalog.snapshot import Change, Op
-from circle_migrate.postgres.sql_text import (
-    compile_pattern,
-    mentions,
-    without_comments_and_literals,
-)
+from circle_migrate.postgres.sql_text import compile_pattern, mentions, without_comments_and_literals
 from circle_migrate.safety.result import HazardFinding
 from circle_migrate.safety.rules.context import LONG_TASKS, StatementContext, describe_waits
 from circle_migrate.safety.rules.evidence import format_size

@@ -10,13 +10,9 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from circle_migrate.postgres.identifier import unquote_and_fold
-from circle_migrate.postgres.sql_text import (
-    compile_pattern,
-    mentions,
-    split_statements,
-    without_comments_and_literals,
-)
+from circle_migrate.postgres import sql_text
+from circle_migrate.postgres.identifier import IDENTIFIER, unquote_and_fold
+from circle_migrate.postgres.sql_text import compile_pattern, mentions
 from circle_migrate.safety.trace.record import HeldLocks, Lock, Task, TracedRelation, Work
 
 _MESSAGES = (
@@ -31,8 +27,7 @@ _PROOF = re.compile(
 _ROW_EXCLUSIVE = "RowExclusiveLock"
 
 _COMMENT = re.compile(r"--[^\n]*|/\*.*?\*/", re.DOTALL)
-_PART = r'(?:"(?:[^"]|"")+"|[\w$]+)'
-_NAME = rf"{_PART}(?:\s*\.\s*{_PART})?"
+_NAME = rf"{IDENTIFIER}(?:\s*\.\s*{IDENTIFIER})?"
 
 _WRITES = compile_pattern(
     r"(?:UPDATE|DELETE\s+FROM|MERGE\s+INTO|INSERT\s+INTO|COPY|TRUNCATE(?:\s+TABLE)?)\s+"
@@ -40,7 +35,7 @@ _WRITES = compile_pattern(
 )
 # The cost of such an INSERT does not depend on a table.
 _INSERT_VALUES = compile_pattern(
-    rf"INSERT\s+INTO\s+{_NAME}\s*(?:AS\s+{_PART}\s*)?(?:\([^()]*\)\s*)?(?:OVERRIDING\s+\w+\s+VALUE\s+)?"
+    rf"INSERT\s+INTO\s+{_NAME}\s*(?:AS\s+{IDENTIFIER}\s*)?(?:\([^()]*\)\s*)?(?:OVERRIDING\s+\w+\s+VALUE\s+)?"
     r"(?:VALUES|DEFAULT\s+VALUES)\b"
 )
 _TASKS = {
@@ -82,7 +77,7 @@ _TRANSACTIONAL = compile_pattern(
     r"|GRANT|REVOKE|DO)\b"
     r"(?!\s+(?:DATABASE|SYSTEM|SUBSCRIPTION|TABLESPACE)\b)"
 )
-_CALLS = re.compile(rf"({_PART})\s*\(")
+_CALLS = re.compile(rf"({IDENTIFIER})\s*\(")
 _ENDS_TRANSACTION = compile_pattern(r"\b(?:COMMIT|ROLLBACK)\b")
 
 
@@ -113,11 +108,11 @@ def classify_write(sql: str) -> RowWrite | None:
 def nested_writes(sql: str, bodies: str) -> Iterator[Work]:
     """Yield each write but INSERT in nested texts, which do not run in loops over empty tables."""
     text = _without_comments(sql)
-    own = text if _first_word(text) == "DO" else without_comments_and_literals(sql)
+    own = text if _first_word(text) == "DO" else sql_text.without_comments_and_literals(sql)
     called_for_rows = _FOR_EACH_ROW.search(own) is not None
     for part, repeated in ((own, False), (_without_comments(bodies), called_for_rows)):
         for match in _WRITES.finditer(part):
-            before, nested = part[: match.start()], split_statements(part[match.start() :])[0]
+            before, nested = part[: match.start()], sql_text.split_statements(part[match.start() :])[0]
             in_loop = sum(-1 if end else 1 for end in _LOOP.findall(before)) > 0
             task = _task(nested)
             if task is not Task.INSERT:
@@ -158,7 +153,7 @@ def _first_word(text: str) -> str:
 
 def _code(sql: str) -> str:
     """Return a statement without comments, contents of literals and opening parentheses."""
-    return without_comments_and_literals(sql).lstrip("(")
+    return sql_text.without_comments_and_literals(sql).lstrip("(")
 
 
 def _without_comments(sql: str) -> str:
