@@ -11,7 +11,7 @@ from circle_migrate.postgres.catalog.snapshot import Change, ObjectKey, Op
 from circle_migrate.postgres.sql_text import compile_pattern, own_name
 from circle_migrate.safety.live_database.record import STORING, Answer, ProbeKind, Size
 from circle_migrate.safety.result import Confidence, HazardFinding
-from circle_migrate.safety.rules.evidence import Evidence, estimate, format_estimate, format_size
+from circle_migrate.safety.rules.evidence import Evidence, format_estimate, format_size
 from circle_migrate.safety.trace.record import Lock, Task, TracedStatement, Work
 
 CatalogState = Mapping[ObjectKey, Mapping[str, str | None]]
@@ -216,7 +216,6 @@ class StatementContext:
         total = self.total_size(works)
         size = total or self.size(name)
         longest = min((work.task for work in works), key=_LONGEST_FIRST.index, default=Task.SCAN)
-        seconds = estimate(longest, total)
         default = Confidence.TRACED if self.plan.evidence.traced else Confidence.STATIC
         return HazardFinding(
             rule,
@@ -235,7 +234,7 @@ class StatementContext:
             lock=describe_waits(locks),
             work="; ".join(dict.fromkeys(f"{work.task} of {work.relation}" for work in works)),
             size="" if size is None else format_size(size),
-            estimate="" if seconds is None else format_estimate(seconds),
+            estimate=format_estimate(longest, total),
         )
 
 
