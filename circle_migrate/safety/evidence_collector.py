@@ -41,33 +41,29 @@ class EvidenceCollector:
     async def live(self, *, traced: bool = True) -> Evidence:
         """Return evidence with facts from the live databases."""
         from circle_migrate.postgres.catalog.read_live import read_live_catalog
-        from circle_migrate.safety.live_database.catalog import (
-            find_blockers,
-            invalid_indexes,
-            object_usage,
-            published_tables,
-            relation_sizes,
-        )
+        from circle_migrate.safety.live_database import catalog
         from circle_migrate.safety.live_database.probes import derive_probes, expected_rows, run_probes
 
         read, relations = self._read, self._relations
         unknown = {name: ObjectUsage() for name in self.plan.databases}
-        usage = unknown | await read("the catalog", object_usage)
+        usage = unknown | await read("the catalog", catalog.object_usage)
         probes = derive_probes(self.trace.statements, usage)
 
         def of_database(live: Database) -> list[Probe]:
             return [probe for probe in probes if probe.database == live.name]
 
         def texts(live: Database) -> Iterator[str]:
-            for each in self._statements(live.name).values():
-                yield from (each.sql, *(work.sql for work in each.work))
+            for statement in self._statements(live.name).values():
+                yield from (statement.sql, *(work.sql for work in statement.work))
 
-        sizes = await read("table sizes", relation_sizes)
+        sizes = await read("table sizes", catalog.relation_sizes)
         catalogues = await read("the catalog", read_live_catalog)
         answers = await read("rows", lambda live: run_probes(live, of_database(live)))
-        blockers = await read("blocking sessions", lambda live: find_blockers(live, *self._locks(live.name)))
-        published = await read("publications", lambda live: published_tables(live, relations(live.name)))
-        invalid = await read("invalid indexes", lambda live: invalid_indexes(live, relations(live.name)))
+        blockers = await read(
+            "blocking sessions", lambda db: catalog.find_blockers(db, *self._locks(db.name))
+        )
+        published = await read("publications", lambda db: catalog.published_tables(db, relations(db.name)))
+        invalid = await read("invalid indexes", lambda db: catalog.invalid_indexes(db, relations(db.name)))
         rows = await read("row estimates of the planner", lambda live: expected_rows(live, texts(live)))
         return replace(
             self._common(Mode.LIVE, traced=traced),

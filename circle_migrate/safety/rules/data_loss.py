@@ -3,13 +3,8 @@
 from collections.abc import Iterator
 
 from circle_migrate.core.findings import Severity
+from circle_migrate.postgres import sql_text
 from circle_migrate.postgres.catalog.snapshot import Change, ObjectKey, Op
-from circle_migrate.postgres.sql_text import (
-    compile_pattern,
-    mentions,
-    own_name,
-    without_comments_and_literals,
-)
 from circle_migrate.safety.live_database.record import STORING, Answer, ProbeKind, Size
 from circle_migrate.safety.result import Confidence, HazardFinding
 from circle_migrate.safety.rules.context import StatementContext
@@ -17,8 +12,8 @@ from circle_migrate.safety.rules.evidence import Mode, format_size, is_empty
 from circle_migrate.safety.rules.row_estimate import RowEstimate, estimate_rows
 from circle_migrate.safety.trace.record import Lock, Task, Work
 
-_DROPS_INDEX = compile_pattern(r"\bDROP\s+INDEX\b(?!\s+CONCURRENTLY)")
-_CASCADE = compile_pattern(r"\bCASCADE\b")
+_DROPS_INDEX = sql_text.compile_pattern(r"\bDROP\s+INDEX\b(?!\s+CONCURRENTLY)")
+_CASCADE = sql_text.compile_pattern(r"\bCASCADE\b")
 _TYPES = frozenset({"enum", "domain", "composite type", "range type"})
 _USED_BY_QUERIES = frozenset(
     {"table", "view", "materialized view", "function", "procedure", "column", "sequence"}
@@ -130,13 +125,13 @@ def _index(context: StatementContext, change: Change) -> Iterator[HazardFinding]
 def _cascade_drops(context: StatementContext) -> Iterator[HazardFinding]:
     """Yield a finding for objects that CASCADE drops: not named, nor part of a dropped object."""
     sql = context.statement.sql
-    if not _CASCADE.search(sql) or "TRUNCATE" in without_comments_and_literals(sql).upper():
+    if not _CASCADE.search(sql) or "TRUNCATE" in sql_text.without_comments_and_literals(sql).upper():
         return
     columns = {key.identity for key in context.removed if key.kind == "column"}
     keys = [
         change.key
         for change in context.dropped
-        if not mentions(sql, own_name(change.key.identity))
+        if not sql_text.mentions(sql, sql_text.own_name(change.key.identity))
         and change.owner not in context.removed
         and change.old("owned_by") not in columns
         and change.key.kind in _USED_BY_QUERIES | _DEPENDENT_PARTS

@@ -103,17 +103,12 @@ def _key_using_index(context: StatementContext, _: HazardFinding) -> Revisions |
     )
 
 
-def _own_transaction(context: StatementContext, _: HazardFinding) -> Revisions | None:
+def _own_transaction(context: StatementContext, finding: HazardFinding) -> Revisions | None:
     """Run the statement in its own transaction; not possible with parameters, whose values are unknown."""
     sql = redact_statement(context.statement.sql.strip().rstrip(";"))
-    return None if "$" in sql else (ExampleRevision(_execute(sql), transactional=False),)
-
-
-def _without_transaction(context: StatementContext, finding: HazardFinding) -> Revisions | None:
-    if finding.subject not in _NOT_IN_TRANSACTION:
-        return None
-    sql = redact_statement(context.statement.sql.strip().rstrip(";"))
-    return (ExampleRevision(_execute(sql), transactional=False),)
+    failed = finding.rule == "CM021"
+    impossible = finding.subject not in _NOT_IN_TRANSACTION if failed else "$" in sql
+    return None if impossible else (ExampleRevision(_execute(sql), transactional=False),)
 
 
 def _keep_column(_: StatementContext, finding: HazardFinding) -> Revisions:
@@ -128,7 +123,7 @@ _ALTERNATIVES: Mapping[str, Callable[[StatementContext, HazardFinding], Revision
     "CM009": _validated,
     "CM010": _keep_column,
     "CM020": _not_null_by_check,
-    "CM021": _without_transaction,
+    "CM021": _own_transaction,
     "CM024": _validated,
     "CM025": _validated,
     "CM041": _own_transaction,
