@@ -10,6 +10,8 @@ from circle_migrate.safety.trace.record import Lock
 STORING = frozenset({"table", "materialized view"})
 """Kinds of relations that store rows of their own."""
 
+TYPES = frozenset({"enum", "domain", "composite type", "range type"})
+
 
 @dataclass(frozen=True, slots=True)
 class Size:

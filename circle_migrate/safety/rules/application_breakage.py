@@ -6,16 +6,14 @@ from circle_migrate.config.relation import ColumnReference
 from circle_migrate.core.findings import Severity
 from circle_migrate.postgres.catalog.snapshot import Change, ObjectKey, Op
 from circle_migrate.postgres.sql_text import compile_pattern, mentions, own_name, view_columns
-from circle_migrate.safety.live_database.record import STORING, ProbeKind
+from circle_migrate.safety.live_database.record import STORING, TYPES, ProbeKind
 from circle_migrate.safety.result import HazardFinding
 from circle_migrate.safety.rules.context import RELATIONS, CatalogState, PlanContext, StatementContext
 from circle_migrate.safety.rules.failure import severity_of_missing_value
 from circle_migrate.safety.rules.row_estimate import WRITING
 
 _ROUTINES = frozenset({"function", "procedure", "aggregate", "window function"})
-_NAMED_IN_QUERIES = (
-    RELATIONS | _ROUTINES | {"sequence", "enum", "domain", "composite type", "range type", "schema"}
-)
+_NAMED_IN_QUERIES = RELATIONS | _ROUTINES | TYPES | {"sequence", "schema"}
 """Kinds whose names applications use in their statements."""
 
 _WITHOUT_ROWS = (RELATIONS - STORING) | _ROUTINES | {"trigger", "extension", "schema"}

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from circle_migrate.core.findings import Severity
 from circle_migrate.postgres import sql_text
 from circle_migrate.postgres.catalog.snapshot import Change, ObjectKey, Op
-from circle_migrate.safety.live_database.record import STORING, Answer, ProbeKind, Size
+from circle_migrate.safety.live_database.record import STORING, TYPES, Answer, ProbeKind, Size
 from circle_migrate.safety.result import Confidence, HazardFinding
 from circle_migrate.safety.rules.context import StatementContext
 from circle_migrate.safety.rules.evidence import Mode, format_size, is_empty
@@ -14,12 +14,9 @@ from circle_migrate.safety.trace.record import Lock, Task, Work
 
 _DROPS_INDEX = sql_text.compile_pattern(r"\bDROP\s+INDEX\b(?!\s+CONCURRENTLY)")
 _CASCADE = sql_text.compile_pattern(r"\bCASCADE\b")
-_TYPES = frozenset({"enum", "domain", "composite type", "range type"})
-_USED_BY_QUERIES = frozenset(
-    {"table", "view", "materialized view", "function", "procedure", "column", "sequence"}
-)
+_USED_BY_QUERIES = {"table", "view", "materialized view", "function", "procedure", "column", "sequence"}
 _MANY = frozenset({RowEstimate.ALL, RowEstimate.MANY, RowEstimate.UNKNOWN})
-_DEPENDENT_PARTS = frozenset({"constraint", "index", "trigger", "policy", "rule", "statistics"})
+_DEPENDENT_PARTS = {"constraint", "index", "trigger", "policy", "rule", "statistics"}
 
 
 def check_data_loss(context: StatementContext) -> Iterator[HazardFinding]:
@@ -29,7 +26,7 @@ def check_data_loss(context: StatementContext) -> Iterator[HazardFinding]:
             yield from _relation(context, change)
         elif change.key.kind == "column":
             yield from _column(context, change)
-        elif change.key.kind == "sequence" or change.key.kind in _TYPES:
+        elif change.key.kind == "sequence" or change.key.kind in TYPES:
             yield from _sequence_or_type(context, change)
         elif change.key.kind == "index":
             yield from _index(context, change)
@@ -47,7 +44,7 @@ def _relation(context: StatementContext, change: Change) -> Iterator[HazardFindi
 
 def _column(context: StatementContext, change: Change) -> Iterator[HazardFinding]:
     owner = change.owner
-    inherited = _has_field(change, "inherited")
+    inherited = change.has("inherited")
     if owner is not None and owner.kind in STORING and owner not in context.removed and not inherited:
         yield _lost_rows(context, "CM010", change, context.live_relation(owner), ProbeKind.VALUES)
 
@@ -59,7 +56,7 @@ def _lost_rows(
     subject = change.key.identity
     answer = context.answer(probe, subject)
     size = context.size(relation)
-    generated = _has_field(change, "generated")
+    generated = change.has("generated")
     count = 0 if generated or (answer is None and is_empty(size)) else answer.count if answer else None
     rule = "CM012" if count == 0 else hazard
     severity = Severity.WARNING if count == 0 and change.key in context.last else Severity.ERROR
@@ -114,7 +111,7 @@ def _index(context: StatementContext, change: Change) -> Iterator[HazardFinding]
     owner = change.owner
     if owner is None or owner in context.removed or not _DROPS_INDEX.search(context.statement.sql):
         return
-    if _has_field(change, "inherited"):
+    if change.has("inherited"):
         return
     relation, locks = context.live_relation(owner), context.statement.acquired
     severity = Severity.WARNING if relation and context.is_large(relation) else Severity.NOTE
@@ -181,7 +178,3 @@ def _deleted(context: StatementContext, work: Work) -> Iterator[HazardFinding]:
     yield context.finding(
         "CM015", severity, relation, reason, relation=relation, works=[work], confidence=confidence
     )
-
-
-def _has_field(change: Change, name: str) -> bool:
-    return any(side is not None for side in change.fields.get(name, ()))

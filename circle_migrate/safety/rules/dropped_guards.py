@@ -39,7 +39,7 @@ def check_dropped_guards(context: StatementContext) -> Iterator[HazardFinding]:
 
 def _constraint(context: StatementContext, change: Change, definition: str) -> Iterator[HazardFinding]:
     owner = change.owner
-    if owner is None or owner in context.removed or any(change.fields.get("inherited", ())):
+    if owner is None or owner in context.removed or change.has("inherited"):
         return
     dropped_columns = {own_name(key.identity) for key in context.removed if key.kind == "column"}
     if any(name in definition for name in dropped_columns) or _still_holds(definition, owner, context):

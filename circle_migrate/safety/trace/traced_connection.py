@@ -130,16 +130,8 @@ class TracedConnection:
             changes = await self._changes()
         files = {oid: relation.file for oid, relation in self.present.items()} if committed else after.files
         observation = await self._observe(pending, after, messages, self._replaced(files))
-        traced = replace(
-            pending.traced,
-            transactional=not committed and pending.own_transaction is None,
-            before=pending.before.strongest(self._names),
-            locks=after.strongest(self._names),
-            work=work.find_work(observation),
-            validated_constraints=tuple(filter(work.is_proof, messages)),
-            changes=changes,
-            created_relations=self._created,
-        )
+        transactional = not committed and pending.own_transaction is None
+        traced = replace(self._traced(pending, observation), transactional=transactional, changes=changes)
         if pending.own_transaction is not None:
             await pending.own_transaction.commit()
         return replace(traced, locks=self._locks_by_kind(traced, observation.named)) if committed else traced
@@ -150,18 +142,21 @@ class TracedConnection:
         messages = tuple(self._messages)
         if pending.own_transaction is not None and not self.driver.is_closed():
             await pending.own_transaction.rollback()
-        before = pending.before.strongest(self._names)
-        sql, notices = pending.traced.sql, work.parse_messages(messages)
-        observation = work.Observation(sql, notices, self.known, self.present, pending.before, pending.before)
+        sql, before = pending.traced.sql, pending.before
+        observation = work.Observation(sql, messages, self.known, self.present, before, before)
+        transactional = in_transaction and pending.own_transaction is None
+        return replace(self._traced(pending, observation), transactional=transactional, error=error)
+
+    def _traced(self, pending: PendingStatement, observation: work.Observation) -> TracedStatement:
+        names = {oid: relation.name for oid, relation in self.known.items()}
+        present = self.present.items()
         return replace(
             pending.traced,
-            transactional=in_transaction and pending.own_transaction is None,
-            before=before,
-            locks=before,
+            before=pending.before.strongest(names),
+            locks=observation.after.strongest(names),
             work=work.find_work(observation),
-            validated_constraints=tuple(filter(work.is_proof, messages)),
-            created_relations=self._created,
-            error=error,
+            validated_constraints=tuple(filter(work.is_proof, observation.messages)),
+            created_relations=frozenset(relation.name for oid, relation in present if oid not in self.known),
         )
 
     async def _held_locks(self) -> HeldLocks:
@@ -215,10 +210,10 @@ class TracedConnection:
         target = await self._oid(write.target) if write and write.target else None
         named = [await self._oid(name) for name in autocommit[1]] if autocommit else []
         bodies = await self._bodies(sql) if hidden else ""
-        nested = [(await self._oid(each.relation), each) for each in work.nested_writes(sql, bodies)]
+        nested = [(await self._oid(write.relation), write) for write in work.nested_writes(sql, bodies)]
         return work.Observation(
             sql,
-            notices,
+            messages,
             self.known,
             self.present,
             pending.before,
@@ -228,7 +223,7 @@ class TracedConnection:
             target=target,
             named=frozenset(filter(None, named)),
             bodies=bodies,
-            nested=[(oid, each) for oid, each in nested if oid is not None and hidden],
+            nested=[(oid, write) for oid, write in nested if oid is not None and hidden],
         )
 
     async def _bodies(self, sql: str) -> str:
@@ -253,15 +248,8 @@ class TracedConnection:
         names = {self.known[oid].name for oid in named if oid in self.known}
         names |= {piece.relation for piece in traced.work}
         names |= {change.owner.identity for change in traced.changes if change.owner is not None}
-        return dict.fromkeys(sorted(names & set(self._names.values())), autocommit[0])
-
-    @property
-    def _names(self) -> dict[int, str]:
-        return {oid: relation.name for oid, relation in self.known.items()}
-
-    @property
-    def _created(self) -> frozenset[str]:
-        return frozenset(relation.name for oid, relation in self.present.items() if oid not in self.known)
+        names &= {relation.name for relation in self.known.values()}
+        return dict.fromkeys(sorted(names), autocommit[0])
 
     async def _read_relations(self) -> None:
         """Read all relations of users, without indexes, Alembic's table and the journal."""

@@ -188,14 +188,15 @@ def is_proof(message: str) -> bool:
 class Observation:
     """What is known of a statement that has run or failed; mappings are by oid.
 
-    `known` are the relations from before the plan, `present` those of now, `replaced` those with a new file.
-    `foreign_keys` has the tables of foreign keys by name; `target` is the table that the statement writes,
-    `named` are other tables in its text. `bodies` are the texts of the functions that it calls; `nested` are
-    the writes in these or in a DO block, which need not have run, each with the oid of its table.
+    `messages` are the server's. `known` are the relations from before the plan, `present` those of now,
+    `replaced` those with a new file. `foreign_keys` has the tables of foreign keys by name; `target` is the
+    table that the statement writes, `named` are other tables in its text. `bodies` are the texts of the
+    functions that it calls; `nested` are the writes in these or in a DO block, which need not have run, each
+    with the oid of its table.
     """
 
     sql: str
-    notices: tuple[ServerNotice, ...]
+    messages: tuple[str, ...]
     known: Mapping[int, TracedRelation]
     present: Mapping[int, TracedRelation]
     before: HeldLocks
@@ -231,7 +232,7 @@ def find_work(observation: Observation) -> tuple[Work, ...]:
 
 
 def _work_of_messages(observation: Observation) -> Iterator[Work]:
-    for notice in observation.notices:
+    for notice in parse_messages(observation.messages):
         oids = observation.by_name(notice.table) if notice.table else _validated(observation, notice)
         used = [oid for oid in oids if oid in observation.after.modes or oid in observation.named] or oids
         for oid in used[: 1 if notice.table else None]:
@@ -265,10 +266,10 @@ def _row_writes(observation: Observation) -> Iterator[Work]:
     oids = [table.oid] if table is not None and table.kind != "v" else _written_tables(observation, write)
     known = {oid for oid, _ in observation.nested}
     others = ((oid, _other_write(observation, write)) for oid in oids if oid not in known)
-    for oid, each in (*observation.nested, *others):
+    for oid, work in (*observation.nested, *others):
         name = observation.name(oid)
         if name is not None:
-            yield replace(each, relation=name)
+            yield replace(work, relation=name)
 
 
 def _other_write(observation: Observation, write: RowWrite) -> Work:
