@@ -200,8 +200,7 @@ class RestoreJob:
     """The programs that restore a dump; `decryption` is the command that decrypts it, if any.
 
     With `psql`, pg_restore writes a script for psql, without the setting that the older server does not know.
-    `jobs` is the number of tables and indexes that are restored at a time: 1 means all in one transaction.
-    `exclusions` are options of pg_restore.
+    `jobs` is as in `RestoreOptions`; `exclusions` are options of pg_restore.
     """
 
     restorer: Program

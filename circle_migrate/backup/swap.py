@@ -110,9 +110,8 @@ def database_in_use_error(name: str, detail: str) -> Refused:
 async def swap(copies: Sequence[StagedDatabase], *, disconnect: bool) -> None:
     """Rename every live database to its `kept` name, and every copy to the name of its live database.
 
-    `disconnect` ends the sessions on the live databases; otherwise a session raises `Refused`. Both names
-    of a database change in one transaction; the transactions commit one right after the other when all have
-    succeeded. Raises `RestoreFailed` if only some could be committed.
+    `disconnect` ends the sessions on the live databases; otherwise a session raises `Refused`. Transactions
+    commit one right after the other when all have succeeded; `RestoreFailed` if only some can be committed.
     """
     async with AsyncExitStack() as stack:
         renamed = []

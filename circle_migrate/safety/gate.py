@@ -36,10 +36,7 @@ class Gate:
     on_progress: Callable[[str], None] = lambda _text: None
 
     async def check(self, plan: Plan, states: Mapping[str, State]) -> dict[str, object]:
-        """Return the notes for the journal; empty if no database has rows.
-
-        If required, raises `Refused` for dangers that are not allowed, and any error of the assessment.
-        """
+        """Return notes for the journal, none without rows. If required, raises `Refused` and other errors."""
         if not await self._has_rows(plan):
             return {}
         from circle_migrate.safety.assess import assess

@@ -48,8 +48,7 @@ _FUNCTIONS = ("upgrade", "downgrade")
 class Suppression:
     """A rule and where it is declared; without a `revision` it is from the settings.
 
-    A comment applies to the lines `span` of its file; `function` is `upgrade` or `downgrade` if it is inside,
-    else empty.
+    A comment applies to the lines `span` of its file. `function` is the function that it is in, or empty.
     """
 
     rule: ignore_rule.IgnoreRule
@@ -121,8 +120,7 @@ def apply_suppressions(
 ) -> SuppressionResult:
     """Suppress findings by annotations, rules of the settings, and the fingerprints of a baseline (`known`).
 
-    A suppression that applies to no finding becomes a finding, except for `untraced` revisions.
-    `direction` is None if there was no trace.
+    An unused one becomes a finding, but not in an `untraced` revision or if `direction` is None: no trace.
     """
     today = today or datetime.now(UTC).date()
     of_settings = (Suppression(rule, SuppressionSource.SETTINGS) for rule in rules)

@@ -105,9 +105,8 @@ def _refused_writes(change: Change, relation: str, context: ProbeContext) -> Ite
 def _is_new(change: Change, context: ProbeContext) -> bool:
     """Return whether existing rows have to satisfy a constraint that they did not have to before."""
     definition = change.new("definition")
-    if change.op is Op.REMOVED or change.key.kind not in _KINDS or not definition:
-        return False
-    if not _checks_rows(change, definition):
+    is_kept = change.op is not Op.REMOVED and change.key.kind in _KINDS
+    if not (is_kept and definition and _checks_rows(change, definition)):
         return False
     if change.op is Op.CHANGED and "validated" not in change.fields:
         return not context.renames.is_rename and not _has_new_type(change, context)

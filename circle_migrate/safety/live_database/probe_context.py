@@ -44,10 +44,7 @@ class ProbeContext:
     def live_expression(
         self, relation: str, expression: str, *, with_defaults: bool = False
     ) -> str | NoLiveName:
-        """Return an expression over columns of a relation in live names, or why there is none.
-
-        New columns have none, or their defaults.
-        """
+        """Return an expression in live names, or why there is none; new columns may have their defaults."""
         names = {
             column.name: self.defaults.get(column, name) if with_defaults else name
             for column, name in self.after.columns.items()

@@ -230,8 +230,7 @@ def _key(probe: Probe, relation: str) -> tuple[object, ...]:
 async def expected_rows(database: Database, statements: Iterable[str]) -> dict[tuple[str, str], int]:
     """Return the rows that statements are expected to write, by the database and the statement.
 
-    Statements that write no rows are left out, and those that cannot be planned, as they use objects that the
-    plan creates. Raises what `bounded_read` raises.
+    Those that write none are left out, or cannot be planned. Raises what `bounded_read` raises.
     """
     writing = dict.fromkeys(filter(_MAY_BE_PLANNED.match, statements))
     if not writing:

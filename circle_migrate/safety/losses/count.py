@@ -66,10 +66,7 @@ async def loss_report(deployment: Deployment, collector: LossCollector) -> LossR
 
 
 async def recount(deployment: Deployment, collector: LossCollector) -> tuple[Loss, ...]:
-    """Return the losses with current counts, or those of the rehearsal, without rows of other databases.
-
-    Raises what connecting raises.
-    """
+    """Count losses now, or as rehearsed, without rows of other databases. Raises what connecting raises."""
     databases = {name: deployment.databases[name] for name in collector.plan.databases}
     namers, statements = collector.namers, collector.statements
     predicted = [

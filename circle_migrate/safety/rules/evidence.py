@@ -69,9 +69,9 @@ class Evidence:
     """The facts that rules use; mappings are by database.
 
     `traced` is false if the statements were only rendered. `catalogues` are from before the plan.
-    `expected_rows` has the number of rows that the live planner expects a statement to write, by database
-    and text. `published` are tables of which UPDATE or DELETE is published. `relations`
-    are keys that two databases share; `secrets` is the database that secrets belong to.
+    `expected_rows` has the number of rows that the live planner expects a statement to write, by database and
+    text. `published` are tables of which UPDATE or DELETE is published. `relations` are keys that two
+    databases share; `secrets` is the database that secrets belong to.
     """
 
     trace: Trace

@@ -25,10 +25,7 @@ Revisions = tuple[ExampleRevision, ...]
 
 
 def safe_alternative(context: StatementContext, finding: HazardFinding) -> str | None:
-    """Return revisions that replace a statement; None if only the hazard's example is known.
-
-    The text is empty for a statement that fails for other reasons than its transaction.
-    """
+    """Return revisions that replace a statement; None for the hazard's example, empty if nothing can help."""
     if finding.rule == "CM021" and finding.subject not in (*_NOT_IN_TRANSACTION, _NEW_ENUM_VALUE):
         return ""
     writer = _ALTERNATIVES.get(finding.rule)

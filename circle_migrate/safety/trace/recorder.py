@@ -51,10 +51,7 @@ def no_origin() -> SourceLocation | None:
 
 
 def origin(step: Step) -> SourceLocation | None:
-    """Return the line of the step's file that sends the current statement; None if the step does not send it.
-
-    For helpers it is the line that calls them. Other statements are Alembic's own and ours.
-    """
+    """Return the line of the step's file that sends the statement or calls the helper that does, or None."""
     path = step.revision.path
     name = "upgrade" if step.direction is Direction.UP else "downgrade"
     function = getattr(getattr(module_of(step.revision), name), "__code__", None)
@@ -229,11 +226,8 @@ class TraceHooks(Hooks):
         self.running = None
 
     def failure(self, error: MigrateError) -> tuple[TracedStatement, ...] | None:
-        """Return statements to add if a failing statement ended the run; None if something else did.
-
-        SQLAlchemy does not report a statement that it cannot compile.
-        """
-        cause = error.__cause__
+        """Return statements to add if a failing statement ended the run; None if something else did."""
+        cause = error.__cause__  # SQLAlchemy does not report a statement that it cannot compile
         if isinstance(cause, CompileError | IdentifierError) and isinstance(self.running, Step):
             revision = self.running.revision
             file, _, line = (error.location or revision.location).rpartition(":")

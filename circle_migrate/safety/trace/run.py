@@ -56,12 +56,11 @@ async def trace_plan(
     """Run the plan on scratch databases at its current revisions and return what each statement did.
 
     `major` is the major version of the live servers, None if unknown; `hooks` may observe more of the run.
-    With `round_trips` the downgrades of an upgrade run, too, and the catalogs are compared. Only settings are
-    read from the live databases. The trace has the errors of steps that fail.
-
-    Raises `SettingsError` without a server for scratch databases, `Unreachable` if the connection to it is
-    lost, `MigrationFailed` if the current revisions cannot be reached on an empty database, `TreeError` for
-    a revision file that cannot be loaded, and `Interrupted`.
+    With `round_trips` the downgrades of an upgrade run, too, and the catalogs are compared. Of the live
+    databases only settings are read. The trace has the errors of failing steps. Raises `SettingsError`
+    without a server for scratch databases, `Unreachable` if it is lost, `MigrationFailed` if the current
+    revisions cannot be reached on an empty database, `TreeError` for a revision file that cannot be loaded,
+    and `Interrupted`.
     """
     async with scratch_databases(deployment, plan.current, major=major) as databases:
         notes = await _prepare(deployment, databases, plan.current)

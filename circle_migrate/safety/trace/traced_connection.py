@@ -108,10 +108,7 @@ class TracedConnection:
         self._files = {oid: relation.file for oid, relation in self.present.items()}
 
     async def before_statement(self, traced: TracedStatement, *, autocommit: bool) -> PendingStatement:
-        """Return the state before a statement, which gets its own transaction if autocommit is not needed.
-
-        Locks can only be read before the transaction ends.
-        """
+        """Return the state before a statement, in its own transaction if possible, to read its locks."""
         transaction = None
         if autocommit and work.can_run_in_transaction(traced.sql):
             transaction = self.driver.transaction()

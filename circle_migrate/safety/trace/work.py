@@ -83,10 +83,7 @@ _ENDS_TRANSACTION = compile_pattern(r"\b(?:COMMIT|ROLLBACK)\b")
 
 @dataclass(frozen=True, slots=True)
 class RowWrite:
-    """How a statement writes rows, and the table if its text begins with the write.
-
-    `hidden` if it may run other statements that write.
-    """
+    """How a statement writes: `target` if its text begins with the write, `hidden` if nested ones may."""
 
     task: Task
     target: str | None = None
