@@ -22,7 +22,7 @@ _SHOWN = 3
 
 
 @dataclass(frozen=True, slots=True)
-class Gate:
+class SafetyGate:
     """Assesses the plan of an upgrade before it runs.
 
     Unless `required`, nothing stops the upgrade. Dangers of the `allowed` classes never stop it. `on_result`
@@ -90,7 +90,9 @@ def _danger_error(dangers: tuple[HazardFinding, ...]) -> Refused:
     )
 
 
-def _notes(gate: Gate, safety: SafetyReport | None = None, unknown: str | None = None) -> dict[str, object]:
+def _notes(
+    gate: SafetyGate, safety: SafetyReport | None = None, unknown: str | None = None
+) -> dict[str, object]:
     """Return the notes for the journal: the options of the gate and the findings, or why there are none."""
     mode = "require" if gate.required else "warn"
     notes: dict[str, Any] = {"gate": mode, "allowed": sorted(map(str, gate.allowed))}

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from circle_migrate.commands.downgrade import BackupPolicy
     from circle_migrate.commands.plan import SavedPlan
     from circle_migrate.postgres.deployment import Deployment
-    from circle_migrate.safety.gate import Gate
+    from circle_migrate.safety.gate import SafetyGate
     from circle_migrate.safety.hazards.hazard import HazardClass
     from circle_migrate.safety.result import SafetyReport
 
@@ -218,14 +218,14 @@ async def _script(context: CommandContext, targets: list[str], direction: str) -
     return await script(context.files() if offline else await context.ready(), targets, Direction(direction))
 
 
-def _gate(context: CommandContext, deployment: Deployment, allow: Sequence[str]) -> Gate | None:
+def _gate(context: CommandContext, deployment: Deployment, allow: Sequence[str]) -> SafetyGate | None:
     """Return the gate, or None for `--safety off`. Raises `UsageError` for an unknown hazard class."""
     mode = deployment.settings.safety
     if mode == "off":
         if allow:
             raise UsageError("--allow has no effect with --safety off", hint="add --safety require")
         return None
-    from circle_migrate.safety.gate import Gate
+    from circle_migrate.safety.gate import SafetyGate
 
     allowed = frozenset(map(_hazard_class, allow))
 
@@ -236,7 +236,7 @@ def _gate(context: CommandContext, deployment: Deployment, allow: Sequence[str])
     def say(text: str) -> None:
         context.progress.say(f"safety: {text}")
 
-    return Gate(deployment, mode == "require", allowed, show, say)
+    return SafetyGate(deployment, mode == "require", allowed, show, say)
 
 
 def _hazard_class(name: str) -> HazardClass:

@@ -138,7 +138,7 @@ def _fixed_by(probe: Probe, statements: Sequence[TracedStatement], index: int) -
         segment = statements[index].segment
         # Other sessions see a rule that is NOT VALID once its transaction has ended.
         is_hidden = probe.kind is ProbeKind.REFUSED and statements[index].transactional
-        later = (each for each in statements[index + 1 :] if is_hidden and each.segment == segment)
+        later = (other for other in statements[index + 1 :] if is_hidden and other.segment == segment)
         for statement in (*reversed(statements[: index + 1]), *later):
             if statement.database == database and any(_writes(statement, name) for name in probe.related):
                 return statement.revision

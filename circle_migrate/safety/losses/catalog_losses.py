@@ -84,14 +84,11 @@ def catalog_losses(
 
 def compare_by_name(namer: LossNamer, before: Snapshot, after: Snapshot) -> Iterator[Loss]:
     """Yield the losses between two snapshots, in which an object is dropped if its name is."""
-    addresses: dict[ObjectKey, Address] = {
-        key: (0, number, 0) for number, key in enumerate(sorted(before.objects))
-    }
+    addresses = {key: (0, number, 0) for number, key in enumerate(sorted(before.objects))}
     remaining = {key: address for key, address in addresses.items() if key in after.objects}
     steps = [("", frozenset(remaining.values()))]
-    return catalog_losses(
-        namer, CatalogAddresses(before, addresses), steps, CatalogAddresses(after, remaining)
-    )
+    target = CatalogAddresses(after, remaining)
+    return catalog_losses(namer, CatalogAddresses(before, addresses), steps, target)
 
 
 def _is_derived(fields: Fields) -> bool:
@@ -100,9 +97,10 @@ def _is_derived(fields: Fields) -> bool:
     return fields.get("generated") is not None or owner.kind in _WITHOUT_OWN_ROWS
 
 
-def _is_continued(sequence: ObjectKey, *sides: Mapping[ObjectKey, Fields]) -> bool:
+def _is_continued(
+    sequence: ObjectKey, old: Mapping[ObjectKey, Fields], new: Mapping[ObjectKey, Fields]
+) -> bool:
     """Return whether all columns that take their numbers from a sequence have another one afterwards."""
-    old, new = sides
     call = f"nextval({literal(sequence.identity)}::regclass)"
     columns = [new.get(key, {}) for key, fields in old.items() if call in (fields.get("default") or "")]
     return bool(columns) and all(

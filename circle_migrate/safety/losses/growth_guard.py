@@ -12,6 +12,7 @@ from circle_migrate.postgres.deployment import Deployment
 from circle_migrate.postgres.identifier import split_identity
 from circle_migrate.postgres.sql_text import own_name
 from circle_migrate.revision_graph.plan import Plan
+from circle_migrate.safety.live_database.catalog import NAMED
 from circle_migrate.safety.losses.describe import quantity
 from circle_migrate.safety.losses.find import LossCollector
 from circle_migrate.safety.losses.report import Count, Effect, Loss, LossReport, Precision
@@ -22,13 +23,11 @@ if TYPE_CHECKING:
 ESTIMATES_DIFFER = 1.1
 """Factor up to which an estimate that is higher than before is no increase, as two estimates differ."""
 
-_KEYS = """
-SELECT quote_ident(n.nspname) || '.' || quote_ident(c.relname) AS name,
-       ARRAY(SELECT a.attname FROM pg_catalog.pg_index i JOIN pg_catalog.pg_attribute a
-                 ON a.attrelid = i.indrelid AND a.attnum = ANY (i.indkey::int2[])
-             WHERE i.indrelid = c.oid AND i.indisprimary)::text[] AS columns
-FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
-WHERE c.relkind IN ('r', 'p') AND quote_ident(n.nspname) || '.' || quote_ident(c.relname) = ANY ($1)
+_KEYS = f"""
+SELECT name, ARRAY(SELECT a.attname FROM pg_catalog.pg_index i JOIN pg_catalog.pg_attribute a
+                       ON a.attrelid = i.indrelid AND a.attnum = ANY (i.indkey::int2[])
+                   WHERE i.indrelid = named.oid AND i.indisprimary)::text[] AS columns
+FROM ({NAMED}) named WHERE relkind IN ('r', 'p') AND name = ANY ($1)
 """
 
 

@@ -164,10 +164,10 @@ def _newly_published(contexts: tuple[StatementContext, ...], published: set[str]
 def _published_tables(context: StatementContext) -> set[str]:
     live = context.plan.evidence.published.get(context.statement.database, ())
     publications = [fields for key, fields in context.after.items() if key.kind == "publication"]
-    listed = {table for fields in publications for table in (fields.get("tables") or "").split("\n")}
+    tables = {table for fields in publications for table in (fields.get("tables") or "").split("\n")}
     if any(fields.get("all_tables") for fields in publications):
-        listed |= {key.identity for key in context.after if key.kind == "table"}
-    return listed.union(live) - {""}
+        tables |= {key.identity for key in context.after if key.kind == "table"}
+    return tables.union(live) - {""}
 
 
 def _has_identity(catalog: CatalogState, table: ObjectKey) -> bool:

@@ -175,7 +175,7 @@ def _large_relation(context: StatementContext, work: Work) -> str | None:
     if sources is None:
         return None
     for name in filter(context.is_large, context.statement.locks):
-        if any(mentions(sources[0], each) for each in names_of(context, name)):
+        if any(mentions(sources[0], alias) for alias in names_of(context, name)):
             return name
     return None
 

@@ -93,8 +93,8 @@ class Recorder:
                 for text in earlier:
                     connection.exec_driver_sql(text, execution_options=options)  # calls this listener
                 statement = split_statements(statement)[-1]
-            halved = statement.replace("%%", "%") if connection.dialect.driver == "psycopg" else statement
-            sent = self._statement(traced, halved)
+            text = statement.replace("%%", "%") if connection.dialect.driver == "psycopg" else statement
+            sent = self._statement(traced, text)
             self._pending = None
             if sent is None:
                 return statement, parameters
@@ -130,13 +130,11 @@ class Recorder:
         event.listen(connection.engine, "handle_error", failed)
 
     def _statement(self, traced: TracedConnection, sql: str) -> TracedStatement | None:
-        line = self.origin()
-        if line is None:
+        place = self.origin()
+        if place is None:
             return None
-        name, file, number = traced.settings.name, line.file, line.line
-        return TracedStatement(
-            name, self.segment, self.revision, redact(sql), file, number, repeatable=line.is_guarded
-        )
+        step = traced.settings.name, self.segment, self.revision
+        return TracedStatement(*step, redact(sql), place.file, place.line, repeatable=place.is_guarded)
 
 
 def error_summary(error: BaseException, sql: str | None) -> ServerError:
