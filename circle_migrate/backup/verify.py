@@ -120,15 +120,11 @@ async def _verify(scratch: Scratch, dump: Dump, path: Path, programs: Path | Non
         if isinstance(error, _MissingRoleError) or _LACKING.search(detail):
             return f"the server for scratch databases lacks something: {detail.partition(chr(10))[0]}"
         raise _failure(name, "the dump cannot be restored", detail) from error
-    await _compare(database, dump, major)
-    await _evaluate(database)
-    return None
-
-
-async def _compare(database: Database, dump: Dump, major: int) -> None:
     digest = catalog_digest(await read_live_catalog(database))
     if difference := dump.differs_from(digest.objects, digest.digest, major):
-        raise _failure(database.name, "the dump makes another schema than that of the database", difference)
+        raise _failure(name, "the dump makes another schema than that of the database", difference)
+    await _evaluate(database)
+    return None
 
 
 async def _evaluate(database: Database) -> None:

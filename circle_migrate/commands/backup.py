@@ -188,13 +188,8 @@ async def _read_catalog_digest(snapshot: contents.ExportedSnapshot) -> contents.
 
     name, settings = snapshot.database.name, snapshot.database.settings
     try:
-        catalog = await read_catalog(
-            snapshot.connection,
-            name,
-            "live",
-            version_table=settings.version_table,
-            version_table_schema=settings.version_table_schema,
-        )
+        table = settings.version_table, settings.version_table_schema
+        catalog = await read_catalog(snapshot.connection, name, "live", *table)
     except Exception as error:
         raise BackupFailed(
             f"{name}: the catalogue cannot be read",

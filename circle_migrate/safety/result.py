@@ -1,7 +1,7 @@
 """Results of `safety-check`: hazards found, suppressed findings, how much was traced; lists of hazards."""
 
 import hashlib
-from collections.abc import Collection, Iterable
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import date
 from enum import StrEnum
@@ -167,11 +167,6 @@ class SafetyReport(Report):
             "verdicts": [finding.to_hazard_dict() for finding in self.hazard_findings],
             **json_fields(self, "coverage notes suppressed"),
         }
-
-
-def sort_by_severity(findings: Iterable[Finding]) -> tuple[Finding, ...]:
-    """Return errors before warnings before notes, otherwise in the same order."""
-    return tuple(sorted(findings, key=lambda finding: finding.severity.rank))
 
 
 def _count(number: int, noun: str) -> str:

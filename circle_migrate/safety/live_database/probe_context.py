@@ -118,20 +118,20 @@ class StatementRenames:
     @cached_property
     def relations(self) -> dict[str, str]:
         """The new name of each renamed relation."""
-        return self._relation_pairs if self.is_rename else {}
+        return self._possible[0] if self.is_rename else {}
 
     @cached_property
     def columns(self) -> dict[ColumnName, ColumnName]:
         """The new name of each renamed column, in relations that keep theirs."""
-        return self._column_pairs if self.is_rename else {}
+        return self._possible[1] if self.is_rename else {}
 
     @cached_property
     def ambiguous(self) -> frozenset[str | ColumnName]:
         """The removed and added names that may be renames."""
         if self.is_rename or _PLAIN_DDL.match(self.statement.sql):
             return frozenset()
-        relations, columns = self._relation_pairs.items(), self._column_pairs.items()
-        return frozenset[str | ColumnName]().union(*relations, *columns)
+        relations, columns = self._possible
+        return frozenset[str | ColumnName]().union(*relations.items(), *columns.items())
 
     def changes(self, op: Op, *kinds: str) -> Iterator[Change]:
         """Return the changes of these kinds."""
@@ -148,17 +148,12 @@ class StatementRenames:
         return frozenset(change.key.identity for change in self.changes(Op.ADDED, *STORING))
 
     @cached_property
-    def _pairs(self) -> tuple[tuple[Change, Change], ...]:
-        return tuple(possible_renames(self.statement.changes))
-
-    @property
-    def _relation_pairs(self) -> dict[str, str]:
-        return {old.key.identity: new.key.identity for old, new in self._pairs if old.key.kind in STORING}
-
-    @property
-    def _column_pairs(self) -> dict[ColumnName, ColumnName]:
-        pairs = ((column_of(old), column_of(new)) for old, new in self._pairs if old.key.kind == "column")
-        return {old: new for old, new in pairs if old.relation == new.relation}
+    def _possible(self) -> tuple[dict[str, str], dict[ColumnName, ColumnName]]:
+        """The relations that may be renamed, and the columns in relations that keep their names."""
+        pairs = tuple(possible_renames(self.statement.changes))
+        relations = {old.key.identity: new.key.identity for old, new in pairs if old.key.kind in STORING}
+        columns = ((column_of(old), column_of(new)) for old, new in pairs if old.key.kind == "column")
+        return relations, {old: new for old, new in columns if old.relation == new.relation}
 
 
 @dataclass(frozen=True)

@@ -226,5 +226,4 @@ async def _catalogue(run: MigrationRun, name: str) -> CatalogAddresses:
 
 async def _addresses(run: MigrationRun, name: str) -> dict[ObjectKey, Address]:
     settings, driver = run.deployment.databases[name].settings, run.sessions[name].driver
-    table, schema = settings.version_table, settings.version_table_schema
-    return await object_ids(driver, version_table=table, version_table_schema=schema)
+    return await object_ids(driver, settings.version_table, settings.version_table_schema)

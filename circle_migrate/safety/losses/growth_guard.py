@@ -76,20 +76,20 @@ class GrowthHooks(Hooks):
         increases = tuple(increased_losses(self._accepted.losses, now))
         if increases:
             names = ", ".join(now.name for _, now in increases)
+            texts = (
+                f"{now.name}: {_describe(before)} accepted, {_describe(now)} now" for before, now in increases
+            )
             raise Refused(
                 f"more data would be lost than was accepted: {names}",
                 database=increases[0][1].database,
-                detail="; ".join(_describe(*increase) for increase in increases),
+                detail="; ".join(texts),
                 hint="stop the application that writes there, then run the command again to see the losses",
             )
 
 
-def _describe(before: Loss | None, now: Loss) -> str:
-    accepted = _describe_amount(before) if before else "nothing"
-    return f"{now.name}: {accepted} accepted, {_describe_amount(now)} now"
-
-
-def _describe_amount(loss: Loss) -> str:
+def _describe(loss: Loss | None) -> str:
+    if loss is None:
+        return "nothing"
     count = _amount(loss)
     unknown = f" ({loss.unknown})" if count is None and loss.unknown else ""
     return f"{quantity(count, 'value' if _is_dropped_column(loss) else 'row')}{unknown}"

@@ -62,8 +62,15 @@ async def trace_plan(
     revisions cannot be reached on an empty database, `TreeError` for a revision file that cannot be loaded,
     and `Interrupted`.
     """
+    from circle_migrate.diff.expected.expected import upgrade_scratch
+
     async with scratch_databases(deployment, plan.current, major=major) as databases:
-        notes = await _prepare(deployment, databases, plan.current)
+        notes: list[str] = []
+        applied: set[str] = set()
+        for name, heads in plan.current.items():
+            notes += await copy_settings(deployment.databases[name], databases.deployment.databases[name])
+            applied |= {f"{name}@{key}" for key in deployment.forest.graphs[name].ancestors(heads)}
+        await upgrade_scratch(databases, applied)
         scratch_major = min(databases.majors.values())
         if major not in (None, scratch_major):
             reason = f"because no server of version {major} is available"
@@ -76,19 +83,6 @@ async def trace_plan(
 
         issues = await check_round_trips(databases, plan, hooks.catalogues, COMMAND) if round_trips else {}
         return Trace(hooks.statements, (), scratch_major, tuple(notes), issues)
-
-
-async def _prepare(deployment: Deployment, databases: Scratch, current: Current) -> list[str]:
-    """Copy the live settings to the scratch databases and upgrade them to the current revisions."""
-    from circle_migrate.diff.expected.expected import upgrade_scratch
-
-    notes: list[str] = []
-    for name in current:
-        notes += await copy_settings(deployment.databases[name], databases.deployment.databases[name])
-    graphs = deployment.forest.graphs
-    applied = {f"{name}@{key}" for name, heads in current.items() for key in graphs[name].ancestors(heads)}
-    await upgrade_scratch(databases, applied)
-    return notes
 
 
 async def _run(

@@ -256,7 +256,5 @@ class TracedConnection:
 
 async def read_own_catalog(driver: asyncpg.Connection, settings: DatabaseSettings) -> Snapshot:
     """Read the catalog over a connection of a run, within its transaction."""
-    table, schema = settings.version_table, settings.version_table_schema
-    return await read_catalog(
-        driver, settings.name, "scratch", version_table=table, version_table_schema=schema
-    )
+    table = settings.version_table, settings.version_table_schema
+    return await read_catalog(driver, settings.name, "scratch", *table)
