@@ -71,9 +71,9 @@ async def assess(
     assumptions = (*annotations.assumptions, *deployment.settings.safety_tables)
     collector = EvidenceCollector(deployment, plan, trace, assumptions)
     if options.mode is Mode.CI:
-        evidence = await collector.without_databases(statistics, traced=error is None)
+        evidence = await collector.collect_offline(statistics, traced=error is None)
     else:
-        evidence = await collector.live(traced=error is None)
+        evidence = await collector.collect_live(traced=error is None)
     direction = next(action.direction for action in plan.actions if isinstance(action, Step))
     result = apply_suppressions(
         _with_locations(run_rules(evidence), revisions, trace, options),

@@ -38,7 +38,7 @@ class EvidenceCollector:
     assumptions: Sequence[SizeAssumption]
     notes: list[str] = field(default_factory=list)
 
-    async def live(self, *, traced: bool = True) -> Evidence:
+    async def collect_live(self, *, traced: bool = True) -> Evidence:
         """Return evidence with facts from the live databases."""
         from circle_migrate.postgres.catalog.read_live import read_live_catalog
         from circle_migrate.safety.live_database import catalog
@@ -76,7 +76,7 @@ class EvidenceCollector:
             catalogues=catalogues,
         )
 
-    async def without_databases(self, statistics: Statistics | None, *, traced: bool = True) -> Evidence:
+    async def collect_offline(self, statistics: Statistics | None, *, traced: bool = True) -> Evidence:
         """Return evidence with the sizes of a file; a table that is not in it counts as large."""
         databases = statistics.databases if statistics else {}
         sizes = {name: database.sizes for name, database in databases.items()}

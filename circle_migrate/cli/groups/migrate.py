@@ -125,17 +125,17 @@ def register(app: typer.Typer) -> None:
         from circle_migrate.cli.confirm import accept_losses
         from circle_migrate.commands.downgrade import LossConfirmation
         from circle_migrate.commands.downgrade import downgrade as action
-        from circle_migrate.safety.losses.find import find
+        from circle_migrate.safety.losses.find import find_losses
 
         deployment = await context.ready()
-        find_losses = partial(
-            find, deployment, rehearse=rehearse, seconds=rehearse_timeout, notify=context.progress
+        find = partial(
+            find_losses, deployment, rehearse=rehearse, seconds=rehearse_timeout, notify=context.progress
         )
         accept = partial(accept_losses, accept_loss or (), yes=yes, keep=keep)
         return await action(
             deployment,
             targets,
-            confirm=LossConfirmation(find_losses, accept),
+            confirm=LossConfirmation(find, accept),
             cascade=saved.cascade if saved else cascade,
             keep=keep,
             backing=_backup_policy(deployment, backup, encrypt_to, no_backup=no_backup),

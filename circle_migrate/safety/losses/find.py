@@ -68,7 +68,7 @@ class LossCollector:
             self.add(watch.losses(self.namers[name]))
 
 
-async def find(
+async def find_losses(
     deployment: Deployment,
     plan: Plan,
     *,

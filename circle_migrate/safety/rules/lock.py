@@ -50,7 +50,7 @@ def _several_relations(context: StatementContext) -> Iterator[HazardFinding]:
     """Yield a finding for ACCESS EXCLUSIVE on two large tables; a partition counts as its parent."""
     statement = context.statement
     names = sorted(_exclusive(context, statement.locks))
-    new = _exclusive(context, statement.acquired) - _exclusive(context, statement.before)
+    new = _exclusive(context, statement.acquired) - _exclusive(context, statement.locks_before)
     if new and len(names) > 1:
         subject = max(new)
         reason = f"the transaction holds ACCESS EXCLUSIVE on {' and '.join(names)} together"

@@ -35,7 +35,7 @@ def check_table_work(context: StatementContext) -> Iterator[HazardFinding]:
             works_by_cause.setdefault((hazard, context.root(work.relation)), []).append(work)
     for (hazard, root), works in works_by_cause.items():
         if hazard is None:
-            locks = context.blocking_locks(context.statement.before)
+            locks = context.blocking_locks(context.statement.locks_before)
             size = context.total_size(works)
             if locks and context.plan.evidence.is_large(context.statement.database, root, size):
                 yield _under_locks(context, "CM002", root, works, locks)
@@ -81,7 +81,7 @@ def _blocks_by_itself(context: StatementContext, work: Work) -> bool:
     statement = context.statement
     if statement.acquired.get(work.relation, 0) >= Lock.Share:
         return True
-    held = statement.before.get(work.relation, 0) >= Lock.Share
+    held = statement.locks_before.get(work.relation, 0) >= Lock.Share
     return held and bool(statement.changes) and not _VALIDATES.search(statement.sql)
 
 

@@ -151,12 +151,11 @@ def error_summary(error: BaseException, sql: str | None) -> ServerError:
 class TraceHooks(Hooks):
     """Records the statements of a plan, in one or more runs, each after the committed segments.
 
-    `finished` is the number of committed segments; `done` are the actions that have completed, `running` is
-    the current or failed one. `catalogues` are from before each revision.
+    `running` is the current or failed action. `catalogues` are from before each revision.
     """
 
-    finished: int = 0
-    done: list[Action] = field(default_factory=list)
+    committed_segments: int = 0
+    completed: list[Action] = field(default_factory=list)
     catalogues: dict[str, Snapshot] = field(default_factory=dict)
     running: Action | None = None
     _recorder: Recorder = field(default_factory=Recorder)
@@ -174,7 +173,7 @@ class TraceHooks(Hooks):
 
     async def before_run(self, run: MigrationRun, plan: Plan) -> None:
         """Read every database before the plan runs."""
-        self._offset = self.finished
+        self._offset = self.committed_segments
         self._listening.clear()
         for name in plan.databases:
             traced = TracedConnection(run.sessions[name].driver, run.deployment.databases[name].settings)
@@ -187,16 +186,16 @@ class TraceHooks(Hooks):
     def before_segment(self, number: int, segment: Segment) -> None:
         """Discard what a previous attempt recorded, because it was rolled back."""
         finished = self._offset + number - 1
-        if finished == self.finished and self._recorder.segment == finished + 1:
+        if finished == self.committed_segments and self._recorder.segment == finished + 1:
             statements, actions = self._marks
             del self._recorder.statements[statements:]
-            del self.done[actions:]
+            del self.completed[actions:]
             self._rolled_back.update(segment.databases)
-        self.finished = finished
+        self.committed_segments = finished
         self.running = None
         self._recorder.origin = no_origin
         self._recorder.segment = finished + 1
-        self._marks = (len(self._recorder.statements), len(self.done))
+        self._marks = (len(self._recorder.statements), len(self.completed))
 
     def before_step(self, connection: Connection, action: Action) -> None:
         """Record the statements of the step from here on."""
@@ -220,7 +219,7 @@ class TraceHooks(Hooks):
     def after_step(self, connection: Connection, action: Action) -> None:  # noqa: ARG002 - as declared
         """Mark the step as done."""
         self._recorder.origin = no_origin
-        self.done.append(action)
+        self.completed.append(action)
         self.running = None
 
     def failure(self, error: MigrateError) -> tuple[TracedStatement, ...] | None:

@@ -96,7 +96,7 @@ async def _run(
     options = RunOptions(COMMAND, allow_edited=True, hooks=hooks)
 
     def remaining(current: Current) -> Plan:
-        return replace(plan, current=current, segments=plan.segments[hooks.finished :])
+        return replace(plan, current=current, segments=plan.segments[hooks.committed_segments :])
 
     try:
         await databases.run_adding_missing_roles(
@@ -105,7 +105,7 @@ async def _run(
     except (Interrupted, Unreachable):
         raise
     except MigrateError as error:
-        if hooks.running is None and not hooks.done:
+        if hooks.running is None and not hooks.completed:
             raise
         return hooks, error
     return hooks, None
@@ -119,7 +119,7 @@ def _explain(
     A failing statement becomes a finding; an exception of the step's Python code may come from empty tables.
     Where no step was running, a deferred constraint of the last one does not hold.
     """
-    done = len(hooks.done) - (hooks.running is None)
+    done = len(hooks.completed) - (hooks.running is None)
     rest = [action.revision.qualified for action in plan.actions[done:] if isinstance(action, Step)]
     failed = hooks.failure(error)
     if failed is not None:

@@ -12,7 +12,7 @@ from circle_migrate.postgres.catalog.snapshot import Change, Op, Snapshot, chang
 from circle_migrate.postgres.journal_tables import OWN_SCHEMAS
 from circle_migrate.postgres.server_errors import sqlstate
 from circle_migrate.safety.trace import work
-from circle_migrate.safety.trace.record import HeldLocks, Lock, ServerError, TracedRelation, TracedStatement
+from circle_migrate.safety.trace.record import Lock, ServerError, TracedRelation, TracedStatement, XactState
 
 _RELATIONS = f"""
 SELECT c.oid::bigint AS oid, quote_ident(n.nspname) || '.' || quote_ident(c.relname) AS name, c.relname,
@@ -74,7 +74,7 @@ class PendingStatement:
     """A statement that is running, the locks held before it, and the transaction begun for it alone."""
 
     traced: TracedStatement
-    before: HeldLocks
+    before: XactState
     own_transaction: Any = None
 
 
@@ -113,17 +113,17 @@ class TracedConnection:
         if autocommit and work.can_run_in_transaction(traced.sql):
             transaction = self.driver.transaction()
             await transaction.start()
-        before = await self._held_locks()
+        before = await self._xact_state()
         self._messages.clear()
         return PendingStatement(traced, before, transaction)
 
     async def after_statement(self, pending: PendingStatement) -> TracedStatement:
         """Return a completed statement with its locks, work and changes."""
         committed = not self.driver.is_in_transaction()
-        after = await self._held_locks()
+        after = await self._xact_state()
         messages = tuple(self._messages)
         changes: tuple[Change, ...] = ()
-        if committed or after.catalogued != pending.before.catalogued:
+        if committed or after.catalog_writes != pending.before.catalog_writes:
             changes = await self._changes()
         files = {oid: relation.file for oid, relation in self.present.items()} if committed else after.files
         observation = await self._observe(pending, after, messages, self._replaced(files))
@@ -149,29 +149,29 @@ class TracedConnection:
         present = self.present.items()
         return replace(
             pending.traced,
-            before=pending.before.strongest(names),
+            locks_before=pending.before.strongest(names),
             locks=observation.after.strongest(names),
             work=work.find_work(observation),
             validated_constraints=tuple(filter(work.is_proof, observation.messages)),
             created_relations=frozenset(relation.name for oid, relation in present if oid not in self.known),
         )
 
-    async def _held_locks(self) -> HeldLocks:
+    async def _xact_state(self) -> XactState:
         """Return the locks of the current transaction; a failed one accepts no query."""
         if not self.driver.is_in_transaction():
-            return HeldLocks()
+            return XactState()
         try:
             total, *rows = await self.driver.fetch(_HELD)
         except Exception as error:
             if sqlstate(error) != "25P02":
                 raise
-            return HeldLocks()
-        return HeldLocks(
+            return XactState()
+        return XactState(
             modes={row["oid"]: frozenset(row["modes"]) for row in rows if row["modes"]},
             files={row["oid"]: row["file"] for row in rows},
             scans={row["oid"]: row["scans"] or 0 for row in rows},
             inserted={row["oid"]: row["written"] or 0 for row in rows},
-            catalogued=total["written"],
+            catalog_writes=total["written"],
         )
 
     async def _changes(self) -> tuple[Change, ...]:
@@ -194,7 +194,7 @@ class TracedConnection:
         return replaced
 
     async def _observe(
-        self, pending: PendingStatement, after: HeldLocks, messages: tuple[str, ...], replaced: frozenset[int]
+        self, pending: PendingStatement, after: XactState, messages: tuple[str, ...], replaced: frozenset[int]
     ) -> work.Observation:
         sql = pending.traced.sql
         notices = work.parse_messages(messages)

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from circle_migrate.postgres import sql_text
 from circle_migrate.postgres.identifier import IDENTIFIER, unquote_and_fold
 from circle_migrate.postgres.sql_text import compile_pattern, mentions
-from circle_migrate.safety.trace.record import HeldLocks, Lock, Task, TracedRelation, Work
+from circle_migrate.safety.trace.record import Lock, Task, TracedRelation, Work, XactState
 
 _MESSAGES = (
     (re.compile(r'rewriting table "(?P<table>.+)"'), Task.REWRITE),
@@ -196,8 +196,8 @@ class Observation:
     messages: tuple[str, ...]
     known: Mapping[int, TracedRelation]
     present: Mapping[int, TracedRelation]
-    before: HeldLocks
-    after: HeldLocks
+    before: XactState
+    after: XactState
     replaced: frozenset[int] = frozenset()
     foreign_keys: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     target: int | None = None
