@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from circle_migrate.postgres.catalog.snapshot import Change, Op
 from circle_migrate.postgres.identifier import literal, split_identity, unquote_and_fold
-from circle_migrate.safety.live_database.parse_definition import Token, split_items, tokenize, without_spaces
+from circle_migrate.safety.live_database.definitions import Token, split_items, tokenize, without_spaces
 from circle_migrate.safety.live_database.probe_context import NoLiveName, ProbeContext, column_of, count_query
 from circle_migrate.safety.live_database.record import STORING, TYPES, Probe, ProbeKind
 from circle_migrate.safety.trace.record import Task

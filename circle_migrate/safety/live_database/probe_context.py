@@ -14,7 +14,7 @@ from functools import cached_property
 
 from circle_migrate.postgres.catalog.snapshot import Change, Op
 from circle_migrate.postgres.identifier import split_identity
-from circle_migrate.safety.live_database.parse_definition import columns_in, replace_columns
+from circle_migrate.safety.live_database.definitions import columns_in, replace_columns
 from circle_migrate.safety.live_database.record import STORING, ColumnName, ObjectUsage, Probe, ProbeKind
 from circle_migrate.safety.trace.record import TracedStatement
 from circle_migrate.safety.trace.renames import possible_renames, says_rename
