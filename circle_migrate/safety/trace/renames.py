@@ -31,15 +31,16 @@ def possible_renames(changes: Sequence[Change]) -> Iterator[tuple[Change, Change
         free = (new for new in added if new.key not in renamed.values())
         candidates = [new for new in free if new.key.kind == old.key.kind and new.owner == owner]
         same_name = [new for new in candidates if own_name(new.key.identity) == own_name(old.key.identity)]
-        same_shape = [new for new in candidates if _shape(new, 1, changes) == _shape(old, 0, changes)]
-        new = next((alike[0] for alike in (same_name, same_shape) if len(alike) == 1), None)
-        if new is not None:
-            renamed[old.key] = new.key
-            yield old, new
+        shape = _shape(old, 0, changes)
+        same_shape = (new for new in candidates if _shape(new, 1, changes) == shape)
+        alike = same_name if len(same_name) == 1 else list(same_shape)
+        if len(alike) == 1:
+            renamed[old.key] = alike[0].key
+            yield old, alike[0]
 
 
 def _shape(change: Change, side: int, changes: Sequence[Change]) -> tuple[object, ...]:
     """Return the fields of an object that a rename keeps, and those of its columns by their names."""
     columns = (part for part in changes if part.key.kind == "column" and part.owner == change.key)
     fields = tuple(change.fields.get(name, (None, None))[side] for name in _SHAPE)
-    return (*fields, *sorted((own_name(column.key.identity), _shape(column, side, ())) for column in columns))
+    return (*fields, frozenset((own_name(part.key.identity), _shape(part, side, ())) for part in columns))
