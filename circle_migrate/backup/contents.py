@@ -80,10 +80,7 @@ _PUBLIC = ObjectKey("schema", "public")
 
 
 class CatalogDigest(NamedTuple):
-    """The number of objects by kind, and the SHA-256 of all their names.
-
-    Definitions are not part of it: PostgreSQL prints some expressions differently after a restore.
-    """
+    """The number of objects by kind, and the SHA-256 of their names: definitions may print differently."""
 
     objects: dict[str, int]
     digest: str
@@ -109,9 +106,8 @@ async def database_size(connection: asyncpg.Connection) -> int:
 
 async def uses_tls(connection: asyncpg.Connection) -> bool:
     """Return whether the connection is encrypted by TLS."""
-    return bool(
-        await connection.fetchval("SELECT ssl FROM pg_catalog.pg_stat_ssl WHERE pid = pg_backend_pid()")
-    )
+    query = "SELECT ssl FROM pg_catalog.pg_stat_ssl WHERE pid = pg_backend_pid()"
+    return bool(await connection.fetchval(query))
 
 
 @asynccontextmanager

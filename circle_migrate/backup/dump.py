@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
+from circle_migrate.backup.contents import ExportedSnapshot
 from circle_migrate.backup.manifest import Dump
 from circle_migrate.backup.pg_programs import Child, Program, find, start
 from circle_migrate.config.url.environment import plain
@@ -85,27 +86,20 @@ class DumpJob:
         return cls(dumper, lister, tuple(encrypt_command(recipient)) if recipient else ())
 
     async def dump(
-        self, database: str, snapshot: str, path: Path, env: Mapping[str, str], lock_wait: float
+        self, snapshot: ExportedSnapshot, path: Path, env: Mapping[str, str], wait: float, *options: str
     ) -> None:
-        """Dump the exported snapshot into the file; `lock_wait` is in seconds. Raises `BackupFailed`."""
-        argv = self._argv(snapshot, lock_wait)
-        if self.encryption:
+        """Dump a snapshot into the file; locks are waited for `wait` seconds. Raises `BackupFailed`.
+
+        With `options`, such as --schema-only, the dump is not encrypted.
+        """
+        argv: list[str | Path] = [self.dumper.path, "--format=custom", "--no-password", _VERBOSE, *options]
+        argv += [f"--snapshot={snapshot.snapshot}", f"--lock-wait-timeout={round(wait * 1000)}"]
+        database = snapshot.database.name
+        if self.encryption and not options:
             await self._dump_encrypted(argv, database, path, env)
             return
         async with start([*argv, f"--file={path}"], env) as dumper:
             await _wait_for_success(dumper, database, "pg_dump")
-
-    async def dump_schema(
-        self, database: str, snapshot: str, path: Path, env: Mapping[str, str], lock_wait: float
-    ) -> None:
-        """Dump only the schema into a file that is not encrypted. Raises `BackupFailed`."""
-        argv = [*self._argv(snapshot, lock_wait), "--schema-only", f"--file={path}"]
-        async with start(argv, env) as dumper:
-            await _wait_for_success(dumper, database, "pg_dump")
-
-    def _argv(self, snapshot: str, lock_wait: float) -> list[str | Path]:
-        argv: list[str | Path] = [self.dumper.path, "--format=custom", "--no-password", _VERBOSE]
-        return [*argv, f"--snapshot={snapshot}", f"--lock-wait-timeout={round(lock_wait * 1000)}"]
 
     async def _dump_encrypted(
         self, argv: list[str | Path], database: str, path: Path, env: Mapping[str, str]
@@ -206,8 +200,7 @@ class RestoreJob:
     """The programs that restore a dump; `decryption` is the command that decrypts it, if any.
 
     With `psql`, pg_restore writes a script for psql, without the setting that the older server does not know.
-    `jobs` is the number of tables and indexes that are restored at a time: 1 means all in one transaction.
-    `exclusions` are options of pg_restore.
+    `jobs` is as in `RestoreOptions`; `exclusions` are options of pg_restore.
     """
 
     restorer: Program

@@ -69,12 +69,9 @@ class Dump:
         Only tables, columns, sequences and views are compared between different major versions, which have
         different numbers of other objects.
         """
-        if major != self.major:
-            kinds = list(_SINGLE_KINDS)
-        elif catalogue == self.catalogue:
+        if (major, catalogue) == (self.major, self.catalogue):
             return None
-        else:
-            kinds = sorted(objects.keys() | self.objects.keys())
+        kinds = _SINGLE_KINDS if major != self.major else sorted(objects.keys() | self.objects.keys())
         parts = [
             f"{objects.get(kind, 0)} instead of {self.objects.get(kind, 0)} of kind {kind}"
             for kind in kinds
@@ -100,8 +97,8 @@ class Manifest:
     """The contents of a backup.
 
     `spread_ms` is the maximum time in milliseconds between the snapshots of two databases. `locked` says
-    whether the deployer locks were held from before the snapshots until the dumps were complete, which is
-    impossible on a standby.
+    whether the deployer locks were held from before them to the end of the dumps, which is impossible on a
+    standby.
     """
 
     id: str

@@ -51,20 +51,13 @@ async def preflight(
     for name, state in states.items():
         guards.ensure_writable(state)
         _ensure_dump_fits(state, dumps, name)
-    targets = tuple(
-        RestoreTarget(
-            database=deployment.databases[name],
-            state=states[name],
-            dump=dump,
-            file=folder / dump.file,
-            job=RestoreJob.plan(dump, states[name].server_version_num // 10000, options, decryption[name]),
-        )
-        for name, dump in dumps.items()
-    )
-    for target in targets:
-        job = target.job
-        await ensure_readable(job.restorer, target.file, target.name, job.decryption)
-    return targets
+    targets = []
+    for name, dump in dumps.items():
+        state, file = states[name], folder / dump.file
+        job = RestoreJob.plan(dump, state.server_version_num // 10000, options, decryption[name])
+        await ensure_readable(job.restorer, file, name, job.decryption)
+        targets.append(RestoreTarget(deployment.databases[name], state, dump, file, job))
+    return tuple(targets)
 
 
 def _selected_dumps(deployment: Deployment, manifest: Manifest) -> dict[str, Dump]:

@@ -17,6 +17,7 @@ from circle_migrate.core.shield import shield
 from circle_migrate.migrate.guards import ensure_own_tables
 from circle_migrate.migrate.journal import Journal
 from circle_migrate.migrate.protection import copy_marker
+from circle_migrate.postgres.catalog.read_live import read_live_catalog
 from circle_migrate.postgres.database import APPLICATION_NAME, Database, State
 from circle_migrate.postgres.journal_tables import ProtectionMarker
 from circle_migrate.postgres.server_errors import server_message
@@ -139,8 +140,6 @@ async def _restore(target: RestoreTarget, database: Database, place: tuple[int, 
 
 async def _ensure_same_contents(target: RestoreTarget, database: Database) -> None:
     """Raise `RestoreFailed` if the restored database differs from the manifest."""
-    from circle_migrate.postgres.catalog.read_live import read_live_catalog
-
     state = await database.state()
     digest = catalog_digest(await read_live_catalog(database))
     difference = target.dump.differs_from(digest.objects, digest.digest, state.server_version_num // 10000)

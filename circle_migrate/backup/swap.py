@@ -39,12 +39,12 @@ _DISCONNECT_PAUSE = 0.2
 
 @dataclass(frozen=True, slots=True)
 class StagedDatabase:
-    """A new database beside a live one, which is renamed to `kept` by the swap."""
+    """A new database beside a live one, which is renamed to `kept_name` by the swap."""
 
     database: Database
     name: str
-    live: str
-    kept: str
+    live_name: str
+    kept_name: str
 
     @property
     def connection_target(self) -> Database:
@@ -108,11 +108,10 @@ def database_in_use_error(name: str, detail: str) -> Refused:
 
 
 async def swap(copies: Sequence[StagedDatabase], *, disconnect: bool) -> None:
-    """Rename every live database to its `kept` name, and every copy to the name of its live database.
+    """Rename every live database to its kept name, and every copy to the name of its live database.
 
-    `disconnect` ends the sessions on the live databases; otherwise a session raises `Refused`. Both names
-    of a database change in one transaction; the transactions commit one right after the other when all have
-    succeeded. Raises `RestoreFailed` if only some could be committed.
+    `disconnect` ends the sessions on the live databases; otherwise a session raises `Refused`. Transactions
+    commit one right after the other when all have succeeded; `RestoreFailed` if only some can be committed.
     """
     async with AsyncExitStack() as stack:
         renamed = []
@@ -133,13 +132,13 @@ async def swap(copies: Sequence[StagedDatabase], *, disconnect: bool) -> None:
 async def _rename(copy: StagedDatabase, connection: asyncpg.Connection, *, disconnect: bool) -> None:
     disconnecting = asyncio.create_task(_disconnect(copy)) if disconnect else None
     try:
-        await connection.execute(f"ALTER DATABASE {quote(copy.live)} RENAME TO {quote(copy.kept)}")
-        await connection.execute(f"ALTER DATABASE {quote(copy.name)} RENAME TO {quote(copy.live)}")
+        await connection.execute(f"ALTER DATABASE {quote(copy.live_name)} RENAME TO {quote(copy.kept_name)}")
+        await connection.execute(f"ALTER DATABASE {quote(copy.name)} RENAME TO {quote(copy.live_name)}")
     except Exception as error:
         name = copy.database.name
         if sqlstate(error) == _OBJECT_IN_USE:
             raise database_in_use_error(name, server_message(error)) from error
-        raise named_error(error, name, f"rename the database {copy.live!r}", RestoreFailed) from error
+        raise named_error(error, name, f"rename the database {copy.live_name!r}", RestoreFailed) from error
     finally:
         if disconnecting is not None:
             disconnecting.cancel()
@@ -150,17 +149,17 @@ async def _disconnect(copy: StagedDatabase) -> None:
     """End the sessions on the live database again and again, until cancelled."""
     async with maintenance_connection(copy.database) as connection:
         while True:
-            await connection.fetch(_DISCONNECT, copy.live)
+            await connection.fetch(_DISCONNECT, copy.live_name)
             await asyncio.sleep(_DISCONNECT_PAUSE)
 
 
 def _partial_swap_error(copy: StagedDatabase, swapped: Sequence[str], error: Exception) -> RestoreFailed:
     return RestoreFailed(
-        f"{copy.database.name}: the database {copy.live!r} was not replaced",
+        f"{copy.database.name}: the database {copy.live_name!r} was not replaced",
         database=copy.database.name,
         detail=server_message(error),
         state=f"replaced: {', '.join(swapped) or 'none'}; {copy.database.name} was replaced only if "
-        f"the database {copy.kept!r} exists",
+        f"the database {copy.kept_name!r} exists",
         hint=f"if {copy.name!r} still exists, run the same command again with -d {copy.database.name}",
     )
 

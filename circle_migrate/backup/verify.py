@@ -15,6 +15,7 @@ from circle_migrate.backup.dump import RestoreJob, RestoreOptions
 from circle_migrate.backup.manifest import Dump
 from circle_migrate.config.url.environment import environment
 from circle_migrate.core.errors import BackupFailed, RestoreFailed, SettingsError, Unreachable
+from circle_migrate.postgres.catalog.read_live import read_live_catalog
 from circle_migrate.postgres.database import Database
 from circle_migrate.postgres.deployment import Deployment
 from circle_migrate.postgres.scratch.databases import Scratch
@@ -119,17 +120,11 @@ async def _verify(scratch: Scratch, dump: Dump, path: Path, programs: Path | Non
         if isinstance(error, _MissingRoleError) or _LACKING.search(detail):
             return f"the server for scratch databases lacks something: {detail.partition(chr(10))[0]}"
         raise _failure(name, "the dump cannot be restored", detail) from error
-    await _compare(database, dump, major)
-    await _evaluate(database)
-    return None
-
-
-async def _compare(database: Database, dump: Dump, major: int) -> None:
-    from circle_migrate.postgres.catalog.read_live import read_live_catalog
-
     digest = catalog_digest(await read_live_catalog(database))
     if difference := dump.differs_from(digest.objects, digest.digest, major):
-        raise _failure(database.name, "the dump makes another schema than that of the database", difference)
+        raise _failure(name, "the dump makes another schema than that of the database", difference)
+    await _evaluate(database)
+    return None
 
 
 async def _evaluate(database: Database) -> None:

@@ -136,11 +136,11 @@ async def _dump(
 
     with environment(database.address, contents.NAME, encrypted=await contents.uses_tls(connection)) as env:
         async with contents.report_growth(measure, report):
-            await job.dump(database.name, snapshot.snapshot, path, env, lock_wait)
+            await job.dump(snapshot, path, env, lock_wait)
             if job.encryption:
                 schema = _schema_file(folder, database.name)
                 os.close(new_file(schema))
-                await job.dump_schema(database.name, snapshot.snapshot, schema, env, lock_wait)
+                await job.dump(snapshot, schema, env, lock_wait, "--schema-only")
     if not job.encryption:
         await ensure_readable(job.lister, path, database.name)
     return Dump(
@@ -188,13 +188,8 @@ async def _read_catalog_digest(snapshot: contents.ExportedSnapshot) -> contents.
 
     name, settings = snapshot.database.name, snapshot.database.settings
     try:
-        catalog = await read_catalog(
-            snapshot.connection,
-            name,
-            "live",
-            version_table=settings.version_table,
-            version_table_schema=settings.version_table_schema,
-        )
+        table = settings.version_table, settings.version_table_schema
+        catalog = await read_catalog(snapshot.connection, name, "live", *table)
     except Exception as error:
         raise BackupFailed(
             f"{name}: the catalogue cannot be read",

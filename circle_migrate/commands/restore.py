@@ -68,7 +68,7 @@ async def restore(
             await restore_targets.copy_protection(copies, states)
         # The locks are released first: our own sessions would block the renaming.
         await restore_targets.swap_in(copies, disconnect=options.disconnect)
-        replaced = {copy.database.name: copy.kept for copy in copies}
+        replaced = {copy.database.name: copy.kept_name for copy in copies}
     else:
         await _ensure_empty(targets, path)
         async with _locks(targets, wait, notify):

@@ -20,7 +20,7 @@ from circle_migrate.revision_graph.plan import Direction
 
 if TYPE_CHECKING:
     from circle_migrate.commands.plan import SavedPlan
-    from circle_migrate.safety.gate import Gate
+    from circle_migrate.safety.gate import SafetyGate
 
 
 async def upgrade(
@@ -31,7 +31,7 @@ async def upgrade(
     into_existing: bool = False,
     allow_edited: bool = False,
     saved_plan: SavedPlan | None = None,
-    gate: Gate | None = None,
+    gate: SafetyGate | None = None,
     restore_kept: bool = True,
     notify: Notify = ignore_event,
 ) -> MigrationResult:

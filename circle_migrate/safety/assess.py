@@ -11,7 +11,7 @@ from circle_migrate.core.findings import Check, Finding, Severity
 from circle_migrate.postgres.deployment import Deployment, revision_folders
 from circle_migrate.revision_graph.plan import Plan, Step
 from circle_migrate.revision_graph.revision import Revision
-from circle_migrate.safety.result import Coverage, HazardFinding, SafetyReport, sort_by_severity
+from circle_migrate.safety.result import Coverage, HazardFinding, SafetyReport
 from circle_migrate.safety.rules.evidence import Mode
 from circle_migrate.safety.statistics_and_baseline import Statistics
 from circle_migrate.safety.suppressions import SuppressionResult, apply_suppressions, read_annotations
@@ -71,9 +71,9 @@ async def assess(
     assumptions = (*annotations.assumptions, *deployment.settings.safety_tables)
     collector = EvidenceCollector(deployment, plan, trace, assumptions)
     if options.mode is Mode.CI:
-        evidence = await collector.without_databases(statistics, traced=error is None)
+        evidence = await collector.collect_offline(statistics, traced=error is None)
     else:
-        evidence = await collector.live(traced=error is None)
+        evidence = await collector.collect_live(traced=error is None)
     direction = next(action.direction for action in plan.actions if isinstance(action, Step))
     result = apply_suppressions(
         _with_locations(run_rules(evidence), revisions, trace, options),
@@ -180,6 +180,6 @@ def _checks(
     for revision in revisions:
         name = f"{revision.database}-{revision.id}"
         title = f"{revision.qualified} {revision.message}".rstrip()
-        findings = sort_by_severity(of_revision.get(revision.qualified, []))
-        checks.append(Check(name, title, findings, skipped))
+        findings = sorted(of_revision.get(revision.qualified, []), key=lambda item: item.severity.rank)
+        checks.append(Check(name, title, tuple(findings), skipped))
     return tuple(checks)

@@ -38,37 +38,31 @@ class EvidenceCollector:
     assumptions: Sequence[SizeAssumption]
     notes: list[str] = field(default_factory=list)
 
-    async def live(self, *, traced: bool = True) -> Evidence:
+    async def collect_live(self, *, traced: bool = True) -> Evidence:
         """Return evidence with facts from the live databases."""
         from circle_migrate.postgres.catalog.read_live import read_live_catalog
-        from circle_migrate.safety.live_database.catalog import (
-            find_blockers,
-            invalid_indexes,
-            object_usage,
-            published_tables,
-            relation_sizes,
-        )
+        from circle_migrate.safety.live_database import catalog
         from circle_migrate.safety.live_database.probes import derive_probes, expected_rows, run_probes
 
-        read, relations = self._read, self._relations
+        read, relations, locks = self._read, self._relations, self._locks
         unknown = {name: ObjectUsage() for name in self.plan.databases}
-        usage = unknown | await read("the catalog", object_usage)
+        usage = unknown | await read("the catalog", catalog.object_usage)
         probes = derive_probes(self.trace.statements, usage)
 
-        def of_database(live: Database) -> list[Probe]:
-            return [probe for probe in probes if probe.database == live.name]
+        def probes_of(database: Database) -> list[Probe]:
+            return [probe for probe in probes if probe.database == database.name]
 
-        def texts(live: Database) -> Iterator[str]:
-            for each in self._statements(live.name).values():
-                yield from (each.sql, *(work.sql for work in each.work))
+        def texts_of(database: Database) -> Iterator[str]:
+            for statement in self._statements(database.name):
+                yield from (statement.sql, *(work.sql for work in statement.work))
 
-        sizes = await read("table sizes", relation_sizes)
+        sizes = await read("table sizes", catalog.relation_sizes)
         catalogues = await read("the catalog", read_live_catalog)
-        answers = await read("rows", lambda live: run_probes(live, of_database(live)))
-        blockers = await read("blocking sessions", lambda live: find_blockers(live, *self._locks(live.name)))
-        published = await read("publications", lambda live: published_tables(live, relations(live.name)))
-        invalid = await read("invalid indexes", lambda live: invalid_indexes(live, relations(live.name)))
-        rows = await read("row estimates of the planner", lambda live: expected_rows(live, texts(live)))
+        answers = await read("rows", lambda db: run_probes(db, probes_of(db)))
+        blockers = await read("blocking sessions", lambda db: catalog.find_blockers(db, *locks(db.name)))
+        published = await read("publications", lambda db: catalog.published_tables(db, relations(db.name)))
+        invalid = await read("invalid indexes", lambda db: catalog.invalid_indexes(db, relations(db.name)))
+        rows = await read("row estimates of the planner", lambda db: expected_rows(db, texts_of(db)))
         return replace(
             self._common(Mode.LIVE, traced=traced),
             sizes=sizes,
@@ -80,7 +74,7 @@ class EvidenceCollector:
             catalogues=catalogues,
         )
 
-    async def without_databases(self, statistics: Statistics | None, *, traced: bool = True) -> Evidence:
+    async def collect_offline(self, statistics: Statistics | None, *, traced: bool = True) -> Evidence:
         """Return evidence with the sizes of a file; a table that is not in it counts as large."""
         databases = statistics.databases if statistics else {}
         sizes = {name: database.sizes for name, database in databases.items()}
@@ -131,16 +125,14 @@ class EvidenceCollector:
                 catalogs[name] = catalog.snapshot
         return catalogs
 
-    def _statements(self, name: str) -> dict[int, TracedStatement]:
-        """Return the statements of a database by their index in the trace."""
-        numbered = enumerate(self.trace.statements)
-        return {index: statement for index, statement in numbered if statement.database == name}
+    def _statements(self, name: str) -> list[TracedStatement]:
+        return [statement for statement in self.trace.statements if statement.database == name]
 
     def _relations(self, name: str) -> frozenset[str]:
         """Return the relations from before the plan that it locks or works on."""
         return frozenset(
             relation
-            for statement in self._statements(name).values()
+            for statement in self._statements(name)
             for relation in (*statement.locks, *(work.relation for work in statement.work))
         )
 
@@ -148,7 +140,7 @@ class EvidenceCollector:
         """Return the strongest lock on each relation, and the relations of concurrent index builds."""
         locks: dict[str, Lock] = {}
         concurrent: set[str] = set()
-        for statement in self._statements(name).values():
+        for statement in self._statements(name):
             for relation, mode in statement.locks.items():
                 locks[relation] = max(mode, locks.get(relation, mode))
             if not statement.transactional and _CONCURRENTLY.search(statement.sql):

@@ -22,7 +22,7 @@ _SHOWN = 3
 
 
 @dataclass(frozen=True, slots=True)
-class Gate:
+class SafetyGate:
     """Assesses the plan of an upgrade before it runs.
 
     Unless `required`, nothing stops the upgrade. Dangers of the `allowed` classes never stop it. `on_result`
@@ -36,10 +36,7 @@ class Gate:
     on_progress: Callable[[str], None] = lambda _text: None
 
     async def check(self, plan: Plan, states: Mapping[str, State]) -> dict[str, object]:
-        """Return the notes for the journal; empty if no database has rows.
-
-        If required, raises `Refused` for dangers that are not allowed, and any error of the assessment.
-        """
+        """Return notes for the journal, none without rows. If required, raises `Refused` and other errors."""
         if not await self._has_rows(plan):
             return {}
         from circle_migrate.safety.assess import assess
@@ -93,7 +90,9 @@ def _danger_error(dangers: tuple[HazardFinding, ...]) -> Refused:
     )
 
 
-def _notes(gate: Gate, safety: SafetyReport | None = None, unknown: str | None = None) -> dict[str, object]:
+def _notes(
+    gate: SafetyGate, safety: SafetyReport | None = None, unknown: str | None = None
+) -> dict[str, object]:
     """Return the notes for the journal: the options of the gate and the findings, or why there are none."""
     mode = "require" if gate.required else "warn"
     notes: dict[str, Any] = {"gate": mode, "allowed": sorted(map(str, gate.allowed))}

@@ -1,7 +1,7 @@
 """Results of `safety-check`: hazards found, suppressed findings, how much was traced; lists of hazards."""
 
 import hashlib
-from collections.abc import Collection, Iterable
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import date
 from enum import StrEnum
@@ -9,7 +9,7 @@ from typing import Any
 
 from circle_migrate.core.errors import UsageError
 from circle_migrate.core.findings import Finding, Report, Rule, Severity
-from circle_migrate.core.result import Result
+from circle_migrate.core.result import Result, json_fields
 from circle_migrate.safety.hazards.hazard import HAZARDS, Hazard, HazardClass, render_revisions
 
 
@@ -75,9 +75,7 @@ class HazardFinding(Finding):
             "hazard": self.rule,
             "title": self.hazard.title,
             "class": str(self.hazard.kind),
-            "verdict": self.verdict,
-            "confidence": str(self.confidence),
-            **{name: getattr(self, name) for name in ("database", "revision", "file", "line")},
+            **json_fields(self, "verdict confidence database revision file line"),
             "statement": self.statement or None,
             "subject": self.subject,
             **{name: getattr(self, name) or None for name in texts},
@@ -105,9 +103,8 @@ class SuppressedFinding:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the suppression for the JSON output."""
-        names = ("rule", "database", "revision", "subject", "verdict")
         return {
-            **{name: getattr(self.finding, name) for name in names},
+            **json_fields(self.finding, "rule database revision subject verdict"),
             "by": str(self.source),
             "reason": self.reason,
             "until": self.until.isoformat() if self.until else None,
@@ -168,15 +165,8 @@ class SafetyReport(Report):
         return Report.to_dict(self) | {
             "profile": self.profile,
             "verdicts": [finding.to_hazard_dict() for finding in self.hazard_findings],
-            "coverage": self.coverage.to_dict(),
-            "notes": list(self.notes),
-            "suppressed": [suppressed.to_dict() for suppressed in self.suppressed],
+            **json_fields(self, "coverage notes suppressed"),
         }
-
-
-def sort_by_severity(findings: Iterable[Finding]) -> tuple[Finding, ...]:
-    """Return errors before warnings before notes, otherwise in the same order."""
-    return tuple(sorted(findings, key=lambda finding: finding.severity.rank))
 
 
 def _count(number: int, noun: str) -> str:
@@ -211,10 +201,9 @@ def explain_hazard(command: str, key: str) -> HazardList:
 
 def _hazard_to_dict(hazard: Hazard) -> dict[str, Any]:
     return {
-        "id": hazard.id,
-        "title": hazard.title,
+        **json_fields(hazard, "id title"),
         "class": str(hazard.kind),
-        **{name: getattr(hazard, name) for name in ("condition", "effect", "remedy")},
+        **json_fields(hazard, "condition effect remedy"),
         "bad": render_revisions(hazard.bad),
         "good": hazard.fix,
     }

@@ -18,14 +18,8 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime
 from typing import Any
 
+from circle_migrate.config import ignore_rule
 from circle_migrate.config.assumed_size import AssumedSize, SizeAssumption
-from circle_migrate.config.ignore_rule import (
-    IgnoreRule,
-    NoDateError,
-    NoReasonError,
-    UnknownHazardError,
-    hazard_rule,
-)
 from circle_migrate.core.errors import ExitCode, TreeError, UsageError
 from circle_migrate.core.findings import Severity
 from circle_migrate.revision_graph.plan import Direction
@@ -35,9 +29,9 @@ from circle_migrate.safety.result import HazardFinding, SuppressedFinding, Suppr
 
 _EXPIRED, _UNUSED = "CM082", "CM081"
 _PROBLEMS: dict[type[UsageError], str] = {
-    UnknownHazardError: _UNUSED,
-    NoReasonError: "CM080",
-    NoDateError: _EXPIRED,
+    ignore_rule.UnknownHazardError: _UNUSED,
+    ignore_rule.NoReasonError: "CM080",
+    ignore_rule.NoDateError: _EXPIRED,
 }
 OWN_HAZARDS = frozenset(_PROBLEMS.values())
 """The hazards of suppressions, which cannot be suppressed."""
@@ -54,11 +48,10 @@ _FUNCTIONS = ("upgrade", "downgrade")
 class Suppression:
     """A rule and where it is declared; without a `revision` it is from the settings.
 
-    A comment applies to the lines `span` of its file; `function` is `upgrade` or `downgrade` if it is inside,
-    else empty.
+    A comment applies to the lines `span` of its file. `function` is the function that it is in, or empty.
     """
 
-    rule: IgnoreRule
+    rule: ignore_rule.IgnoreRule
     source: SuppressionSource
     revision: Revision | None = None
     line: int | None = None
@@ -99,7 +92,8 @@ class FileAnnotations:
         """Add a suppression; its `reason` may contain `until=DATE`."""
         until = _UNTIL.search(reason)
         try:
-            rule = hazard_rule(text, hazards, _UNTIL.sub("", reason), until and until[1], HAZARDS)
+            until_date = until and until[1]
+            rule = ignore_rule.hazard_rule(text, hazards, _UNTIL.sub("", reason), until_date, HAZARDS)
         except UsageError as error:
             self.problems.append(_problem(_PROBLEMS[type(error)], error.message, revision, line))
         else:
@@ -117,7 +111,7 @@ class SuppressionResult:
 def apply_suppressions(
     findings: Iterable[HazardFinding],
     annotations: FileAnnotations,
-    rules: Iterable[IgnoreRule],
+    rules: Iterable[ignore_rule.IgnoreRule],
     known: Collection[str],
     *,
     direction: Direction | None,
@@ -126,8 +120,7 @@ def apply_suppressions(
 ) -> SuppressionResult:
     """Suppress findings by annotations, rules of the settings, and the fingerprints of a baseline (`known`).
 
-    A suppression that applies to no finding becomes a finding, except for `untraced` revisions.
-    `direction` is None if there was no trace.
+    An unused one becomes a finding, but not in an `untraced` revision or if `direction` is None: no trace.
     """
     today = today or datetime.now(UTC).date()
     of_settings = (Suppression(rule, SuppressionSource.SETTINGS) for rule in rules)

@@ -25,7 +25,7 @@ from circle_migrate.migrate.result import MigrationResult
 from circle_migrate.postgres.deployment import Deployment
 from circle_migrate.revision_graph.plan import Plan
 from circle_migrate.safety.losses import count as counting
-from circle_migrate.safety.losses.find import LossCollector, find
+from circle_migrate.safety.losses.find import LossCollector, find_losses
 from circle_migrate.safety.losses.report import LossReport
 from tests.cli.terminal import Terminal
 from tests.deployments import contents, environment, execute, invoke
@@ -192,7 +192,7 @@ def test_without_pg_dump_only_a_backup_that_was_asked_for_is_missed(
 
     async def look(plan: Plan) -> LossCollector:
         looked.append(plan)
-        return await find(over(at_hand, live), plan)
+        return await find_losses(over(at_hand, live), plan)
 
     how = LossConfirmation(look, accept)
     with pytest.raises(SettingsError, match="there is no pg_dump"):
@@ -239,7 +239,7 @@ async def lower(
     deployment: Deployment, target: str, then: Callable[[LossReport], None] = accept, **how: Any
 ) -> MigrationResult | LossReport:
     return await downgrade(
-        deployment, [target], confirm=LossConfirmation(partial(find, deployment), then), **how
+        deployment, [target], confirm=LossConfirmation(partial(find_losses, deployment), then), **how
     )
 
 

@@ -15,7 +15,7 @@ from circle_migrate.commands.upgrade import upgrade
 from circle_migrate.config.object_reference import load_models
 from circle_migrate.core.errors import ExitCode, MigrateError, SettingsError
 from circle_migrate.postgres.catalog.snapshot import Snapshot
-from circle_migrate.safety.losses.find import find
+from circle_migrate.safety.losses.find import find_losses
 from circle_migrate.safety.losses.report import LossReport
 from tests.alembic_driver import run_tree
 from tests.deployments import agree, execute
@@ -132,7 +132,7 @@ def test_numbers_continue_in_both_directions(
             before = look(deploy("main"))
             assert [take(old) for _ in range(5)][-1] == 5 * step
     assert take(new) == 6 * step
-    agreeing = LossConfirmation(partial(find, deploy("main")), lambda _: None)
+    agreeing = LossConfirmation(partial(find_losses, deploy("main")), lambda _: None)
     losses = run(downgrade(deploy("main"), ["main@-1"], confirm=agreeing, dry_run=True))
     assert isinstance(losses, LossReport)
     assert [loss.name for loss in losses.destroyed] == (["main.another"] if case == "another name" else [])

@@ -11,7 +11,7 @@ from circle_migrate.commands.upgrade import upgrade
 from circle_migrate.core.errors import LockNotObtained, Refused
 from circle_migrate.core.events import Event, EventKind
 from circle_migrate.postgres.deployer_lock import KEY
-from circle_migrate.safety.gate import Gate
+from circle_migrate.safety.gate import SafetyGate
 from tests.deployments import execute
 from tests.faults.processes import PATIENCE_SECONDS, Process, deploying, holding, started, until
 from tests.faults.shop import BASE, HEAD, HEADS, Shop, sql
@@ -102,7 +102,7 @@ def test_unassessed_plan_is_refused_under_the_lock(shop: Shop, databases: Databa
         deployment = shop.deployment(databases)
         await upgrade(deployment, ["main@m1"])
         async with deploying(databases, "main"):
-            gate = Gate(deployment, required=True)
+            gate = SafetyGate(deployment, required=True)
             judged = asyncio.create_task(upgrade(deployment, gate=gate, notify=notify))
             await asyncio.wait_for(waiting.wait(), PATIENCE_SECONDS)
             await execute(databases, "main", meanwhile)

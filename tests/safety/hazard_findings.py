@@ -49,7 +49,7 @@ async def evidence(case: Case, live: Databases, scratch: Databases, folder: Path
         pass
     async with prepared(case, live):
         traced = await _traced(made, scratch, trees)
-        collected = await EvidenceCollector(deployment(live), made, traced, ()).live()
+        collected = await EvidenceCollector(deployment(live), made, traced, ()).collect_live()
     untraced = case.hazard.id == "CM060"  # a hazard only without a trace
     return replace(
         collected,

@@ -131,7 +131,7 @@ async def evidence(case: SafetyCase, databases: Databases, version: int) -> Evid
     deployment = Deployment(load(overrides, environ=environment(databases)))
     plan = Planner(deployment, ["head"], Direction.UP)({"main": ("r0",), "credentials": ()})
     traced = await trace_plan(deployment, plan, major=version // 10000)
-    collected = await EvidenceCollector(deployment, plan, traced, ()).live()
+    collected = await EvidenceCollector(deployment, plan, traced, ()).collect_live()
     return replace(collected, thresholds=Thresholds(Limits(rows=LARGE_ROWS)))
 
 

@@ -22,8 +22,8 @@ from circle_migrate.postgres.deployment import Deployment
 from circle_migrate.postgres.scratch.databases import PREFIX
 from circle_migrate.revision_graph.plan import Direction
 from circle_migrate.safety.losses import count as counting
+from circle_migrate.safety.losses import find
 from circle_migrate.safety.losses.describe import describe_loss, report_notes
-from circle_migrate.safety.losses.find import find
 from circle_migrate.safety.losses.report import Count, Effect, Loss, LossReport, Method, Precision
 from tests.deployments import contents, environment, execute, invoke
 from tests.projects import Project
@@ -159,7 +159,7 @@ async def find_losses(deployment: Deployment, *targets: str, **options: Any) -> 
     names = deployment.reachable_databases(Direction.DOWN)
     current = verify_identity(deployment, await deployment.states(names))
     plan = Planner(deployment, targets, Direction.DOWN)(current)
-    return await counting.loss_report(deployment, await find(deployment, plan, **options))
+    return await counting.loss_report(deployment, await find.find_losses(deployment, plan, **options))
 
 
 def descriptions(report: LossReport, *, destroyed: bool | None = None) -> dict[str, str]:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from circle_migrate.safety.live_database.record import Answer, Probe, ProbeKind
+from circle_migrate.safety.live_database.record import Answer, Probe, ProbeKind, Size
 from circle_migrate.safety.rules.engine import run_rules
-from circle_migrate.safety.rules.evidence import Evidence
+from circle_migrate.safety.rules.evidence import Evidence, format_size
 from circle_migrate.safety.trace.record import Trace, TracedStatement
 
 _LONG = "a" * 64
@@ -62,3 +62,16 @@ def test_probe_decides_about_a_restarted_sequence() -> None:
 def test_opaque_statement_is_found_without_a_trace(sql: str, is_opaque: bool) -> None:
     assert (("CM060", "statement") in findings(sql, traced=False)) is is_opaque
     assert findings(sql) == []
+
+
+@pytest.mark.parametrize(
+    ("size", "text"),
+    [
+        (None, "of unknown size"),
+        (Size("t", 5, 1 << 19), "about 5 rows"),
+        (Size("t", None, 1 << 19, 1 << 20), "an unknown number of rows, 1.5 MB"),
+        (Size("t", 20_000_000, 3 << 30, 1 << 30, "assumed"), "about 20,000,000 rows, 4.0 GB (assumed)"),
+    ],
+)
+def test_size_has_the_largest_unit_that_fits(size: Size | None, text: str) -> None:
+    assert format_size(size) == text

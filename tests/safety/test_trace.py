@@ -437,12 +437,12 @@ def test_locks_of_earlier_statements_are_carried_until_the_transaction_ends(
         async with bench(empty_databases.urls["main"]) as made:
             statements = ["ALTER TABLE users ADD COLUMN a int", "UPDATE orders SET total = 0", "SELECT 1"]
             first, second, third = await made.traced(statements)
-            assert first.before == {}
-            assert second.before == first.locks == {"public.users": Lock.AccessExclusive}
+            assert first.locks_before == {}
+            assert second.locks_before == first.locks == {"public.users": Lock.AccessExclusive}
             assert second.acquired == {"public.orders": Lock.RowExclusive}
-            assert third.before == third.locks == second.locks
+            assert third.locks_before == third.locks == second.locks
             (again,) = await made.traced(["SELECT 1"])
-            assert again.before == again.locks == {}
+            assert again.locks_before == again.locks == {}
 
     run(scenario())
 
@@ -608,7 +608,7 @@ def test_locks_reach_over_the_revisions_of_a_transaction_and_born_tables_have_no
     held = {"public.users": Lock.AccessExclusive}
     together = traced_plan(server)
     assert [dict(each.locks) for each in together.statements] == [held, held, held]
-    assert [dict(each.before) for each in together.statements] == [{}, held, held]
+    assert [dict(each.locks_before) for each in together.statements] == [{}, held, held]
     assert [each.created_relations for each in together.statements] == [
         frozenset(),
         *[frozenset({"public.fresh"})] * 2,
@@ -746,7 +746,7 @@ ensure_index_concurrently(op, "ix_age", "users", ["age"])
         imports="from circle_migrate.indexes import ensure_index_concurrently",
     )
     found = traced_plan(server)
-    assert [(each.transactional, shown(each), dict(each.before)) for each in found.statements] == [
+    assert [(each.transactional, shown(each), dict(each.locks_before)) for each in found.statements] == [
         (False, "users:AE", {}),
         (False, "users:SUE [index build users]", {}),
         (False, "users:AE [2 index build users; rewrite users]", {}),

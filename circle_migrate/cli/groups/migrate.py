@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from circle_migrate.commands.downgrade import BackupPolicy
     from circle_migrate.commands.plan import SavedPlan
     from circle_migrate.postgres.deployment import Deployment
-    from circle_migrate.safety.gate import Gate
+    from circle_migrate.safety.gate import SafetyGate
     from circle_migrate.safety.hazards.hazard import HazardClass
     from circle_migrate.safety.result import SafetyReport
 
@@ -131,17 +131,17 @@ def register(app: typer.Typer) -> None:
         from circle_migrate.cli.confirm import accept_losses
         from circle_migrate.commands.downgrade import LossConfirmation
         from circle_migrate.commands.downgrade import downgrade as action
-        from circle_migrate.safety.losses.find import find
+        from circle_migrate.safety.losses.find import find_losses
 
         deployment = await context.ready()
-        find_losses = partial(
-            find, deployment, rehearse=rehearse, seconds=rehearse_timeout, notify=context.progress
+        find = partial(
+            find_losses, deployment, rehearse=rehearse, seconds=rehearse_timeout, notify=context.progress
         )
         accept = partial(accept_losses, accept_loss or (), yes=yes, keep=keep)
         return await action(
             deployment,
             targets,
-            confirm=LossConfirmation(find_losses, accept),
+            confirm=LossConfirmation(find, accept),
             cascade=saved_plan.cascade if saved_plan else cascade,
             keep=keep,
             backup_policy=_backup_policy(deployment, backup, encrypt_to, no_backup=no_backup),
@@ -234,14 +234,14 @@ async def _script(context: CommandContext, targets: list[str], direction: str) -
     return await script(context.files() if offline else await context.ready(), targets, Direction(direction))
 
 
-def _gate(context: CommandContext, deployment: Deployment, allow: Sequence[str]) -> Gate | None:
+def _gate(context: CommandContext, deployment: Deployment, allow: Sequence[str]) -> SafetyGate | None:
     """Return the gate, or None for `--safety off`. Raises `UsageError` for an unknown hazard class."""
     mode = deployment.settings.safety
     if mode == "off":
         if allow:
             raise UsageError("--allow has no effect with --safety off", hint="add --safety require")
         return None
-    from circle_migrate.safety.gate import Gate
+    from circle_migrate.safety.gate import SafetyGate
     from circle_migrate.safety.hazards.hazard import HazardClass
 
     for name in allow:
@@ -256,7 +256,7 @@ def _gate(context: CommandContext, deployment: Deployment, allow: Sequence[str])
     def say(text: str) -> None:
         context.progress.say(f"safety: {text}")
 
-    return Gate(deployment, mode == "require", allowed, show, say)
+    return SafetyGate(deployment, mode == "require", allowed, show, say)
 
 
 def _warnings(report: SafetyReport, allowed: frozenset[HazardClass]) -> list[str]:

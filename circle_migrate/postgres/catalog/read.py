@@ -73,7 +73,6 @@ async def read_catalog(
     connection: asyncpg.Connection,
     database: str,
     origin: str,
-    *,
     version_table: str,
     version_table_schema: str | None,
     revisions: tuple[str, ...] | None = None,
@@ -135,7 +134,7 @@ def _format_roles(fields: dict[str, Any], owner: str) -> None:
 
 
 async def object_ids(
-    connection: asyncpg.Connection, *, version_table: str, version_table_schema: str | None
+    connection: asyncpg.Connection, version_table: str, version_table_schema: str | None
 ) -> dict[ObjectKey, Address]:
     """Return the ids of the objects that `read_catalog` returns, and of some others; rare kinds have none."""
     async with read_transaction(connection):

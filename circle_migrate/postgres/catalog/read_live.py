@@ -79,13 +79,8 @@ async def _read(connection: asyncpg.Connection, database: Database) -> Snapshot:
     async with read_transaction(connection):
         transaction_snapshot = await connection.fetchval(_TRANSACTION_SNAPSHOT)
         settings = database.settings
-        snapshot = await read_catalog(
-            connection,
-            database.name,
-            "live",
-            version_table=settings.version_table,
-            version_table_schema=settings.version_table_schema,
-        )
+        table = settings.version_table, settings.version_table_schema
+        snapshot = await read_catalog(connection, database.name, "live", *table)
         revisions = await _revisions(connection, database)
         if wal_position != await connection.fetchval(_WAL_POSITION):
             versions = await _row_versions(connection)

@@ -141,6 +141,10 @@ class Change:
         """Return a field's value after the change; empty without one, or where the field is the same."""
         return self.fields.get(field, ("", ""))[1] or ""
 
+    def has(self, *fields: str) -> bool:
+        """Return whether any of these fields has a value that differs, on either side."""
+        return any(side is not None for field in fields for side in self.fields.get(field, ()))
+
 
 def changes_between(before: Snapshot, after: Snapshot) -> tuple[Change, ...]:
     """Return every object that differs, sorted by kind and identity."""

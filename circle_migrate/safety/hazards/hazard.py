@@ -59,10 +59,9 @@ class ExampleRevision:
     @property
     def source(self) -> str:
         """The text of the revision's file below its docstring, without the revision identifiers."""
-        functions = [_function("upgrade", self.upgrade)]
-        if self.downgrade:
-            functions.append(_function("downgrade", self.downgrade))
-        body = "\n\n\n".join(functions)
+        functions = {"upgrade": self.upgrade, "downgrade": self.downgrade}
+        texts = {name: indent(body.strip(), "    ") for name, body in functions.items() if body}
+        body = "\n\n\n".join(f"def {name}() -> None:\n{text}" for name, text in texts.items())
         declared = "" if self.transactional else "transactional = False"
         return "\n\n".join(filter(None, ["\n".join(_imports(body)), declared])) + f"\n\n\n{body}\n"
 
@@ -83,10 +82,6 @@ def _imports(body: str) -> Iterator[str]:
     helpers = ", ".join(name for name in _HELPERS if f"{name}(" in body)
     if helpers:
         yield f"from circle_migrate.indexes import {helpers}"
-
-
-def _function(name: str, body: str) -> str:
-    return f"def {name}() -> None:\n{indent(body.strip(), '    ')}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,8 +5,8 @@ from typing import Any
 
 from circle_migrate.postgres.bounded_read import bounded_read
 from circle_migrate.postgres.database import Database
-from circle_migrate.postgres.identifier import split_identity, unquote_and_fold
 from circle_migrate.postgres.journal_tables import OWN_SCHEMAS, OWN_TABLES
+from circle_migrate.postgres.sql_text import own_name
 from circle_migrate.safety.live_database.record import Blocker, ColumnName, ObjectUsage, Size
 from circle_migrate.safety.trace.record import Lock
 
@@ -186,7 +186,7 @@ async def relation_sizes(database: Database, relations: Iterable[str] | None = N
         rows = await connection.fetch(_SIZES, names)
     ours = {database.settings.version_table, *OWN_TABLES} if names is None else set()
     sizes = ((row["name"], Size(*row)) for row in rows)
-    return {name: size for name, size in sizes if unquote_and_fold(split_identity(name)[-1]) not in ours}
+    return {name: size for name, size in sizes if own_name(name) not in ours}
 
 
 async def find_blockers(
@@ -195,9 +195,9 @@ async def find_blockers(
     """Return the sessions and prepared transactions that block these locks, by relation, the oldest first.
 
     `concurrent` are relations on which an index is built CONCURRENTLY, which also waits for their writers and
-    for every older snapshot. An autovacuum ends when it blocks a lock and is left out, unless it prevents
-    wraparound. A role without pg_read_all_stats does not see details of other roles' sessions. Raises what
-    `bounded_read` raises.
+    for every older snapshot. An autovacuum is left out unless it prevents wraparound: it ends when it blocks
+    a lock. A role without pg_read_all_stats sees no details of other roles. Raises what `bounded_read`
+    raises.
     """
     modes = {**locks, **{name: max(Lock.Share, locks.get(name, Lock.Share)) for name in concurrent}}
     if not modes:

@@ -12,12 +12,11 @@ from dataclasses import dataclass
 
 from circle_migrate.postgres.catalog.snapshot import Change, Op
 from circle_migrate.postgres.identifier import literal, split_identity, unquote_and_fold
-from circle_migrate.safety.live_database.parse_definition import Token, split_items, tokenize, without_spaces
+from circle_migrate.safety.live_database.definitions import Token, split_items, tokenize, without_spaces
 from circle_migrate.safety.live_database.probe_context import NoLiveName, ProbeContext, column_of, count_query
-from circle_migrate.safety.live_database.record import STORING, Probe, ProbeKind
+from circle_migrate.safety.live_database.record import STORING, TYPES, Probe, ProbeKind
 from circle_migrate.safety.trace.record import Task
 
-_TYPES = ("enum", "domain", "composite type", "range type")
 _VALUE_FIELDS = ("default", "generated", "identity")
 """Fields of a new column that give its rows a value."""
 
@@ -77,7 +76,7 @@ def _dropped_values(change: Change, context: ProbeContext) -> Iterator[Probe]:
         return
     live = context.before.column(*column)
     relation = context.before.relation(column.relation)
-    if _has_any(change, "inherited", "generated") or NoLiveName.NEW in (live, relation):
+    if change.has("inherited", "generated") or NoLiveName.NEW in (live, relation):
         return
     if column in renames.ambiguous or isinstance(live, NoLiveName) or isinstance(relation, NoLiveName):
         name = column.relation if isinstance(relation, NoLiveName) else relation
@@ -104,7 +103,7 @@ def _required_values(change: Change, context: ProbeContext) -> Iterator[Probe]:
     column, renames = column_of(change), context.renames
     if column in renames.columns.values() or column.relation in renames.added:
         return
-    required = _has_any(change, "not_null") and not _has_any(change, "inherited", *_VALUE_FIELDS)
+    required = change.has("not_null") and not change.has("inherited", *_VALUE_FIELDS)
     if required and not _is_not_valid(change, context):
         yield from context.row_probe(ProbeKind.NULLS, column.relation, change.key.identity, "")
 
@@ -165,14 +164,9 @@ def _conversion(change: Change, context: ProbeContext) -> Iterator[Probe]:
 
 def _is_type_rename(old: str, new: str, context: ProbeContext) -> bool:
     """Return whether the type itself was renamed."""
-    removed = {change.key.identity for change in context.renames.changes(Op.REMOVED, *_TYPES)}
-    added = {change.key.identity for change in context.renames.changes(Op.ADDED, *_TYPES)}
+    removed = {change.key.identity for change in context.renames.changes(Op.REMOVED, *TYPES)}
+    added = {change.key.identity for change in context.renames.changes(Op.ADDED, *TYPES)}
     return old.removesuffix("[]") in removed and new.removesuffix("[]") in added
-
-
-def _has_any(change: Change, *fields: str) -> bool:
-    """Return whether an added or removed column has any of these fields."""
-    return any(side is not None for field in fields for side in change.fields.get(field, ()))
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,14 +14,7 @@ from dataclasses import replace
 from circle_migrate.postgres.catalog.snapshot import Change, Op
 from circle_migrate.postgres.identifier import IDENTIFIER, literal, split_identity, unquote_and_fold
 from circle_migrate.postgres.sql_text import compile_pattern
-from circle_migrate.safety.live_database.parse_definition import (
-    Uniqueness,
-    UnreadableError,
-    columns_in,
-    parse_check,
-    parse_reference,
-    parse_uniqueness,
-)
+from circle_migrate.safety.live_database import definitions
 from circle_migrate.safety.live_database.probe_context import NoLiveName, ProbeContext, column_of, count_query
 from circle_migrate.safety.live_database.record import STORING, ColumnName, Probe, ProbeKind
 from circle_migrate.safety.trace.record import Task
@@ -55,7 +48,7 @@ def constraint_probes(context: ProbeContext) -> Iterator[Probe]:
         if owner.kind in STORING:
             yield from _relation_probes(change, owner.identity, context)
         elif owner.kind == "domain":
-            violation = f"NOT {parse_check(change.new('definition'))}"
+            violation = f"NOT {definitions.parse_check(change.new('definition'))}"
             subject = change.key.identity
             yield from context.domain_probes(ProbeKind.VIOLATIONS, owner.identity, subject, violation)
     yield from _partition_probes(context)
@@ -72,7 +65,7 @@ def _relation_probes(change: Change, relation: str, context: ProbeContext) -> It
             kind, probes = ProbeKind.DUPLICATES, _duplicates
     try:
         yield from probes(context, relation, subject, definition)
-    except UnreadableError as error:
+    except definitions.UnreadableError as error:
         yield from context.unknown(kind, relation, subject, str(error))
 
 
@@ -85,14 +78,14 @@ def _refused_writes(change: Change, relation: str, context: ProbeContext) -> Ite
     not_valid, live = change.new("validated") == "no", context.after.relation(relation)
     if isinstance(live, NoLiveName) or _is_covered_by_parent(change, context):
         return
-    with suppress(UnreadableError):
+    with suppress(definitions.UnreadableError):
         if not_valid and definition.startswith("FOREIGN KEY"):
             for probe in _orphans(context, relation, subject, definition):
                 yield replace(probe, kind=ProbeKind.REFUSED)
         elif (required := _NOT_NULL.match(definition)) or definition.startswith("CHECK"):
-            broken = f"{required[1]} IS NULL" if required else f"NOT {parse_check(definition)}"
+            broken = f"{required[1]} IS NULL" if required else f"NOT {definitions.parse_check(definition)}"
             condition = context.live_expression(relation, broken, with_defaults=True)
-            names = (name for name in columns_in(broken) if name[0] == '"' or not name.isupper())
+            names = (name for name in definitions.columns_in(broken) if name[0] == '"' or not name.isupper())
             if all(ColumnName(relation, name) in context.defaults for name in names):
                 if required:
                     return  # which the catalog shows
@@ -105,9 +98,8 @@ def _refused_writes(change: Change, relation: str, context: ProbeContext) -> Ite
 def _is_new(change: Change, context: ProbeContext) -> bool:
     """Return whether existing rows have to satisfy a constraint that they did not have to before."""
     definition = change.new("definition")
-    if change.op is Op.REMOVED or change.key.kind not in _KINDS or not definition:
-        return False
-    if not _checks_rows(change, definition):
+    is_kept = change.op is not Op.REMOVED and change.key.kind in _KINDS
+    if not (is_kept and definition and _checks_rows(change, definition)):
         return False
     if change.op is Op.CHANGED and "validated" not in change.fields:
         return not context.renames.is_rename and not _has_new_type(change, context)
@@ -154,18 +146,18 @@ def _held_before(change: Change, definition: str, context: ProbeContext) -> bool
     )
 
 
-def _demand(definition: str) -> Uniqueness | str:
+def _demand(definition: str) -> definitions.Uniqueness | str:
     """Return what a definition demands of rows, the same for a unique index and a constraint."""
     if definition.startswith(("CREATE INDEX", "CHECK", "FOREIGN")):
         return definition
     try:
-        return parse_uniqueness(definition)
-    except UnreadableError:
+        return definitions.parse_uniqueness(definition)
+    except definitions.UnreadableError:
         return definition
 
 
 def _duplicates(context: ProbeContext, relation: str, subject: str, definition: str) -> tuple[Probe, ...]:
-    unique = parse_uniqueness(definition)
+    unique = definitions.parse_uniqueness(definition)
     keys = [context.live_expression(relation, key) for key in unique.keys]
     predicate = context.live_expression(relation, unique.predicate or "")
     live = context.after.relation(relation)
@@ -181,7 +173,7 @@ def _duplicates(context: ProbeContext, relation: str, subject: str, definition: 
 
 
 def _orphans(context: ProbeContext, relation: str, subject: str, definition: str) -> tuple[Probe, ...]:
-    key = parse_reference(definition)
+    key = definitions.parse_reference(definition)
     live, parent = context.after.relation(relation), context.after.relation(key.relation)
     child = [context.after.column(relation, name) for name in key.columns]
     referenced = [context.after.column(key.relation, name) for name in key.referenced]
@@ -201,7 +193,7 @@ def _orphans(context: ProbeContext, relation: str, subject: str, definition: str
 
 
 def _violations(context: ProbeContext, relation: str, subject: str, definition: str) -> tuple[Probe, ...]:
-    check = context.live_expression(relation, parse_check(definition))
+    check = context.live_expression(relation, definitions.parse_check(definition))
     violation = check if isinstance(check, NoLiveName) else f"NOT {check}"
     return context.row_probe(ProbeKind.VIOLATIONS, relation, subject, violation)
 

@@ -1,7 +1,6 @@
 """One statement of a plan with the names that its objects have in the live database, where it has not run.
 
-Snapshots have names and no identities: a rename is an object that is removed and one of the same shape that
-is added. It counts as a rename where the statement says RENAME or SET SCHEMA. A plain ALTER, CREATE or DROP
+A possible rename counts as one where the statement says RENAME or SET SCHEMA. A plain ALTER, CREATE or DROP
 without these renames nothing; a statement whose text does not show what runs, such as DO, may have.
 """
 
@@ -15,16 +14,15 @@ from functools import cached_property
 
 from circle_migrate.postgres.catalog.snapshot import Change, Op
 from circle_migrate.postgres.identifier import split_identity
-from circle_migrate.safety.live_database.parse_definition import columns_in, replace_columns
+from circle_migrate.safety.live_database.definitions import columns_in, replace_columns
 from circle_migrate.safety.live_database.record import STORING, ColumnName, ObjectUsage, Probe, ProbeKind
 from circle_migrate.safety.trace.record import TracedStatement
+from circle_migrate.safety.trace.renames import possible_renames, says_rename
 
 LIMIT = 1000
 """Rows up to which probes count."""
 
-_RENAMES = re.compile(r"\b(?:RENAME|SET\s+SCHEMA)\b", re.IGNORECASE)
 _PLAIN_DDL = re.compile(r"\s*(?:ALTER|CREATE|DROP)\b", re.IGNORECASE)
-_SHAPE = ("type", "position", "generated", "identity", "collation")
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,10 +44,7 @@ class ProbeContext:
     def live_expression(
         self, relation: str, expression: str, *, with_defaults: bool = False
     ) -> str | NoLiveName:
-        """Return an expression over columns of a relation in live names, or why there is none.
-
-        New columns have none, or their defaults.
-        """
+        """Return an expression in live names, or why there is none; new columns may have their defaults."""
         names = {
             column.name: self.defaults.get(column, name) if with_defaults else name
             for column, name in self.after.columns.items()
@@ -118,25 +113,25 @@ class StatementRenames:
     @cached_property
     def is_rename(self) -> bool:
         """Whether the statement says that it renames."""
-        return _RENAMES.search(self.statement.sql) is not None
+        return says_rename(self.statement.sql)
 
     @cached_property
     def relations(self) -> dict[str, str]:
         """The new name of each renamed relation."""
-        return self._relation_pairs if self.is_rename else {}
+        return self._possible[0] if self.is_rename else {}
 
     @cached_property
     def columns(self) -> dict[ColumnName, ColumnName]:
         """The new name of each renamed column, in relations that keep theirs."""
-        return self._column_pairs if self.is_rename else {}
+        return self._possible[1] if self.is_rename else {}
 
     @cached_property
     def ambiguous(self) -> frozenset[str | ColumnName]:
         """The removed and added names that may be renames."""
         if self.is_rename or _PLAIN_DDL.match(self.statement.sql):
             return frozenset()
-        relations, columns = self._relation_pairs.items(), self._column_pairs.items()
-        return frozenset[str | ColumnName]().union(*relations, *columns)
+        relations, columns = self._possible
+        return frozenset[str | ColumnName]().union(*relations.items(), *columns.items())
 
     def changes(self, op: Op, *kinds: str) -> Iterator[Change]:
         """Return the changes of these kinds."""
@@ -153,44 +148,12 @@ class StatementRenames:
         return frozenset(change.key.identity for change in self.changes(Op.ADDED, *STORING))
 
     @cached_property
-    def _relation_pairs(self) -> dict[str, str]:
-        """Removed relations with the added one of their shape; of several, the one of their name."""
-        pairs: dict[str, str] = {}
-        for old in sorted(self.removed):
-            alike = [
-                new
-                for new in sorted(self.added - set(pairs.values()))
-                if self._shape(Op.ADDED, new) == self._shape(Op.REMOVED, old)
-            ]
-            if len(alike) > 1:
-                alike = [new for new in alike if split_identity(new)[-1] == split_identity(old)[-1]]
-            if len(alike) == 1:
-                pairs[old] = alike[0]
-        return pairs
-
-    def _shape(self, op: Op, relation: str) -> frozenset[object]:
-        side = Change.new if op is Op.ADDED else Change.old
-        return frozenset(
-            (split_identity(change.key.identity)[-1], *(side(change, name) for name in _SHAPE))
-            for change in self.changes(op, "column")
-            if change.owner is not None and change.owner.identity == relation
-        )
-
-    @cached_property
-    def _column_pairs(self) -> dict[ColumnName, ColumnName]:
-        """Removed columns with the added one of their relation, position and type."""
-
-        def key(change: Change) -> tuple[str | None, ...]:
-            side = Change.new if change.op is Op.ADDED else Change.old
-            return (change.of, side(change, "position"), side(change, "type"))
-
-        added = {key(change): column_of(change) for change in self.changes(Op.ADDED, "column")}
-        pairs = {}
-        for change in self.changes(Op.REMOVED, "column"):
-            old, new = column_of(change), added.get(key(change))
-            if new is not None and old.relation == new.relation:
-                pairs[old] = new
-        return pairs
+    def _possible(self) -> tuple[dict[str, str], dict[ColumnName, ColumnName]]:
+        """The relations that may be renamed, and the columns in relations that keep their names."""
+        pairs = tuple(possible_renames(self.statement.changes))
+        relations = {old.key.identity: new.key.identity for old, new in pairs if old.key.kind in STORING}
+        columns = ((column_of(old), column_of(new)) for old, new in pairs if old.key.kind == "column")
+        return relations, {old: new for old, new in columns if old.relation == new.relation}
 
 
 @dataclass(frozen=True)

@@ -21,9 +21,9 @@ from circle_migrate.postgres.bounded_read import (
 from circle_migrate.postgres.catalog.queries import read_transaction
 from circle_migrate.postgres.catalog.snapshot import Op, labels
 from circle_migrate.postgres.database import Database
-from circle_migrate.postgres.identifier import split_identity, unquote_and_fold
+from circle_migrate.postgres.identifier import split_identity
 from circle_migrate.postgres.search_path import CONFIGURED_LOCALLY, PINNED_LOCALLY
-from circle_migrate.postgres.sql_text import compile_pattern, mentions
+from circle_migrate.postgres.sql_text import compile_pattern, mentions, own_name
 from circle_migrate.safety.live_database.catalog import NAMED
 from circle_migrate.safety.live_database.column import column_probes
 from circle_migrate.safety.live_database.constraint import constraint_probes, sequence_probes
@@ -138,7 +138,7 @@ def _fixed_by(probe: Probe, statements: Sequence[TracedStatement], index: int) -
         segment = statements[index].segment
         # Other sessions see a rule that is NOT VALID once its transaction has ended.
         is_hidden = probe.kind is ProbeKind.REFUSED and statements[index].transactional
-        later = (each for each in statements[index + 1 :] if is_hidden and each.segment == segment)
+        later = (other for other in statements[index + 1 :] if is_hidden and other.segment == segment)
         for statement in (*reversed(statements[: index + 1]), *later):
             if statement.database == database and any(_writes(statement, name) for name in probe.related):
                 return statement.revision
@@ -156,7 +156,7 @@ def _writes(statement: TracedStatement, relation: str) -> bool:
 
 def _names_any(statement: TracedStatement, relations: Sequence[str]) -> bool:
     """Return whether the statement has the unqualified name of one of the relations as a word."""
-    return any(mentions(statement.sql, unquote_and_fold(split_identity(name)[-1])) for name in relations)
+    return any(mentions(statement.sql, own_name(name)) for name in relations)
 
 
 async def run_probes(
@@ -230,8 +230,7 @@ def _key(probe: Probe, relation: str) -> tuple[object, ...]:
 async def expected_rows(database: Database, statements: Iterable[str]) -> dict[tuple[str, str], int]:
     """Return the rows that statements are expected to write, by the database and the statement.
 
-    Statements that write no rows are left out, and those that cannot be planned, as they use objects that the
-    plan creates. Raises what `bounded_read` raises.
+    Those that write none are left out, or cannot be planned. Raises what `bounded_read` raises.
     """
     writing = dict.fromkeys(filter(_MAY_BE_PLANNED.match, statements))
     if not writing:

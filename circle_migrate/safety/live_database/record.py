@@ -10,6 +10,8 @@ from circle_migrate.safety.trace.record import Lock
 STORING = frozenset({"table", "materialized view"})
 """Kinds of relations that store rows of their own."""
 
+TYPES = frozenset({"enum", "domain", "composite type", "range type"})
+
 
 @dataclass(frozen=True, slots=True)
 class Size:
@@ -47,11 +49,10 @@ class ProbeKind(StrEnum):
 class Probe:
     """One count: `subject` is the column, index or constraint, `query` a SELECT of at most one number.
 
-    `relation` has its name in the live database, `subject` its name after the statement: the plan may have
-    renamed either. `statement` is the index of the statement that the probe is for. `unknown` says why
-    there is no query. `fixed_by` is a revision that changes the rows before the statement, or the sequence
-    after it, so that what is wrong now may be right by then. `related` are all names of the relations or
-    sequences whose change does that.
+    `relation` has its name in the live database, `subject` its name after the statement of index `statement`:
+    the plan may have renamed either. `unknown` says why there is no query. `fixed_by` is a revision that
+    changes the rows before the statement, or the sequence after it, so that what is wrong now may be right by
+    then. `related` are all names of the relations or sequences whose change does that.
     """
 
     kind: ProbeKind

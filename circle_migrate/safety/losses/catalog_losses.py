@@ -10,7 +10,7 @@ from sqlalchemy.util import await_only
 from circle_migrate.migrate.run import MigrationRun
 from circle_migrate.postgres.catalog.read import object_ids
 from circle_migrate.postgres.catalog.snapshot import Address, Fields, ObjectKey, Ownership, Snapshot
-from circle_migrate.postgres.identifier import literal
+from circle_migrate.postgres.identifier import IDENTIFIER, base_name, literal
 from circle_migrate.revision_graph.plan import Action, Plan, Step
 from circle_migrate.safety.losses.report import Effect, Loss, LossNamer
 from circle_migrate.safety.trace.recorder import TraceHooks
@@ -29,9 +29,8 @@ _IGNORED_FIELDS = frozenset(
 )
 """Fields that do not affect data or behaviour."""
 
-_IDENTIFIER = re.compile(r'"(?:[^"]|"")*"|[^.]+')
-_WORD = re.compile(r'"(?:[^"]|"")*"|\w+')
-_ALIAS = re.compile(r' AS (?:\w+|"(?:[^"]|"")*")')
+_WORD = re.compile(IDENTIFIER)
+_ALIAS = re.compile(rf" AS {IDENTIFIER}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +66,7 @@ def catalog_losses(
         return
     by_address = {address: key for key, address in after.addresses.items()}
     new_keys = {key: by_address.get(address) for key, address in before.addresses.items()}
-    names = ((_last_name(now), _last_name(key)) for key, now in new_keys.items() if now and now != key)
+    names = ((base_name(now.identity), base_name(key.identity)) for key, now in new_keys.items() if now)
     renames = {name: old_name for name, old_name in names if name != old_name}
     # An object without an address is found by its name.
     pairs = ((key, new_keys.get(key, key)) for key in old)
@@ -85,14 +84,11 @@ def catalog_losses(
 
 def compare_by_name(namer: LossNamer, before: Snapshot, after: Snapshot) -> Iterator[Loss]:
     """Yield the losses between two snapshots, in which an object is dropped if its name is."""
-    addresses: dict[ObjectKey, Address] = {
-        key: (0, number, 0) for number, key in enumerate(sorted(before.objects))
-    }
+    addresses = {key: (0, number, 0) for number, key in enumerate(sorted(before.objects))}
     remaining = {key: address for key, address in addresses.items() if key in after.objects}
     steps = [("", frozenset(remaining.values()))]
-    return catalog_losses(
-        namer, CatalogAddresses(before, addresses), steps, CatalogAddresses(after, remaining)
-    )
+    target = CatalogAddresses(after, remaining)
+    return catalog_losses(namer, CatalogAddresses(before, addresses), steps, target)
 
 
 def _is_derived(fields: Fields) -> bool:
@@ -101,9 +97,10 @@ def _is_derived(fields: Fields) -> bool:
     return fields.get("generated") is not None or owner.kind in _WITHOUT_OWN_ROWS
 
 
-def _is_continued(sequence: ObjectKey, *sides: Mapping[ObjectKey, Fields]) -> bool:
+def _is_continued(
+    sequence: ObjectKey, old: Mapping[ObjectKey, Fields], new: Mapping[ObjectKey, Fields]
+) -> bool:
     """Return whether all columns that take their numbers from a sequence have another one afterwards."""
-    old, new = sides
     call = f"nextval({literal(sequence.identity)}::regclass)"
     columns = [new.get(key, {}) for key, fields in old.items() if call in (fields.get("default") or "")]
     return bool(columns) and all(
@@ -123,11 +120,6 @@ def _dropped(
                 yield key, revision
         elif after is not None and key not in after.snapshot.objects:
             yield key, ""
-
-
-def _last_name(key: ObjectKey) -> str:
-    *_, last = _IDENTIFIER.finditer(key.identity)
-    return last[0]
 
 
 def _differences(old: Fields, new: Fields, renames: Mapping[str, str]) -> str:
@@ -234,5 +226,4 @@ async def _catalogue(run: MigrationRun, name: str) -> CatalogAddresses:
 
 async def _addresses(run: MigrationRun, name: str) -> dict[ObjectKey, Address]:
     settings, driver = run.deployment.databases[name].settings, run.sessions[name].driver
-    table, schema = settings.version_table, settings.version_table_schema
-    return await object_ids(driver, version_table=table, version_table_schema=schema)
+    return await object_ids(driver, settings.version_table, settings.version_table_schema)

@@ -21,12 +21,8 @@ from circle_migrate.postgres.deployment import Deployment
 from circle_migrate.postgres.identifier import literal, split_identity, unquote_and_fold
 from circle_migrate.safety.live_database.catalog import relation_sizes
 from circle_migrate.safety.live_database.record import Size
+from circle_migrate.safety.losses import predict
 from circle_migrate.safety.losses.find import LossCollector
-from circle_migrate.safety.losses.predict import (
-    predict_row_losses,
-    predict_value_losses,
-    with_cross_database_rows,
-)
 from circle_migrate.safety.losses.report import Count, Effect, Loss, LossReport, Precision, merge, sort_key
 
 EXACT_ROWS = 1_000_000
@@ -52,7 +48,7 @@ async def loss_report(deployment: Deployment, collector: LossCollector) -> LossR
     losses = await recount(deployment, collector)
     try:
         if losses and (relations := load_relations(deployment.settings)):
-            losses = await with_cross_database_rows(deployment, relations, losses)
+            losses = await predict.with_cross_database_rows(deployment, relations, losses)
     except SettingsError as error:
         notes.append(f"related rows of other databases were not counted: {error.message}")
     order = list(plan.databases)
@@ -70,19 +66,17 @@ async def loss_report(deployment: Deployment, collector: LossCollector) -> LossR
 
 
 async def recount(deployment: Deployment, collector: LossCollector) -> tuple[Loss, ...]:
-    """Return the losses with current counts, or those of the rehearsal, without rows of other databases.
-
-    Raises what connecting raises.
-    """
+    """Count losses now, or as rehearsed, without rows of other databases. Raises what connecting raises."""
     databases = {name: deployment.databases[name] for name in collector.plan.databases}
+    namers, statements = collector.namers, collector.statements
     predicted = [
         _with_rehearsed_count(loss, collector.altered)
-        for loss in await predict_value_losses(databases, collector.namers, collector.statements)
+        for loss in await predict.predict_value_losses(databases, namers, statements)
     ]
     known = {(loss.database, loss.kind, loss.identity) for loss in predicted}
     losses = [
         loss
-        for loss in merge(collector.losses, predict_row_losses(collector.namers, collector.statements))
+        for loss in merge(collector.losses, predict.predict_row_losses(namers, statements))
         if loss.effect is not Effect.CHANGED or (loss.database, loss.kind, loss.identity) not in known
     ]
     losses = _without_dropped_columns(merge(losses, predicted))

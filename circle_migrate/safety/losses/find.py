@@ -40,9 +40,8 @@ _INCOMPLETE = "the downgrade failed on scratch databases: the losses in its snap
 class LossCollector:
     """The losses of a plan as the methods find them, without counts.
 
-    `before` has the catalogues before the plan, `statements` those of the trace. Of a rehearsal, `skipped`
-    has the reasons for revisions that were left out, and `altered` the numbers of values that conversions
-    altered, by database and column.
+    `before` has the catalogues before the plan, `statements` those of the trace. `skipped` and `altered` are
+    those of the rehearsal.
     """
 
     plan: Plan
@@ -69,7 +68,7 @@ class LossCollector:
             self.add(watch.losses(self.namers[name]))
 
 
-async def find(
+async def find_losses(
     deployment: Deployment,
     plan: Plan,
     *,
@@ -81,8 +80,7 @@ async def find(
 
     Without a server for scratch databases the shipped snapshots are compared, and the report says so. A
     rehearsal takes the deployer locks and blocks other sessions for at most `seconds`. Raises `SettingsError`
-    where there is neither a server nor a snapshot, what connecting raises, and of a rehearsal `NotWritable`
-    and `Interrupted`.
+    where there is no server or snapshot, what connecting raises, `NotWritable` and `Interrupted`.
     """
     paths = {name: deployment.databases[name].settings.effective_path for name in plan.databases}
     collector = LossCollector(plan, {name: LossNamer.of(name, path) for name, path in paths.items()})

@@ -9,8 +9,10 @@ from circle_migrate.core.errors import Refused
 from circle_migrate.migrate.run import Hooks, MigrationRun
 from circle_migrate.postgres.bounded_read import LiveQuery, QueryError, open_live_query
 from circle_migrate.postgres.deployment import Deployment
-from circle_migrate.postgres.identifier import split_identity, unquote_and_fold
+from circle_migrate.postgres.identifier import split_identity
+from circle_migrate.postgres.sql_text import own_name
 from circle_migrate.revision_graph.plan import Plan
+from circle_migrate.safety.live_database.catalog import NAMED
 from circle_migrate.safety.losses.describe import quantity
 from circle_migrate.safety.losses.find import LossCollector
 from circle_migrate.safety.losses.report import Count, Effect, Loss, LossReport, Precision
@@ -21,13 +23,11 @@ if TYPE_CHECKING:
 ESTIMATES_DIFFER = 1.1
 """Factor up to which an estimate that is higher than before is no increase, as two estimates differ."""
 
-_KEYS = """
-SELECT quote_ident(n.nspname) || '.' || quote_ident(c.relname) AS name,
-       ARRAY(SELECT a.attname FROM pg_catalog.pg_index i JOIN pg_catalog.pg_attribute a
-                 ON a.attrelid = i.indrelid AND a.attnum = ANY (i.indkey::int2[])
-             WHERE i.indrelid = c.oid AND i.indisprimary)::text[] AS columns
-FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
-WHERE c.relkind IN ('r', 'p') AND quote_ident(n.nspname) || '.' || quote_ident(c.relname) = ANY ($1)
+_KEYS = f"""
+SELECT name, ARRAY(SELECT a.attname FROM pg_catalog.pg_index i JOIN pg_catalog.pg_attribute a
+                       ON a.attrelid = i.indrelid AND a.attnum = ANY (i.indkey::int2[])
+                   WHERE i.indrelid = named.oid AND i.indisprimary)::text[] AS columns
+FROM ({NAMED}) named WHERE relkind IN ('r', 'p') AND name = ANY ($1)
 """
 
 
@@ -76,20 +76,20 @@ class GrowthHooks(Hooks):
         increases = tuple(increased_losses(self._accepted.losses, now))
         if increases:
             names = ", ".join(now.name for _, now in increases)
+            texts = (
+                f"{now.name}: {_describe(before)} accepted, {_describe(now)} now" for before, now in increases
+            )
             raise Refused(
                 f"more data would be lost than was accepted: {names}",
                 database=increases[0][1].database,
-                detail="; ".join(_describe(*increase) for increase in increases),
+                detail="; ".join(texts),
                 hint="stop the application that writes there, then run the command again to see the losses",
             )
 
 
-def _describe(before: Loss | None, now: Loss) -> str:
-    accepted = _describe_amount(before) if before else "nothing"
-    return f"{now.name}: {accepted} accepted, {_describe_amount(now)} now"
-
-
-def _describe_amount(loss: Loss) -> str:
+def _describe(loss: Loss | None) -> str:
+    if loss is None:
+        return "nothing"
     count = _amount(loss)
     unknown = f" ({loss.unknown})" if count is None and loss.unknown else ""
     return f"{quantity(count, 'value' if _is_dropped_column(loss) else 'row')}{unknown}"
@@ -150,5 +150,5 @@ def _in_remaining_tables(losses: Sequence[Loss]) -> Iterator[tuple[str, Loss]]:
 def _missing_key(loss: Loss, key: Sequence[str]) -> str:
     if not key:
         return "has no primary key"
-    is_key = loss.kind == "column" and unquote_and_fold(split_identity(loss.identity)[-1]) in key
+    is_key = loss.kind == "column" and own_name(loss.identity) in key
     return "loses its primary key" if is_key else ""

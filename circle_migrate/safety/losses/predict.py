@@ -27,16 +27,8 @@ REHEARSE = "only a rehearsal can count the rows (--rehearse)"
 TRUNCATED = "TRUNCATE"
 """The detail of a loss of all rows of a table by TRUNCATE."""
 
-_REPORTED = frozenset(ProbeKind) - {
-    *(
-        ProbeKind.VALUES,
-        ProbeKind.ROWS,
-        ProbeKind.BEHIND,
-        ProbeKind.GIVEN,
-        ProbeKind.REFUSED,
-        ProbeKind.INSERTS,
-    )
-}
+_REJECTED = {ProbeKind.NULLS, ProbeKind.DUPLICATES, ProbeKind.ORPHANS, ProbeKind.VIOLATIONS}
+_REPORTED = _REJECTED | {ProbeKind.UNCASTABLE, ProbeKind.TOO_LONG, ProbeKind.CUT}
 _WRITING = {Task.DELETE: Effect.DELETED, Task.UPDATE: Effect.UPDATED, Task.TRUNCATE: Effect.DELETED}
 # Conversions without an expression are counted by probes, without a rehearsal.
 _OWN_EXPRESSION = re.compile(r"\bUSING\b", re.IGNORECASE)

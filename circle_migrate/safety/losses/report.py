@@ -7,7 +7,7 @@ from enum import StrEnum
 from typing import Any, Self
 
 from circle_migrate.core.errors import ExitCode
-from circle_migrate.core.result import Result
+from circle_migrate.core.result import Result, json_fields
 from circle_migrate.migrate.result import plan_dict
 from circle_migrate.postgres.catalog.snapshot import ObjectKey
 from circle_migrate.revision_graph.plan import Plan
@@ -111,18 +111,14 @@ class Loss:
     def to_dict(self) -> dict[str, Any]:
         """Return the loss for JSON output."""
         return {
-            **{name: getattr(self, name) for name in ("database", "kind", "name", "identity")},
-            "effect": str(self.effect),
-            "destroys_data": self.destroys_data,
+            **json_fields(self, "database kind name identity effect destroys_data"),
             "revision": self.revision or None,
-            **{name: _count(getattr(self, name)) for name in ("rows", "non_null", "distinct", "bytes")},
-            "newest": self.newest.isoformat() if self.newest else None,
+            **json_fields(self, "rows non_null distinct bytes newest"),
             "partners": [
-                {"column": dependents.column, "rows": _count(dependents.rows), "why": dependents.why or None}
+                {**json_fields(dependents, "column rows"), "why": dependents.why or None}
                 for dependents in self.dependents
             ],
-            "detail": self.detail or None,
-            "unknown": self.unknown or None,
+            **{name: getattr(self, name) or None for name in ("detail", "unknown")},
         }
 
 
@@ -165,8 +161,7 @@ class Failure:
             "database": self.database,
             "revision": self.revision or None,
             "found_by": str(self.method),
-            "message": self.message,
-            "location": self.location,
+            **json_fields(self, "message location"),
         }
 
 
@@ -212,12 +207,7 @@ class LossReport(Result):
             "dry_run": True,
             "mode": self.mode,
             "plan": plan_dict(self.plan),
-            "found_by": [str(method) for method in self.found_by],
-            "taken_at": self.taken_at.isoformat(),
-            "losses": [loss.to_dict() for loss in self.losses],
-            "failures": [failure.to_dict() for failure in self.failures],
-            "not_rehearsed": dict(self.not_rehearsed),
-            "notes": list(self.notes),
+            **json_fields(self, "found_by taken_at losses failures not_rehearsed notes"),
         }
 
 
@@ -242,7 +232,3 @@ def sort_key(loss: Loss) -> tuple[Any, ...]:
 def _may_be_some(count: Count | None) -> bool:
     """Return False for an exact count of zero only."""
     return count is None or count.value > 0 or not count.exact
-
-
-def _count(count: Count | None) -> dict[str, Any] | None:
-    return {"value": count.value, "precision": str(count.precision)} if count else None

@@ -6,16 +6,14 @@ from circle_migrate.config.relation import ColumnReference
 from circle_migrate.core.findings import Severity
 from circle_migrate.postgres.catalog.snapshot import Change, ObjectKey, Op
 from circle_migrate.postgres.sql_text import compile_pattern, mentions, own_name, view_columns
-from circle_migrate.safety.live_database.record import STORING, ProbeKind
+from circle_migrate.safety.live_database.record import STORING, TYPES, ProbeKind
 from circle_migrate.safety.result import HazardFinding
 from circle_migrate.safety.rules.context import RELATIONS, CatalogState, PlanContext, StatementContext
 from circle_migrate.safety.rules.failure import severity_of_missing_value
 from circle_migrate.safety.rules.row_estimate import WRITING
 
 _ROUTINES = frozenset({"function", "procedure", "aggregate", "window function"})
-_NAMED_IN_QUERIES = (
-    RELATIONS | _ROUTINES | {"sequence", "enum", "domain", "composite type", "range type", "schema"}
-)
+_NAMED_IN_QUERIES = RELATIONS | _ROUTINES | TYPES | {"sequence", "schema"}
 """Kinds whose names applications use in their statements."""
 
 _WITHOUT_ROWS = (RELATIONS - STORING) | _ROUTINES | {"trigger", "extension", "schema"}
@@ -71,8 +69,8 @@ def _renamed(context: StatementContext, old: ObjectKey) -> Iterator[HazardFindin
         return
     if old.kind not in ("column", "schema") and any(key.kind == "schema" for key in context.renamed):
         return
-    found = any(key.identity == old.identity for key in context.last)
-    state = "means another object" if found else "does not exist"
+    is_taken = any(key.identity == old.identity for key in context.last)
+    state = "means another object" if is_taken else "does not exist"
     reason = f"it is renamed to {new.identity}, and the old name {state} after the transaction"
     relation = owner if old.kind == "column" else old
     yield context.finding("CM030", Severity.ERROR, old.identity, reason, relation=relation)
@@ -97,8 +95,8 @@ def _still_resolves(contexts: tuple[StatementContext, ...], key: ObjectKey) -> b
     if key.kind in ("column", "sequence"):
         table = fields.get("of")
         return last.existed(key) or (table is not None and _is_filled(last, ObjectKey.parse(table)))
-    types = {(each.get("type") or "").removesuffix("[]") for each in after.values()}
-    labels, new_labels = (set((each[key].get("labels") or "").split("\n")) for each in (before, after))
+    types = {(field.get("type") or "").removesuffix("[]") for field in after.values()}
+    labels, new_labels = (set((state[key].get("labels") or "").split("\n")) for state in (before, after))
     return labels <= new_labels and (current is None or current.identity not in types)
 
 
@@ -127,12 +125,12 @@ def _is_filled(last: StatementContext, table: ObjectKey) -> bool:
 
 def _accepts_calls(before: CatalogState, old: ObjectKey, after: CatalogState, new: ObjectKey) -> bool:
     """Return whether a routine takes the arguments of another one and returns the same."""
-    (name, _, listed), (new_name, _, new_listed) = (key.identity.partition("(") for key in (old, new))
-    given, taken = (list(filter(None, text[:-1].split(", "))) for text in (listed, new_listed))
+    (name, _, arguments), (new_name, _, new_arguments) = (key.identity.partition("(") for key in (old, new))
+    types, new_types = (list(filter(None, text[:-1].split(", "))) for text in (arguments, new_arguments))
     definitions = [catalog[key].get("definition") or "" for catalog, key in ((before, old), (after, new))]
     results = {match and match[1] for match in map(_RETURNS.search, definitions)}
     optional = definitions[1].partition("\n")[0].count(" DEFAULT ")
-    fits = taken[: len(given)] == given and len(taken) - len(given) <= optional
+    fits = new_types[: len(types)] == types and len(new_types) - len(types) <= optional
     return name == new_name and fits and len(results) == 1
 
 
@@ -190,8 +188,8 @@ def _lost_default(context: StatementContext, change: Change, last: CatalogState)
     stricter = now.get("not_null") and not before.get("not_null") and context.before
     if not (stricter or (lost and now.get("not_null") == "yes")):
         return
-    given = context.answer(ProbeKind.GIVEN, change.key.identity)
-    fails = not (given is not None and given.count) if lost else not context.existed(change.key)
+    answer = context.answer(ProbeKind.GIVEN, change.key.identity)
+    fails = not (answer is not None and answer.count) if lost else not context.existed(change.key)
     severity = severity_of_missing_value(change.owner, last) if fails else Severity.NOTE
     reason = "an INSERT that omits the column fails (23502)"
     if fails and _has_value(later):

@@ -5,7 +5,8 @@ from collections.abc import Iterator, Sequence
 
 from circle_migrate.core.findings import Severity
 from circle_migrate.postgres.catalog.snapshot import Change, ObjectKey, Op
-from circle_migrate.postgres.sql_text import compile_pattern, without_comments_and_literals
+from circle_migrate.postgres.identifier import IDENTIFIER, unquote
+from circle_migrate.postgres.sql_text import compile_pattern, own_name, without_comments_and_literals
 from circle_migrate.safety.live_database.record import STORING
 from circle_migrate.safety.result import Confidence, HazardFinding
 from circle_migrate.safety.rules.context import CatalogState, PlanContext, StatementContext
@@ -17,7 +18,6 @@ _FOREIGN_KEY = compile_pattern(
 _INDEXED = compile_pattern(
     r"(?:CREATE .*? USING btree |PRIMARY KEY |UNIQUE (?:NULLS NOT DISTINCT )?)\((?P<columns>.*?)\)"
 )
-_NAME = re.compile(r'"(?P<quoted>(?:[^"]|"")+)"|(?P<plain>[^\W\d][\w$]*)')
 _LONGEST_NAME = 63
 """Bytes; PostgreSQL truncates longer names."""
 
@@ -99,11 +99,10 @@ def _invalid_index(context: StatementContext) -> Iterator[HazardFinding]:
     match = _IF_NOT_EXISTS.search(context.statement.sql)
     if match is None:
         return
-    name = match["name"].rpartition(".")[2].strip('"')
     for relation, index in context.plan.evidence.invalid_indexes.get(context.statement.database, ()):
         key = ObjectKey("index", index)
         dropped = any(key in earlier.removed for earlier in context.plan.statements[: context.index])
-        if index.rpartition(".")[2].strip('"') == name and not dropped:
+        if own_name(index) == own_name(match["name"]) and not dropped:
             reason = f"{index} exists and is INVALID, so the statement does not build it"
             yield context.finding(
                 "CM022", Severity.WARNING, index, reason, relation=relation, confidence=Confidence.LIVE
@@ -112,8 +111,8 @@ def _invalid_index(context: StatementContext) -> Iterator[HazardFinding]:
 
 def _long_names(context: StatementContext) -> Iterator[HazardFinding]:
     """Yield a finding for each name that PostgreSQL truncates; the catalog has only the truncated name."""
-    for match in _NAME.finditer(without_comments_and_literals(context.statement.sql)):
-        name = (match["quoted"] or match["plain"]).replace('""', '"')
+    identifiers = re.findall(IDENTIFIER, without_comments_and_literals(context.statement.sql))
+    for name in map(unquote, identifiers):
         length = len(name.encode())
         if length > _LONGEST_NAME:
             reason = f"the name has {length} bytes, of which PostgreSQL keeps {_LONGEST_NAME}"

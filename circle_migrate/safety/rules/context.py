@@ -8,11 +8,11 @@ from circle_migrate.core.errors import ExitCode
 from circle_migrate.core.findings import Severity
 from circle_migrate.core.redaction import redact_statement
 from circle_migrate.postgres.catalog.snapshot import Change, ObjectKey, Op
-from circle_migrate.postgres.sql_text import compile_pattern, own_name
 from circle_migrate.safety.live_database.record import STORING, Answer, ProbeKind, Size
 from circle_migrate.safety.result import Confidence, HazardFinding
-from circle_migrate.safety.rules.evidence import Evidence, estimate, format_estimate, format_size
+from circle_migrate.safety.rules.evidence import Evidence, format_estimate, format_size
 from circle_migrate.safety.trace.record import Lock, Task, TracedStatement, Work
+from circle_migrate.safety.trace.renames import possible_renames, says_rename
 
 CatalogState = Mapping[ObjectKey, Mapping[str, str | None]]
 """The objects of a database and their fields."""
@@ -20,7 +20,6 @@ CatalogState = Mapping[ObjectKey, Mapping[str, str | None]]
 RELATIONS = STORING | {"view", "foreign table"}
 """Kinds of objects that a query reads by their name."""
 
-_RENAMES = compile_pattern(r"\b(?:RENAME|SET\s+SCHEMA)\b")
 _WITHOUT_ROWS = frozenset({"view", "sequence", "foreign table"})
 LONG_TASKS = (Task.REWRITE, Task.INDEX_BUILD, Task.FK_VALIDATION, Task.SCAN)
 _LONGEST_FIRST = (*LONG_TASKS, Task.UPDATE, Task.INSERT, Task.DELETE, Task.TRUNCATE)
@@ -47,7 +46,8 @@ class PlanContext:
             before = self.last.get(name, {})
             after = self.last[name] = _apply_changes(before, statement.changes)
             known = origins.setdefault(name, {})
-            renamed = _find_renames(statement)
+            pairs = possible_renames(statement.changes) if says_rename(statement.sql) else ()
+            renamed = {old.key: new.key for old, new in pairs}
             yield StatementContext(self, index, statement, before, after, transaction, renamed, dict(known))
             _update_origins(known, statement.changes, renamed)
 
@@ -216,7 +216,6 @@ class StatementContext:
         total = self.total_size(works)
         size = total or self.size(name)
         longest = min((work.task for work in works), key=_LONGEST_FIRST.index, default=Task.SCAN)
-        seconds = estimate(longest, total)
         default = Confidence.TRACED if self.plan.evidence.traced else Confidence.STATIC
         return HazardFinding(
             rule,
@@ -235,7 +234,7 @@ class StatementContext:
             lock=describe_waits(locks),
             work="; ".join(dict.fromkeys(f"{work.task} of {work.relation}" for work in works)),
             size="" if size is None else format_size(size),
-            estimate="" if seconds is None else format_estimate(seconds),
+            estimate=format_estimate(longest, total),
         )
 
 
@@ -275,33 +274,3 @@ def _update_origins(
         if change.op is Op.REMOVED:
             origins.pop(change.key, None)
     origins |= {change.key: moved.get(change.key) for change in changes if change.op is Op.ADDED}
-
-
-def _find_renames(statement: TracedStatement) -> dict[ObjectKey, ObjectKey]:
-    """Map old keys to new ones for a statement with RENAME or SET SCHEMA; parts of renamed objects too."""
-    if not _RENAMES.search(statement.sql):
-        return {}
-    removed = [change for change in statement.changes if change.op is Op.REMOVED]
-    added = [change for change in statement.changes if change.op is Op.ADDED]
-    pairs: dict[ObjectKey, ObjectKey] = {}
-    for old in sorted(removed, key=lambda change: change.owner is not None):
-        owner = old.owner and pairs.get(old.owner, old.owner)
-        free = (new for new in added if new.key not in pairs.values())
-        candidates = [new for new in free if new.key.kind == old.key.kind and new.owner == owner]
-        successor = _successor(old, candidates)
-        if successor is not None:
-            pairs[old.key] = successor.key
-    return pairs
-
-
-def _successor(old: Change, candidates: list[Change]) -> Change | None:
-    """Return the object that replaces another: the only one of the same name, else of the same shape."""
-    same_name = [new for new in candidates if own_name(new.key.identity) == own_name(old.key.identity)]
-    same_shape = [new for new in candidates if _shape(new, 1) == _shape(old, 0)]
-    return next((changes[0] for changes in (same_name, same_shape) if len(changes) == 1), None)
-
-
-def _shape(change: Change, side: int) -> tuple[object, ...]:
-    """Return the fields that a rename keeps; definitions contain the name and change with it."""
-    names = ("position", "type", "partition_key", "labels")
-    return tuple(change.fields.get(name, (None, None))[side] for name in names)

@@ -3,28 +3,20 @@
 from collections.abc import Iterator
 
 from circle_migrate.core.findings import Severity
+from circle_migrate.postgres import sql_text
 from circle_migrate.postgres.catalog.snapshot import Change, ObjectKey, Op
-from circle_migrate.postgres.sql_text import (
-    compile_pattern,
-    mentions,
-    own_name,
-    without_comments_and_literals,
-)
-from circle_migrate.safety.live_database.record import STORING, Answer, ProbeKind, Size
+from circle_migrate.safety.live_database.record import STORING, TYPES, Answer, ProbeKind, Size
 from circle_migrate.safety.result import Confidence, HazardFinding
 from circle_migrate.safety.rules.context import StatementContext
 from circle_migrate.safety.rules.evidence import Mode, format_size, is_empty
 from circle_migrate.safety.rules.row_estimate import RowEstimate, estimate_rows
 from circle_migrate.safety.trace.record import Lock, Task, Work
 
-_DROPS_INDEX = compile_pattern(r"\bDROP\s+INDEX\b(?!\s+CONCURRENTLY)")
-_CASCADE = compile_pattern(r"\bCASCADE\b")
-_TYPES = frozenset({"enum", "domain", "composite type", "range type"})
-_USED_BY_QUERIES = frozenset(
-    {"table", "view", "materialized view", "function", "procedure", "column", "sequence"}
-)
+_DROPS_INDEX = sql_text.compile_pattern(r"\bDROP\s+INDEX\b(?!\s+CONCURRENTLY)")
+_CASCADE = sql_text.compile_pattern(r"\bCASCADE\b")
+_USED_BY_QUERIES = {"table", "view", "materialized view", "function", "procedure", "column", "sequence"}
 _MANY = frozenset({RowEstimate.ALL, RowEstimate.MANY, RowEstimate.UNKNOWN})
-_DEPENDENT_PARTS = frozenset({"constraint", "index", "trigger", "policy", "rule", "statistics"})
+_DEPENDENT_PARTS = {"constraint", "index", "trigger", "policy", "rule", "statistics"}
 
 
 def check_data_loss(context: StatementContext) -> Iterator[HazardFinding]:
@@ -34,7 +26,7 @@ def check_data_loss(context: StatementContext) -> Iterator[HazardFinding]:
             yield from _relation(context, change)
         elif change.key.kind == "column":
             yield from _column(context, change)
-        elif change.key.kind == "sequence" or change.key.kind in _TYPES:
+        elif change.key.kind == "sequence" or change.key.kind in TYPES:
             yield from _sequence_or_type(context, change)
         elif change.key.kind == "index":
             yield from _index(context, change)
@@ -52,7 +44,7 @@ def _relation(context: StatementContext, change: Change) -> Iterator[HazardFindi
 
 def _column(context: StatementContext, change: Change) -> Iterator[HazardFinding]:
     owner = change.owner
-    inherited = _has_field(change, "inherited")
+    inherited = change.has("inherited")
     if owner is not None and owner.kind in STORING and owner not in context.removed and not inherited:
         yield _lost_rows(context, "CM010", change, context.live_relation(owner), ProbeKind.VALUES)
 
@@ -64,7 +56,7 @@ def _lost_rows(
     subject = change.key.identity
     answer = context.answer(probe, subject)
     size = context.size(relation)
-    generated = _has_field(change, "generated")
+    generated = change.has("generated")
     count = 0 if generated or (answer is None and is_empty(size)) else answer.count if answer else None
     rule = "CM012" if count == 0 else hazard
     severity = Severity.WARNING if count == 0 and change.key in context.last else Severity.ERROR
@@ -119,7 +111,7 @@ def _index(context: StatementContext, change: Change) -> Iterator[HazardFinding]
     owner = change.owner
     if owner is None or owner in context.removed or not _DROPS_INDEX.search(context.statement.sql):
         return
-    if _has_field(change, "inherited"):
+    if change.has("inherited"):
         return
     relation, locks = context.live_relation(owner), context.statement.acquired
     severity = Severity.WARNING if relation and context.is_large(relation) else Severity.NOTE
@@ -130,13 +122,13 @@ def _index(context: StatementContext, change: Change) -> Iterator[HazardFinding]
 def _cascade_drops(context: StatementContext) -> Iterator[HazardFinding]:
     """Yield a finding for objects that CASCADE drops: not named, nor part of a dropped object."""
     sql = context.statement.sql
-    if not _CASCADE.search(sql) or "TRUNCATE" in without_comments_and_literals(sql).upper():
+    if not _CASCADE.search(sql) or "TRUNCATE" in sql_text.without_comments_and_literals(sql).upper():
         return
     columns = {key.identity for key in context.removed if key.kind == "column"}
     keys = [
         change.key
         for change in context.dropped
-        if not mentions(sql, own_name(change.key.identity))
+        if not sql_text.mentions(sql, sql_text.own_name(change.key.identity))
         and change.owner not in context.removed
         and change.old("owned_by") not in columns
         and change.key.kind in _USED_BY_QUERIES | _DEPENDENT_PARTS
@@ -186,7 +178,3 @@ def _deleted(context: StatementContext, work: Work) -> Iterator[HazardFinding]:
     yield context.finding(
         "CM015", severity, relation, reason, relation=relation, works=[work], confidence=confidence
     )
-
-
-def _has_field(change: Change, name: str) -> bool:
-    return any(side is not None for side in change.fields.get(name, ()))

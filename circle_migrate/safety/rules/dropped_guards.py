@@ -4,11 +4,12 @@ from collections.abc import Iterator
 
 from circle_migrate.core.findings import Severity
 from circle_migrate.postgres.catalog.snapshot import Change, ObjectKey, Op
+from circle_migrate.postgres.identifier import IDENTIFIER
 from circle_migrate.postgres.sql_text import compile_pattern, own_name
 from circle_migrate.safety.result import HazardFinding
 from circle_migrate.safety.rules.context import CatalogState, StatementContext
 
-_NOT_NULL = compile_pattern(r'CHECK \(\(("(?:[^"]|"")+"|\w+) IS NOT NULL\)\)(?: NO INHERIT)?(?: NOT VALID)?')
+_NOT_NULL = compile_pattern(rf"CHECK \(\(({IDENTIFIER}) IS NOT NULL\)\)(?: NO INHERIT)?(?: NOT VALID)?")
 _REFERENCE = compile_pattern(r"FOREIGN KEY \(.*?\) REFERENCES .*?\(.*?\)")
 _COLUMNS = compile_pattern(r"(?:PRIMARY KEY|UNIQUE(?: NULLS NOT DISTINCT)?) (?P<columns>\(.*?\))")
 _UNIQUE = compile_pattern(r"CREATE UNIQUE INDEX .*? USING btree (?P<columns>\(.*\).*)")
@@ -38,7 +39,7 @@ def check_dropped_guards(context: StatementContext) -> Iterator[HazardFinding]:
 
 def _constraint(context: StatementContext, change: Change, definition: str) -> Iterator[HazardFinding]:
     owner = change.owner
-    if owner is None or owner in context.removed or any(change.fields.get("inherited", ())):
+    if owner is None or owner in context.removed or change.has("inherited"):
         return
     dropped_columns = {own_name(key.identity) for key in context.removed if key.kind == "column"}
     if any(name in definition for name in dropped_columns) or _still_holds(definition, owner, context):
@@ -163,10 +164,10 @@ def _newly_published(contexts: tuple[StatementContext, ...], published: set[str]
 def _published_tables(context: StatementContext) -> set[str]:
     live = context.plan.evidence.published.get(context.statement.database, ())
     publications = [fields for key, fields in context.after.items() if key.kind == "publication"]
-    listed = {table for fields in publications for table in (fields.get("tables") or "").split("\n")}
+    tables = {table for fields in publications for table in (fields.get("tables") or "").split("\n")}
     if any(fields.get("all_tables") for fields in publications):
-        listed |= {key.identity for key in context.after if key.kind == "table"}
-    return listed.union(live) - {""}
+        tables |= {key.identity for key in context.after if key.kind == "table"}
+    return tables.union(live) - {""}
 
 
 def _has_identity(catalog: CatalogState, table: ObjectKey) -> bool:

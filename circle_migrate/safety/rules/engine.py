@@ -8,39 +8,38 @@ from circle_migrate.core.findings import Severity
 from circle_migrate.postgres import sql_text
 from circle_migrate.safety.hazards.hazard import HazardClass
 from circle_migrate.safety.result import Confidence, HazardFinding
-from circle_migrate.safety.rules.application_breakage import (
-    check_alterations,
-    check_cross_database,
-    check_removed_names,
-)
-from circle_migrate.safety.rules.constraint_and_type import (
-    check_commits,
-    check_new_objects,
-    check_stored_expressions,
+from circle_migrate.safety.rules import (
+    application_breakage,
+    constraint_and_type,
+    dropped_guards,
+    failure,
+    lock,
 )
 from circle_migrate.safety.rules.context import PlanContext
 from circle_migrate.safety.rules.data_loss import check_data_loss
-from circle_migrate.safety.rules.dropped_guards import check_dropped_guards, check_replication
 from circle_migrate.safety.rules.evidence import Evidence
-from circle_migrate.safety.rules.failure import check_failures, check_probe_answers
-from circle_migrate.safety.rules.lock import check_blockers, check_locks
 from circle_migrate.safety.rules.safe_alternative import safe_alternative
 from circle_migrate.safety.rules.table_work import check_row_writes, check_table_work
 
 _STATEMENT_RULES = (
     check_table_work,
     check_row_writes,
-    check_locks,
+    lock.check_locks,
     check_data_loss,
-    check_dropped_guards,
-    check_stored_expressions,
-    check_failures,
-    check_alterations,
-    check_new_objects,
+    dropped_guards.check_dropped_guards,
+    constraint_and_type.check_stored_expressions,
+    failure.check_failures,
+    application_breakage.check_alterations,
+    constraint_and_type.check_new_objects,
 )
-_RULES_OF_FAILED_STATEMENTS = (check_locks, check_failures)
-_TRANSACTION_RULES = (check_removed_names, check_replication)
-_PLAN_RULES = (check_probe_answers, check_blockers, check_commits, check_cross_database)
+_RULES_OF_FAILED_STATEMENTS = (lock.check_locks, failure.check_failures)
+_TRANSACTION_RULES = (application_breakage.check_removed_names, dropped_guards.check_replication)
+_PLAN_RULES = (
+    failure.check_probe_answers,
+    lock.check_blockers,
+    constraint_and_type.check_commits,
+    application_breakage.check_cross_database,
+)
 _OPAQUE = sql_text.compile_pattern(r"(?:DO|CALL|EXECUTE)\b|SELECT\b.*\w\s*\(")
 
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 from circle_migrate.config.relation import Relation
+from circle_migrate.core.byte_size import format_bytes
 from circle_migrate.postgres.catalog.snapshot import Snapshot
 from circle_migrate.safety.live_database.record import Answer, Blocker, Size
 from circle_migrate.safety.trace.record import Task, Trace
@@ -12,7 +13,7 @@ from circle_migrate.safety.trace.record import Task, Trace
 MEGABYTE = 1 << 20
 _MINUTE, _HOUR = 60.0, 3600.0
 
-RATES: Mapping[Task, tuple[float, float]] = {
+_RATES: Mapping[Task, tuple[float, float]] = {
     Task.SCAN: (1_000_000, 10_000_000),
     Task.FK_VALIDATION: (500_000, 5_000_000),
     Task.INDEX_BUILD: (200_000, 2_000_000),
@@ -68,9 +69,9 @@ class Evidence:
     """The facts that rules use; mappings are by database.
 
     `traced` is false if the statements were only rendered. `catalogues` are from before the plan.
-    `expected_rows` has the number of rows that the live planner expects a statement to write, by database
-    and text. `published` are tables of which UPDATE or DELETE is published. `relations`
-    are keys that two databases share; `secrets` is the database that secrets belong to.
+    `expected_rows` has the number of rows that the live planner expects a statement to write, by database and
+    text. `published` are tables of which UPDATE or DELETE is published. `relations` are keys that two
+    databases share; `secrets` is the database that secrets belong to.
     """
 
     trace: Trace
@@ -116,29 +117,23 @@ def is_empty(size: Size | None) -> bool:
     return size is not None and size.rows == 0
 
 
-def estimate(task: Task, size: Size | None) -> tuple[float, float] | None:
-    """Return the range of seconds that the work may take; None if the size is unknown."""
-    if size is None:
-        return None
-    rows = size.bytes / _BYTES_PER_ROW if size.rows is None else size.rows
-    slow, fast = RATES[task]
-    return rows / fast, rows / slow
-
-
 def format_size(size: Size | None) -> str:
     """Return a size as text."""
     if size is None:
         return "of unknown size"
     rows = "an unknown number of rows" if size.rows is None else f"about {size.rows:,} rows"
     total = size.bytes + size.index_bytes
-    text = f"{rows}, {total / MEGABYTE:,.0f} MB" if total >= MEGABYTE else rows
+    text = f"{rows}, {format_bytes(total)}" if total >= MEGABYTE else rows
     return text if size.source == "live" else f"{text} ({size.source})"
 
 
-def format_estimate(seconds: tuple[float, float]) -> str:
-    """Return a range of seconds as text."""
-    least, most = map(_duration, seconds)
-    return f"estimated {most}" if seconds[1] < 1 else f"estimated {least} to {most}"
+def format_estimate(task: Task, size: Size | None) -> str:
+    """Return how long the work may take as text, empty if the size is unknown."""
+    if size is None:
+        return ""
+    rows = size.bytes / _BYTES_PER_ROW if size.rows is None else size.rows
+    most, least = (rows / rate for rate in _RATES[task])
+    return f"estimated {'' if most < 1 else f'{_duration(least)} to '}{_duration(most)}"
 
 
 def _duration(seconds: float) -> str:

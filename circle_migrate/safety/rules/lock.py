@@ -1,10 +1,9 @@
 """Check the locks of statements: on unnamed tables, on several tables, without a timeout, held by others."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 
 from circle_migrate.core.findings import Severity
 from circle_migrate.postgres.sql_text import compile_pattern, mentions, own_name
-from circle_migrate.safety.live_database.record import Blocker
 from circle_migrate.safety.result import Confidence, HazardFinding
 from circle_migrate.safety.rules.context import PlanContext, StatementContext, describe_waits
 from circle_migrate.safety.trace.record import Lock
@@ -51,7 +50,7 @@ def _several_relations(context: StatementContext) -> Iterator[HazardFinding]:
     """Yield a finding for ACCESS EXCLUSIVE on two large tables; a partition counts as its parent."""
     statement = context.statement
     names = sorted(_exclusive(context, statement.locks))
-    new = _exclusive(context, statement.acquired) - _exclusive(context, statement.before)
+    new = _exclusive(context, statement.acquired) - _exclusive(context, statement.locks_before)
     if new and len(names) > 1:
         subject = max(new)
         reason = f"the transaction holds ACCESS EXCLUSIVE on {' and '.join(names)} together"
@@ -94,21 +93,14 @@ def _no_timeout(context: StatementContext) -> Iterator[HazardFinding]:
 
 def check_blockers(plan: PlanContext) -> Iterator[HazardFinding]:
     """Yield a finding for each session that holds a lock which a statement will wait for."""
-    for database, blockers in plan.evidence.blockers.items():
-        for context in plan.statements:
-            if context.statement.database == database:
-                yield from _blockers(context, blockers)
-
-
-def _blockers(context: StatementContext, blockers: Iterable[Blocker]) -> Iterator[HazardFinding]:
-    for blocker in blockers:
-        who, name = blocker.who, blocker.relation
-        mode = context.statement.acquired.get(name)
-        if mode is None or mode < Lock.ShareUpdateExclusive:
-            continue
-        held = "a snapshot" if blocker.held is None else blocker.held.sql
-        reason = f"{who} has held {held} on {name} for {blocker.since_seconds:.0f} s"
-        locks, live = {name: mode}, Confidence.LIVE
-        yield context.finding(
-            "CM050", Severity.WARNING, who, reason, relation=name, locks=locks, confidence=live
-        )
+    for context in plan.statements:
+        acquired, live = context.statement.acquired, Confidence.LIVE
+        for blocker in plan.evidence.blockers.get(context.statement.database, ()):
+            who, name = blocker.who, blocker.relation
+            held = "a snapshot" if blocker.held is None else blocker.held.sql
+            reason = f"{who} has held {held} on {name} for {blocker.since_seconds:.0f} s"
+            if acquired.get(name, 0) >= Lock.ShareUpdateExclusive:
+                locks = {name: acquired[name]}
+                yield context.finding(
+                    "CM050", Severity.WARNING, who, reason, relation=name, locks=locks, confidence=live
+                )

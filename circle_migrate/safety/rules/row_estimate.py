@@ -5,6 +5,7 @@ from collections.abc import Collection
 from enum import StrEnum
 
 from circle_migrate.postgres.catalog.snapshot import ObjectKey
+from circle_migrate.postgres.identifier import IDENTIFIER
 from circle_migrate.postgres.sql_text import compile_pattern, without_comments_and_literals
 from circle_migrate.safety.rules.context import CatalogState, StatementContext
 from circle_migrate.safety.trace.record import Task, Work
@@ -19,12 +20,10 @@ _OR_SELECT = compile_pattern(r"\b(?:OR|SELECT)\b")
 _OR = compile_pattern(r"\bOR\b")
 _AND = compile_pattern(r"\bAND\b")
 _BETWEEN = compile_pattern(r"(\bBETWEEN\s+\S+\s+)AND\b")
-_PARENTHESIS_OR_WHERE = compile_pattern(r"[()]|\bWHERE\b")
 _WHERE = compile_pattern(r"\bWHERE\b")
-_NAME = r'(?:"(?:[^"]|"")+"|[\w$]+)'
 _VALUE = r"(?:-?[\d.]+|''|\$\d+)(?:\s*::\s*[\w\s]+)?"
 _KEY_CONDITION = compile_pattern(
-    rf"\(*\s*(?:{_NAME}\s*\.\s*)?(?P<column>{_NAME})\s*"
+    rf"\(*\s*(?:{IDENTIFIER}\s*\.\s*)?(?P<column>{IDENTIFIER})\s*"
     rf"(?:=\s*(?:{_VALUE}|ANY\s*\(\s*\$\d+[^)]*\))|IN\s*\(\s*{_VALUE}(?:\s*,\s*{_VALUE})*\s*\)"
     rf"|BETWEEN\s+(?P<first>{_VALUE})\s+TO\s+(?P<last>{_VALUE}))\s*\)*\s*;?\s*"
 )
@@ -86,7 +85,8 @@ def _unique_columns(catalog: CatalogState, relation: str) -> frozenset[str]:
 def _estimate_by_text(sql: str, unique: Collection[str], large: int) -> RowEstimate:
     """Estimate by the text; `large` is the number of rows from which a table is large."""
     text = without_comments_and_literals(sql)
-    condition = _condition(text)
+    where = _WHERE.search(_outside_parentheses(text))
+    condition = text[where.end() :] if where else None
     if _LIMIT.search(text if text[:4].upper() == "WITH" else condition or ""):
         return RowEstimate.BATCH
     verb = text[:6].upper()
@@ -100,19 +100,8 @@ def _estimate_by_text(sql: str, unique: Collection[str], large: int) -> RowEstim
     matches = filter(None, map(_KEY_CONDITION.fullmatch, terms))
     keys = (match for match in matches if match["column"].strip('"').lower() in unique)
     by_key = any(_is_short(match, large) for match in keys)
-    few = by_key and not _OR_SELECT.search(terms[0]) and not _has_top_level_or(condition)
+    few = by_key and not _OR_SELECT.search(terms[0]) and not _OR.search(_outside_parentheses(condition))
     return RowEstimate.FEW if few else RowEstimate.SOME
-
-
-def _condition(text: str) -> str | None:
-    """Return the text after the statement's own WHERE, which is outside of parentheses."""
-    depth = 0
-    for match in _PARENTHESIS_OR_WHERE.finditer(text):
-        if match[0] in "()":
-            depth += 1 if match[0] == "(" else -1
-        elif depth == 0:
-            return text[match.end() :]
-    return None
 
 
 def _is_bounded_join(verb: str, text: str, condition: str | None) -> bool:
@@ -133,10 +122,10 @@ def _is_short(match: re.Match[str], large: int) -> bool:
         return False
 
 
-def _has_top_level_or(condition: str) -> bool:
-    """Return whether a condition has an OR outside of parentheses."""
-    depth, outside = 0, []
-    for letter in condition:
+def _outside_parentheses(text: str) -> str:
+    """Return the text with blanks for what is in parentheses."""
+    depth, letters = 0, []
+    for letter in text:
         depth += (letter == "(") - (letter == ")")
-        outside.append(letter if depth == 0 else " ")
-    return _OR.search("".join(outside)) is not None
+        letters.append(letter if depth == 0 else " ")
+    return "".join(letters)

@@ -25,10 +25,7 @@ Revisions = tuple[ExampleRevision, ...]
 
 
 def safe_alternative(context: StatementContext, finding: HazardFinding) -> str | None:
-    """Return revisions that replace a statement; None if only the hazard's example is known.
-
-    The text is empty for a statement that fails for other reasons than its transaction.
-    """
+    """Return revisions that replace a statement; None for the hazard's example, empty if nothing can help."""
     if finding.rule == "CM021" and finding.subject not in (*_NOT_IN_TRANSACTION, _NEW_ENUM_VALUE):
         return ""
     writer = _ALTERNATIVES.get(finding.rule)
@@ -103,17 +100,12 @@ def _key_using_index(context: StatementContext, _: HazardFinding) -> Revisions |
     )
 
 
-def _own_transaction(context: StatementContext, _: HazardFinding) -> Revisions | None:
+def _own_transaction(context: StatementContext, finding: HazardFinding) -> Revisions | None:
     """Run the statement in its own transaction; not possible with parameters, whose values are unknown."""
     sql = redact_statement(context.statement.sql.strip().rstrip(";"))
-    return None if "$" in sql else (ExampleRevision(_execute(sql), transactional=False),)
-
-
-def _without_transaction(context: StatementContext, finding: HazardFinding) -> Revisions | None:
-    if finding.subject not in _NOT_IN_TRANSACTION:
-        return None
-    sql = redact_statement(context.statement.sql.strip().rstrip(";"))
-    return (ExampleRevision(_execute(sql), transactional=False),)
+    failed = finding.rule == "CM021"
+    impossible = finding.subject not in _NOT_IN_TRANSACTION if failed else "$" in sql
+    return None if impossible else (ExampleRevision(_execute(sql), transactional=False),)
 
 
 def _keep_column(_: StatementContext, finding: HazardFinding) -> Revisions:
@@ -128,7 +120,7 @@ _ALTERNATIVES: Mapping[str, Callable[[StatementContext, HazardFinding], Revision
     "CM009": _validated,
     "CM010": _keep_column,
     "CM020": _not_null_by_check,
-    "CM021": _without_transaction,
+    "CM021": _own_transaction,
     "CM024": _validated,
     "CM025": _validated,
     "CM041": _own_transaction,

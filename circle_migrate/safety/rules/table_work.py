@@ -9,11 +9,7 @@ from dataclasses import replace
 
 from circle_migrate.core.findings import Severity
 from circle_migrate.postgres.catalog.snapshot import Change, Op
-from circle_migrate.postgres.sql_text import (
-    compile_pattern,
-    mentions,
-    without_comments_and_literals,
-)
+from circle_migrate.postgres.sql_text import compile_pattern, mentions, without_comments_and_literals
 from circle_migrate.safety.result import HazardFinding
 from circle_migrate.safety.rules.context import LONG_TASKS, StatementContext, describe_waits
 from circle_migrate.safety.rules.evidence import format_size
@@ -39,7 +35,7 @@ def check_table_work(context: StatementContext) -> Iterator[HazardFinding]:
             works_by_cause.setdefault((hazard, context.root(work.relation)), []).append(work)
     for (hazard, root), works in works_by_cause.items():
         if hazard is None:
-            locks = context.blocking_locks(context.statement.before)
+            locks = context.blocking_locks(context.statement.locks_before)
             size = context.total_size(works)
             if locks and context.plan.evidence.is_large(context.statement.database, root, size):
                 yield _under_locks(context, "CM002", root, works, locks)
@@ -85,7 +81,7 @@ def _blocks_by_itself(context: StatementContext, work: Work) -> bool:
     statement = context.statement
     if statement.acquired.get(work.relation, 0) >= Lock.Share:
         return True
-    held = statement.before.get(work.relation, 0) >= Lock.Share
+    held = statement.locks_before.get(work.relation, 0) >= Lock.Share
     return held and bool(statement.changes) and not _VALIDATES.search(statement.sql)
 
 
@@ -179,7 +175,7 @@ def _large_relation(context: StatementContext, work: Work) -> str | None:
     if sources is None:
         return None
     for name in filter(context.is_large, context.statement.locks):
-        if any(mentions(sources[0], each) for each in names_of(context, name)):
+        if any(mentions(sources[0], alias) for alias in names_of(context, name)):
             return name
     return None
 

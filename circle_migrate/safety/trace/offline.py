@@ -25,7 +25,7 @@ _READING = frozenset({"SELECT", "SHOW", "VALUES", "EXPLAIN", "TABLE", "SET", "RE
 
 
 @dataclass(frozen=True, slots=True)
-class _Rendered:
+class _RenderedStep:
     """A rendered step; `refused` is the reason if it cannot be rendered."""
 
     segment: int
@@ -84,7 +84,7 @@ def _describe(not_rendered: set[str], not_executed: set[str]) -> str:
     )
 
 
-async def _render_steps(deployment: Deployment, plan: Plan) -> list[_Rendered]:
+async def _render_steps(deployment: Deployment, plan: Plan) -> list[_RenderedStep]:
     from circle_migrate.migrate.alembic_adapter.context import VersionTable, step_lock
     from circle_migrate.migrate.alembic_adapter.runner import Runner
 
@@ -104,7 +104,7 @@ async def _render_steps(deployment: Deployment, plan: Plan) -> list[_Rendered]:
                         runners[name].render(Segment((step,), transactional=True), current[name], output)
                     except Refused as error:
                         refused = error.message
-                    rendered.append(_Rendered(number, step, tuple(output.parts), refused))
+                    rendered.append(_RenderedStep(number, step, tuple(output.parts), refused))
                     current[name] = step.heads_after(deployment.forest.graphs[name], current[name])
     return rendered
 

@@ -82,17 +82,17 @@ class TracedRelation:
 
 
 @dataclass(frozen=True, slots=True)
-class HeldLocks:
+class XactState:
     """The state of a transaction, by oid of relations: lock modes, data files, full scans, inserted rows.
 
-    `catalogued` counts the rows written into catalogs. All are empty outside of a transaction.
+    `catalog_writes` counts the rows written into catalogs. All are empty outside of a transaction.
     """
 
     modes: Mapping[int, frozenset[str]] = field(default_factory=dict)
     files: Mapping[int, int | None] = field(default_factory=dict)
     scans: Mapping[int, int] = field(default_factory=dict)
     inserted: Mapping[int, int] = field(default_factory=dict)
-    catalogued: int = 0
+    catalog_writes: int = 0
 
     def strongest(self, names: Mapping[int, str]) -> dict[str, Lock]:
         """Return the strongest mode on each relation in `names`."""
@@ -121,7 +121,7 @@ class TracedStatement:
     """A statement that ran.
 
     `segment` counts the segments of the plan from 1; `file` and `line` are the line of the revision file that
-    sends it. `locks` are those that its transaction holds after it, `before` those held before it; both only
+    sends it. `locks` are those that its transaction holds after it, `locks_before` those before it; both only
     on relations from before the plan, by name. `changes` are those of the catalog; `created_relations` are
     the ones that the plan has created so far. `transactional` is false outside of a transaction, `repeatable`
     true for statements of helpers that first check whether they are needed.
@@ -136,7 +136,7 @@ class TracedStatement:
     transactional: bool = True
     repeatable: bool = False
     locks: Mapping[str, Lock] = field(default_factory=dict)
-    before: Mapping[str, Lock] = field(default_factory=dict)
+    locks_before: Mapping[str, Lock] = field(default_factory=dict)
     work: tuple[Work, ...] = ()
     validated_constraints: tuple[str, ...] = ()
     changes: tuple[Change, ...] = ()
@@ -151,7 +151,7 @@ class TracedStatement:
     @property
     def acquired(self) -> Mapping[str, Lock]:
         """The locks that the statement took, new or stronger than those its transaction held."""
-        return {name: mode for name, mode in self.locks.items() if mode > self.before.get(name, 0)}
+        return {name: mode for name, mode in self.locks.items() if mode > self.locks_before.get(name, 0)}
 
 
 @dataclass(frozen=True, slots=True)

@@ -51,10 +51,7 @@ def no_origin() -> SourceLocation | None:
 
 
 def origin(step: Step) -> SourceLocation | None:
-    """Return the line of the step's file that sends the current statement; None if the step does not send it.
-
-    For helpers it is the line that calls them. Other statements are Alembic's own and ours.
-    """
+    """Return the line of the step's file that sends the statement or calls the helper that does, or None."""
     path = step.revision.path
     name = "upgrade" if step.direction is Direction.UP else "downgrade"
     function = getattr(getattr(module_of(step.revision), name), "__code__", None)
@@ -96,8 +93,8 @@ class Recorder:
                 for text in earlier:
                     connection.exec_driver_sql(text, execution_options=options)  # calls this listener
                 statement = split_statements(statement)[-1]
-            halved = statement.replace("%%", "%") if connection.dialect.driver == "psycopg" else statement
-            sent = self._statement(traced, halved)
+            text = statement.replace("%%", "%") if connection.dialect.driver == "psycopg" else statement
+            sent = self._statement(traced, text)
             self._pending = None
             if sent is None:
                 return statement, parameters
@@ -133,13 +130,11 @@ class Recorder:
         event.listen(connection.engine, "handle_error", failed)
 
     def _statement(self, traced: TracedConnection, sql: str) -> TracedStatement | None:
-        line = self.origin()
-        if line is None:
+        place = self.origin()
+        if place is None:
             return None
-        name, file, number = traced.settings.name, line.file, line.line
-        return TracedStatement(
-            name, self.segment, self.revision, redact(sql), file, number, repeatable=line.is_guarded
-        )
+        step = traced.settings.name, self.segment, self.revision
+        return TracedStatement(*step, redact(sql), place.file, place.line, repeatable=place.is_guarded)
 
 
 def error_summary(error: BaseException, sql: str | None) -> ServerError:
@@ -156,12 +151,11 @@ def error_summary(error: BaseException, sql: str | None) -> ServerError:
 class TraceHooks(Hooks):
     """Records the statements of a plan, in one or more runs, each after the committed segments.
 
-    `finished` is the number of committed segments; `done` are the actions that have completed, `running` is
-    the current or failed one. `catalogues` are from before each revision.
+    `running` is the current or failed action. `catalogues` are from before each revision.
     """
 
-    finished: int = 0
-    done: list[Action] = field(default_factory=list)
+    committed_segments: int = 0
+    completed: list[Action] = field(default_factory=list)
     catalogues: dict[str, Snapshot] = field(default_factory=dict)
     running: Action | None = None
     _recorder: Recorder = field(default_factory=Recorder)
@@ -179,7 +173,7 @@ class TraceHooks(Hooks):
 
     async def before_run(self, run: MigrationRun, plan: Plan) -> None:
         """Read every database before the plan runs."""
-        self._offset = self.finished
+        self._offset = self.committed_segments
         self._listening.clear()
         for name in plan.databases:
             traced = TracedConnection(run.sessions[name].driver, run.deployment.databases[name].settings)
@@ -192,16 +186,16 @@ class TraceHooks(Hooks):
     def before_segment(self, number: int, segment: Segment) -> None:
         """Discard what a previous attempt recorded, because it was rolled back."""
         finished = self._offset + number - 1
-        if finished == self.finished and self._recorder.segment == finished + 1:
+        if finished == self.committed_segments and self._recorder.segment == finished + 1:
             statements, actions = self._marks
             del self._recorder.statements[statements:]
-            del self.done[actions:]
+            del self.completed[actions:]
             self._rolled_back.update(segment.databases)
-        self.finished = finished
+        self.committed_segments = finished
         self.running = None
         self._recorder.origin = no_origin
         self._recorder.segment = finished + 1
-        self._marks = (len(self._recorder.statements), len(self.done))
+        self._marks = (len(self._recorder.statements), len(self.completed))
 
     def before_step(self, connection: Connection, action: Action) -> None:
         """Record the statements of the step from here on."""
@@ -225,15 +219,12 @@ class TraceHooks(Hooks):
     def after_step(self, connection: Connection, action: Action) -> None:  # noqa: ARG002 - as declared
         """Mark the step as done."""
         self._recorder.origin = no_origin
-        self.done.append(action)
+        self.completed.append(action)
         self.running = None
 
     def failure(self, error: MigrateError) -> tuple[TracedStatement, ...] | None:
-        """Return statements to add if a failing statement ended the run; None if something else did.
-
-        SQLAlchemy does not report a statement that it cannot compile.
-        """
-        cause = error.__cause__
+        """Return statements to add if a failing statement ended the run; None if something else did."""
+        cause = error.__cause__  # SQLAlchemy does not report a statement that it cannot compile
         if isinstance(cause, CompileError | IdentifierError) and isinstance(self.running, Step):
             revision = self.running.revision
             file, _, line = (error.location or revision.location).rpartition(":")

@@ -42,9 +42,8 @@ async def check_round_trips(
 ) -> dict[str, str]:
     """Describe by revision how downgrades are missing, fail, or leave another catalog.
 
-    The plan has run on the scratch databases; `catalogues` are from before each of its revisions. Revisions
-    are downgraded from the last one on, up to the first irreversible one. Raises `Interrupted` and
-    `Unreachable`.
+    The plan has run on the scratch databases; `catalogues` are from before each of its revisions, which are
+    downgraded from the last to the first irreversible one. Raises `Interrupted` and `Unreachable`.
     """
     steps = [step for step in plan.actions if isinstance(step, Step)]
     revisions = [step.revision for step in steps]

@@ -56,15 +56,21 @@ async def trace_plan(
     """Run the plan on scratch databases at its current revisions and return what each statement did.
 
     `major` is the major version of the live servers, None if unknown; `hooks` may observe more of the run.
-    With `round_trips` the downgrades of an upgrade run, too, and the catalogs are compared. Only settings are
-    read from the live databases. The trace has the errors of steps that fail.
-
-    Raises `SettingsError` without a server for scratch databases, `Unreachable` if the connection to it is
-    lost, `MigrationFailed` if the current revisions cannot be reached on an empty database, `TreeError` for
-    a revision file that cannot be loaded, and `Interrupted`.
+    With `round_trips` the downgrades of an upgrade run, too, and the catalogs are compared. Of the live
+    databases only settings are read. The trace has the errors of failing steps. Raises `SettingsError`
+    without a server for scratch databases, `Unreachable` if it is lost, `MigrationFailed` if the current
+    revisions cannot be reached on an empty database, `TreeError` for a revision file that cannot be loaded,
+    and `Interrupted`.
     """
+    from circle_migrate.diff.expected.expected import upgrade_scratch
+
     async with scratch_databases(deployment, plan.current, major=major) as databases:
-        notes = await _prepare(deployment, databases, plan.current)
+        notes: list[str] = []
+        applied: set[str] = set()
+        for name, heads in plan.current.items():
+            notes += await copy_settings(deployment.databases[name], databases.deployment.databases[name])
+            applied |= {f"{name}@{key}" for key in deployment.forest.graphs[name].ancestors(heads)}
+        await upgrade_scratch(databases, applied)
         scratch_major = min(databases.majors.values())
         if major not in (None, scratch_major):
             reason = f"because no server of version {major} is available"
@@ -79,19 +85,6 @@ async def trace_plan(
         return Trace(hooks.statements, (), scratch_major, tuple(notes), issues)
 
 
-async def _prepare(deployment: Deployment, databases: Scratch, current: Current) -> list[str]:
-    """Copy the live settings to the scratch databases and upgrade them to the current revisions."""
-    from circle_migrate.diff.expected.expected import upgrade_scratch
-
-    notes: list[str] = []
-    for name in current:
-        notes += await copy_settings(deployment.databases[name], databases.deployment.databases[name])
-    graphs = deployment.forest.graphs
-    applied = {f"{name}@{key}" for name, heads in current.items() for key in graphs[name].ancestors(heads)}
-    await upgrade_scratch(databases, applied)
-    return notes
-
-
 async def _run(
     databases: Scratch, plan: Plan, notify: Notify, hooks: TraceHooks | None
 ) -> tuple[TraceHooks, MigrateError | None]:
@@ -103,7 +96,7 @@ async def _run(
     options = RunOptions(COMMAND, allow_edited=True, hooks=hooks)
 
     def remaining(current: Current) -> Plan:
-        return replace(plan, current=current, segments=plan.segments[hooks.finished :])
+        return replace(plan, current=current, segments=plan.segments[hooks.committed_segments :])
 
     try:
         await databases.run_adding_missing_roles(
@@ -112,7 +105,7 @@ async def _run(
     except (Interrupted, Unreachable):
         raise
     except MigrateError as error:
-        if hooks.running is None and not hooks.done:
+        if hooks.running is None and not hooks.completed:
             raise
         return hooks, error
     return hooks, None
@@ -126,7 +119,7 @@ def _explain(
     A failing statement becomes a finding; an exception of the step's Python code may come from empty tables.
     Where no step was running, a deferred constraint of the last one does not hold.
     """
-    done = len(hooks.done) - (hooks.running is None)
+    done = len(hooks.completed) - (hooks.running is None)
     rest = [action.revision.qualified for action in plan.actions[done:] if isinstance(action, Step)]
     failed = hooks.failure(error)
     if failed is not None:

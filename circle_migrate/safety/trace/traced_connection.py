@@ -12,7 +12,7 @@ from circle_migrate.postgres.catalog.snapshot import Change, Op, Snapshot, chang
 from circle_migrate.postgres.journal_tables import OWN_SCHEMAS
 from circle_migrate.postgres.server_errors import sqlstate
 from circle_migrate.safety.trace import work
-from circle_migrate.safety.trace.record import HeldLocks, Lock, ServerError, TracedRelation, TracedStatement
+from circle_migrate.safety.trace.record import Lock, ServerError, TracedRelation, TracedStatement, XactState
 
 _RELATIONS = f"""
 SELECT c.oid::bigint AS oid, quote_ident(n.nspname) || '.' || quote_ident(c.relname) AS name, c.relname,
@@ -74,7 +74,7 @@ class PendingStatement:
     """A statement that is running, the locks held before it, and the transaction begun for it alone."""
 
     traced: TracedStatement
-    before: HeldLocks
+    before: XactState
     own_transaction: Any = None
 
 
@@ -108,38 +108,27 @@ class TracedConnection:
         self._files = {oid: relation.file for oid, relation in self.present.items()}
 
     async def before_statement(self, traced: TracedStatement, *, autocommit: bool) -> PendingStatement:
-        """Return the state before a statement, which gets its own transaction if autocommit is not needed.
-
-        Locks can only be read before the transaction ends.
-        """
+        """Return the state before a statement, in its own transaction if possible, to read its locks."""
         transaction = None
         if autocommit and work.can_run_in_transaction(traced.sql):
             transaction = self.driver.transaction()
             await transaction.start()
-        before = await self._held_locks()
+        before = await self._xact_state()
         self._messages.clear()
         return PendingStatement(traced, before, transaction)
 
     async def after_statement(self, pending: PendingStatement) -> TracedStatement:
         """Return a completed statement with its locks, work and changes."""
         committed = not self.driver.is_in_transaction()
-        after = await self._held_locks()
+        after = await self._xact_state()
         messages = tuple(self._messages)
         changes: tuple[Change, ...] = ()
-        if committed or after.catalogued != pending.before.catalogued:
+        if committed or after.catalog_writes != pending.before.catalog_writes:
             changes = await self._changes()
         files = {oid: relation.file for oid, relation in self.present.items()} if committed else after.files
         observation = await self._observe(pending, after, messages, self._replaced(files))
-        traced = replace(
-            pending.traced,
-            transactional=not committed and pending.own_transaction is None,
-            before=pending.before.strongest(self._names),
-            locks=after.strongest(self._names),
-            work=work.find_work(observation),
-            validated_constraints=tuple(filter(work.is_proof, messages)),
-            changes=changes,
-            created_relations=self._created,
-        )
+        transactional = not committed and pending.own_transaction is None
+        traced = replace(self._traced(pending, observation), transactional=transactional, changes=changes)
         if pending.own_transaction is not None:
             await pending.own_transaction.commit()
         return replace(traced, locks=self._locks_by_kind(traced, observation.named)) if committed else traced
@@ -150,36 +139,39 @@ class TracedConnection:
         messages = tuple(self._messages)
         if pending.own_transaction is not None and not self.driver.is_closed():
             await pending.own_transaction.rollback()
-        before = pending.before.strongest(self._names)
-        sql, notices = pending.traced.sql, work.parse_messages(messages)
-        observation = work.Observation(sql, notices, self.known, self.present, pending.before, pending.before)
+        sql, before = pending.traced.sql, pending.before
+        observation = work.Observation(sql, messages, self.known, self.present, before, before)
+        transactional = in_transaction and pending.own_transaction is None
+        return replace(self._traced(pending, observation), transactional=transactional, error=error)
+
+    def _traced(self, pending: PendingStatement, observation: work.Observation) -> TracedStatement:
+        names = {oid: relation.name for oid, relation in self.known.items()}
+        present = self.present.items()
         return replace(
             pending.traced,
-            transactional=in_transaction and pending.own_transaction is None,
-            before=before,
-            locks=before,
+            locks_before=pending.before.strongest(names),
+            locks=observation.after.strongest(names),
             work=work.find_work(observation),
-            validated_constraints=tuple(filter(work.is_proof, messages)),
-            created_relations=self._created,
-            error=error,
+            validated_constraints=tuple(filter(work.is_proof, observation.messages)),
+            created_relations=frozenset(relation.name for oid, relation in present if oid not in self.known),
         )
 
-    async def _held_locks(self) -> HeldLocks:
+    async def _xact_state(self) -> XactState:
         """Return the locks of the current transaction; a failed one accepts no query."""
         if not self.driver.is_in_transaction():
-            return HeldLocks()
+            return XactState()
         try:
             total, *rows = await self.driver.fetch(_HELD)
         except Exception as error:
             if sqlstate(error) != "25P02":
                 raise
-            return HeldLocks()
-        return HeldLocks(
+            return XactState()
+        return XactState(
             modes={row["oid"]: frozenset(row["modes"]) for row in rows if row["modes"]},
             files={row["oid"]: row["file"] for row in rows},
             scans={row["oid"]: row["scans"] or 0 for row in rows},
             inserted={row["oid"]: row["written"] or 0 for row in rows},
-            catalogued=total["written"],
+            catalog_writes=total["written"],
         )
 
     async def _changes(self) -> tuple[Change, ...]:
@@ -202,7 +194,7 @@ class TracedConnection:
         return replaced
 
     async def _observe(
-        self, pending: PendingStatement, after: HeldLocks, messages: tuple[str, ...], replaced: frozenset[int]
+        self, pending: PendingStatement, after: XactState, messages: tuple[str, ...], replaced: frozenset[int]
     ) -> work.Observation:
         sql = pending.traced.sql
         notices = work.parse_messages(messages)
@@ -215,10 +207,10 @@ class TracedConnection:
         target = await self._oid(write.target) if write and write.target else None
         named = [await self._oid(name) for name in autocommit[1]] if autocommit else []
         bodies = await self._bodies(sql) if hidden else ""
-        nested = [(await self._oid(each.relation), each) for each in work.nested_writes(sql, bodies)]
+        nested = [(await self._oid(write.relation), write) for write in work.nested_writes(sql, bodies)]
         return work.Observation(
             sql,
-            notices,
+            messages,
             self.known,
             self.present,
             pending.before,
@@ -228,7 +220,7 @@ class TracedConnection:
             target=target,
             named=frozenset(filter(None, named)),
             bodies=bodies,
-            nested=[(oid, each) for oid, each in nested if oid is not None and hidden],
+            nested=[(oid, write) for oid, write in nested if oid is not None and hidden],
         )
 
     async def _bodies(self, sql: str) -> str:
@@ -253,15 +245,8 @@ class TracedConnection:
         names = {self.known[oid].name for oid in named if oid in self.known}
         names |= {piece.relation for piece in traced.work}
         names |= {change.owner.identity for change in traced.changes if change.owner is not None}
-        return dict.fromkeys(sorted(names & set(self._names.values())), autocommit[0])
-
-    @property
-    def _names(self) -> dict[int, str]:
-        return {oid: relation.name for oid, relation in self.known.items()}
-
-    @property
-    def _created(self) -> frozenset[str]:
-        return frozenset(relation.name for oid, relation in self.present.items() if oid not in self.known)
+        names &= {relation.name for relation in self.known.values()}
+        return dict.fromkeys(sorted(names), autocommit[0])
 
     async def _read_relations(self) -> None:
         """Read all relations of users, without indexes, Alembic's table and the journal."""
@@ -271,7 +256,5 @@ class TracedConnection:
 
 async def read_own_catalog(driver: asyncpg.Connection, settings: DatabaseSettings) -> Snapshot:
     """Read the catalog over a connection of a run, within its transaction."""
-    table, schema = settings.version_table, settings.version_table_schema
-    return await read_catalog(
-        driver, settings.name, "scratch", version_table=table, version_table_schema=schema
-    )
+    table = settings.version_table, settings.version_table_schema
+    return await read_catalog(driver, settings.name, "scratch", *table)

@@ -10,14 +10,10 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from circle_migrate.postgres.identifier import unquote_and_fold
-from circle_migrate.postgres.sql_text import (
-    compile_pattern,
-    mentions,
-    split_statements,
-    without_comments_and_literals,
-)
-from circle_migrate.safety.trace.record import HeldLocks, Lock, Task, TracedRelation, Work
+from circle_migrate.postgres import sql_text
+from circle_migrate.postgres.identifier import IDENTIFIER, unquote_and_fold
+from circle_migrate.postgres.sql_text import compile_pattern, mentions
+from circle_migrate.safety.trace.record import Lock, Task, TracedRelation, Work, XactState
 
 _MESSAGES = (
     (re.compile(r'rewriting table "(?P<table>.+)"'), Task.REWRITE),
@@ -31,8 +27,7 @@ _PROOF = re.compile(
 _ROW_EXCLUSIVE = "RowExclusiveLock"
 
 _COMMENT = re.compile(r"--[^\n]*|/\*.*?\*/", re.DOTALL)
-_PART = r'(?:"(?:[^"]|"")+"|[\w$]+)'
-_NAME = rf"{_PART}(?:\s*\.\s*{_PART})?"
+_NAME = rf"{IDENTIFIER}(?:\s*\.\s*{IDENTIFIER})?"
 
 _WRITES = compile_pattern(
     r"(?:UPDATE|DELETE\s+FROM|MERGE\s+INTO|INSERT\s+INTO|COPY|TRUNCATE(?:\s+TABLE)?)\s+"
@@ -40,7 +35,7 @@ _WRITES = compile_pattern(
 )
 # The cost of such an INSERT does not depend on a table.
 _INSERT_VALUES = compile_pattern(
-    rf"INSERT\s+INTO\s+{_NAME}\s*(?:AS\s+{_PART}\s*)?(?:\([^()]*\)\s*)?(?:OVERRIDING\s+\w+\s+VALUE\s+)?"
+    rf"INSERT\s+INTO\s+{_NAME}\s*(?:AS\s+{IDENTIFIER}\s*)?(?:\([^()]*\)\s*)?(?:OVERRIDING\s+\w+\s+VALUE\s+)?"
     r"(?:VALUES|DEFAULT\s+VALUES)\b"
 )
 _TASKS = {
@@ -82,16 +77,13 @@ _TRANSACTIONAL = compile_pattern(
     r"|GRANT|REVOKE|DO)\b"
     r"(?!\s+(?:DATABASE|SYSTEM|SUBSCRIPTION|TABLESPACE)\b)"
 )
-_CALLS = re.compile(rf"({_PART})\s*\(")
+_CALLS = re.compile(rf"({IDENTIFIER})\s*\(")
 _ENDS_TRANSACTION = compile_pattern(r"\b(?:COMMIT|ROLLBACK)\b")
 
 
 @dataclass(frozen=True, slots=True)
 class RowWrite:
-    """How a statement writes rows, and the table if its text begins with the write.
-
-    `hidden` if it may run other statements that write.
-    """
+    """How a statement writes: `target` if its text begins with the write, `hidden` if nested ones may."""
 
     task: Task
     target: str | None = None
@@ -113,11 +105,11 @@ def classify_write(sql: str) -> RowWrite | None:
 def nested_writes(sql: str, bodies: str) -> Iterator[Work]:
     """Yield each write but INSERT in nested texts, which do not run in loops over empty tables."""
     text = _without_comments(sql)
-    own = text if _first_word(text) == "DO" else without_comments_and_literals(sql)
+    own = text if _first_word(text) == "DO" else sql_text.without_comments_and_literals(sql)
     called_for_rows = _FOR_EACH_ROW.search(own) is not None
     for part, repeated in ((own, False), (_without_comments(bodies), called_for_rows)):
         for match in _WRITES.finditer(part):
-            before, nested = part[: match.start()], split_statements(part[match.start() :])[0]
+            before, nested = part[: match.start()], sql_text.split_statements(part[match.start() :])[0]
             in_loop = sum(-1 if end else 1 for end in _LOOP.findall(before)) > 0
             task = _task(nested)
             if task is not Task.INSERT:
@@ -158,7 +150,7 @@ def _first_word(text: str) -> str:
 
 def _code(sql: str) -> str:
     """Return a statement without comments, contents of literals and opening parentheses."""
-    return without_comments_and_literals(sql).lstrip("(")
+    return sql_text.without_comments_and_literals(sql).lstrip("(")
 
 
 def _without_comments(sql: str) -> str:
@@ -193,18 +185,19 @@ def is_proof(message: str) -> bool:
 class Observation:
     """What is known of a statement that has run or failed; mappings are by oid.
 
-    `known` are the relations from before the plan, `present` those of now, `replaced` those with a new file.
-    `foreign_keys` has the tables of foreign keys by name; `target` is the table that the statement writes,
-    `named` are other tables in its text. `bodies` are the texts of the functions that it calls; `nested` are
-    the writes in these or in a DO block, which need not have run, each with the oid of its table.
+    `messages` are the server's. `known` are the relations from before the plan, `present` those of now,
+    `replaced` those with a new file. `foreign_keys` has the tables of foreign keys by name; `target` is the
+    table that the statement writes, `named` are other tables in its text. `bodies` are the texts of the
+    functions that it calls; `nested` are the writes in these or in a DO block, which need not have run, each
+    with the oid of its table.
     """
 
     sql: str
-    notices: tuple[ServerNotice, ...]
+    messages: tuple[str, ...]
     known: Mapping[int, TracedRelation]
     present: Mapping[int, TracedRelation]
-    before: HeldLocks
-    after: HeldLocks
+    before: XactState
+    after: XactState
     replaced: frozenset[int] = frozenset()
     foreign_keys: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     target: int | None = None
@@ -236,7 +229,7 @@ def find_work(observation: Observation) -> tuple[Work, ...]:
 
 
 def _work_of_messages(observation: Observation) -> Iterator[Work]:
-    for notice in observation.notices:
+    for notice in parse_messages(observation.messages):
         oids = observation.by_name(notice.table) if notice.table else _validated(observation, notice)
         used = [oid for oid in oids if oid in observation.after.modes or oid in observation.named] or oids
         for oid in used[: 1 if notice.table else None]:
@@ -270,10 +263,10 @@ def _row_writes(observation: Observation) -> Iterator[Work]:
     oids = [table.oid] if table is not None and table.kind != "v" else _written_tables(observation, write)
     known = {oid for oid, _ in observation.nested}
     others = ((oid, _other_write(observation, write)) for oid in oids if oid not in known)
-    for oid, each in (*observation.nested, *others):
+    for oid, work in (*observation.nested, *others):
         name = observation.name(oid)
         if name is not None:
-            yield replace(each, relation=name)
+            yield replace(work, relation=name)
 
 
 def _other_write(observation: Observation, write: RowWrite) -> Work:

@@ -197,14 +197,11 @@ def _without_operator(item: list[Token]) -> list[Token]:
 
 
 def _predicate(tokens: list[Token]) -> str | None:
-    for at, token in enumerate(tokens):
-        if token.text == "WHERE" and token.depth == 0:
-            condition = tokens[at + 1 :]
-            start = next((i for i, token in enumerate(condition) if token.kind != "space"), 0)
-            if condition[start].text == "(":
-                return _text(condition[start : _closing(condition, start)])
-            return _text(condition)
-    return None
+    keywords = [token.text if token.depth == 0 else "" for token in tokens]
+    if "WHERE" not in keywords:
+        return None
+    condition = tokens[keywords.index("WHERE") + 2 :]  # after the space
+    return _text(condition[: _closing(condition, 0)] if condition[0].text == "(" else condition)
 
 
 def _text(tokens: list[Token]) -> str:
