@@ -38,7 +38,7 @@ class Deployment:
         self.selected = tuple(name for name in self.databases if name in wanted)
 
     @property
-    def grouping(self) -> TransactionMode:
+    def transaction_mode(self) -> TransactionMode:
         """Which steps share a transaction."""
         from circle_migrate.revision_graph.plan import TransactionMode
 

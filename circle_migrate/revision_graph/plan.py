@@ -133,7 +133,7 @@ def plan_upgrade(
     forest: CombinedGraph,
     current: Mapping[str, tuple[str, ...]],
     wanted: Mapping[str, set[str]],
-    grouping: TransactionMode = TransactionMode.ALL,
+    transaction_mode: TransactionMode = TransactionMode.ALL,
 ) -> Plan:
     """Plan the steps that apply the `wanted` revisions of databases with a target, and their requirements.
 
@@ -151,27 +151,27 @@ def plan_upgrade(
         )
     steps = [Step(forest.revision(name), Direction.UP) for name in forest.order(needed)]
     added = (step.revision for step in steps if step.database not in wanted)
-    return _plan(forest, current, applied | needed, steps, grouping, added)
+    return _plan(forest, current, applied | needed, steps, transaction_mode, added)
 
 
 def plan_exactly(
     forest: CombinedGraph,
     current: Mapping[str, tuple[str, ...]],
     revisions: Collection[str],
-    grouping: TransactionMode = TransactionMode.ALL,
+    transaction_mode: TransactionMode = TransactionMode.ALL,
 ) -> Plan:
     """Plan the steps that apply `revisions`, given as `database@id`, without their requirements."""
     applied = _applied(forest, current)
     missing = set(revisions) - applied
     steps = [Step(forest.revision(name), Direction.UP) for name in forest.order(missing)]
-    return _plan(forest, current, applied | missing, steps, grouping)
+    return _plan(forest, current, applied | missing, steps, transaction_mode)
 
 
 def plan_downgrade(
     forest: CombinedGraph,
     current: Mapping[str, tuple[str, ...]],
     undone: Mapping[str, set[str]],
-    grouping: TransactionMode = TransactionMode.ALL,
+    transaction_mode: TransactionMode = TransactionMode.ALL,
     *,
     cascade: bool = False,
 ) -> Plan:
@@ -187,10 +187,16 @@ def plan_downgrade(
     if dependents and not cascade:
         raise _dependents_error(forest, dependents, to_undo)
     steps = [Step(forest.revision(name), Direction.DOWN) for name in reversed(order)]
-    for step in steps:
-        _ensure_reversible(step.revision)
+    for revision in (step.revision for step in steps):
+        if revision.irreversible is not None or not revision.has_downgrade:
+            raise Refused(
+                f"revision {revision.id} ({revision.message}) cannot be undone: "
+                + (revision.irreversible or "it has no downgrade()"),
+                database=revision.database,
+                location=revision.location,
+            )
     added = (step.revision for step in steps if step.revision.qualified not in targets)
-    return _plan(forest, current, applied - to_undo, steps, grouping, added)
+    return _plan(forest, current, applied - to_undo, steps, transaction_mode, added)
 
 
 def _dependents_error(forest: CombinedGraph, dependents: list[str], to_undo: set[str]) -> Refused:
@@ -241,22 +247,12 @@ def _applied(forest: CombinedGraph, current: Mapping[str, tuple[str, ...]]) -> s
     return {f"{name}@{key}" for name, rows in current.items() for key in forest.graphs[name].ancestors(rows)}
 
 
-def _ensure_reversible(revision: Revision) -> None:
-    if revision.irreversible is not None or not revision.has_downgrade:
-        raise Refused(
-            f"revision {revision.id} ({revision.message}) cannot be undone: "
-            + (revision.irreversible or "it has no downgrade()"),
-            database=revision.database,
-            location=revision.location,
-        )
-
-
 def _plan(
     forest: CombinedGraph,
     current: Mapping[str, tuple[str, ...]],
     applied: set[str],
     steps: list[Step],
-    grouping: TransactionMode,
+    transaction_mode: TransactionMode,
     added_dependencies: Iterable[Revision] = (),
 ) -> Plan:
     keys: dict[str, set[str]] = {name: set() for name in current}
@@ -264,15 +260,15 @@ def _plan(
         name, _, key = qualified.partition("@")
         keys[name].add(key)
     after = {name: forest.graphs[name].version_rows(applied_keys) for name, applied_keys in keys.items()}
-    return Plan(dict(current), after, segment(steps, grouping), tuple(added_dependencies))
+    return Plan(dict(current), after, _segments(steps, transaction_mode), tuple(added_dependencies))
 
 
-def segment(steps: Sequence[Step], grouping: TransactionMode = TransactionMode.ALL) -> tuple[Segment, ...]:
+def _segments(steps: Sequence[Step], transaction_mode: TransactionMode) -> tuple[Segment, ...]:
     """Cut the steps into segments where two steps cannot or should not share a transaction."""
     segments = []
     start = 0
     for end, step in enumerate(steps, 1):
-        reason = _end_reason(step, steps[end], grouping) if end < len(steps) else ""
+        reason = _end_reason(step, steps[end], transaction_mode) if end < len(steps) else ""
         if reason or end == len(steps):
             transactional = step.revision.non_transactional_reason is None
             segments.append(Segment(tuple(steps[start:end]), transactional, reason))
@@ -280,13 +276,13 @@ def segment(steps: Sequence[Step], grouping: TransactionMode = TransactionMode.A
     return tuple(segments)
 
 
-def _end_reason(before: Step, after: Step, grouping: TransactionMode) -> str:
+def _end_reason(before: Step, after: Step, transaction_mode: TransactionMode) -> str:
     """Return why the two steps cannot share a transaction; empty where they can."""
     for step in (before, after):
         if step.revision.non_transactional_reason is not None:
             return f"{step.revision.id} cannot run in a transaction: {step.revision.non_transactional_reason}"
     if before.direction is Direction.UP and before.revision.commit_after_reason is not None:
         return f"{before.revision.id} must be committed first: {before.revision.commit_after_reason}"
-    if grouping is TransactionMode.PER_REVISION:
+    if transaction_mode is TransactionMode.PER_REVISION:
         return "every revision has its own transaction (per-revision)"
     return ""

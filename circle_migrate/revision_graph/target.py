@@ -131,7 +131,12 @@ def upgrade_set(graph: Graph, current: Collection[str], target: Target) -> set[s
 def downgrade_set(graph: Graph, current: Collection[str], target: Target) -> set[str]:
     """Return the applied revisions to undo. Raises `UsageError` if the target is not applied or too far."""
     applied = graph.ancestors(current)
-    key = _downgrade_target(graph, current, target)
+    if target.symbol:
+        key = _resolve(graph, target)
+    elif target.steps > 0:
+        raise UsageError(f"{target.text} is an upgrade", hint=f"type `circle-migrate upgrade {target.text}`")
+    else:
+        key = _step_down(graph, _start(graph, current, target), target)
     if key is not None and key not in applied:
         raise UsageError(
             f"{graph.database} cannot be downgraded to {key}: that revision is not applied",
@@ -192,14 +197,6 @@ def _resolve(graph: Graph, target: Target) -> str | None:
     if target.steps > 0:
         return _step_up(graph, key, target)
     return _step_down(graph, key, target)
-
-
-def _downgrade_target(graph: Graph, current: Collection[str], target: Target) -> str | None:
-    if target.symbol:
-        return _resolve(graph, target)
-    if target.steps > 0:
-        raise UsageError(f"{target.text} is an upgrade", hint=f"type `circle-migrate upgrade {target.text}`")
-    return _step_down(graph, _start(graph, current, target), target)
 
 
 def _step_up(graph: Graph, start: str | None, target: Target) -> str | None:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from circle_migrate.core.errors import Refused, TreeError
 from circle_migrate.revision_graph.forest import CombinedGraph
 from circle_migrate.revision_graph.graph import Graph
-from circle_migrate.revision_graph.plan import Plan, TransactionMode, plan_downgrade, plan_upgrade, segment
+from circle_migrate.revision_graph.plan import Plan, TransactionMode, plan_downgrade, plan_upgrade
 from circle_migrate.revision_graph.revision import Revision
 
 EMPTY: dict[str, tuple[str, ...]] = {"main": (), "credentials": ()}
@@ -155,7 +155,7 @@ AFTER = Revision("main", "m4", down_revisions=("m3",))
 
 
 @pytest.mark.parametrize(
-    ("third", "grouping", "sizes", "transactional"),
+    ("third", "transaction_mode", "sizes", "transactional"),
     [
         (Revision("main", "m3", down_revisions=("m2",)), TransactionMode.ALL, [4], [True]),
         (ALONE, TransactionMode.ALL, [2, 1, 1], [True, False, True]),
@@ -169,10 +169,10 @@ AFTER = Revision("main", "m4", down_revisions=("m3",))
     ],
 )
 def test_segments_end_where_a_transaction_cannot_go_on(
-    third: Revision, grouping: TransactionMode, sizes: list[int], transactional: list[bool]
+    third: Revision, transaction_mode: TransactionMode, sizes: list[int], transactional: list[bool]
 ) -> None:
     trees = forest(M1, M2, third, AFTER)
-    plan = plan_upgrade(trees, EMPTY, everything(trees), grouping)
+    plan = plan_upgrade(trees, EMPTY, everything(trees), transaction_mode)
     assert [len(segment.actions) for segment in plan.segments] == sizes
     assert [segment.transactional for segment in plan.segments] == transactional
     assert all(segment.end_reason for segment in plan.segments[:-1])
@@ -180,4 +180,4 @@ def test_segments_end_where_a_transaction_cannot_go_on(
 
 
 def test_no_steps_no_segments() -> None:
-    assert segment([]) == ()
+    assert plan_upgrade(forest(M1, M2), EMPTY, {}).segments == ()

@@ -105,9 +105,9 @@ def forest(folders: dict[str, Path]) -> CombinedGraph:
 
 def plan(case: Case, trees: CombinedGraph) -> Plan:
     """Return the plan of the whole case, with its transactions."""
-    grouping = TransactionMode.ALL if case.hazard.one_transaction else TransactionMode.PER_REVISION
+    transaction_mode = TransactionMode.ALL if case.hazard.one_transaction else TransactionMode.PER_REVISION
     wanted = {name: set(graph.revisions) for name, graph in trees.graphs.items()}
-    return plan_upgrade(trees, dict.fromkeys(trees.graphs, ()), wanted, grouping)
+    return plan_upgrade(trees, dict.fromkeys(trees.graphs, ()), wanted, transaction_mode)
 
 
 @asynccontextmanager

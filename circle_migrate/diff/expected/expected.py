@@ -208,7 +208,7 @@ async def upgrade_scratch(scratch: Scratch, revisions: Collection[str]) -> None:
     deployment = scratch.deployment
 
     def planner(current: Current) -> Plan:
-        return plan_exactly(deployment.forest, current, revisions, deployment.grouping)
+        return plan_exactly(deployment.forest, current, revisions, deployment.transaction_mode)
 
     options = RunOptions("upgrade", allow_edited=True)
     run = partial(execute, deployment, tuple(scratch.majors), planner, ignore_event, options)
