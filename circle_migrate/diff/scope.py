@@ -88,7 +88,7 @@ def within_models(change_set: ChangeSet, models: Models, before: Snapshot, after
 def _root_table(key: ObjectKey, snapshot: Snapshot) -> ObjectKey | None:
     """Return the topmost partitioned table of a partition; None for other objects."""
     root = None
-    while parent := snapshot.objects.get(root or key, {}).get("partition_of"):
+    while parent := snapshot.value(root or key, "partition_of"):
         root = ObjectKey("table", parent)
     return root
 
@@ -123,7 +123,7 @@ def _count_reordered(tables: Collection[ObjectKey | None], before: Snapshot, aft
     for key, fields in before.objects.items():
         table = fields.get("of")
         if key.kind == "column" and table in positions:
-            old, new = fields.get("position"), after.objects.get(key, {}).get("position")
+            old, new = fields.get("position"), after.value(key, "position")
             if old and new:
                 positions[table].append((int(old), int(new)))
     orders = ([new for _, new in sorted(pairs)] for pairs in positions.values())
@@ -132,22 +132,21 @@ def _count_reordered(tables: Collection[ObjectKey | None], before: Snapshot, aft
 
 def without_not_null(change_set: ChangeSet, reason: str, *snapshots: Snapshot) -> None:
     """Leave out not-null constraints: their columns say the same, except NOT VALID and NO INHERIT."""
-    constraints = [change for change in change_set.changes if _is_not_null(change, *snapshots)]
+    constraints = [
+        change
+        for change in change_set.changes
+        if "not null" in (snapshot.value(change.key, "type") for snapshot in snapshots)
+    ]
     if constraints:
         counts = format_counts({"not null constraint": len(constraints)})
         change_set.not_compared.append(f"NOT VALID and NO INHERIT of {counts}: {reason}")
         change_set.keep(change for change in change_set.changes if change not in constraints)
 
 
-def _is_not_null(change: Change, *snapshots: Snapshot) -> bool:
-    return any(snapshot.objects.get(change.key, {}).get("type") == "not null" for snapshot in snapshots)
-
-
-def without_new_privileges(changes: Iterable[Change], before: Snapshot, after: Snapshot) -> list[Change]:
-    """Return the changes without privileges that only one of the two server versions has."""
-    if (before.major >= MAINTAIN_SINCE) == (after.major >= MAINTAIN_SINCE):
-        return list(changes)
-    return [kept for change in changes if (kept := _without_maintain(change)) is not None]
+def without_new_privileges(change_set: ChangeSet, before: Snapshot, after: Snapshot) -> None:
+    """Leave out privileges that only one of the two server versions has."""
+    if (before.major >= MAINTAIN_SINCE) != (after.major >= MAINTAIN_SINCE):
+        change_set.keep(map(_without_maintain, change_set.changes))
 
 
 def _without_maintain(change: Change) -> Change | None:

@@ -68,6 +68,10 @@ class Snapshot:
         """SHA-256 of the objects in hexadecimal."""
         return hashlib.sha256(json.dumps(self._sorted(), separators=(",", ":")).encode()).hexdigest()
 
+    def value(self, key: ObjectKey, name: str) -> str | None:
+        """Return a field of an object; None also if the object does not exist."""
+        return self.objects.get(key, {}).get(name)
+
     def of_kind(self, kind: str) -> Iterator[tuple[ObjectKey, Fields]]:
         """Return the objects of one kind, sorted by identity."""
         return ((key, fields) for key, fields in sorted(self.objects.items()) if key.kind == kind)
