@@ -65,7 +65,7 @@ async def diff(
         *(parse_difference_rule(text, deployment.databases) for text in options.ignore),
     )
     async with ScratchServers(deployment) as servers:
-        sources = ComparisonSources.resolve(deployment, servers, sides, on_server=bool(options.trials))
+        sources = ComparisonSources(deployment, servers, sides, on_server=bool(options.trials))
         results = await asyncio.gather(
             *(
                 _compare(

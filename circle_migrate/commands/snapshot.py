@@ -42,7 +42,7 @@ async def take_snapshots(
 ) -> SnapshotResult:
     """Take a snapshot of every selected database, and write all or none to `output`. Raises `UsageError`."""
     async with ScratchServers(deployment) as servers:
-        sources = ComparisonSources.resolve(deployment, servers, (parse_state(text),))
+        sources = ComparisonSources(deployment, servers, (parse_state(text),))
         files = {} if output is None else _files(output, sources.names)
         sides = await asyncio.gather(*(sources.of_database(name) for name in sources.names))
     snapshots = {name: side.snapshots[0] for name, side in zip(sources.names, sides, strict=True)}

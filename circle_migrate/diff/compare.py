@@ -30,8 +30,8 @@ class CompareOptions:
 
     Under the profile `strict`, differences in privileges and triggers are errors; differences in the fields
     `always_error` are errors under any profile. `models` is the side that comes from models, which cannot
-    express everything. Extra partitions of a table on both sides are counted, or with `partitions` compared
-    as tables. Ignore rules that end before `today` have expired.
+    express everything. Extra partitions of a table on both sides are counted, or compared with `partitions`.
+    Ignore rules that end before `today` have expired.
     """
 
     profile: Profile = "default"

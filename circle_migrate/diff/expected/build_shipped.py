@@ -32,14 +32,14 @@ async def build_snapshots(
 
     Raises `SettingsError` for a version without a server, and what the revisions raise.
     """
-    settings = deployment.settings._replace(scratch_on_target=False)
-    here = Deployment(settings, deployment.selected)
+    deployment = Deployment(deployment.settings._replace(scratch_on_target=False), deployment.selected)
     targets = {
-        name: folder / name if folder else snapshots_folder(here.databases[name]) for name in here.selected
+        name: folder / name if folder else snapshots_folder(deployment.databases[name])
+        for name in deployment.selected
     }
     checks: list[Check] = []
-    async with ScratchServers(here) as servers:
-        possible = await servers.majors(here.selected[0], *majors)
+    async with ScratchServers(deployment) as servers:
+        possible = await servers.majors(deployment.selected[0], *majors)
         shipped = {major for target in targets.values() for major in majors_in(target)} if check else set()
         for major in sorted({*majors} or {*possible, *shipped}):
             if major in possible:

@@ -35,7 +35,6 @@ SUFFIXES = (".json.gz", ".json")
 
 _KIND = "circle-migrate snapshot"
 _GZIP = b"\x1f\x8b"
-_BASE = "base"
 _MAJOR = re.compile(r"\.pg(?P<major>\d+)\.json\.gz$")
 
 
@@ -210,4 +209,4 @@ def majors_in(folder: Path, stem: str = "*") -> tuple[int, ...]:
 
 
 def _stem(revisions: tuple[str, ...]) -> str:
-    return "+".join(quote(key, safe="") for key in sorted(revisions)) or _BASE
+    return "+".join(quote(key, safe="") for key in sorted(revisions)) or "base"
