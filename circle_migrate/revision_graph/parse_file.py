@@ -192,7 +192,8 @@ def _literal(value: ast.AST | None) -> Any:
 
 def _names(values: Mapping[str, Any], name: str, path: Path, database: str) -> tuple[str, ...]:
     value = values.get(name)
-    names = tuple(value or ()) if value is None or isinstance(value, _COLLECTIONS) else (value,)
+    is_collection = value is None or isinstance(value, tuple | list | set | frozenset)
+    names = tuple(value or ()) if is_collection else (value,)
     if not all(isinstance(key, str) and key for key in names):
         raise TreeError(
             f"`{name}` in {path.name} is neither an id nor a tuple of ids",
@@ -201,9 +202,6 @@ def _names(values: Mapping[str, Any], name: str, path: Path, database: str) -> t
             hint=f'write {name} = None, {name} = "id" or {name} = ("id", "id")',
         )
     return names
-
-
-_COLLECTIONS = (tuple, list, set, frozenset)
 
 
 def _non_transactional_reason(code: Sequence[ast.AST], values: Mapping[str, Any]) -> str | None:

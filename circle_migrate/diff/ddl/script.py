@@ -107,7 +107,7 @@ def _used_labels_first(statements: list[Statement]) -> list[Statement]:
 
 
 def _commands(plan: ChangePlan, verb: Verb, key: ObjectKey) -> Commands:
-    kind = KINDS[key.kind]
+    kind, temporary_name = KINDS[key.kind], old_name(key.identity)
     match verb:
         case Verb.DETACH | Verb.ATTACH if key.kind == "sequence":
             owner = "NONE" if verb is Verb.DETACH else plan.after.value(key, "owned_by")
@@ -115,11 +115,9 @@ def _commands(plan: ChangePlan, verb: Verb, key: ObjectKey) -> Commands:
         case Verb.DETACH:
             return detach(plan.full_change(key))
         case Verb.RENAME:
-            return [f"ALTER {kind.noun} {key.identity} RENAME TO {old_name(key.identity)}"]
+            return [f"ALTER {kind.noun} {key.identity} RENAME TO {temporary_name}"]
         case Verb.DROP_OLD:
-            return [
-                Hazardous(f"DROP {kind.noun} {schema_of(key.identity)}.{old_name(key.identity)}", ("CM014",))
-            ]
+            return [Hazardous(f"DROP {kind.noun} {schema_of(key.identity)}.{temporary_name}", ("CM014",))]
         case Verb.DROP if not _belongs_to_view(key, plan.before):
             return kind.drop_commands(plan.drop_change(key))
     change = plan.drop_change(key) if verb is Verb.DROP else plan.change(key)
@@ -180,7 +178,7 @@ def _unsupported(plan: ChangePlan, key: ObjectKey) -> list[str]:
     kind, change = KINDS[key.kind], plan.change(key)
     if not kind.can_create and plan.is_created(key):
         return ["definition"]
-    supported = kind.covers | kind.follows | kind.alters.keys() | attributes.NAMES | _WITHOUT_COMMAND
+    supported = kind.covers | kind.follows | kind.alters.keys() | attributes.FIELDS | _WITHOUT_COMMAND
     fields = sorted((change.before.keys() | change.after.keys()) - supported)
     names = [name.replace("_", " ") for name in fields if change.differs(name)]
     others = [kind.unsupported(change) if kind.unsupported else None, attributes.unsupported_grants(change)]
