@@ -86,7 +86,7 @@ async def ensure_agreement(
     """
     if plan and all(isinstance(action, Stamp) and action.sets_revisions for action in plan.actions):
         return
-    ensure_not_half_undone(deployment.forest.graphs, states, plan)
+    ensure_not_half_undone(deployment.combined_graph.graphs, states, plan)
     for name, state in states.items():
         database = deployment.databases[name]
         if state.journal_of is None:
@@ -135,7 +135,7 @@ async def ensure_not_edited(run: MigrationRun) -> None:
         driver = run.sessions[name].driver
         if run.states[name].journal_of is None:
             continue
-        graph = run.deployment.forest.graphs[name]
+        graph = run.deployment.combined_graph.graphs[name]
         digest = await journal.digest(driver)
         for revision, diff in await edited_revisions(
             graph, run.states[name].current, journal, driver, digest

@@ -10,7 +10,7 @@ from typing import Any
 
 import asyncpg
 
-from circle_migrate.revision_graph.forest import CombinedGraph
+from circle_migrate.revision_graph.combined_graph import CombinedGraph
 from circle_migrate.revision_graph.graph import Graph
 from circle_migrate.revision_graph.modules import load_module
 from circle_migrate.revision_graph.parse_file import read_revision
@@ -91,7 +91,7 @@ def write(case: Case, folders: dict[str, Path]) -> None:
         last[database], before = key, f"{database}@{key}"
 
 
-def forest(folders: dict[str, Path]) -> CombinedGraph:
+def combined_graph(folders: dict[str, Path]) -> CombinedGraph:
     """Return the graphs of written cases."""
     return CombinedGraph(
         {

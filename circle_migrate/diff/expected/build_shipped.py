@@ -79,7 +79,7 @@ async def _steps(scratch: Scratch) -> AsyncIterator[tuple[str, tuple[str, ...]]]
         yield name, ()
     plan = Planner(deployment, ["heads"], Direction.UP)(current)
     for step in (action for action in plan.actions if isinstance(action, Step)):
-        name, graph = step.database, deployment.forest.graphs[step.database]
+        name, graph = step.database, deployment.combined_graph.graphs[step.database]
         await upgrade_scratch(scratch, [step.revision.qualified])
         current[name] = graph.version_rows_after_upgrade(current[name], step.revision.id)
         yield name, current[name]

@@ -189,8 +189,8 @@ async def at_revisions(
     (name,) = deployment.selected
     needed = dict.fromkeys([name, *deployment.reachable_databases(Direction.UP)])
     async with servers.databases(needed, major=major) as scratch:
-        forest = scratch.deployment.forest
-        await upgrade_scratch(scratch, forest.with_dependencies(f"{name}@{key}" for key in revisions))
+        graph = scratch.deployment.combined_graph
+        await upgrade_scratch(scratch, graph.with_dependencies(f"{name}@{key}" for key in revisions))
         yield scratch.deployment.databases[name]
 
 
@@ -201,7 +201,7 @@ async def upgrade_scratch(scratch: Scratch, revisions: Collection[str]) -> None:
     deployment = scratch.deployment
 
     def planner(current: Current) -> Plan:
-        return plan_exactly(deployment.forest, current, revisions, deployment.transaction_mode)
+        return plan_exactly(deployment.combined_graph, current, revisions, deployment.transaction_mode)
 
     options = RunOptions("upgrade", allow_edited=True)
     run = partial(execute, deployment, tuple(scratch.majors), planner, ignore_event, options)

@@ -86,7 +86,7 @@ async def _prepare(deployment: Deployment, databases: Scratch, current: Current)
     notes: list[str] = []
     for name in current:
         notes += await copy_settings(deployment.databases[name], databases.deployment.databases[name])
-    graphs = deployment.forest.graphs
+    graphs = deployment.combined_graph.graphs
     applied = {f"{name}@{key}" for name, heads in current.items() for key in graphs[name].ancestors(heads)}
     await upgrade_scratch(databases, applied)
     return notes
