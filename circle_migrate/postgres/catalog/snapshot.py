@@ -16,7 +16,7 @@ Fields = Mapping[str, str | None]
 UNREADABLE = "<hidden>"
 """The text of a field that the role may not read, which counts as no difference."""
 
-Address = tuple[int, int, int]
+ObjectAddress = tuple[int, int, int]
 """The id of an object in PostgreSQL: the oids of its catalogue and of the object, and a column number."""
 
 
