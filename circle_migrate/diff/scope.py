@@ -192,11 +192,10 @@ def split_equivalent(
 
 
 def without_ignored(
-    changes: Iterable[Change], database: str, rules: Iterable[IgnoreRule]
+    changes: Iterable[Change], database: str, rules: Sequence[IgnoreRule]
 ) -> tuple[list[Change], dict[str, int]]:
     """Return the changes that no rule hides, and the number of changes that each rule hides."""
     counts: Counter[str] = Counter()
-    rules = tuple(rules)
     kept = []
     for change in changes:
         remaining: Change | None = change
@@ -211,10 +210,7 @@ def without_ignored(
 
 
 def without_fields(change: Change, names: Collection[str]) -> Change | None:
-    """Return a change without these fields; None if no other field differs.
-
-    An extra or missing object keeps all its fields.
-    """
+    """Return a change without these fields, None if no other differs; a whole object keeps all fields."""
     if change.op is not Op.CHANGED or not any(name in change.fields for name in names):
         return change
     fields = {name: sides for name, sides in change.fields.items() if name not in names}

@@ -45,31 +45,25 @@ class RevisionFile:
 
 
 def write(draft: RevisionFile) -> Revision:
-    """Write a new file beside that of its parent.
-
-    Raises `Refused` if the folder is not writable, `UsageError` on other errors.
-    """
+    """Write a new file beside that of its parent. Raises `Refused` for a read-only folder or `UsageError`."""
     from circle_migrate.revision_graph.modules import load_module
 
     parents = [Path(draft.database.graph[key].path).parent for key in draft.down]
     folder = (parents or draft.database.revision_folders)[0]
-    _ensure_writable(folder, draft.database.name)
-    path = folder / f"{draft.id}_{_slug(draft.message)}.py"
-    if path.exists():
-        raise UsageError(f"{path} exists", database=draft.database.name, hint="use another --rev-id")
-    write_text(path, _formatted(text(draft), path))
-    return read_revision(draft.database.name, path, load_module)
-
-
-def _ensure_writable(folder: Path, name: str) -> None:
-    installed = {"site-packages", "dist-packages"} & set(folder.parts)
-    if installed or not os.access(folder, os.W_OK):
+    name = draft.database.name
+    is_installed = bool({"site-packages", "dist-packages"}.intersection(folder.parts))
+    if is_installed or not os.access(folder, os.W_OK):
         raise Refused(
             f"the revisions of {name} are in {folder}, which is read-only or part of an installed package",
             database=name,
             state="nothing was written",
             hint=f"Set `revisions` in [tool.circle-migrate.databases.{name}] to a folder of your project.",
         )
+    path = folder / f"{draft.id}_{_slug(draft.message)}.py"
+    if path.exists():
+        raise UsageError(f"{path} exists", database=name, hint="use another --rev-id")
+    write_text(path, _formatted(text(draft), path))
+    return read_revision(name, path, load_module)
 
 
 def _slug(message: str) -> str:
@@ -206,10 +200,7 @@ def _find(graph: Graph, name: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class RevisionFilesResult(Result):
-    """The revision files that were written; none if nothing has changed.
-
-    `failed` names the databases whose revision failed in a scratch database.
-    """
+    """The written revision files; `failed` are the databases whose revision failed in a scratch database."""
 
     revisions: tuple[Revision, ...]
     unchanged: tuple[str, ...] = ()

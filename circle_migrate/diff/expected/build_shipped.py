@@ -17,8 +17,6 @@ from circle_migrate.postgres.scratch.databases import Scratch
 from circle_migrate.postgres.scratch.pool import ScratchServers
 from circle_migrate.revision_graph.plan import Direction, Step
 
-_READABLE_FOR_ALL = 0o644
-
 
 async def build_snapshots(
     deployment: Deployment, folder: Path | None = None, majors: Sequence[int] = (), *, check: bool = False
@@ -105,8 +103,8 @@ def _report(name: str, folder: Path, states: dict[str, SnapshotFile], major: int
         )
         return Check(key, f"{name}: snapshots for PostgreSQL {major} are current", findings)
     folder.mkdir(parents=True, exist_ok=True)
-    for file in outdated:
-        files.write(folder / file, states[file].snapshot, states[file].source, mode=_READABLE_FOR_ALL)
+    for file in outdated:  # readable for all users, as revision files are
+        files.write(folder / file, states[file].snapshot, states[file].source, mode=0o644)
     for path in surplus:
         path.unlink()
     title = (

@@ -40,10 +40,7 @@ _MAJOR = re.compile(r"\.pg(?P<major>\d+)\.json\.gz$")
 
 @dataclass(frozen=True, slots=True)
 class SnapshotFile:
-    """The content of a file; `tool` is the version of circle-migrate that wrote it.
-
-    `source` is a digest of the snapshot's source, None if it is unknown.
-    """
+    """The content of a file; `source` is a digest of its source, `tool` the version that wrote it."""
 
     snapshot: Snapshot
     source: str | None = None
@@ -91,7 +88,14 @@ def encode(stored: SnapshotFile, *, compress: bool = True) -> bytes:
 
 def decode(content: bytes, name: str) -> SnapshotFile:
     """Parse the content of a snapshot file; `name` names it in messages. Raises what `read` raises."""
-    document = _document(content, name)
+    try:
+        document = parse_json(_decompressed(content) if content.startswith(_GZIP) else content)
+    except (EOFError, zlib.error) as error:
+        raise UsageError(f"{name} is damaged or truncated", detail=str(error), hint=_hint(name)) from error
+    except ValueError as error:
+        message = f"{name} is truncated or not a snapshot of circle-migrate"
+        raise UsageError(message, detail=str(error), hint=_hint(name)) from error
+    document = document if isinstance(document, dict) else {}
     if document.get("kind") != _KIND or not isinstance(document.get("format"), int):
         raise UsageError(f"{name} is not a snapshot of circle-migrate", hint=_hint(name))
     if document["format"] > FORMAT:
@@ -105,17 +109,6 @@ def decode(content: bytes, name: str) -> SnapshotFile:
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise UsageError(f"{name} is an incomplete snapshot", detail=repr(error), hint=_hint(name)) from error
     return SnapshotFile(snapshot, document["source"], document["format"], str(document.get("tool")))
-
-
-def _document(content: bytes, name: str) -> dict[str, Any]:
-    try:
-        document = parse_json(_decompressed(content) if content.startswith(_GZIP) else content)
-    except (EOFError, zlib.error) as error:
-        raise UsageError(f"{name} is damaged or truncated", detail=str(error), hint=_hint(name)) from error
-    except ValueError as error:
-        message = f"{name} is truncated or not a snapshot of circle-migrate"
-        raise UsageError(message, detail=str(error), hint=_hint(name)) from error
-    return document if isinstance(document, dict) else {}
 
 
 def _decompressed(content: bytes) -> bytes:
@@ -181,10 +174,7 @@ def _naming(settings: DatabaseSettings) -> list[tuple[str, str]]:
 
 
 def read_shipped(database: Database, revisions: tuple[str, ...], major: int) -> Snapshot:
-    """Return the shipped snapshot of these current revisions.
-
-    Raises `UsageError` if it is missing, damaged, or of other revision files.
-    """
+    """Return a shipped snapshot. Raises `UsageError` if it is missing, damaged or of other revision files."""
     path = snapshots_folder(database) / file_name(revisions, major)
     stored = read(path)
     if stored.source != source_of(database, revisions):
