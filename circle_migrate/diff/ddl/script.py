@@ -66,7 +66,7 @@ def _statements(plan: ChangePlan, renamed: Mapping[ObjectKey, ObjectKey | None])
     written = []
     for verb, key in plan.nodes():
         owner = plan.after.owner_of(key)
-        # A new owner has neither rows nor sessions; but a foreign key also locks the table that it references.
+        # A new owner has no rows and no sessions; but a foreign key also locks the table that it references.
         is_harmless = owner and plan.is_created(owner) and plan.after.value(key, "type") != "foreign key"
         for command in _commands(plan, verb, key):
             sql, hazards = (command, ()) if isinstance(command, str) else command
