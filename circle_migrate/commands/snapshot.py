@@ -8,9 +8,9 @@ from typing import Any
 
 from circle_migrate.core.errors import UsageError
 from circle_migrate.core.result import Result, json_fields
-from circle_migrate.diff.expected.snapshot_file import SUFFIXES, write
+from circle_migrate.diff.expected.snapshot_file import write
 from circle_migrate.diff.expected.sources import ComparisonSources
-from circle_migrate.diff.side import ComparisonSide, Source, parse_state
+from circle_migrate.diff.side import SNAPSHOT_SUFFIXES, ComparisonSide, Source, parse_state
 from circle_migrate.postgres.catalog.snapshot import Snapshot
 from circle_migrate.postgres.deployment import Deployment
 from circle_migrate.postgres.scratch.pool import ScratchServers
@@ -53,7 +53,7 @@ async def take_snapshots(
 
 def _files(output: str, names: tuple[str, ...]) -> dict[str, Path]:
     """Return the file of each database."""
-    if output.endswith(SUFFIXES):
+    if output.endswith(SNAPSHOT_SUFFIXES):
         side = ComparisonSide(Source.FILE, output)
         if side.is_single_file and len(names) > 1:
             raise UsageError(

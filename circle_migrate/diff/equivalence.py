@@ -100,7 +100,7 @@ def equal_by_text(checks: Iterable[EquivalenceCheck]) -> EquivalenceAnswers:
     }
 
 
-async def compared(
+async def compare_in_scratch(
     before: Snapshot, after: Snapshot, options: CompareOptions, open_scratch: OpenScratch
 ) -> Comparison:
     """Compare two snapshots; check in a scratch database which texts are equivalent."""

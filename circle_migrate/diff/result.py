@@ -128,9 +128,9 @@ class DiffResult(Report):
     @property
     def comparison_errors(self) -> tuple[Finding, ...]:
         """The errors of databases without a comparison, or of all databases."""
-        compared = {comparison.database for comparison in self.comparisons}
+        names = {comparison.database for comparison in self.comparisons}
         errors = (finding for finding in self.findings if finding.severity is Severity.ERROR)
-        return tuple(finding for finding in errors if finding.database not in compared)
+        return tuple(finding for finding in errors if finding.database not in names)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the checks and findings, and all comparisons."""

@@ -100,7 +100,6 @@ def _unsupported_by_models(change: Change) -> bool:
 
 
 def _unsupported_fields(change: Change) -> set[str]:
-    """Return the fields of a changed object that models cannot express."""
     if change.op is not Op.CHANGED:
         return set()
     comment = set() if change.key.kind in _COMMENTED else {"comment"}

@@ -88,7 +88,6 @@ def _read(database: str, path: Path, load_module: ModuleLoader) -> tuple[Revisio
 
 
 def _list_files(database: str, folder: Path) -> list[File]:
-    """Return the revision files of a folder, sorted by name."""
     names = file_names(database, folder)
     files: list[File] = []
     descriptor = os.open(folder, os.O_RDONLY)  # names relative to it resolve in half the time of paths

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from circle_migrate.core.errors import UsageError
 from circle_migrate.revision_graph.graph import Graph
+from circle_migrate.revision_graph.traversal import closure
 
 _FORM = re.compile(r"^(?:(?P<label>[^@]+)@)?(?P<symbol>[^@+]*?)(?P<steps>[+-]\d+)?$")
 _SYMBOLS = ("head", "heads", "base")
@@ -149,7 +150,7 @@ def downgrade_set(graph: Graph, current: Collection[str], target: Target) -> set
     else:  # the current revision limits -1
         branch = None if target.symbol else _start(graph, current, target)
     if branch is not None and len(roots) > 1:
-        ancestors = graph.down_ancestors(branch)
+        ancestors = closure([branch], graph.down_revisions.__getitem__)
         roots = [root for root in roots if root in ancestors]
     return graph.descendants(roots) & applied
 

@@ -87,15 +87,15 @@ def text(draft: RevisionFile) -> str:
         downgrade=draft.downgrade,
         uses_sqlalchemy="sa" in names,
         imports=_imports(code, names - {"sa", "op"}),
-        quoted=_quoted,
+        python_code=_python_code,
     )
     return rendered
 
 
-def _quoted(values: tuple[str, ...]) -> str:
+def _python_code(values: tuple[str, ...]) -> str:
     """Return the values as Python code: None, a string or a tuple."""
-    quoted = [json.dumps(value) for value in values]
-    return f"({', '.join(quoted)})" if len(quoted) > 1 else "".join(quoted) or "None"
+    strings = [json.dumps(value) for value in values]
+    return f"({', '.join(strings)})" if len(strings) > 1 else "".join(strings) or "None"
 
 
 def _modules(code: str) -> set[str]:

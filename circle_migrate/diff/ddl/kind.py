@@ -35,7 +35,7 @@ class ObjectChange:
     after: Fields
     catalog: Catalog
     major: int
-    existing: Catalog = field(default_factory=lambda: Catalog({}))
+    existing: Catalog
     converted: bool = False
 
     @property

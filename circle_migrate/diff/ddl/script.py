@@ -62,7 +62,6 @@ def generate(comparison: Comparison, *, undo: bool = False) -> MigrationScript:
 
 
 def _statements(plan: ChangePlan, renamed: Mapping[ObjectKey, ObjectKey | None]) -> tuple[Statement, ...]:
-    """Return all statements of the plan, in order."""
     written = []
     for verb, key in plan.nodes():
         owner = plan.after.owner_of(key)

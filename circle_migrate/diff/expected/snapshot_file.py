@@ -25,13 +25,12 @@ from circle_migrate.config.settings import DatabaseSettings
 from circle_migrate.core.atomic_write import replace_file
 from circle_migrate.core.errors import SettingsError, UsageError
 from circle_migrate.core.json_file import MAX_BYTES, parse_json, read_bounded
+from circle_migrate.diff.side import SNAPSHOT_SUFFIXES
 from circle_migrate.postgres.catalog.snapshot import Snapshot
 from circle_migrate.postgres.database import Database
 
 FORMAT = 1
 """The format version, incremented if the fields or texts of a snapshot change, or the file layout."""
-
-SUFFIXES = (".json.gz", ".json")
 
 _KIND = "circle-migrate snapshot"
 _GZIP = b"\x1f\x8b"
@@ -62,8 +61,8 @@ def write(path: Path, snapshot: Snapshot, source: str | None = None, *, mode: in
 
     Raises `UsageError` if the name has another suffix or the file cannot be written.
     """
-    if not path.name.endswith(SUFFIXES):
-        hint = f"Use a name with the suffix {' or '.join(SUFFIXES)}."
+    if not path.name.endswith(SNAPSHOT_SUFFIXES):
+        hint = f"Use a name with the suffix {' or '.join(SNAPSHOT_SUFFIXES)}."
         raise UsageError(f"{path} has no suffix of a snapshot file", hint=hint)
     target = Path(os.path.realpath(path))
     if target.exists() and not target.is_file():

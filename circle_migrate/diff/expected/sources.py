@@ -45,6 +45,7 @@ class ComparisonSources:
     ) -> None:
         self.deployment, self.servers, self.sides, self.on_server = deployment, servers, sides, on_server
         self.names = deployment.selected
+        self._text = " and ".join(side.text for side in sides)
         self._targets: dict[ComparisonSide, dict[str, Target]] = {}
         self._files: dict[ComparisonSide, Snapshot] = {}
         for side in sides:
@@ -59,7 +60,7 @@ class ComparisonSources:
                     _ = deployment.databases[name].address  # raises for a missing URL, before any query
         if not self.names:
             raise UsageError(
-                f"no selected database has {' and '.join(side.text for side in sides)}",
+                f"no selected database has {self._text}",
                 hint="Name sides of the same database, or omit --database.",
             )
 
@@ -141,7 +142,5 @@ class ComparisonSources:
                 return min(common)
         possible = await self.servers.majors(name)
         if not possible:
-            raise no_server_error(
-                f"{name}: {' and '.join(side.text for side in self.sides)} cannot be compared: "
-            )
+            raise no_server_error(f"{name}: {self._text} cannot be compared: ")
         return possible[0]
