@@ -124,7 +124,7 @@ def redact_statement(sql: str) -> str:
 
     is_open = re.search(rf"{_WORD}(?![^']*'\*\*\*')", re.sub(_SQL_PARTS, code, text))
 
-    def masked(part: re.Match[str]) -> str:
+    def mask(part: re.Match[str]) -> str:
         if part["name"] or part["comment"]:
             return part[0]
         if is_open or (part["escaped"] and re.search(_WORD, part[0])):
@@ -135,7 +135,7 @@ def redact_statement(sql: str) -> str:
         safe = redact_statement(inner)  # it may be SQL, too
         return part[0] if safe == inner else "'" + safe.replace("'", "''") + "'"
 
-    return re.sub(_SQL_PARTS, masked, text)
+    return re.sub(_SQL_PARTS, mask, text)
 
 
 def redact_quotation(message: str, sql: str) -> str:

@@ -108,10 +108,11 @@ def _unsupported_fields(change: Change) -> set[str]:
 
 def without_order(change_set: ChangeSet, *snapshots: Snapshot) -> None:
     """Leave out the positions of columns, and note the tables whose columns have another order."""
-    moved = {item.owner for item in change_set.changes if item.op is Op.CHANGED and "position" in item.fields}
-    tables = moved and _count_reordered(moved, *snapshots)
-    if tables:
-        order = f"the order of columns of {format_counts({'table': tables})}"
+    changed = (change for change in change_set.changes if change.op is Op.CHANGED)
+    tables = {change.owner for change in changed if "position" in change.fields}
+    count = tables and _count_reordered(tables, *snapshots)
+    if count:
+        order = f"the order of columns of {format_counts({'table': count})}"
         change_set.not_compared.append(f"{order}: use --column-order to compare it")
     change_set.keep(without_fields(change, {"position"}) for change in change_set.changes)
 

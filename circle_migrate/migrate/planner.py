@@ -49,15 +49,15 @@ class Planner:
                     claims.setdefault(name, set()).update(targets.stamp_set(graphs[name], known, target))
             return plan_stamp(graph, current, claims, purge=self.purge)
         assigned = targets.assign(self.targets, graphs).items()
-        transaction_mode = self.deployment.transaction_mode
+        mode = self.deployment.transaction_mode
         if self.direction is Direction.DOWN:
             undone = {name: targets.downgrade_set(graphs[name], current[name], to) for name, to in assigned}
-            return plan_downgrade(graph, current, undone, transaction_mode, cascade=self.cascade)
+            return plan_downgrade(graph, current, undone, mode, cascade=self.cascade)
         self.deployment.ensure_revisions()
         if all(targets.is_top(graphs[name], to) for name, to in assigned) and self._is_current(current):
             return Plan(dict(current), {name: graph.graphs[name].effective_heads for name in current})
         wanted = {name: targets.upgrade_set(graphs[name], current[name], to) for name, to in assigned}
-        return plan_upgrade(graph, current, wanted, transaction_mode)
+        return plan_upgrade(graph, current, wanted, mode)
 
     def _is_current(self, current: Current) -> bool:
         """Return whether `current` has all databases and no revision is pending."""

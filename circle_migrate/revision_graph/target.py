@@ -195,9 +195,8 @@ def _resolve(graph: Graph, target: Target) -> str | None:
         key = None
     else:
         key = graph.find(target.symbol)
-    if target.steps > 0:
-        return _step_up(graph, key, target)
-    return _step_down(graph, key, target)
+    step = _step_up if target.steps > 0 else _step_down
+    return step(graph, key, target)
 
 
 def _step_up(graph: Graph, start: str | None, target: Target) -> str | None:

@@ -46,7 +46,7 @@ def topological(
     return order
 
 
-def without_successors(keys: Collection[str], parents: Edges) -> set[str]:
+def without_followers(keys: Collection[str], parents: Edges) -> set[str]:
     """Return the revisions that are no parent of another one of `keys`."""
     return set(keys).difference(*(parents[key] for key in keys))
 

@@ -166,8 +166,8 @@ def _cache(state: _State, major: int) -> CacheFile | None:
 def _reader_digest() -> str:
     """Return a digest of the code and queries that read catalogs, which decide the content of a snapshot."""
     folder = Path(__file__).parents[2] / "postgres" / "catalog"
-    files = sorted(path for path in folder.rglob("*") if path.suffix in {".py", ".sql"})
-    return hashlib.sha256(b"\0".join(path.read_bytes() for path in files)).hexdigest()
+    paths = sorted(path for path in folder.rglob("*") if path.suffix in {".py", ".sql"})
+    return hashlib.sha256(b"\0".join(path.read_bytes() for path in paths)).hexdigest()
 
 
 async def build_from_revisions(
@@ -264,9 +264,9 @@ def _models_source(database: Database, models: tuple[MetaData, ...]) -> str | No
     except Exception:  # noqa: BLE001 - event listeners of the models may use the mock connection
         return None
     # Extensions and schemas may come from the revisions.
-    files = sorted((revision.id, revision.checksum) for revision in database.graph.revisions.values())
+    checksums = sorted((revision.id, revision.checksum) for revision in database.graph.revisions.values())
     # The indexes of a table are created in no fixed order.
-    text = json.dumps([database.name, database.settings.effective_path, sorted(statements), files])
+    text = json.dumps([database.name, database.settings.effective_path, sorted(statements), checksums])
     return hashlib.sha256(text.encode()).hexdigest()
 
 
