@@ -80,9 +80,9 @@ def _selected_dumps(deployment: Deployment, manifest: Manifest) -> dict[str, Dum
 def _ensure_known_revisions(deployment: Deployment, dumps: Mapping[str, Dump]) -> None:
     for name, dump in dumps.items():
         for key in dump.revisions:
-            if key in deployment.forest.graphs[name]:
+            if key in deployment.combined_graph.graphs[name]:
                 continue
-            for other, graph in deployment.forest.graphs.items():
+            for other, graph in deployment.combined_graph.graphs.items():
                 if key in graph:
                     raise WrongDatabase(f"the dump of {name} is at revision {key} of {other}", database=name)
             raise UnknownRevision(

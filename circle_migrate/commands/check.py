@@ -8,7 +8,7 @@ from circle_migrate.commands.checks.database_facts import read_facts, revision_f
 from circle_migrate.core.errors import ExitCode, Interrupted, MigrateError, TreeError
 from circle_migrate.core.findings import Check, Finding, Report, Severity, from_error
 from circle_migrate.postgres.deployment import Deployment, revision_folders
-from circle_migrate.revision_graph.forest import CombinedGraph
+from circle_migrate.revision_graph.combined_graph import CombinedGraph
 from circle_migrate.revision_graph.graph import Graph
 
 _GRAPH_CHECKS = {

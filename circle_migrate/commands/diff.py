@@ -73,7 +73,7 @@ async def diff(
         ignore=ignore,
     )
     async with ScratchServers(deployment) as servers:
-        sources = ComparisonSources.resolve(deployment, servers, sides, on_server=bool(options.trials))
+        sources = ComparisonSources(deployment, servers, sides, on_server=bool(options.trials))
         results = await asyncio.gather(
             *(_compare(sources, name, compare_options, options.trials) for name in sources.names)
         )

@@ -81,7 +81,7 @@ async def current(deployment: Deployment) -> CurrentResult:
 
 
 def _position(deployment: Deployment, name: str, state: State | MigrateError) -> DatabasePosition:
-    graph = deployment.forest.graphs[name]
+    graph = deployment.combined_graph.graphs[name]
     if isinstance(state, MigrateError):
         return DatabasePosition(name, heads=graph.heads, error=state)
     try:

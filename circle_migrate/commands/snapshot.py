@@ -8,9 +8,9 @@ from typing import Any
 
 from circle_migrate.core.errors import UsageError
 from circle_migrate.core.result import Result, json_fields
-from circle_migrate.diff.expected.snapshot_file import SUFFIXES, write
+from circle_migrate.diff.expected.snapshot_file import write
 from circle_migrate.diff.expected.sources import ComparisonSources
-from circle_migrate.diff.side import ComparisonSide, Source, parse_state
+from circle_migrate.diff.side import SNAPSHOT_SUFFIXES, ComparisonSide, Source, parse_state
 from circle_migrate.postgres.catalog.snapshot import Snapshot
 from circle_migrate.postgres.deployment import Deployment
 from circle_migrate.postgres.scratch.pool import ScratchServers
@@ -42,7 +42,7 @@ async def take_snapshots(
 ) -> SnapshotResult:
     """Take a snapshot of every selected database, and write all or none to `output`. Raises `UsageError`."""
     async with ScratchServers(deployment) as servers:
-        sources = ComparisonSources.resolve(deployment, servers, (parse_state(text),))
+        sources = ComparisonSources(deployment, servers, (parse_state(text),))
         files = {} if output is None else _files(output, sources.names)
         sides = await asyncio.gather(*(sources.of_database(name) for name in sources.names))
     snapshots = {name: side.snapshots[0] for name, side in zip(sources.names, sides, strict=True)}
@@ -53,7 +53,7 @@ async def take_snapshots(
 
 def _files(output: str, names: tuple[str, ...]) -> dict[str, Path]:
     """Return the file of each database."""
-    if output.endswith(SUFFIXES):
+    if output.endswith(SNAPSHOT_SUFFIXES):
         side = ComparisonSide(Source.FILE, output)
         if side.is_single_file and len(names) > 1:
             raise UsageError(

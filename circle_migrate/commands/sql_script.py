@@ -38,7 +38,7 @@ def render(deployment: Deployment, plan: Plan) -> str:
     for name in plan.databases:
         settings = deployment.databases[name].settings
         table = VersionTable(settings.version_table, settings.version_table_schema)
-        runners[name] = Runner(deployment.forest.graphs[name], table, plan.steps(name), settings)
+        runners[name] = Runner(deployment.combined_graph.graphs[name], table, plan.steps(name), settings)
     current = dict(plan.current)
     connected_name = plan.databases[0] if len(plan.databases) == 1 else None
     for segment in plan.segments:

@@ -85,7 +85,7 @@ async def status(deployment: Deployment, *, strict: bool = False) -> StatusResul
 
 
 def _describe(deployment: Deployment, name: str, facts: DatabaseFacts | MigrateError) -> DatabaseStatus:
-    graph = deployment.forest.graphs[name]
+    graph = deployment.combined_graph.graphs[name]
     if isinstance(facts, MigrateError):
         return DatabaseStatus(name, heads=graph.heads, error=facts)
     state, pending = facts.state, pending_revisions(graph, facts)

@@ -48,7 +48,7 @@ async def upgrade(
     names = deployment.reachable_databases(Direction.UP)
     states = await deployment.states(names)
     plan = planner(verify_identity(deployment, states))
-    ensure_not_half_undone(deployment.forest.graphs, states, plan)
+    ensure_not_half_undone(deployment.combined_graph.graphs, states, plan)
     if not into_existing:
         await ensure_not_foreign(deployment, states, plan)
     if dry_run:

@@ -68,7 +68,7 @@ def _finding(
     if isinstance(facts, MigrateError):
         return from_error(facts)
     state = facts.state
-    graph = deployment.forest.graphs[state.database]
+    graph = deployment.combined_graph.graphs[state.database]
     refusal = next(refusals(deployment, facts), None)
     if compatible and refusal and refusal.rule == UnknownRevision.code and is_ahead(graph, facts):
         return None

@@ -33,7 +33,7 @@ class MigrateError(Exception):
 
     code: ClassVar[str] = "internal-error"
     status: ExitCode = ExitCode.BUG
-    _state: ClassVar[str | None] = None
+    _state: ClassVar[str] = ""
     """The state after the failure if the place where it is raised gives none."""
 
     def __init__(
@@ -85,8 +85,6 @@ class Refused(MigrateError, code="refused", status=ExitCode.REFUSED, state="noth
 
 class TreeError(Refused, code="broken-tree", state=""):
     """A revision file is broken, missing, duplicated or part of a cycle. Exit status 5."""
-
-    _state = None
 
 
 class SeveralHeads(Refused, code="several-heads", state=""):

@@ -123,7 +123,8 @@ class Finding:
 
 def from_error(error: MigrateError, severity: Severity = Severity.ERROR) -> Finding:
     """Return the error as a finding; the detail includes its state."""
-    file, line = _split(error.location)
+    file, _, line = (error.location or "").rpartition(":")
+    has_line = bool(file) and line.isdecimal()
     return Finding(
         rule=error.code,
         severity=severity,
@@ -132,17 +133,9 @@ def from_error(error: MigrateError, severity: Severity = Severity.ERROR) -> Find
         database=error.database,
         remedy=error.hint,
         detail="\n".join(text for text in (error.detail, error.state) if text) or None,
-        file=file,
-        line=line,
+        file=file if has_line else error.location,
+        line=int(line) if has_line else None,
     )
-
-
-def _split(location: str | None) -> tuple[str | None, int | None]:
-    """Split `file:line`."""
-    file, colon, line = (location or "").rpartition(":")
-    if colon and line.isdecimal():
-        return file, int(line)
-    return location, None
 
 
 def fingerprints(findings: Iterable[Finding]) -> list[str]:

@@ -88,13 +88,9 @@ def register(secret: str | None) -> None:
     """Register a secret for `redact`, as URLs, SQL, JSON and Python spell it, and with blanks folded."""
     if secret:
         _secrets.update({secret, quote(secret, safe=""), quote_plus(secret), quote(secret), unquote(secret)})
-        _secrets.update(
-            {secret.replace("'", "''"), secret.replace("\\", "\\\\"), repr(secret)[1:-1]}
-            | {json.dumps(secret)[1:-1], json.dumps(secret, ensure_ascii=False)[1:-1]}
-        )
-        folded = " ".join(secret.split())
-        if folded:
-            _secrets.add(folded)
+        _secrets.update({secret.replace("'", "''"), secret.replace("\\", "\\\\"), repr(secret)[1:-1]})
+        _secrets.update({json.dumps(secret)[1:-1], json.dumps(secret, ensure_ascii=False)[1:-1]})
+        _secrets.add(" ".join(secret.split()) or secret)
 
 
 def redact(text: str) -> str:
@@ -128,7 +124,7 @@ def redact_statement(sql: str) -> str:
 
     is_open = re.search(rf"{_WORD}(?![^']*'\*\*\*')", re.sub(_SQL_PARTS, code, text))
 
-    def masked(part: re.Match[str]) -> str:
+    def mask(part: re.Match[str]) -> str:
         if part["name"] or part["comment"]:
             return part[0]
         if is_open or (part["escaped"] and re.search(_WORD, part[0])):
@@ -139,7 +135,7 @@ def redact_statement(sql: str) -> str:
         safe = redact_statement(inner)  # it may be SQL, too
         return part[0] if safe == inner else "'" + safe.replace("'", "''") + "'"
 
-    return re.sub(_SQL_PARTS, masked, text)
+    return re.sub(_SQL_PARTS, mask, text)
 
 
 def redact_quotation(message: str, sql: str) -> str:
@@ -177,17 +173,17 @@ def redact_traceback(text: str) -> str:
     """Return a traceback with redacted source, and with redacted statements in SQLAlchemy's messages."""
     import linecache
 
-    redacted = cache(lambda file: redact_source("".join(linecache.getlines(file)).split("\n")))
+    redacted_lines = cache(lambda file: redact_source("".join(linecache.getlines(file)).split("\n")))
 
-    def frame(found: re.Match[str]) -> str:
-        file, number = found["file"], int(found["line"])
+    def redact_frame(frame: re.Match[str]) -> str:
+        file, number = frame["file"], int(frame["line"])
         lines = linecache.getlines(file)
         if re.search(_WORD, "".join(lines[max(number - 30, 0) : number + 30])):
-            lines = redacted(file)
+            lines = redacted_lines(file)
         line = "".join(lines[number - 1 : number]).strip()
-        return found["head"] + (f"{found['indent']}  {line}\n" if line else "")
+        return frame["head"] + (f"{frame['indent']}  {line}\n" if line else "")
 
-    text = re.sub(_FRAME, frame, text)
+    text = re.sub(_FRAME, redact_frame, text)
     for sql in re.findall(r"(?s)\[SQL: (.*?)\]\n(?=[ |]*(?:\[SQL|\[parameters|\(Background))", text):
         text = redact_quotation(text, sql).replace(sql, redact_statement(sql))
     return text

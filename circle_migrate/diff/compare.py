@@ -29,9 +29,9 @@ class CompareOptions:
     """Options of the comparison of one database.
 
     Under the profile `strict`, differences in privileges and triggers are errors; differences in the fields
-    `always_error` are errors under any profile. `models` is the side that comes
-    from models, which cannot express everything. Extra partitions of a table on both sides are counted, or
-    with `partitions` compared as tables. Ignore rules that end before `today` have expired.
+    `always_error` are errors under any profile. `models` is the side that comes from models, which cannot
+    express everything. Extra partitions of a table on both sides are counted, or compared with `partitions`.
+    Ignore rules that end before `today` have expired.
     """
 
     profile: Profile = "default"
@@ -43,13 +43,10 @@ class CompareOptions:
     today: date = field(default_factory=today)
 
 
-_DEFAULT_OPTIONS = CompareOptions()
-
-
 async def compare(
     before: Snapshot,
     after: Snapshot,
-    options: CompareOptions = _DEFAULT_OPTIONS,
+    options: CompareOptions,
     answer: Callable[[ChangeSet], Awaitable[EquivalenceAnswers]] | None = None,
 ) -> Comparison:
     """Return all differences with their severity, without implied and ignored ones.
@@ -63,20 +60,18 @@ async def compare(
         scope.drop_version_formatting(change_set, answers)
     changes, equivalent = scope.split_equivalent(change_set.changes, answers)
     changes = drop_implied(changes, before, after)
-    extra = [] if options.partitions else list(_extra_partitions(changes, before, after))
-    partitions = Counter(f"extra partitions of {table}" for _, table in extra)
+    tables = {} if options.partitions else _tables_of_extra_partitions(changes, before, after)
+    counts = Counter(f"extra partitions of {table}" for table in tables.values())
     valid = [rule for rule in options.ignore if not rule.has_expired(options.today)]
     changes, ignored = scope.without_ignored(changes, after.database, valid)
-    hidden = {change.key for change, _ in extra}
+    reported = [change for change in changes if change.key not in tables]
     return Comparison(
         before,
         after,
-        tuple(
-            _differences([change for change in changes if change.key not in hidden], before, after, options)
-        ),
-        partitions=tuple(change for change in changes if change.key in hidden),
+        tuple(_differences(reported, before, after, options)),
+        partitions=tuple(change for change in changes if change.key in tables),
         equivalent=tuple(equivalent),
-        ignored=partitions | ignored,
+        ignored=counts | ignored,
         compared=count_kinds(key.kind for key in before.objects.keys() | after.objects.keys()),
         not_compared=tuple(change_set.not_compared),
     )
@@ -92,26 +87,24 @@ def _compared_changes(before: Snapshot, after: Snapshot, options: CompareOptions
         scope.without_not_null(change_set, scope.UNSUPPORTED_BY_MODELS, before, after)
     elif before.major != after.major:
         scope.without_not_null(change_set, "only newer PostgreSQL versions have them", before, after)
-    change_set.keep(scope.without_new_privileges(change_set.changes, before, after))
+    scope.without_new_privileges(change_set, before, after)
     if options.models is not None:
         scope.within_models(change_set, options.models, before, after)
     change_set.keep(without_generated_names(change_set.changes))
     return change_set
 
 
-def _extra_partitions(
+def _tables_of_extra_partitions(
     changes: list[Change], before: Snapshot, after: Snapshot
-) -> Iterator[tuple[Change, str]]:
-    """Yield the extra partitions, which jobs create and drop, with their partitioned tables."""
-    for change in changes:
-        tables = [name for name in parents(change.key, after) if _is_partitioned(name, before, after)]
-        if change.op is Op.ADDED and tables and "partition_bound" in change.fields:
-            yield change, tables[0]
-
-
-def _is_partitioned(name: str, *snapshots: Snapshot) -> bool:
-    key = ObjectKey("table", name)
-    return all(snapshot.objects.get(key, {}).get("partition_key") for snapshot in snapshots)
+) -> dict[ObjectKey, str]:
+    """Return the partitioned tables of the extra partitions, which jobs create and drop."""
+    return {
+        change.key: table
+        for change in changes
+        if change.op is Op.ADDED and "partition_bound" in change.fields
+        for table in parents(change.key, after)
+        if all(side.value(ObjectKey("table", table), "partition_key") for side in (before, after))
+    }
 
 
 def _differences(

@@ -48,8 +48,8 @@ END
 $body$
 """
 _PRINT = f"""
-SELECT pg_temp.{_NAME}(ARRAY(SELECT jsonb_array_elements_text(form -> 'statements')), form ->> 'query')
-FROM jsonb_array_elements($1::text::jsonb) WITH ORDINALITY AS forms (form, number) ORDER BY number
+SELECT pg_temp.{_NAME}(ARRAY(SELECT jsonb_array_elements_text(item -> 'statements')), item ->> 'query')
+FROM jsonb_array_elements($1::text::jsonb) WITH ORDINALITY AS items (item, number) ORDER BY number
 """
 
 _QUOTED = re.compile(r"'(?:[^']|'')*'|\"(?:[^\"]|\"\")*\"")
@@ -65,11 +65,11 @@ _CAST = re.compile(rf"(?<![\w$\0])\(ARRAY\[([^\[\]]+)\]\)::({_TYPE})\[\]")
 
 @dataclass(frozen=True, slots=True)
 class EquivalenceCheck:
-    """Two texts of one field; `forms` has the statements that create each, `query` prints the result."""
+    """Two texts of one field; `statements` create the object from each, `query` prints the result."""
 
     key: ObjectKey
     field: str
-    forms: tuple[tuple[str, ...], tuple[str, ...]]
+    statements: tuple[tuple[str, ...], tuple[str, ...]]
     query: str
 
 
@@ -78,16 +78,16 @@ def checks_for(changes: Iterable[Change], before: Snapshot) -> tuple[Equivalence
     checks = []
     for change in changes:
         for field, (old, new) in change.fields.items() if change.op is Op.CHANGED else ():
-            query, *templates = _FORMS.get((change.key.kind, field), ("",))
+            query, *templates = _TEMPLATES.get((change.key.kind, field), ("",))
             type_ = before.objects[change.key].get("type")
             if not query or old is None or new is None:
                 continue
             if change.key.kind == "constraint" and type_ not in ("check", "exclusion"):
                 continue  # consists of names, which are printed in one form
             values = _template_values(change, type_)
-            forms = _statements(change, old, templates, values), _statements(change, new, templates, values)
-            if all(forms):
-                checks.append(EquivalenceCheck(change.key, field, forms, query.format(**values)))
+            both = _statements(change, old, templates, values), _statements(change, new, templates, values)
+            if all(both):
+                checks.append(EquivalenceCheck(change.key, field, both, query.format(**values)))
     return tuple(checks)
 
 
@@ -96,11 +96,11 @@ def equal_by_text(checks: Iterable[EquivalenceCheck]) -> EquivalenceAnswers:
     return {
         (check.key, check.field): True
         for check in checks
-        if len({tuple(map(cast_elements, statements)) for statements in check.forms}) == 1
+        if len({tuple(map(cast_elements, statements)) for statements in check.statements}) == 1
     }
 
 
-async def compared(
+async def compare_in_scratch(
     before: Snapshot, after: Snapshot, options: CompareOptions, open_scratch: OpenScratch
 ) -> Comparison:
     """Compare two snapshots; check in a scratch database which texts are equivalent."""
@@ -128,15 +128,13 @@ async def equal_by_server(
     The database must have the tables, types and functions that the texts name. All is rolled back.
     """
     checks = tuple(checks)
-    forms = [
-        {"statements": statements, "query": check.query} for check in checks for statements in check.forms
-    ]
+    items = [{"statements": sql, "query": check.query} for check in checks for sql in check.statements]
     transaction = connection.transaction()
     await transaction.start()
     try:
         # As for snapshots, so that every name is qualified.
         await connection.execute("SET LOCAL search_path = pg_catalog;" + _PRINTER)
-        printed = [row[0] for row in await connection.fetch(_PRINT, json.dumps(forms))]
+        printed = [row[0] for row in await connection.fetch(_PRINT, json.dumps(items))]
     finally:
         await transaction.rollback()
     return {
@@ -195,7 +193,7 @@ _POLICY = (
     _print("pg_get_expr(polqual, polrelid)", "pg_policy", "polname", "polrelid"),
     f"CREATE POLICY {_NAME} ON {{table}} USING ({{text}})",
 )
-_FORMS: Mapping[tuple[str, str], tuple[str, ...]] = {
+_TEMPLATES: Mapping[tuple[str, str], tuple[str, ...]] = {
     ("constraint", "definition"): (
         _print("pg_get_constraintdef(oid)", "pg_constraint", "conname", "conrelid"),
         f"ALTER TABLE {{table}} ADD CONSTRAINT {_NAME} {{text}}",
@@ -238,16 +236,16 @@ def cast_elements(text: str) -> str:
     When this text is parsed, as from a dump, the cast moves to the elements: `ARRAY[('a')::text,
     ('b')::text]` (transformTypeCast in PostgreSQL's parse_expr.c).
     """
-    quoted: list[str] = []
+    quotations: list[str] = []
 
     def hide(match: re.Match[str]) -> str:
-        quoted.append(match[0])
-        return _PLACEHOLDER.format(len(quoted) - 1)
+        quotations.append(match[0])
+        return _PLACEHOLDER.format(len(quotations) - 1)
 
     text, count = _QUOTED.sub(hide, text), 1
     while count:
         text, count = _CAST.subn(_move_cast, text)
-    return _PLACEHOLDERS.sub(lambda match: quoted[int(match[1])], text)
+    return _PLACEHOLDERS.sub(lambda match: quotations[int(match[1])], text)
 
 
 def _move_cast(match: re.Match[str]) -> str:

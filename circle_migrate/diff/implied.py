@@ -40,7 +40,7 @@ def _causes(change: Change, *snapshots: Snapshot) -> Iterator[ObjectKey]:
     if change.key.kind == "sequence":
         yield from (ObjectKey("column", name) for name in change.fields.get("owned_by", ()) if name)
     if change.key.kind == "index" and owner is not None:
-        names = {_field(change.key, "constraint", snapshot) for snapshot in snapshots} - {None}
+        names = {snapshot.value(change.key, "constraint") for snapshot in snapshots} - {None}
         yield from (ObjectKey("constraint", f"{owner.identity}.{name}") for name in names)
 
 
@@ -49,7 +49,7 @@ def _is_inherited(
 ) -> bool:
     """Return whether a parent of the table has the same change, which its partitions and children inherit."""
     owner = change.owner
-    if owner is None or not any(_field(change.key, "inherited", snapshot) for snapshot in snapshots):
+    if owner is None or not any(snapshot.value(change.key, "inherited") for snapshot in snapshots):
         return False
     return any(
         _is_same_change(parent_change, change)
@@ -75,15 +75,11 @@ def _inherited_fields(change: Change) -> dict[str, tuple[str | None, str | None]
     return {name: sides for name, sides in fields if name not in _NOT_INHERITED and sides != (None, None)}
 
 
-def _field(key: ObjectKey, name: str, snapshot: Snapshot) -> str | None:
-    return snapshot.objects.get(key, {}).get(name)
-
-
 def parents(table: ObjectKey, *snapshots: Snapshot) -> Iterator[str]:
     """Yield the tables that a table is a partition of or inherits from, in any of the snapshots."""
     for snapshot in snapshots:
         for name in ("partition_of", "inherits"):
-            yield from split_lines(_field(table, name, snapshot))
+            yield from split_lines(snapshot.value(table, name))
 
 
 def without_generated_names(changes: Sequence[Change]) -> list[Change]:

@@ -6,7 +6,10 @@ from enum import StrEnum
 from typing import Any
 
 from circle_migrate.core.findings import Finding, Report, Severity
+from circle_migrate.core.result import json_fields
 from circle_migrate.postgres.catalog.snapshot import Change, ObjectKey, Ownership, Snapshot
+
+_SIDE_FIELDS = "origin server_version_num revisions digest"
 
 
 class Aspect(StrEnum):
@@ -33,6 +36,17 @@ class Difference:
     severity: Severity
     renamed: ObjectKey | None = None
 
+    def to_dict(self) -> dict[str, Any]:
+        """Return the difference for the JSON output."""
+        return {
+            "op": str(self.change.op),
+            **self.change.key._asdict(),
+            "owner": str(self.change.owner) if self.change.owner else None,
+            **json_fields(self, "aspect severity"),
+            "renamed": str(self.renamed) if self.renamed else None,
+            **json_fields(self.change, "fields"),
+        }
+
 
 @dataclass(frozen=True, slots=True)
 class Trial:
@@ -52,11 +66,11 @@ class Comparison:
     """Both sides of one database and their differences.
 
     `differences` are without implied ones, as the columns of a missing table. `partitions` are the extra
-    partitions that are not compared: scripts create them. `equivalent` are objects whose
-    texts differ and mean the same. `ignored` counts the changes hidden by each ignore rule, `compared` the
-    objects of each kind. `not_compared` describes what was left out, with the reason. `pending` is the number
-    of revisions not yet applied to the live side. `default_schema` is the schema of operations that name
-    none; None if it is unknown. `trials` has the trials of the DDL, and with True of the DDL that undoes it.
+    partitions that are not compared: scripts create them. `equivalent` are objects whose texts differ and
+    mean the same. `ignored` counts the changes hidden by each ignore rule, `compared` the objects of each
+    kind. `not_compared` describes what was left out, with the reason. `pending` is the number of revisions
+    not yet applied to the live side. `default_schema` is the schema of operations that name none; None if it
+    is unknown. `trials` has the trials of the DDL, and with True of the DDL that undoes it.
     """
 
     before: Snapshot
@@ -87,15 +101,11 @@ class Comparison:
         """Return the comparison for the JSON output."""
         return {
             "database": self.database,
-            "from": _side(self.before),
-            "to": _side(self.after),
-            "differences": [_difference(difference) for difference in self.differences],
+            "from": json_fields(self.before, _SIDE_FIELDS),
+            "to": json_fields(self.after, _SIDE_FIELDS),
+            "differences": [difference.to_dict() for difference in self.differences],
             "equivalent": [str(change.key) for change in self.equivalent],
-            "ignored": dict(self.ignored),
-            "compared": dict(self.compared),
-            "not_compared": list(self.not_compared),
-            "unmodelled": dict(self.unmodelled),
-            "pending": self.pending,
+            **json_fields(self, "ignored compared not_compared unmodelled pending"),
         }
 
 
@@ -118,34 +128,10 @@ class DiffResult(Report):
     @property
     def comparison_errors(self) -> tuple[Finding, ...]:
         """The errors of databases without a comparison, or of all databases."""
-        compared = {comparison.database for comparison in self.comparisons}
+        names = {comparison.database for comparison in self.comparisons}
         errors = (finding for finding in self.findings if finding.severity is Severity.ERROR)
-        return tuple(finding for finding in errors if finding.database not in compared)
+        return tuple(finding for finding in errors if finding.database not in names)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the checks and findings, and all comparisons."""
-        report = Report.to_dict(self)
-        return report | {"comparisons": [comparison.to_dict() for comparison in self.comparisons]}
-
-
-def _side(snapshot: Snapshot) -> dict[str, Any]:
-    return {
-        "origin": snapshot.origin,
-        "server_version_num": snapshot.server_version_num,
-        "revisions": None if snapshot.revisions is None else list(snapshot.revisions),
-        "digest": snapshot.digest,
-    }
-
-
-def _difference(difference: Difference) -> dict[str, Any]:
-    change = difference.change
-    return {
-        "op": str(change.op),
-        "kind": change.key.kind,
-        "identity": change.key.identity,
-        "owner": str(change.owner) if change.owner else None,
-        "aspect": str(difference.aspect),
-        "severity": str(difference.severity),
-        "renamed": str(difference.renamed) if difference.renamed else None,
-        "fields": {name: list(sides) for name, sides in change.fields.items()},
-    }
+        return Report.to_dict(self) | json_fields(self, "comparisons")

@@ -88,7 +88,7 @@ def within_models(change_set: ChangeSet, models: Models, before: Snapshot, after
 def _root_table(key: ObjectKey, snapshot: Snapshot) -> ObjectKey | None:
     """Return the topmost partitioned table of a partition; None for other objects."""
     root = None
-    while parent := snapshot.objects.get(root or key, {}).get("partition_of"):
+    while parent := snapshot.value(root or key, "partition_of"):
         root = ObjectKey("table", parent)
     return root
 
@@ -100,7 +100,6 @@ def _unsupported_by_models(change: Change) -> bool:
 
 
 def _unsupported_fields(change: Change) -> set[str]:
-    """Return the fields of a changed object that models cannot express."""
     if change.op is not Op.CHANGED:
         return set()
     comment = set() if change.key.kind in _COMMENTED else {"comment"}
@@ -109,10 +108,11 @@ def _unsupported_fields(change: Change) -> set[str]:
 
 def without_order(change_set: ChangeSet, *snapshots: Snapshot) -> None:
     """Leave out the positions of columns, and note the tables whose columns have another order."""
-    moved = {item.owner for item in change_set.changes if item.op is Op.CHANGED and "position" in item.fields}
-    tables = moved and _count_reordered(moved, *snapshots)
-    if tables:
-        order = f"the order of columns of {format_counts({'table': tables})}"
+    changed = (change for change in change_set.changes if change.op is Op.CHANGED)
+    tables = {change.owner for change in changed if "position" in change.fields}
+    count = tables and _count_reordered(tables, *snapshots)
+    if count:
+        order = f"the order of columns of {format_counts({'table': count})}"
         change_set.not_compared.append(f"{order}: use --column-order to compare it")
     change_set.keep(without_fields(change, {"position"}) for change in change_set.changes)
 
@@ -123,7 +123,7 @@ def _count_reordered(tables: Collection[ObjectKey | None], before: Snapshot, aft
     for key, fields in before.objects.items():
         table = fields.get("of")
         if key.kind == "column" and table in positions:
-            old, new = fields.get("position"), after.objects.get(key, {}).get("position")
+            old, new = fields.get("position"), after.value(key, "position")
             if old and new:
                 positions[table].append((int(old), int(new)))
     orders = ([new for _, new in sorted(pairs)] for pairs in positions.values())
@@ -132,22 +132,21 @@ def _count_reordered(tables: Collection[ObjectKey | None], before: Snapshot, aft
 
 def without_not_null(change_set: ChangeSet, reason: str, *snapshots: Snapshot) -> None:
     """Leave out not-null constraints: their columns say the same, except NOT VALID and NO INHERIT."""
-    constraints = [change for change in change_set.changes if _is_not_null(change, *snapshots)]
+    constraints = [
+        change
+        for change in change_set.changes
+        if "not null" in (snapshot.value(change.key, "type") for snapshot in snapshots)
+    ]
     if constraints:
         counts = format_counts({"not null constraint": len(constraints)})
         change_set.not_compared.append(f"NOT VALID and NO INHERIT of {counts}: {reason}")
         change_set.keep(change for change in change_set.changes if change not in constraints)
 
 
-def _is_not_null(change: Change, *snapshots: Snapshot) -> bool:
-    return any(snapshot.objects.get(change.key, {}).get("type") == "not null" for snapshot in snapshots)
-
-
-def without_new_privileges(changes: Iterable[Change], before: Snapshot, after: Snapshot) -> list[Change]:
-    """Return the changes without privileges that only one of the two server versions has."""
-    if (before.major >= MAINTAIN_SINCE) == (after.major >= MAINTAIN_SINCE):
-        return list(changes)
-    return [kept for change in changes if (kept := _without_maintain(change)) is not None]
+def without_new_privileges(change_set: ChangeSet, before: Snapshot, after: Snapshot) -> None:
+    """Leave out privileges that only one of the two server versions has."""
+    if (before.major >= MAINTAIN_SINCE) != (after.major >= MAINTAIN_SINCE):
+        change_set.keep(map(_without_maintain, change_set.changes))
 
 
 def _without_maintain(change: Change) -> Change | None:
@@ -193,11 +192,10 @@ def split_equivalent(
 
 
 def without_ignored(
-    changes: Iterable[Change], database: str, rules: Iterable[IgnoreRule]
+    changes: Iterable[Change], database: str, rules: Sequence[IgnoreRule]
 ) -> tuple[list[Change], dict[str, int]]:
     """Return the changes that no rule hides, and the number of changes that each rule hides."""
     counts: Counter[str] = Counter()
-    rules = tuple(rules)
     kept = []
     for change in changes:
         remaining: Change | None = change
@@ -212,10 +210,7 @@ def without_ignored(
 
 
 def without_fields(change: Change, names: Collection[str]) -> Change | None:
-    """Return a change without these fields; None if no other field differs.
-
-    An extra or missing object keeps all its fields.
-    """
+    """Return a change without these fields, None if no other differs; a whole object keeps all fields."""
     if change.op is not Op.CHANGED or not any(name in change.fields for name in names):
         return change
     fields = {name: sides for name, sides in change.fields.items() if name not in names}

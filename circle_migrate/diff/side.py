@@ -6,11 +6,11 @@ from pathlib import Path
 
 from circle_migrate.core.errors import UsageError
 
+SNAPSHOT_SUFFIXES = (".json", ".json.gz")
 CURRENT = "current"
 """The target for the current revisions of the database."""
 
 _PLACEHOLDER = "{database}"
-_SUFFIXES = (".json", ".json.gz")
 
 
 class Source(StrEnum):
@@ -50,7 +50,7 @@ class ComparisonSide:
         path = Path(self.text.replace(_PLACEHOLDER, database)).expanduser()
         if not path.is_dir():
             return path
-        candidates = [path / f"{database}{suffix}" for suffix in _SUFFIXES]
+        candidates = [path / f"{database}{suffix}" for suffix in SNAPSHOT_SUFFIXES]
         return next((candidate for candidate in candidates if candidate.exists()), candidates[0])
 
 
@@ -61,7 +61,7 @@ def parse_side(text: str) -> ComparisonSide:
         return ComparisonSide(Source(source), text)
     if source == Source.REVISIONS and bool(target) == bool(at):
         return ComparisonSide(Source.REVISIONS, text, target or None)
-    if text.endswith(_SUFFIXES) or "/" in text or Path(text).exists():
+    if text.endswith(SNAPSHOT_SUFFIXES) or "/" in text or Path(text).exists():
         return ComparisonSide(Source.FILE, text)
     raise UsageError(
         f'"{text}" is not a side of a comparison',

@@ -93,7 +93,7 @@ async def ensure_agreement(
 
     if plan and all(isinstance(action, Stamp) and action.sets_revisions for action in plan.actions):
         return
-    ensure_not_half_undone(deployment.forest.graphs, states, plan)
+    ensure_not_half_undone(deployment.combined_graph.graphs, states, plan)
     for name, state in states.items():
         database = deployment.databases[name]
         if not _pending(database.graph, state):
@@ -142,7 +142,7 @@ async def ensure_not_edited(run: MigrationRun) -> None:
         state, driver = run.states[name], run.sessions[name].driver
         if state.journal_of is None:
             continue
-        graph, digest = run.deployment.forest.graphs[name], await journal.digest(driver)
+        graph, digest = run.deployment.combined_graph.graphs[name], await journal.digest(driver)
         for revision, diff in await edited_revisions(graph, state.current, journal, driver, digest):
             raise edited_revision_error(revision, diff)
 

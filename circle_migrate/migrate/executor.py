@@ -138,7 +138,7 @@ async def _prepare(run: MigrationRun, plan: Plan, options: RunOptions) -> None:
         await guards.ensure_own_tables(run.sessions[name].driver, run.states[name])
         database = run.deployment.databases[name]
         table = VersionTable(database.settings.version_table, run.states[name].schema)
-        graph = run.deployment.forest.graphs[name]
+        graph = run.deployment.combined_graph.graphs[name]
         async with step_lock():
             run.runners[name] = Runner(graph, table, plan.steps(name), database.settings)
         if not run.rehearsal:
@@ -297,7 +297,9 @@ async def _run_action(run: MigrationRun, segment: int, action: Action) -> Applie
         raise asyncio.CancelledError from None
     except (Exception, SystemExit) as error:
         raise failure.StepFailedError(run, action, error) from error
-    run.current[action.database] = action.heads_after(run.deployment.forest.graphs[action.database], current)
+    run.current[action.database] = action.heads_after(
+        run.deployment.combined_graph.graphs[action.database], current
+    )
     await keep_lock(run, action, run.runners[action.database].reset_answer)
     seconds = time.monotonic() - started
     run.emit(EventKind.DONE, action.database, describe(action), seconds)

@@ -150,7 +150,7 @@ def _half_applied_error(
     parts = [_cause(error), run.blockers.get(step.database) if is_lock_conflict(error) else None]
     if isinstance(error, errors.MigrateError):
         parts = [error.message, error.detail, error.hint]
-    key, graph = step.revision.id, run.deployment.forest.graphs[step.database]
+    key, graph = step.revision.id, run.deployment.combined_graph.graphs[step.database]
     is_downgrade = step.direction is Direction.DOWN
     what = "a part of it" if stays else "a part of it by an earlier run"
     if stays:
@@ -169,7 +169,7 @@ def _half_applied_error(
 
 def _earlier_attempt(run: MigrationRun, step: Step) -> UnfinishedStep | None:
     """Return what earlier runs have left of the step."""
-    steps = half_done(run.deployment.forest.graphs[step.database], run.states[step.database])
+    steps = half_done(run.deployment.combined_graph.graphs[step.database], run.states[step.database])
     return steps.get((step.revision.id, step.direction))
 
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import asyncpg
 
     from circle_migrate.postgres.deployment import Deployment
-    from circle_migrate.revision_graph.forest import CombinedGraph
+    from circle_migrate.revision_graph.combined_graph import CombinedGraph
     from circle_migrate.revision_graph.graph import Graph
 
 
@@ -88,7 +88,7 @@ def verify_identity(deployment: Deployment, states: Mapping[str, State]) -> dict
                 detail=f"the journal in {state.name} has the name {state.journal_of}",
                 hint=_COMPARE_URLS,
             )
-        _ensure_known_revisions(deployment.forest, state)
+        _ensure_known_revisions(deployment.combined_graph, state)
     return {name: state.current for name, state in states.items()}
 
 
@@ -119,11 +119,11 @@ def ensure_not_swapped(deployment: Deployment, states: Mapping[str, State]) -> N
             continue
 
 
-def _ensure_known_revisions(forest: CombinedGraph, state: State) -> None:
-    graph = forest.graphs[state.database]
+def _ensure_known_revisions(combined_graph: CombinedGraph, state: State) -> None:
+    graph = combined_graph.graphs[state.database]
     for key in state.current:
         if key not in graph:
-            raise _unknown_revision_error(forest, key, state)
+            raise _unknown_revision_error(combined_graph, key, state)
     if set(state.current) == set(graph.effective_heads):
         return
     if state.id_length is not None and len(graph.longest_id) > state.id_length:
@@ -151,8 +151,8 @@ def _long_id_error(graph: Graph, state: State) -> errors.Refused:
     )
 
 
-def _unknown_revision_error(forest: CombinedGraph, key: str, state: State) -> errors.MigrateError:
-    for name, graph in forest.graphs.items():
+def _unknown_revision_error(combined_graph: CombinedGraph, key: str, state: State) -> errors.MigrateError:
+    for name, graph in combined_graph.graphs.items():
         if key in graph:
             message = f"{state.database} is at revision {key} of {name}"
             return errors.WrongDatabase(message, database=state.database, hint=_COMPARE_URLS)

@@ -40,28 +40,28 @@ class Planner:
         return replace(self, guards=(*self.guards, guard))
 
     def _plan(self, current: Current) -> Plan:
-        forest, graphs = self.deployment.forest, self.deployment.graphs
+        graph, graphs = self.deployment.combined_graph, self.deployment.graphs
         if self.direction is Direction.STAMP:
             claims: dict[str, set[str]] = {}
             for text in self.targets:  # a database has several current revisions on several branches
                 for name, target in targets.assign([text], graphs).items():
                     known = tuple(key for key in current[name] if key in graphs[name])
                     claims.setdefault(name, set()).update(targets.stamp_set(graphs[name], known, target))
-            return plan_stamp(forest, current, claims, purge=self.purge)
+            return plan_stamp(graph, current, claims, purge=self.purge)
         assigned = targets.assign(self.targets, graphs).items()
         mode = self.deployment.transaction_mode
         if self.direction is Direction.DOWN:
             undone = {name: targets.downgrade_set(graphs[name], current[name], to) for name, to in assigned}
-            return plan_downgrade(forest, current, undone, mode, cascade=self.cascade)
+            return plan_downgrade(graph, current, undone, mode, cascade=self.cascade)
         self.deployment.ensure_revisions()
         if all(targets.is_top(graphs[name], to) for name, to in assigned) and self._is_current(current):
-            return Plan(dict(current), {name: forest.graphs[name].effective_heads for name in current})
+            return Plan(dict(current), {name: graph.graphs[name].effective_heads for name in current})
         wanted = {name: targets.upgrade_set(graphs[name], current[name], to) for name, to in assigned}
-        return plan_upgrade(forest, current, wanted, mode)
+        return plan_upgrade(graph, current, wanted, mode)
 
     def _is_current(self, current: Current) -> bool:
         """Return whether `current` has all databases and no revision is pending."""
-        graphs = self.deployment.forest.graphs
+        graphs = self.deployment.combined_graph.graphs
         pending = (graphs[name].pending(heads) for name, heads in current.items())
         return graphs.keys() == current.keys() and not any(pending)
 
@@ -104,7 +104,7 @@ def plan_offline(deployment: Deployment, ranges: Sequence[str], direction: Direc
     graphs = deployment.graphs
     current: dict[str, tuple[str, ...]] = dict.fromkeys(deployment.databases, ())
     if direction is Direction.UP:  # databases without a range are assumed to be up to date
-        current = {name: graph.effective_heads for name, graph in deployment.forest.graphs.items()}
+        current = {name: graph.effective_heads for name, graph in deployment.combined_graph.graphs.items()}
     for name, target in targets.assign(starts, graphs).items():
         current[name] = graphs[name].version_rows(targets.stamp_set(graphs[name], (), target))
     plan = Planner(deployment, ends, direction)(current)

@@ -249,7 +249,7 @@ async def warn_of_changes(run: MigrationRun, plan: Plan) -> None:
     """Log a warning for each schema that was changed since the last run, unless that run was half done."""
     for name, journal in run.journals.items():
         state = run.states[name]
-        if not plan.steps(name) or half_done(run.deployment.forest.graphs[name], state):
+        if not plan.steps(name) or half_done(run.deployment.combined_graph.graphs[name], state):
             continue
         if change := await find_change(journal, run.sessions[name].driver, state):
             run.changes[name] = change

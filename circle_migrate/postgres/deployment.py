@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from circle_migrate.core.errors import MigrateError, SettingsError
 from circle_migrate.postgres.database import Database, State
-from circle_migrate.revision_graph.forest import CombinedGraph
+from circle_migrate.revision_graph.combined_graph import CombinedGraph
 from circle_migrate.revision_graph.graph import Graph
 
 if TYPE_CHECKING:
@@ -50,19 +50,19 @@ class Deployment:
         return "atomic" if self.settings.atomic else "serial"
 
     @cached_property
-    def forest(self) -> CombinedGraph:
+    def combined_graph(self) -> CombinedGraph:
         """The combined graph of all revisions. Raises `TreeError` for a broken file."""
         return CombinedGraph({name: database.graph for name, database in self.databases.items()})
 
     @property
     def graphs(self) -> dict[str, Graph]:
         """The graphs of the selected databases."""
-        return {name: self.forest.graphs[name] for name in self.selected}
+        return {name: self.combined_graph.graphs[name] for name in self.selected}
 
     def ensure_revisions(self) -> None:
         """Raise `SettingsError` if the first selected database has no revision: its folder may be wrong."""
         name = self.selected[0]
-        if not self.forest.graphs[name]:
+        if not self.combined_graph.graphs[name]:
             folders = ", ".join(map(str, self.databases[name].revision_folders))
             raise SettingsError(
                 f"{name} has no revision: {folders} has no revision file",
@@ -89,7 +89,7 @@ class Deployment:
             for database in databases:
                 _ = database.address
         except SettingsError:
-            _ = self.forest  # errors in files take precedence
+            _ = self.combined_graph  # errors in files take precedence
             raise
         queries = asyncio.gather(*(query(database) for database in databases), return_exceptions=True)
         try:
@@ -97,7 +97,7 @@ class Deployment:
                 for _ in range(_TURNS_TO_CONNECT):
                     await asyncio.sleep(0)
                 _ = database.graph
-            _ = self.forest
+            _ = self.combined_graph
         except BaseException:
             queries.cancel()
             await asyncio.gather(queries, return_exceptions=True)  # or asyncio logs unretrieved exceptions
@@ -121,13 +121,13 @@ class Deployment:
         """Return the selected databases and those that requirements lead to in this direction."""
         if len(self.selected) == len(self.databases):
             return self.selected  # without reading the files: `query_each` reads them while it waits
-        forest = self.forest
-        if not forest.required_by:
+        graph = self.combined_graph
+        if not graph.required_by:
             return self.selected
         from circle_migrate.revision_graph.plan import Direction
 
-        names = {f"{name}@{key}" for name in self.selected for key in forest.graphs[name].revisions}
-        closure = forest.with_dependencies if direction is Direction.UP else forest.with_dependents
+        names = {f"{name}@{key}" for name in self.selected for key in graph.graphs[name].revisions}
+        closure = graph.with_dependencies if direction is Direction.UP else graph.with_dependents
         reachable = {name.partition("@")[0] for name in closure(names)} | set(self.selected)
         return tuple(name for name in self.databases if name in reachable)
 

@@ -10,13 +10,7 @@ from itertools import chain
 
 from circle_migrate.core.errors import SeveralHeads, TreeError, UsageError
 from circle_migrate.revision_graph.revision import Revision, files_digest
-from circle_migrate.revision_graph.traversal import (
-    Edges,
-    closure,
-    topological,
-    undo_order,
-    without_successors,
-)
+from circle_migrate.revision_graph.traversal import Edges, closure, topological, undo_order, without_followers
 
 
 class Graph:
@@ -172,7 +166,7 @@ class Graph:
     @cached_property
     def heads(self) -> tuple[str, ...]:
         """The revisions that none follows by `down_revision`; the target `head`."""
-        return tuple(sorted(without_successors(self.revisions, self.down_revisions)))
+        return tuple(sorted(without_followers(self.revisions, self.down_revisions)))
 
     @cached_property
     def effective_heads(self) -> tuple[str, ...]:
@@ -203,17 +197,13 @@ class Graph:
             return set()
         return set(self.revisions) - self.ancestors(current)
 
-    def down_ancestors(self, key: str) -> set[str]:
-        """Return the revision and all it follows by `down_revision`."""
-        return closure([key], self.down_revisions.__getitem__)
-
     def descendants(self, keys: Iterable[str]) -> set[str]:
         """Return the revisions and all that follow or depend on them."""
         return closure(keys, self.children.__getitem__)
 
     def version_rows(self, applied: Collection[str]) -> tuple[str, ...]:
         """Return the rows of `alembic_version` where exactly `applied` are applied."""
-        return tuple(sorted(without_successors(applied, self.parents)))
+        return tuple(sorted(without_followers(applied, self.parents)))
 
     def version_rows_after_upgrade(self, rows: Collection[str], key: str) -> tuple[str, ...]:
         """Return the rows of `alembic_version` after `key`, whose parents are applied, is applied."""

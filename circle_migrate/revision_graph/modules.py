@@ -74,7 +74,7 @@ def missing_package_hint(error: BaseException) -> str | None:
 
 
 @dataclass(slots=True)
-class Loaded:
+class LoadedModule:
     """A revision's module, and its names from Alembic: `op` itself (None) or the name of its function.
 
     `is_stale` means that the module, and those that it imports from its folder, must be loaded again.
@@ -87,11 +87,11 @@ class Loaded:
     is_stale: bool = False
 
 
-_loaded: dict[str, Loaded] = {}
+_loaded: dict[str, LoadedModule] = {}
 """The modules that were loaded last, by the paths of their files."""
 
 
-def load_for_run(revision: Revision) -> Loaded:
+def load_for_run(revision: Revision) -> LoadedModule:
     """Load the revision's module, and what it imports from its folder, without the state of earlier runs."""
     loaded = _load(revision)
     if loaded.has_run and not loaded.is_stale:
@@ -107,7 +107,7 @@ def load_for_run(revision: Revision) -> Loaded:
     return loaded
 
 
-def _load(revision: Revision) -> Loaded:
+def _load(revision: Revision) -> LoadedModule:
     """Load the module of a file, once while the file is unchanged."""
     loaded = _loaded.get(revision.path)
     if loaded is not None and loaded.checksum == revision.checksum:
@@ -119,7 +119,7 @@ def _load(revision: Revision) -> Loaded:
             names[name] = None
         elif isinstance(value, FunctionType) and value is vars(alembic.op).get(function := value.__name__):
             names[name] = function
-    loaded = _loaded[revision.path] = Loaded(module, names, revision.checksum)
+    loaded = _loaded[revision.path] = LoadedModule(module, names, revision.checksum)
     return loaded
 
 

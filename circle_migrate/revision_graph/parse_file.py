@@ -11,7 +11,7 @@ import os
 import re
 import stat
 import sys
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import repeat
 from pathlib import Path
 from typing import Any
@@ -54,7 +54,8 @@ def read_revision(database: str, path: Path, load_module: ModuleLoader) -> Revis
 def read_file(database: str, path: Path) -> tuple[bytes, os.stat_result]:
     """Return a file's content and its status before the read. Raises `TreeError` where it cannot be read."""
     try:
-        with open(path, "rb", opener=_open_without_waiting) as file:
+        # O_NONBLOCK: a pipe must not block.
+        with os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK), "rb") as file:
             status = os.fstat(file.fileno())  # the path may lead to another file now
             if not stat.S_ISREG(status.st_mode):
                 raise OSError(errno.EINVAL, "it is not a regular file")
@@ -71,10 +72,6 @@ def read_file(database: str, path: Path) -> tuple[bytes, os.stat_result]:
         ) from error
 
 
-def _open_without_waiting(path: str, flags: int) -> int:
-    return os.open(path, flags | os.O_NONBLOCK)  # a pipe must not block
-
-
 def read_doc(revision: Revision) -> str:
     """Return the docstring of a revision file. Raises `TreeError` where the file cannot be read any more."""
     source, _ = read_file(revision.database, Path(revision.path))
@@ -84,20 +81,7 @@ def read_doc(revision: Revision) -> str:
 def read_source(database: str, path: Path, source: bytes, load_module: ModuleLoader) -> Revision:
     """Read a revision from `source` instead of the content of its file, as `read_revision` does."""
     source = source.replace(b"\r\n", b"\n")
-    try:
-        tree = ast.parse(source, filename=str(path))
-    # Python before 3.11.4 raises ValueError for a NUL byte; too deep nesting has the last two.
-    except (SyntaxError, ValueError, MemoryError, RecursionError) as error:
-        line, detail = 1, str(error) or "it is nested too deeply for Python's parser"
-        if isinstance(error, SyntaxError):
-            line, detail = error.lineno or 1, f"{error.msg}: {(error.text or '').strip()[:_MAX_QUOTED]}"
-        raise TreeError(
-            f"{path.name} is not valid Python",
-            database=database,
-            location=f"{path}:{line}",
-            detail=detail,
-            hint="correct the file; nothing was run",
-        ) from error
+    tree = _parse(database, path, source)
     names: set[str] = set()
     values: dict[str, Any] = {}
     line = 1
@@ -110,7 +94,58 @@ def read_source(database: str, path: Path, source: bytes, load_module: ModuleLoa
         module = load_module(path)
         names = set(vars(module))
         values = {name: getattr(module, name) for name in _NAMES if name in names}
-    return _revision(database, path, source, tree, values, names, line)
+    key = values.get("revision")
+    if not isinstance(key, str) or not key:
+        raise TreeError(
+            f"{path.name} has no `revision`",
+            database=database,
+            location=f"{path}:1",
+            hint="every Python file in the folder must be a revision; move helpers to another folder",
+        )
+    if refused := sorted(_REFUSED_CHARACTERS.intersection(key)):
+        raise TreeError(
+            f"revision id {key!r} has {' and '.join(refused)}, which Alembic refuses",
+            database=database,
+            location=f"{path}:{line}",
+            hint="write letters, digits, _ and . in `revision` and in every `down_revision` that names it",
+        )
+    if "upgrade" not in names:
+        raise TreeError(f"revision {key} has no upgrade()", database=database, location=f"{path}:{line}")
+    code = _code(tree)
+    return Revision(
+        database=database,
+        id=key,
+        message=(ast.get_docstring(tree) or "").partition("\n")[0].strip(),
+        path=str(path),
+        line=line,
+        down_revisions=_names(values, "down_revision", path, database),
+        depends_on=_names(values, "depends_on", path, database),
+        labels=_names(values, "branch_labels", path, database),
+        requires=_names(values, "requires", path, database),
+        non_transactional_reason=_non_transactional_reason(code, values),
+        commit_after_reason=_commit_after_reason(code),
+        irreversible=values.get("irreversible"),
+        has_downgrade="downgrade" in names,
+        uses_helpers=_uses_helpers(code),
+        checksum=hashlib.sha256(source).hexdigest(),
+    )
+
+
+def _parse(database: str, path: Path, source: bytes) -> ast.Module:
+    try:
+        return ast.parse(source, filename=str(path))
+    # Python before 3.11.4 raises ValueError for a NUL byte; too deep nesting has the last two.
+    except (SyntaxError, ValueError, MemoryError, RecursionError) as error:
+        line, detail = 1, str(error) or "it is nested too deeply for Python's parser"
+        if isinstance(error, SyntaxError):
+            line, detail = error.lineno or 1, f"{error.msg}: {(error.text or '').strip()[:_MAX_QUOTED]}"
+        raise TreeError(
+            f"{path.name} is not valid Python",
+            database=database,
+            location=f"{path}:{line}",
+            detail=detail,
+            hint="correct the file; nothing was run",
+        ) from error
 
 
 _COMPUTED = object()
@@ -155,56 +190,10 @@ def _literal(value: ast.AST | None) -> Any:
         return _COMPUTED
 
 
-def _revision(
-    database: str,
-    path: Path,
-    source: bytes,
-    tree: ast.Module,
-    values: Mapping[str, Any],
-    names: Collection[str],
-    line: int,
-) -> Revision:
-    key = values.get("revision")
-    if not isinstance(key, str) or not key:
-        raise TreeError(
-            f"{path.name} has no `revision`",
-            database=database,
-            location=f"{path}:1",
-            hint="every Python file in the folder must be a revision; move helpers to another folder",
-        )
-    if refused := sorted(_REFUSED_CHARACTERS.intersection(key)):
-        raise TreeError(
-            f"revision id {key!r} has {' and '.join(refused)}, which Alembic refuses",
-            database=database,
-            location=f"{path}:{line}",
-            hint="write letters, digits, _ and . in `revision` and in every `down_revision` that names it",
-        )
-    doc = ast.get_docstring(tree) or ""
-    code = _code(tree)
-    if "upgrade" not in names:
-        raise TreeError(f"revision {key} has no upgrade()", database=database, location=f"{path}:{line}")
-    return Revision(
-        database=database,
-        id=key,
-        message=doc.partition("\n")[0].strip(),
-        path=str(path),
-        line=line,
-        down_revisions=_names(values, "down_revision", path, database),
-        depends_on=_names(values, "depends_on", path, database),
-        labels=_names(values, "branch_labels", path, database),
-        requires=_names(values, "requires", path, database),
-        non_transactional_reason=_non_transactional_reason(code, values),
-        commit_after_reason=_commit_after_reason(code),
-        irreversible=values.get("irreversible"),
-        has_downgrade="downgrade" in names,
-        uses_helpers=_uses_helpers(code),
-        checksum=hashlib.sha256(source).hexdigest(),
-    )
-
-
 def _names(values: Mapping[str, Any], name: str, path: Path, database: str) -> tuple[str, ...]:
     value = values.get(name)
-    names = tuple(value or ()) if value is None or isinstance(value, _COLLECTIONS) else (value,)
+    is_collection = value is None or isinstance(value, tuple | list | set | frozenset)
+    names = tuple(value or ()) if is_collection else (value,)
     if not all(isinstance(key, str) and key for key in names):
         raise TreeError(
             f"`{name}` in {path.name} is neither an id nor a tuple of ids",
@@ -213,9 +202,6 @@ def _names(values: Mapping[str, Any], name: str, path: Path, database: str) -> t
             hint=f'write {name} = None, {name} = "id" or {name} = ("id", "id")',
         )
     return names
-
-
-_COLLECTIONS = (tuple, list, set, frozenset)
 
 
 def _non_transactional_reason(code: Sequence[ast.AST], values: Mapping[str, Any]) -> str | None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from circle_migrate.core.errors import Refused
-from circle_migrate.revision_graph.forest import CombinedGraph
+from circle_migrate.revision_graph.combined_graph import CombinedGraph
 from circle_migrate.revision_graph.graph import Graph
 from circle_migrate.revision_graph.revision import Revision
 
@@ -130,48 +130,48 @@ class Plan:
 
 
 def plan_upgrade(
-    forest: CombinedGraph,
+    graph: CombinedGraph,
     current: Mapping[str, tuple[str, ...]],
     wanted: Mapping[str, set[str]],
-    grouping: TransactionMode = TransactionMode.ALL,
+    transaction_mode: TransactionMode = TransactionMode.ALL,
 ) -> Plan:
     """Plan the steps that apply the `wanted` revisions of databases with a target, and their requirements.
 
     Raises `Refused` for a requirement in a database that is not in `current`, as its state is unknown.
     """
-    applied = _applied(forest, current)
+    applied = _applied(graph, current)
     targets = {f"{name}@{key}" for name, keys in wanted.items() for key in keys}
     # The parents of an applied revision are applied; its requirements in other databases may not be.
-    needed = forest.with_dependencies((targets - applied) | forest.requirements(targets)) - applied
+    needed = graph.with_dependencies((targets - applied) | graph.requirements(targets)) - applied
     outside = sorted(name for name in needed if name.partition("@")[0] not in current)
     if outside:
         raise Refused(
             f"the upgrade requires {', '.join(outside)}, in a database that --database excludes",
             hint="leave out --database, or upgrade that database first",
         )
-    steps = [Step(forest.revision(name), Direction.UP) for name in forest.order(needed)]
+    steps = [Step(graph.revision(name), Direction.UP) for name in graph.order(needed)]
     added = (step.revision for step in steps if step.database not in wanted)
-    return _plan(forest, current, applied | needed, steps, grouping, added)
+    return _plan(graph, current, applied | needed, steps, transaction_mode, added)
 
 
 def plan_exactly(
-    forest: CombinedGraph,
+    graph: CombinedGraph,
     current: Mapping[str, tuple[str, ...]],
     revisions: Collection[str],
-    grouping: TransactionMode = TransactionMode.ALL,
+    transaction_mode: TransactionMode = TransactionMode.ALL,
 ) -> Plan:
     """Plan the steps that apply `revisions`, given as `database@id`, without their requirements."""
-    applied = _applied(forest, current)
+    applied = _applied(graph, current)
     missing = set(revisions) - applied
-    steps = [Step(forest.revision(name), Direction.UP) for name in forest.order(missing)]
-    return _plan(forest, current, applied | missing, steps, grouping)
+    steps = [Step(graph.revision(name), Direction.UP) for name in graph.order(missing)]
+    return _plan(graph, current, applied | missing, steps, transaction_mode)
 
 
 def plan_downgrade(
-    forest: CombinedGraph,
+    graph: CombinedGraph,
     current: Mapping[str, tuple[str, ...]],
     undone: Mapping[str, set[str]],
-    grouping: TransactionMode = TransactionMode.ALL,
+    transaction_mode: TransactionMode = TransactionMode.ALL,
     *,
     cascade: bool = False,
 ) -> Plan:
@@ -179,25 +179,31 @@ def plan_downgrade(
 
     Raises `Refused` where such a revision is applied and `cascade` is off, and for an irreversible revision.
     """
-    applied = _applied(forest, current)
+    applied = _applied(graph, current)
     targets = {f"{name}@{key}" for name, keys in undone.items() for key in keys}
-    to_undo = forest.with_dependents(targets) & applied
-    order = forest.order(to_undo)
+    to_undo = graph.with_dependents(targets) & applied
+    order = graph.order(to_undo)
     dependents = [name for name in order if name not in targets]
     if dependents and not cascade:
-        raise _dependents_error(forest, dependents, to_undo)
-    steps = [Step(forest.revision(name), Direction.DOWN) for name in reversed(order)]
-    for step in steps:
-        _ensure_reversible(step.revision)
+        raise _dependents_error(graph, dependents, to_undo)
+    steps = [Step(graph.revision(name), Direction.DOWN) for name in reversed(order)]
+    for revision in (step.revision for step in steps):
+        if revision.irreversible is not None or not revision.has_downgrade:
+            raise Refused(
+                f"revision {revision.id} ({revision.message}) cannot be undone: "
+                + (revision.irreversible or "it has no downgrade()"),
+                database=revision.database,
+                location=revision.location,
+            )
     added = (step.revision for step in steps if step.revision.qualified not in targets)
-    return _plan(forest, current, applied - to_undo, steps, grouping, added)
+    return _plan(graph, current, applied - to_undo, steps, transaction_mode, added)
 
 
-def _dependents_error(forest: CombinedGraph, dependents: list[str], to_undo: set[str]) -> Refused:
+def _dependents_error(graph: CombinedGraph, dependents: list[str], to_undo: set[str]) -> Refused:
     dependent, requirement = next(
         (name, required)
         for name in dependents
-        for required in forest.requires.get(name, ())
+        for required in graph.requires.get(name, ())
         if required in to_undo
     )
     more = f" and {len(dependents) - 1} more" if len(dependents) > 1 else ""
@@ -209,7 +215,7 @@ def _dependents_error(forest: CombinedGraph, dependents: list[str], to_undo: set
 
 
 def plan_stamp(
-    forest: CombinedGraph,
+    graph: CombinedGraph,
     current: Mapping[str, tuple[str, ...]],
     claims: Mapping[str, set[str]],
     *,
@@ -219,13 +225,13 @@ def plan_stamp(
     stamps = []
     after = dict(current)
     for name, claim in claims.items():
-        graph = forest.graphs[name]
-        applied = graph.ancestors(key for key in current[name] if key in graph)
-        heads = graph.version_rows(claim)
+        database_graph = graph.graphs[name]
+        applied = database_graph.ancestors(key for key in current[name] if key in database_graph)
+        heads = database_graph.version_rows(claim)
         after[name] = heads
         if purge or set(heads) != set(current[name]):
-            claimed = tuple(graph[key] for key in graph.sorted(claim - applied))
-            disowned = tuple(graph[key] for key in graph.sorted(applied - claim))
+            claimed = tuple(database_graph[key] for key in database_graph.sorted(claim - applied))
+            disowned = tuple(database_graph[key] for key in database_graph.sorted(applied - claim))
             stamps.append(Stamp(name, heads, claimed, disowned, purge))
     segments = (Segment(tuple(stamps), transactional=True),) if stamps else ()
     return Plan(dict(current), after, segments)
@@ -237,42 +243,32 @@ def plan_without_changes(databases: Iterable[str], current: Mapping[str, tuple[s
     return Plan(dict(current), dict(current), (Segment(stamps, transactional=True),))
 
 
-def _applied(forest: CombinedGraph, current: Mapping[str, tuple[str, ...]]) -> set[str]:
-    return {f"{name}@{key}" for name, rows in current.items() for key in forest.graphs[name].ancestors(rows)}
-
-
-def _ensure_reversible(revision: Revision) -> None:
-    if revision.irreversible is not None or not revision.has_downgrade:
-        raise Refused(
-            f"revision {revision.id} ({revision.message}) cannot be undone: "
-            + (revision.irreversible or "it has no downgrade()"),
-            database=revision.database,
-            location=revision.location,
-        )
+def _applied(graph: CombinedGraph, current: Mapping[str, tuple[str, ...]]) -> set[str]:
+    return {f"{name}@{key}" for name, rows in current.items() for key in graph.graphs[name].ancestors(rows)}
 
 
 def _plan(
-    forest: CombinedGraph,
+    graph: CombinedGraph,
     current: Mapping[str, tuple[str, ...]],
     applied: set[str],
     steps: list[Step],
-    grouping: TransactionMode,
+    transaction_mode: TransactionMode,
     added_dependencies: Iterable[Revision] = (),
 ) -> Plan:
     keys: dict[str, set[str]] = {name: set() for name in current}
     for qualified in applied:
         name, _, key = qualified.partition("@")
         keys[name].add(key)
-    after = {name: forest.graphs[name].version_rows(applied_keys) for name, applied_keys in keys.items()}
-    return Plan(dict(current), after, segment(steps, grouping), tuple(added_dependencies))
+    after = {name: graph.graphs[name].version_rows(applied_keys) for name, applied_keys in keys.items()}
+    return Plan(dict(current), after, _segments(steps, transaction_mode), tuple(added_dependencies))
 
 
-def segment(steps: Sequence[Step], grouping: TransactionMode = TransactionMode.ALL) -> tuple[Segment, ...]:
+def _segments(steps: Sequence[Step], transaction_mode: TransactionMode) -> tuple[Segment, ...]:
     """Cut the steps into segments where two steps cannot or should not share a transaction."""
     segments = []
     start = 0
     for end, step in enumerate(steps, 1):
-        reason = _end_reason(step, steps[end], grouping) if end < len(steps) else ""
+        reason = _end_reason(step, steps[end], transaction_mode) if end < len(steps) else ""
         if reason or end == len(steps):
             transactional = step.revision.non_transactional_reason is None
             segments.append(Segment(tuple(steps[start:end]), transactional, reason))
@@ -280,13 +276,13 @@ def segment(steps: Sequence[Step], grouping: TransactionMode = TransactionMode.A
     return tuple(segments)
 
 
-def _end_reason(before: Step, after: Step, grouping: TransactionMode) -> str:
+def _end_reason(before: Step, after: Step, transaction_mode: TransactionMode) -> str:
     """Return why the two steps cannot share a transaction; empty where they can."""
     for step in (before, after):
         if step.revision.non_transactional_reason is not None:
             return f"{step.revision.id} cannot run in a transaction: {step.revision.non_transactional_reason}"
     if before.direction is Direction.UP and before.revision.commit_after_reason is not None:
         return f"{before.revision.id} must be committed first: {before.revision.commit_after_reason}"
-    if grouping is TransactionMode.PER_REVISION:
+    if transaction_mode is TransactionMode.PER_REVISION:
         return "every revision has its own transaction (per-revision)"
     return ""

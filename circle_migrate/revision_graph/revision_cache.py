@@ -18,7 +18,6 @@ import sys
 import zlib
 from collections.abc import Sequence
 from itertools import chain
-from operator import attrgetter
 from pathlib import Path
 from time import time_ns
 from typing import Any
@@ -56,9 +55,9 @@ def _read_folder(database: str, folder: Path, load_module: ModuleLoader) -> list
     entries: dict[File, Row] = {}
     revisions = []
     for file in files:
-        entry = file if file in cached else None
-        if entry is not None:
-            revision = Revision._make(cached[entry])
+        entry: File | None = file
+        if file in cached:
+            revision = Revision._make(cached[file])
         else:
             revision, entry = _read(database, folder / file[0], load_module)
         revisions.append(revision)
@@ -89,7 +88,6 @@ def _read(database: str, path: Path, load_module: ModuleLoader) -> tuple[Revisio
 
 
 def _list_files(database: str, folder: Path) -> list[File]:
-    """Return the revision files of a folder, sorted by name."""
     names = file_names(database, folder)
     files: list[File] = []
     descriptor = os.open(folder, os.O_RDONLY)  # names relative to it resolve in half the time of paths
@@ -105,10 +103,8 @@ def _list_files(database: str, folder: Path) -> list[File]:
 
 
 def _identity(status: os.stat_result) -> int:
-    return hash(_compared(status))  # the same in each process, unlike that of text
-
-
-_compared = attrgetter("st_size", "st_mtime_ns", "st_ctime_ns", "st_ino")
+    # The hash of numbers is the same in each process, unlike that of text.
+    return hash((status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino))
 
 
 class _RevisionCache:

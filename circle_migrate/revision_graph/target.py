@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from circle_migrate.core.errors import UsageError
 from circle_migrate.revision_graph.graph import Graph
+from circle_migrate.revision_graph.traversal import closure
 
 _FORM = re.compile(r"^(?:(?P<label>[^@]+)@)?(?P<symbol>[^@+]*?)(?P<steps>[+-]\d+)?$")
 _SYMBOLS = ("head", "heads", "base")
@@ -131,7 +132,12 @@ def upgrade_set(graph: Graph, current: Collection[str], target: Target) -> set[s
 def downgrade_set(graph: Graph, current: Collection[str], target: Target) -> set[str]:
     """Return the applied revisions to undo. Raises `UsageError` if the target is not applied or too far."""
     applied = graph.ancestors(current)
-    key = _downgrade_target(graph, current, target)
+    if target.symbol:
+        key = _resolve(graph, target)
+    elif target.steps > 0:
+        raise UsageError(f"{target.text} is an upgrade", hint=f"type `circle-migrate upgrade {target.text}`")
+    else:
+        key = _step_down(graph, _start(graph, current, target), target)
     if key is not None and key not in applied:
         raise UsageError(
             f"{graph.database} cannot be downgraded to {key}: that revision is not applied",
@@ -144,7 +150,7 @@ def downgrade_set(graph: Graph, current: Collection[str], target: Target) -> set
     else:  # the current revision limits -1
         branch = None if target.symbol else _start(graph, current, target)
     if branch is not None and len(roots) > 1:
-        ancestors = graph.down_ancestors(branch)
+        ancestors = closure([branch], graph.down_revisions.__getitem__)
         roots = [root for root in roots if root in ancestors]
     return graph.descendants(roots) & applied
 
@@ -189,17 +195,8 @@ def _resolve(graph: Graph, target: Target) -> str | None:
         key = None
     else:
         key = graph.find(target.symbol)
-    if target.steps > 0:
-        return _step_up(graph, key, target)
-    return _step_down(graph, key, target)
-
-
-def _downgrade_target(graph: Graph, current: Collection[str], target: Target) -> str | None:
-    if target.symbol:
-        return _resolve(graph, target)
-    if target.steps > 0:
-        raise UsageError(f"{target.text} is an upgrade", hint=f"type `circle-migrate upgrade {target.text}`")
-    return _step_down(graph, _start(graph, current, target), target)
+    step = _step_up if target.steps > 0 else _step_down
+    return step(graph, key, target)
 
 
 def _step_up(graph: Graph, start: str | None, target: Target) -> str | None:

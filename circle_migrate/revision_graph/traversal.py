@@ -46,7 +46,7 @@ def topological(
     return order
 
 
-def without_successors(keys: Collection[str], parents: Edges) -> set[str]:
+def without_followers(keys: Collection[str], parents: Edges) -> set[str]:
     """Return the revisions that are no parent of another one of `keys`."""
     return set(keys).difference(*(parents[key] for key in keys))
 
@@ -84,7 +84,7 @@ def undo_order(graph: _Graph, keys: Collection[str]) -> list[str]:
     followers = Counter(chain.from_iterable(map(parents.__getitem__, keys)))
     waiting = {key: followers[key] for key in keys}  # how many of `keys` that follow it are not yet undone
     branches = sorted(key for key, count in waiting.items() if not count)
-    listed = set(branches)  # what is or was in `branches`
+    seen = set(branches)  # what is or was in `branches`
     above: dict[str, set[str]] = {}  # what follows a revision that had to wait
     needs = Counter(chain.from_iterable(graph.dependencies.values()))
     shared = {need for need, count in needs.items() if count > 1}
@@ -105,14 +105,14 @@ def undo_order(graph: _Graph, keys: Collection[str]) -> list[str]:
             order.append(key)
             del waiting[key]
             follows = parents[key]
-            if len(follows) != 1 or waiting.get(follows[0]) != 1 or follows[0] in listed:
+            if len(follows) != 1 or waiting.get(follows[0]) != 1 or follows[0] in seen:
                 break
             key = follows[0]
         for parent in follows:
             if parent in waiting:
                 waiting[parent] -= 1
-        below = [node for node in _below(graph, key, shared) if node in waiting and node not in listed]
-        listed.update(below)
+        below = [node for node in _below(graph, key, shared) if node in waiting and node not in seen]
+        seen.update(below)
         branches[position : position + 1] = below[:1]
         branches += below[1:]
         if not below:

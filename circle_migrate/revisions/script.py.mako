@@ -11,10 +11,10 @@ from alembic import op
 ${line}
 % endfor
 
-revision = ${quoted(revision)}
-down_revision = ${quoted(down_revision)}
-branch_labels = ${quoted(branch_labels)}
-depends_on = ${quoted(depends_on)}
+revision = ${python_code(revision)}
+down_revision = ${python_code(down_revision)}
+branch_labels = ${python_code(branch_labels)}
+depends_on = ${python_code(depends_on)}
 
 
 def upgrade() -> None:

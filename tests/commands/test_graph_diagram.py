@@ -30,7 +30,7 @@ from circle_migrate.commands.history import ListedRevision, RevisionList
 from circle_migrate.core.errors import UsageError
 from circle_migrate.postgres.catalog.snapshot import ObjectKey, Snapshot
 from circle_migrate.postgres.identifier import quote
-from circle_migrate.revision_graph.forest import CombinedGraph
+from circle_migrate.revision_graph.combined_graph import CombinedGraph
 from circle_migrate.revision_graph.graph import Graph
 from circle_migrate.revision_graph.revision import Revision
 
@@ -253,7 +253,7 @@ def test_what_cannot_be_drawn_is_made_visible(text: str, shown_as: str) -> None:
     assert printable(text) == shown_as
 
 
-def forest() -> CombinedGraph:
+def combined_graph() -> CombinedGraph:
     """Two heads, a merge, a branch label, a dependency and requirements between two databases."""
     main = [
         Revision("main", "m1", "First"),
@@ -273,7 +273,7 @@ def forest() -> CombinedGraph:
 
 def trees(*left_out: str) -> Diagram:
     """All of them but some, as `history` lists them."""
-    trees_ = forest()
+    trees_ = combined_graph()
     listed = {
         name: tuple(
             ListedRevision(

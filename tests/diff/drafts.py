@@ -9,7 +9,7 @@ from pathlib import Path
 from circle_migrate.commands.diff import diff
 from circle_migrate.diff.autogenerate.autogenerate import autogenerate
 from circle_migrate.diff.autogenerate.revision_file import Placement, RevisionFilesResult
-from circle_migrate.diff.compare import compare
+from circle_migrate.diff.compare import CompareOptions, compare
 from circle_migrate.postgres.catalog.read_live import read_live_catalog
 from circle_migrate.postgres.catalog.snapshot import Snapshot
 from circle_migrate.postgres.deployment import Deployment
@@ -66,7 +66,7 @@ def look(deployment: Deployment) -> Snapshot:
 
 def same(one: Snapshot, other: Snapshot) -> list[str]:
     """Return the differences, without the order of columns."""
-    told = run(compare(one, other)).differences
+    told = run(compare(one, other, CompareOptions())).differences
     return [f"{change.change.op} {change.change.key} {dict(change.change.fields)}" for change in told]
 
 

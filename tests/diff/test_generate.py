@@ -16,13 +16,13 @@ from sqlalchemy.dialects import postgresql
 
 from circle_migrate.core.findings import Severity
 from circle_migrate.diff import ddl
-from circle_migrate.diff.compare import compare
+from circle_migrate.diff.compare import CompareOptions, compare
 from circle_migrate.diff.ddl.alembic_ops import string, text, type_code
 from circle_migrate.diff.ddl.dependencies import Catalog
 from circle_migrate.diff.ddl.render import bodies, render, render_sql
 from circle_migrate.diff.ddl.script import generate
 from circle_migrate.diff.result import Aspect, Comparison, Difference, Trial
-from circle_migrate.diff.scope import without_new_privileges
+from circle_migrate.diff.scope import ChangeSet, without_new_privileges
 from circle_migrate.postgres.catalog.snapshot import Fields, ObjectKey, Snapshot, changes_between
 from circle_migrate.revision_graph.traversal import topological
 from circle_migrate.safety.hazards.hazard import HAZARDS
@@ -185,7 +185,7 @@ def test_extra_partitions_are_created_though_they_are_no_difference() -> None:
     bound = {"partition_of": "app.t", "partition_bound": "FOR VALUES IN (1)"}
     before = table("app.t", "a integer", partition_key="LIST (a)")
     one, other = snapshot(before), snapshot(before | table("app.p", **bound))
-    comparison = run(compare(one, other))
+    comparison = run(compare(one, other, CompareOptions()))
     assert comparison.differences == ()
     there, back = (generate(comparison, undo=undo).statements for undo in (False, True))
     assert [statement.sql for statement in (*there, *back)] == [
@@ -470,8 +470,9 @@ def test_maintain_is_only_taken_or_given_where_both_servers_know_it(
         return Snapshot("db", "live", major * 10000, objects)
 
     one, other = side(before, majors[0]), side(after, majors[1])
-    changes = without_new_privileges(changes_between(one, other), one, other)
-    told = tuple(Difference(change, Aspect.SECURITY, Severity.ERROR) for change in changes)
+    change_set = ChangeSet([*changes_between(one, other)])
+    without_new_privileges(change_set, one, other)
+    told = tuple(Difference(change, Aspect.SECURITY, Severity.ERROR) for change in change_set.changes)
     made = generate(Comparison(one, other, told))
     commands = [statement.sql for statement in made.statements if "CREATE TABLE" not in statement.sql]
     assert [command.split()[-1] for command in commands] == expected

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from circle_migrate.core.errors import MigrateError
 from circle_migrate.revision_graph import target as targets
-from circle_migrate.revision_graph.forest import CombinedGraph
+from circle_migrate.revision_graph.combined_graph import CombinedGraph
 from circle_migrate.revision_graph.graph import Graph
 from circle_migrate.revision_graph.plan import plan_downgrade, plan_upgrade
 from circle_migrate.revision_graph.revision import Revision
@@ -126,7 +126,7 @@ def test_order_is_alembics_whatever_the_files_are_called(
         needed = set(revision._normalized_resolved_dependencies)  # a tuple in the order of hashes
         revision._normalized_resolved_dependencies = tuple(each for each in deps if each in needed)
     ours, _ = both(random.sample(spec, len(spec)))
-    forest = CombinedGraph({"main": ours})
+    combined_graph = CombinedGraph({"main": ours})
     current = ours.version_rows(ours.ancestors(data.draw(st.lists(st.sampled_from(ids), max_size=2))))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -136,7 +136,7 @@ def test_order_is_alembics_whatever_the_files_are_called(
             except RevisionError:
                 continue
             wanted = {"main": targets.upgrade_set(ours, current, targets.parse(name, ["main"]))}
-            steps = plan_upgrade(forest, {"main": current}, wanted).steps("main")
+            steps = plan_upgrade(combined_graph, {"main": current}, wanted).steps("main")
             assert [step.revision.id for step in steps] == [each.revision for each in expected]
         for name in (data.draw(st.sampled_from(ids)), "base"):
             try:
@@ -144,7 +144,7 @@ def test_order_is_alembics_whatever_the_files_are_called(
             except (RevisionError, AssertionError):
                 continue
             undone = {each.revision for each in expected}
-            steps = plan_downgrade(forest, {"main": current}, {"main": undone}).steps("main")
+            steps = plan_downgrade(combined_graph, {"main": current}, {"main": undone}).steps("main")
             assert [step.revision.id for step in steps] == [each.revision for each in expected]
 
 

@@ -7,15 +7,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from circle_migrate.core.errors import Refused, TreeError
-from circle_migrate.revision_graph.forest import CombinedGraph
+from circle_migrate.revision_graph.combined_graph import CombinedGraph
 from circle_migrate.revision_graph.graph import Graph
-from circle_migrate.revision_graph.plan import Plan, TransactionMode, plan_downgrade, plan_upgrade, segment
+from circle_migrate.revision_graph.plan import Plan, TransactionMode, plan_downgrade, plan_upgrade
 from circle_migrate.revision_graph.revision import Revision
 
 EMPTY: dict[str, tuple[str, ...]] = {"main": (), "credentials": ()}
 
 
-def forest(*revisions: Revision) -> CombinedGraph:
+def combined_graph(*revisions: Revision) -> CombinedGraph:
     return CombinedGraph(
         {
             name: Graph(name, [revision for revision in revisions if revision.database == name])
@@ -31,7 +31,7 @@ def names(plan: Plan) -> list[str]:
 M1, M2 = Revision("main", "m1"), Revision("main", "m2", down_revisions=("m1",))
 C1 = Revision("credentials", "c1", requires=("main@m1",))
 C2 = Revision("credentials", "c2", down_revisions=("c1",), requires=("main@m2",))
-PAIR = forest(M1, M2, C1, C2)
+PAIR = combined_graph(M1, M2, C1, C2)
 
 
 def everything(of: CombinedGraph) -> dict[str, set[str]]:
@@ -55,7 +55,7 @@ def test_a_target_pulls_in_what_it_needs_elsewhere() -> None:
 
 
 def test_requirements_leave_the_order_of_each_tree() -> None:
-    trees = forest(
+    trees = combined_graph(
         Revision("main", "m1"),
         Revision("main", "m2", down_revisions=("m1",)),
         Revision("main", "m3", down_revisions=("m1",), requires=("credentials@c1",)),
@@ -69,7 +69,7 @@ def test_requirements_leave_the_order_of_each_tree() -> None:
 
 
 def test_requirements_that_contradict_the_order_of_a_tree_come_first() -> None:
-    trees = forest(
+    trees = combined_graph(
         Revision("main", "m1"),
         Revision("main", "m2", requires=("credentials@c1",)),
         Revision("credentials", "c1", requires=("main@m1",)),
@@ -87,7 +87,7 @@ def test_downgrade_with_dependents_is_refused_by_name() -> None:
 
 
 def test_an_irreversible_revision_stops_the_plan_with_its_reason() -> None:
-    trees = forest(Revision("main", "m1", irreversible="the old hashes are gone"))
+    trees = combined_graph(Revision("main", "m1", irreversible="the old hashes are gone"))
     with pytest.raises(Refused, match="the old hashes are gone"):
         plan_downgrade(trees, {"main": ("m1",), "credentials": ()}, {"main": {"m1"}})
 
@@ -103,12 +103,12 @@ def test_an_irreversible_revision_stops_the_plan_with_its_reason() -> None:
 )
 def test_impossible_requirements_are_refused(requires: str, words: str) -> None:
     with pytest.raises(TreeError, match=words):
-        forest(M1, C1, Revision("credentials", "c9", down_revisions=("c1",), requires=(requires,)))
+        combined_graph(M1, C1, Revision("credentials", "c9", down_revisions=("c1",), requires=(requires,)))
 
 
 def test_cycle_across_databases_is_refused() -> None:
     with pytest.raises(TreeError, match="cycle"):
-        forest(
+        combined_graph(
             Revision("main", "m1"),
             Revision("main", "m2", down_revisions=("m1",), requires=("credentials@c1",)),
             Revision("credentials", "c1", requires=("main@m2",)),
@@ -127,7 +127,7 @@ def forests(draw: st.DrawFn) -> CombinedGraph:
         revisions.append(
             Revision(database, f"r{number}", down_revisions=tuple(down), requires=tuple(requires))
         )
-    return forest(*revisions)
+    return combined_graph(*revisions)
 
 
 @given(forests())
@@ -155,7 +155,7 @@ AFTER = Revision("main", "m4", down_revisions=("m3",))
 
 
 @pytest.mark.parametrize(
-    ("third", "grouping", "sizes", "transactional"),
+    ("third", "transaction_mode", "sizes", "transactional"),
     [
         (Revision("main", "m3", down_revisions=("m2",)), TransactionMode.ALL, [4], [True]),
         (ALONE, TransactionMode.ALL, [2, 1, 1], [True, False, True]),
@@ -169,10 +169,10 @@ AFTER = Revision("main", "m4", down_revisions=("m3",))
     ],
 )
 def test_segments_end_where_a_transaction_cannot_go_on(
-    third: Revision, grouping: TransactionMode, sizes: list[int], transactional: list[bool]
+    third: Revision, transaction_mode: TransactionMode, sizes: list[int], transactional: list[bool]
 ) -> None:
-    trees = forest(M1, M2, third, AFTER)
-    plan = plan_upgrade(trees, EMPTY, everything(trees), grouping)
+    trees = combined_graph(M1, M2, third, AFTER)
+    plan = plan_upgrade(trees, EMPTY, everything(trees), transaction_mode)
     assert [len(segment.actions) for segment in plan.segments] == sizes
     assert [segment.transactional for segment in plan.segments] == transactional
     assert all(segment.end_reason for segment in plan.segments[:-1])
@@ -180,4 +180,4 @@ def test_segments_end_where_a_transaction_cannot_go_on(
 
 
 def test_no_steps_no_segments() -> None:
-    assert segment([]) == ()
+    assert plan_upgrade(combined_graph(M1, M2), EMPTY, {}).segments == ()

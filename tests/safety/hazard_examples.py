@@ -10,7 +10,7 @@ from typing import Any
 
 import asyncpg
 
-from circle_migrate.revision_graph.forest import CombinedGraph
+from circle_migrate.revision_graph.combined_graph import CombinedGraph
 from circle_migrate.revision_graph.graph import Graph
 from circle_migrate.revision_graph.modules import load_module
 from circle_migrate.revision_graph.parse_file import read_revision
@@ -91,7 +91,7 @@ def write(case: Case, folders: dict[str, Path]) -> None:
         last[database], before = key, f"{database}@{key}"
 
 
-def forest(folders: dict[str, Path]) -> CombinedGraph:
+def combined_graph(folders: dict[str, Path]) -> CombinedGraph:
     """Return the graphs of written cases."""
     return CombinedGraph(
         {
@@ -105,9 +105,9 @@ def forest(folders: dict[str, Path]) -> CombinedGraph:
 
 def plan(case: Case, trees: CombinedGraph) -> Plan:
     """Return the plan of the whole case, with its transactions."""
-    grouping = TransactionMode.ALL if case.hazard.one_transaction else TransactionMode.PER_REVISION
+    transaction_mode = TransactionMode.ALL if case.hazard.one_transaction else TransactionMode.PER_REVISION
     wanted = {name: set(graph.revisions) for name, graph in trees.graphs.items()}
-    return plan_upgrade(trees, dict.fromkeys(trees.graphs, ()), wanted, grouping)
+    return plan_upgrade(trees, dict.fromkeys(trees.graphs, ()), wanted, transaction_mode)
 
 
 @asynccontextmanager

@@ -13,7 +13,7 @@ from circle_migrate.config.relation import Relation
 from circle_migrate.core.errors import MigrateError
 from circle_migrate.migrate.alembic_adapter.context import VersionTable, step_lock
 from circle_migrate.migrate.alembic_adapter.runner import Runner
-from circle_migrate.revision_graph.forest import CombinedGraph
+from circle_migrate.revision_graph.combined_graph import CombinedGraph
 from circle_migrate.revision_graph.plan import Plan, Step
 from circle_migrate.safety.evidence_collector import EvidenceCollector
 from circle_migrate.safety.hazards.hazard import HAZARDS, ExampleRevision
@@ -22,7 +22,7 @@ from circle_migrate.safety.trace.record import Trace
 from circle_migrate.safety.trace.recorder import Recorder, no_origin, origin
 from circle_migrate.safety.trace.traced_connection import TracedConnection
 from tests.deployments import deployment
-from tests.safety.hazard_examples import CASES, Case, forest, plan, prepared, write
+from tests.safety.hazard_examples import CASES, Case, combined_graph, plan, prepared, write
 from tests.safety.safety_cases import statements, without_rows
 from tests.servers import NAMES, Databases
 
@@ -43,7 +43,7 @@ async def evidence(case: Case, live: Databases, scratch: Databases, folder: Path
     for path in folders.values():
         path.mkdir()
     write(case, folders)
-    trees = forest(folders)
+    trees = combined_graph(folders)
     made = plan(case, trees)
     async with prepared(_bare(case), scratch):
         pass

@@ -20,10 +20,10 @@ from circle_migrate.migrate.alembic_adapter.runner import Runner
 from circle_migrate.postgres.search_path import SETTING
 from circle_migrate.postgres.server_errors import sqlstate
 from circle_migrate.postgres.simple_protocol import adapt
-from circle_migrate.revision_graph.forest import CombinedGraph
+from circle_migrate.revision_graph.combined_graph import CombinedGraph
 from circle_migrate.revision_graph.plan import Plan, Segment, Step, plan_downgrade
 from circle_migrate.safety.hazards.hazard import HazardClass
-from tests.safety.hazard_examples import CASES, Case, connection_of, forest, plan, prepared, write
+from tests.safety.hazard_examples import CASES, Case, combined_graph, connection_of, plan, prepared, write
 from tests.servers import NAMES, Databases, Server, run
 
 pytestmark = pytest.mark.thorough
@@ -137,7 +137,7 @@ async def carry_out(case: Case, databases: Databases, folder: Path) -> Ending:
     for each in folders.values():
         each.mkdir()
     write(case, folders)
-    trees = forest(folders)
+    trees = combined_graph(folders)
     made = plan(case, trees)
     async with prepared(case, databases), AsyncExitStack() as stack:
         sessions = {}

@@ -536,12 +536,12 @@ def project(project_folder: Path) -> Project:
 def traced_plan(
     server: Server,
     *,
-    grouping: TransactionMode = TransactionMode.ALL,
+    transaction_mode: TransactionMode = TransactionMode.ALL,
     live: str | None = None,
     events: list[Event] | None = None,
 ) -> Trace:
     """The trace of everything above the first revision of the current directory's project."""
-    flags = {"scratch_url": server.admin_url, "database_url": live, "transaction": grouping}
+    flags = {"scratch_url": server.admin_url, "database_url": live, "transaction": transaction_mode}
     deployment = Deployment(load(flags, environ={}))
     plan = Planner(deployment, ["head"], Direction.UP)({"main": ("r0",), "credentials": ()})
     notify = ignore_event if events is None else events.append
@@ -613,7 +613,7 @@ def test_locks_reach_over_the_revisions_of_a_transaction_and_born_tables_have_no
         frozenset(),
         *[frozenset({"public.fresh"})] * 2,
     ]
-    apart = traced_plan(server, grouping=TransactionMode.PER_REVISION)
+    apart = traced_plan(server, transaction_mode=TransactionMode.PER_REVISION)
     assert [(each.segment, dict(each.locks)) for each in apart.statements] == [(1, held), (2, {}), (3, {})]
     assert [shown(each) for each in apart.statements][2] == "[index build fresh]"
 
@@ -632,7 +632,7 @@ def test_failing_statement_ends_the_trace_and_what_follows_is_named(project: Pro
         "55P04",
         'unsafe use of new value "bad" of enum type mood',
     )
-    apart = traced_plan(server, grouping=TransactionMode.PER_REVISION)
+    apart = traced_plan(server, transaction_mode=TransactionMode.PER_REVISION)
     assert ([each.error for each in apart.statements], apart.untraced) == ([None, None], ())
 
 

@@ -90,7 +90,7 @@ def _interrupted_runs(deployment: Deployment, all_facts: Sequence[DatabaseFacts]
         name, run = facts.state.database, facts.last_run
         for step in facts.half_done:
             if not step.is_downgrade:
-                error = half_done_error(deployment.forest.graphs[name], facts.state, step)
+                error = half_done_error(deployment.combined_graph.graphs[name], facts.state, step)
                 yield finding_without_state(error, Severity.WARNING)
         for gid in facts.state.not_ours:
             message = (
@@ -105,18 +105,18 @@ def _interrupted_runs(deployment: Deployment, all_facts: Sequence[DatabaseFacts]
 
 
 def _unmet_requirements(deployment: Deployment, all_facts: Sequence[DatabaseFacts]) -> Iterator[Finding]:
-    forest = deployment.forest
-    if not forest.required_by:
+    graph = deployment.combined_graph
+    if not graph.required_by:
         return
     applied: dict[str, set[str]] = {}
     for facts in all_facts:
         name = facts.state.database
-        applied[name] = {f"{name}@{key}" for key in forest.graphs[name].ancestors(facts.state.current)}
+        applied[name] = {f"{name}@{key}" for key in graph.graphs[name].ancestors(facts.state.current)}
     for keys in applied.values():
-        for need in sorted(forest.requirements(keys)):
+        for need in sorted(graph.requirements(keys)):
             if need in applied.get(need.partition("@")[0], {need}):
                 continue
-            revision = forest.revision(next(key for key in forest.required_by[need] if key in keys))
+            revision = graph.revision(next(key for key in graph.required_by[need] if key in keys))
             message = f"revision {revision.id} is applied, but {need}, which it requires, is not"
             finding = revision_finding(
                 "unmet-requirement", Severity.WARNING, ExitCode.PENDING, revision, message, _UPGRADE
@@ -165,7 +165,7 @@ def _pending_revisions(
     deployment: Deployment, all_facts: Sequence[DatabaseFacts], severity: Severity
 ) -> Iterator[Finding]:
     for facts in all_facts:
-        graph = deployment.forest.graphs[facts.state.database]
+        graph = deployment.combined_graph.graphs[facts.state.database]
         for key in pending_revisions(graph, facts):
             message = f"{key} is pending: {graph[key].message}"
             yield revision_finding("pending", severity, ExitCode.PENDING, graph[key], message, _UPGRADE)

@@ -130,7 +130,7 @@ def is_ahead(graph: Graph, facts: DatabaseFacts) -> bool:
 
 def refusals(deployment: Deployment, facts: DatabaseFacts) -> Iterator[Finding]:
     """Yield what an upgrade of the database would be refused for; only without any it can be advised."""
-    state, graph = facts.state, deployment.forest.graphs[facts.state.database]
+    state, graph = facts.state, deployment.combined_graph.graphs[facts.state.database]
     for ensure in (partial(verify_identity, deployment), ensure_not_in_doubt):
         try:
             ensure({state.database: state})

@@ -45,7 +45,7 @@ async def against_base(deployment: Deployment, base: str) -> list[Check]:
 async def heads_at(deployment: Deployment, base: str) -> dict[str, tuple[str, ...]]:
     """Return the heads of each tree where this branch left the git revision `base`; raises `UsageError`."""
     heads = {}
-    for name, graph in deployment.forest.graphs.items():
+    for name, graph in deployment.combined_graph.graphs.items():
         fork = await _revisions_at_fork(base, graph, deployment.databases[name].revision_folders)
         heads[name] = graph.version_rows({key for key in fork if key in graph})
     return heads

@@ -13,7 +13,7 @@ from circle_migrate.core.errors import UsageError
 from circle_migrate.diff.side import Source
 from circle_migrate.postgres.catalog.snapshot import Snapshot
 from circle_migrate.postgres.deployment import Current, Deployment
-from circle_migrate.revision_graph.forest import CombinedGraph
+from circle_migrate.revision_graph.combined_graph import CombinedGraph
 
 _SUFFIXES = {
     ".mmd": DiagramFormat.MERMAID,
@@ -40,7 +40,7 @@ def revisions(
     deployment: Deployment, revision_range: str | None = None, current: Current | None = None
 ) -> Diagram:
     """Return the trees or a range `FROM:TO` of them, with the `current` revisions marked."""
-    return revision_trees(deployment.forest, history(deployment, revision_range, current))
+    return revision_trees(deployment.combined_graph, history(deployment, revision_range, current))
 
 
 async def entities(deployment: Deployment, source: Source = Source.MODELS) -> Diagram:
@@ -91,21 +91,21 @@ def _notes(diagram: Diagram, text: str) -> tuple[str, ...]:
     return (f"the diagram exceeds Mermaid's default limits of {limits}: use FROM:TO, --database or SVG",)
 
 
-def revision_trees(forest: CombinedGraph, listing: RevisionList) -> Diagram:
+def revision_trees(combined_graph: CombinedGraph, listing: RevisionList) -> Diagram:
     """Return the listed revisions, oldest first, with their parents, dependencies and requirements.
 
     Revisions outside the listing that a listed revision names are nodes of the kind `elsewhere`.
     """
     entries = [entry for entries in listing.revisions.values() for entry in reversed(entries)]
     by_name = {entry.revision.qualified: entry for entry in entries}
-    edges = tuple(edge for name in by_name for edge in _edges(forest, name))
+    edges = tuple(edge for name in by_name for edge in _edges(combined_graph, name))
     outside = dict.fromkeys(edge.source for edge in edges if edge.source not in by_name)
-    revisions = (forest.revision(name) for name in outside)
+    revisions = (combined_graph.revision(name) for name in outside)
     elsewhere = (
         Node(revision.qualified, revision.database, NodeKind.ELSEWHERE, revision.id) for revision in revisions
     )
     nodes = (*elsewhere, *map(_node, by_name.values()))
-    groups = tuple(name for name in forest.graphs if any(node.group == name for node in nodes))
+    groups = tuple(name for name in combined_graph.graphs if any(node.group == name for node in nodes))
     return Diagram("Revisions of " + " and ".join(listing.revisions), groups, nodes, edges)
 
 
@@ -119,10 +119,10 @@ def _node(entry: ListedRevision) -> Node:
     )
 
 
-def _edges(forest: CombinedGraph, name: str) -> Iterator[Edge]:
-    revision = forest.revision(name)
-    for parent in forest.graphs[revision.database].parents[revision.id]:
+def _edges(combined_graph: CombinedGraph, name: str) -> Iterator[Edge]:
+    revision = combined_graph.revision(name)
+    for parent in combined_graph.graphs[revision.database].parents[revision.id]:
         link = EdgeKind.FOLLOWS if parent in revision.down_revisions else EdgeKind.DEPENDS
         yield Edge(f"{revision.database}@{parent}", name, link)
-    for need in forest.requires.get(name, ()):
+    for need in combined_graph.requires.get(name, ()):
         yield Edge(need, name, EdgeKind.REQUIRES)

@@ -5,29 +5,20 @@ compares only the objects in the list of changes, takes types and defaults from 
 operations.
 """
 
-from __future__ import annotations
-
 import warnings
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from alembic.autogenerate import produce_migrations, render_python_code
-from alembic.operations.ops import (
-    AlterColumnOp,
-    MigrateOperation,
-    OpContainer,
-    UpgradeOps,
-)
+from alembic.operations.ops import AlterColumnOp, MigrateOperation, OpContainer, UpgradeOps
+from sqlalchemy import Column, MetaData
+from sqlalchemy.engine import Connection
 
 from circle_migrate.migrate.alembic_adapter.context import Context, VersionTable
 from circle_migrate.postgres.catalog.snapshot import Change, Op
 from circle_migrate.postgres.identifier import split_identity, unquote
 from circle_migrate.postgres.journal_tables import OWN_TABLES
-
-if TYPE_CHECKING:
-    from sqlalchemy import Column, MetaData
-    from sqlalchemy.engine import Connection
 
 
 @dataclass(frozen=True, slots=True)

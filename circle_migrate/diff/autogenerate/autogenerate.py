@@ -21,7 +21,7 @@ from circle_migrate.diff.autogenerate.revision_file import (
 from circle_migrate.diff.compare import CompareOptions
 from circle_migrate.diff.ddl.statement import HazardTexts
 from circle_migrate.diff.describe import format_counts
-from circle_migrate.diff.equivalence import compared
+from circle_migrate.diff.equivalence import compare_in_scratch
 from circle_migrate.diff.expected.expected import at_revisions, expected
 from circle_migrate.diff.scope import Models
 from circle_migrate.migrate.guards import verify_identity
@@ -110,7 +110,7 @@ async def _compare(
             f"scratch databases of version {preferred}"
         )
     try:
-        drift = await compared(head, await read_live_catalog(database), options, open_scratch)
+        drift = await compare_in_scratch(head, await read_live_catalog(database), options, open_scratch)
     except MigrateError as error:
         notes.append(f"the live database could not be compared with its revisions: {error.message}")
         return proposal, notes

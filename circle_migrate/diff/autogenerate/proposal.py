@@ -17,7 +17,7 @@ from circle_migrate.diff.ddl.render import body
 from circle_migrate.diff.ddl.script import MigrationScript, generate
 from circle_migrate.diff.ddl.statement import HazardTexts, Statement, hazard_comment, unsupported_comment
 from circle_migrate.diff.describe import summary
-from circle_migrate.diff.equivalence import OpenScratch, compared
+from circle_migrate.diff.equivalence import OpenScratch, compare_in_scratch
 from circle_migrate.diff.result import Aspect, Comparison
 from circle_migrate.diff.scope import without_fields
 from circle_migrate.postgres.catalog.read_live import read_live_catalog
@@ -106,7 +106,7 @@ async def propose(goal: ModelDiff) -> Proposal | None:
 
 async def _compare_with_models(goal: ModelDiff, before: Snapshot, open_scratch: OpenScratch) -> Comparison:
     """Compare with the models, without storage properties that models do not set: revisions may set them."""
-    comparison = await compared(before, goal.models, goal.options, open_scratch)
+    comparison = await compare_in_scratch(before, goal.models, goal.options, open_scratch)
     differences = []
     for difference in comparison.differences:
         change = difference.change
@@ -171,7 +171,7 @@ class ScratchTrial:
     async def compare_with_head(self) -> Comparison:
         """Compare the current catalog with the head."""
         current = await read_live_catalog(self._database)
-        return await compared(current, self._goal.head, _ROUND_TRIP, self._open)
+        return await compare_in_scratch(current, self._goal.head, _ROUND_TRIP, self._open)
 
     async def run(self, code: str) -> str | None:
         """Execute a function body as a revision would. Return a remark if it failed and was rolled back."""

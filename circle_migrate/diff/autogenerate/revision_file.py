@@ -14,17 +14,20 @@ from typing import Any
 
 from circle_migrate.core.atomic_write import write_text
 from circle_migrate.core.errors import ExitCode, Refused, UsageError
-from circle_migrate.core.result import Result
+from circle_migrate.core.result import Result, json_fields
 from circle_migrate.postgres.database import Database
 from circle_migrate.postgres.deployment import Deployment
 from circle_migrate.revision_graph.graph import Graph
-from circle_migrate.revision_graph.naming import ensure_id, ensure_label
 from circle_migrate.revision_graph.parse_file import read_revision
-from circle_migrate.revision_graph.revision import Revision
+from circle_migrate.revision_graph.revision import MAX_ID_LENGTH, Revision
 
 _TEMPLATE = Path(__file__).parents[2] / "revisions" / "script.py.mako"
 _EMPTY_BODY = "    pass"
 _SLUG_LENGTH = 50
+
+# Targets give @, + and - a meaning, and a file name starts with the id.
+_NAME = re.compile(r"\w[\w.]*", re.ASCII)
+_RESERVED = ("head", "heads", "base", "current")
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,31 +45,25 @@ class RevisionFile:
 
 
 def write(draft: RevisionFile) -> Revision:
-    """Write a new file beside that of its parent.
-
-    Raises `Refused` if the folder is not writable, `UsageError` on other errors.
-    """
+    """Write a new file beside that of its parent. Raises `Refused` for a read-only folder or `UsageError`."""
     from circle_migrate.revision_graph.modules import load_module
 
     parents = [Path(draft.database.graph[key].path).parent for key in draft.down]
     folder = (parents or draft.database.revision_folders)[0]
-    _ensure_writable(folder, draft.database.name)
-    path = folder / f"{draft.id}_{_slug(draft.message)}.py"
-    if path.exists():
-        raise UsageError(f"{path} exists", database=draft.database.name, hint="use another --rev-id")
-    write_text(path, _formatted(text(draft), path))
-    return read_revision(draft.database.name, path, load_module)
-
-
-def _ensure_writable(folder: Path, name: str) -> None:
-    installed = {"site-packages", "dist-packages"} & set(folder.parts)
-    if installed or not os.access(folder, os.W_OK):
+    name = draft.database.name
+    is_installed = bool({"site-packages", "dist-packages"}.intersection(folder.parts))
+    if is_installed or not os.access(folder, os.W_OK):
         raise Refused(
             f"the revisions of {name} are in {folder}, which is read-only or part of an installed package",
             database=name,
             state="nothing was written",
             hint=f"Set `revisions` in [tool.circle-migrate.databases.{name}] to a folder of your project.",
         )
+    path = folder / f"{draft.id}_{_slug(draft.message)}.py"
+    if path.exists():
+        raise UsageError(f"{path} exists", database=name, hint="use another --rev-id")
+    write_text(path, _formatted(text(draft), path))
+    return read_revision(name, path, load_module)
 
 
 def _slug(message: str) -> str:
@@ -90,15 +87,15 @@ def text(draft: RevisionFile) -> str:
         downgrade=draft.downgrade,
         uses_sqlalchemy="sa" in names,
         imports=_imports(code, names - {"sa", "op"}),
-        quoted=_quoted,
+        python_code=_python_code,
     )
     return rendered
 
 
-def _quoted(values: tuple[str, ...]) -> str:
+def _python_code(values: tuple[str, ...]) -> str:
     """Return the values as Python code: None, a string or a tuple."""
-    quoted = [json.dumps(value) for value in values]
-    return f"({', '.join(quoted)})" if len(quoted) > 1 else "".join(quoted) or "None"
+    strings = [json.dumps(value) for value in values]
+    return f"({', '.join(strings)})" if len(strings) > 1 else "".join(strings) or "None"
 
 
 def _modules(code: str) -> set[str]:
@@ -147,12 +144,28 @@ class Placement:
 
 def new_names(graph: Graph, position: Placement) -> tuple[str, tuple[str, ...]]:
     """Return the id and labels of a new revision. Raises `UsageError` if they are invalid or in use."""
-    if position.id is not None:
-        ensure_id(graph, position.id)
-    if position.label is not None:
-        ensure_label(graph, position.label)
-        if position.label == position.id:
-            raise UsageError(f"{position.id} cannot be both the id and the label of a revision")
+    length = len(position.id or "")
+    if length > MAX_ID_LENGTH:
+        raise UsageError(
+            f"the id {position.id!r} has {length} characters; alembic_version holds {MAX_ID_LENGTH}",
+            database=graph.database,
+            hint="give a shorter id with --rev-id",
+        )
+    names = [name for name in (position.id, position.label) if name is not None]
+    for name in names:
+        if not _NAME.fullmatch(name) or name in _RESERVED:
+            raise UsageError(
+                f"{name!r} cannot be the name of a revision or a branch",
+                hint=f"use letters, digits, _ and .; the names {', '.join(_RESERVED)} are reserved",
+            )
+        owner = name if name in graph else graph.labels.get(name)
+        if owner is not None:
+            raise UsageError(
+                f"{graph.database} already has a revision or branch {name!r}: {graph[owner].location}",
+                database=graph.database,
+            )
+    if len({*names}) < len(names):
+        raise UsageError(f"{position.id} cannot be both the id and the label of a revision")
     return position.id or uuid.uuid4().hex[-12:], (position.label,) if position.label else ()
 
 
@@ -187,10 +200,7 @@ def _find(graph: Graph, name: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class RevisionFilesResult(Result):
-    """The revision files that were written; none if nothing has changed.
-
-    `failed` names the databases whose revision failed in a scratch database.
-    """
+    """The written revision files; `failed` are the databases whose revision failed in a scratch database."""
 
     revisions: tuple[Revision, ...]
     unchanged: tuple[str, ...] = ()
@@ -204,9 +214,4 @@ class RevisionFilesResult(Result):
 
     def to_dict(self) -> dict[str, Any]:
         """Return the new revisions, the unchanged databases and the notes."""
-        return {
-            "revisions": [revision.to_dict() for revision in self.revisions],
-            "unchanged": list(self.unchanged),
-            "notes": list(self.notes),
-            "failed": list(self.failed),
-        }
+        return json_fields(self, "revisions unchanged notes failed")

@@ -119,7 +119,7 @@ def _create_table(plan: ChangePlan, key: ObjectKey, default: str | None) -> str 
     # op.create_table has no arguments for what CREATE TABLE has beside the columns.
     if None in columns or any(map(plan.after.objects[key].get, TABLE.covers)):
         return None
-    return _call("op.create_table", key.identity, default, *filter(None, columns))
+    return _table_call("op.create_table", key.identity, default, *filter(None, columns))
 
 
 def _column(catalog: Catalog, key: ObjectKey) -> str | None:
@@ -148,12 +148,12 @@ def _alter_table(plan: ChangePlan, statement: Statement, default: str | None) ->
     key, table = statement.key, table_of(statement.key)
     if statement.sql.startswith(f"ALTER TABLE {table} ADD COLUMN "):
         column = _column(plan.after, key)
-        return _call("op.add_column", table, default, column) if column else None
+        return _table_call("op.add_column", table, default, column) if column else None
     if statement.sql == f"ALTER TABLE {table} DROP COLUMN {base_name(key.identity)}":
-        return _call("op.drop_column", table, default, _name(key))
+        return _table_call("op.drop_column", table, default, _name(key))
     match = _ALTER_COLUMN.fullmatch(statement.sql)
     arguments = _alter_arguments(match[1]) if match else None
-    return _call("op.alter_column", table, default, _name(key), *arguments) if arguments else None
+    return _table_call("op.alter_column", table, default, _name(key), *arguments) if arguments else None
 
 
 def _alter_arguments(action: str) -> list[str] | None:
@@ -180,7 +180,7 @@ def _create_index(statement: Statement, default: str | None) -> str | None:
     arguments += ["unique=True"] if unique else []
     arguments += [f"postgresql_using={string(method)}"] if method != "btree" else []
     arguments += [f"postgresql_where={sql_text(condition)}"] if condition else []
-    return _call("op.create_index", table, default, *arguments, first=[_final_name(statement.key)])
+    return _table_call("op.create_index", table, default, *arguments, first=[_final_name(statement.key)])
 
 
 def _change_constraint(plan: ChangePlan, statement: Statement, default: str | None) -> str | None:
@@ -192,14 +192,14 @@ def _change_constraint(plan: ChangePlan, statement: Statement, default: str | No
     if statement.sql == f"ALTER TABLE {table} DROP CONSTRAINT {base_name(key.identity)}":
         type_ = _CONSTRAINTS.get(plan.before.value(key, "type") or "")
         arguments = [f"type_={string(type_)}"] if type_ else []
-        return _call("op.drop_constraint", table, default, *arguments, first=first)
+        return _table_call("op.drop_constraint", table, default, *arguments, first=first)
     match = _ADD_CONSTRAINT.fullmatch(statement.sql)
     definition = match[1] if match else ""
     if match := _KEY.fullmatch(definition):
         function = "op.create_primary_key" if match[1] == "PRIMARY KEY" else "op.create_unique_constraint"
-        return _call(function, table, default, _names(match[2]), first=first)
+        return _table_call(function, table, default, _names(match[2]), first=first)
     if match := _CHECK.fullmatch(definition):
-        return _call("op.create_check_constraint", table, default, sql_text(match[1]), first=first)
+        return _table_call("op.create_check_constraint", table, default, sql_text(match[1]), first=first)
     match = _FOREIGN_KEY.fullmatch(definition)
     return _create_foreign_key(key, table, match, default) if match else None
 
@@ -223,7 +223,7 @@ def _create_foreign_key(key: ObjectKey, table: str, match: re.Match[str], defaul
     return call("op.create_foreign_key", arguments)
 
 
-def _call(
+def _table_call(
     function: str, relation: str, default: str | None, *arguments: str, first: Sequence[str] = ()
 ) -> str:
     """Return a call with `first`, the name of the relation, `arguments` and the schema of the relation."""
@@ -252,7 +252,7 @@ def operation(plan: ChangePlan, statement: Statement, default: str | None) -> st
         case "table", "CREATE":
             code = _create_table(plan, key, default)
         case "table", "DROP":
-            code = _call("op.drop_table", key.identity, default)
+            code = _table_call("op.drop_table", key.identity, default)
         case "column", "ALTER":
             code = _alter_table(plan, statement, default)
         case "index", "CREATE":

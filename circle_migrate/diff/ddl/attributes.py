@@ -9,9 +9,9 @@ from circle_migrate.diff.ddl.statement import comment_on
 from circle_migrate.diff.scope import MAINTAIN_SINCE
 from circle_migrate.postgres.catalog.read import OWNER
 from circle_migrate.postgres.catalog.snapshot import ObjectKey
-from circle_migrate.postgres.identifier import base_name, schema_of, split_lines
+from circle_migrate.postgres.identifier import IDENTIFIER, base_name, schema_of, split_lines
 
-LINE = re.compile(r'("(?:[^"]|"")*"|<owner>|[^":]+): (.*?)(?: by ("(?:[^"]|"")*"|<owner>|\w+))?')
+LINE = re.compile(rf"({IDENTIFIER}|<owner>): (.*?)(?: by ({IDENTIFIER}|<owner>))?")
 """A line of an access control list: role, privileges, and the grantor if it is not the owner."""
 
 # Privileges that acldefault() gives the owner of a new object, some also to PUBLIC, by the noun of GRANT.
@@ -111,7 +111,7 @@ def grant_commands(on: str, before: Privileges, after: Privileges, columns: str 
                 yield template.format(f"{privileges} ON {on}", sql_role(role))
 
 
-NAMES = frozenset({"comment", "owner", "acl"})
+FIELDS = frozenset({"comment", "owner", "acl"})
 
 
 def initial_fields(kind: ObjectKind, key: ObjectKey, after: Catalog) -> dict[str, str | None]:

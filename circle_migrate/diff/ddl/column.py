@@ -25,7 +25,7 @@ def base_type(type_: str) -> str:
     return re.sub(r"\(\d+(?:,-?\d+)?\)", "", type_).removesuffix("[]")
 
 
-def using(column: str, before: str, after: str) -> str:
+def using_clause(column: str, before: str, after: str) -> str:
     """Return the USING clause of a change of type, empty if an assignment cast exists.
 
     An explicit cast truncates strings that are too long without an error; an assignment fails.
@@ -41,7 +41,7 @@ def using(column: str, before: str, after: str) -> str:
     return f" USING {column}::{text}::{after}"
 
 
-def comparable(before: str, after: str) -> bool:
+def are_comparable(before: str, after: str) -> bool:
     """Return whether values of both types can be compared, as in a foreign key."""
     old, new = base_type(before), base_type(after)
     return old == new or any({old, new} <= family for family in (_NUMBERS, _STRINGS))
@@ -190,7 +190,7 @@ def _alter(change: ObjectChange) -> Commands:
 def _alter_type(change: ObjectChange) -> Hazardous:
     before, after = (type_ or "" for type_ in change.values("type"))
     collation = f" COLLATE {change.after['collation']}" if change.after.get("collation") else ""
-    cast = using(base_name(change.key.identity), "" if change.converted else before, after)
+    cast = using_clause(base_name(change.key.identity), "" if change.converted else before, after)
     failure = "CM026" if cast else "CM027"
     return Hazardous(f"{_alter_column(change)} TYPE {after}{collation}{cast}", ("CM061", failure))
 
@@ -205,7 +205,6 @@ def _set_storage(change: ObjectChange) -> Commands:
 
 
 def _identity_clause(key: ObjectKey, fields: Fields) -> str:
-    """Return the GENERATED ... AS IDENTITY clause of a column definition."""
     always, *options = split_field(fields.get("identity"))
     if fields.get("identity_sequence"):
         options.insert(0, f"SEQUENCE NAME {schema_of(key.identity)}.{fields['identity_sequence']}")
@@ -234,10 +233,8 @@ def _bounds(options: list[str]) -> tuple[float, int, float]:
     """Return the lowest value, the start and the highest value of an identity."""
     values = {option.split()[0]: int(option.split()[-1]) for option in options if option[-1].isdigit()}
     ascending = values.get("INCREMENT", 1) > 0
-    low, high = (
-        values.get("MINVALUE", 1 if ascending else -inf),
-        values.get("MAXVALUE", inf if ascending else -1),
-    )
+    low = values.get("MINVALUE", 1 if ascending else -inf)
+    high = values.get("MAXVALUE", inf if ascending else -1)
     return low, values.get("START", int(low if ascending else high)), high
 
 

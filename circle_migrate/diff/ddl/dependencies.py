@@ -71,9 +71,7 @@ class Catalog:
         owner = self.owner_of(column)
         if owner is None or not self.value(column, "inherited"):
             return []
-        tables = [
-            line for name in ("partition_of", "inherits") for line in split_lines(self.value(owner, name))
-        ]
+        tables = split_lines(self.value(owner, "partition_of")) + split_lines(self.value(owner, "inherits"))
         columns = (ObjectKey("column", f"{table}.{base_name(column.identity)}") for table in tables)
         return [key for key in columns if key in self]
 
@@ -126,10 +124,9 @@ class Catalog:
         identifiers = {unquote(identifier) for identifier in _IDENTIFIERS.findall(text)}
         for relation in {owner, *named}:
             if relation is not None and relation.kind in RELATIONS:
-                columns = self.parts_of(relation, "column")
-                yield from (
-                    column for column in columns if unquote(base_name(column.identity)) in identifiers
-                )
+                for column in self.parts_of(relation, "column"):
+                    if unquote(base_name(column.identity)) in identifiers:
+                        yield column
         if key.kind in {"table", "foreign table"}:
             own_parts = {key, *self.all_parts(key)}
             for column in self.parts_of(key, "column"):

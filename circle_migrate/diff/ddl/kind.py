@@ -35,7 +35,7 @@ class ObjectChange:
     after: Fields
     catalog: Catalog
     major: int
-    existing: Catalog = field(default_factory=lambda: Catalog({}))
+    existing: Catalog
     converted: bool = False
 
     @property
@@ -111,8 +111,7 @@ def from_definition(change: ObjectChange) -> Commands:
 class ObjectKind:
     """The commands that create, alter and drop objects of one kind.
 
-    `noun` is the SQL name of the kind, `grant` its name in GRANT, `name` writes the object's name after the
-    noun.
+    `noun` is the SQL name of the kind, `grant` its name in GRANT; `name` writes the name after the noun.
     `create` writes the commands that create an object and set the fields in `covers`, or is a template for
     the text after CREATE and the noun: {0} is the identity, {1} the definition, {2} that in one line. The
     other fields of a new object start with the values in `defaults` and are then altered.

@@ -5,10 +5,10 @@ from dataclasses import replace
 
 from circle_migrate.diff.ddl.attributes import initial_fields
 from circle_migrate.diff.ddl.column import (
-    comparable,
+    are_comparable,
     needs_replacement,
     table_of,
-    using,
+    using_clause,
     with_initial_privileges,
 )
 from circle_migrate.diff.ddl.dependencies import RELATIONS, ROUTINES, Catalog
@@ -245,8 +245,8 @@ class ChangePlan:
             return False
         before, after = self.before.value(column, "type") or "", self.after.value(column, "type") or ""
         if self.before.value(user, "type") == "foreign key":
-            return comparable(before, after)
-        return not using("", before, after)
+            return are_comparable(before, after)
+        return not using_clause("", before, after)
 
     def _predecessors(self, nodes: Iterable[Node]) -> dict[Node, set[Node]]:
         """Return the predecessors of each operation, from what the objects need on both sides."""

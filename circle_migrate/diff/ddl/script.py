@@ -62,27 +62,20 @@ def generate(comparison: Comparison, *, undo: bool = False) -> MigrationScript:
 
 
 def _statements(plan: ChangePlan, renamed: Mapping[ObjectKey, ObjectKey | None]) -> tuple[Statement, ...]:
-    """Return all statements of the plan, in order."""
     written = []
     for verb, key in plan.nodes():
+        owner = plan.after.owner_of(key)
+        # A new owner has no rows and no sessions; but a foreign key also locks the table that it references.
+        is_harmless = owner and plan.is_created(owner) and plan.after.value(key, "type") != "foreign key"
         for command in _commands(plan, verb, key):
             sql, hazards = (command, ()) if isinstance(command, str) else command
-            written.append(Statement(sql, key, () if _is_part_of_new_object(plan, key) else hazards))
+            written.append(Statement(sql, key, () if is_harmless else hazards))
     continue_sequences(written, plan, renamed)
     routines = [item.key for item in written if item.key.kind in ROUTINES and _QUOTED_BODY.search(item.sql)]
     if routines:  # a body may name objects that are created later; pg_dump disables the check, too
         written.insert(0, Statement("SET check_function_bodies = off", routines[0]))
         written.append(Statement("RESET check_function_bodies", routines[-1]))
     return tuple(_used_labels_first(written))
-
-
-def _is_part_of_new_object(plan: ChangePlan, key: ObjectKey) -> bool:
-    """Return whether the owner is new, so that no rows and no sessions are affected.
-
-    A foreign key also locks the table that it references.
-    """
-    owner = plan.after.owner_of(key)
-    return owner is not None and plan.is_created(owner) and plan.after.value(key, "type") != "foreign key"
 
 
 def _used_labels_first(statements: list[Statement]) -> list[Statement]:
@@ -107,39 +100,31 @@ def _used_labels_first(statements: list[Statement]) -> list[Statement]:
 
 
 def _commands(plan: ChangePlan, verb: Verb, key: ObjectKey) -> Commands:
-    kind = KINDS[key.kind]
+    kind, temporary_name = KINDS[key.kind], old_name(key.identity)
     match verb:
         case Verb.DETACH | Verb.ATTACH if key.kind == "sequence":
-            owner = "NONE" if verb is Verb.DETACH else plan.after.value(key, "owned_by")
-            return [f"ALTER SEQUENCE {key.identity} OWNED BY {owner}"]
+            column = "NONE" if verb is Verb.DETACH else plan.after.value(key, "owned_by")
+            return [f"ALTER SEQUENCE {key.identity} OWNED BY {column}"]
         case Verb.DETACH:
             return detach(plan.full_change(key))
         case Verb.RENAME:
-            return [f"ALTER {kind.noun} {key.identity} RENAME TO {old_name(key.identity)}"]
+            return [f"ALTER {kind.noun} {key.identity} RENAME TO {temporary_name}"]
         case Verb.DROP_OLD:
-            return [
-                Hazardous(f"DROP {kind.noun} {schema_of(key.identity)}.{old_name(key.identity)}", ("CM014",))
-            ]
-        case Verb.DROP if not _belongs_to_view(key, plan.before):
-            return kind.drop_commands(plan.drop_change(key))
-    change = plan.drop_change(key) if verb is Verb.DROP else plan.change(key)
-    if verb is Verb.DROP:  # the column of a view is not dropped: its default, privileges and comment are
-        change = replace(change, after={"of": plan.before.value(key, "of")})
+            return [Hazardous(f"DROP {kind.noun} {schema_of(key.identity)}.{temporary_name}", ("CM014",))]
+        case Verb.DROP:
+            change = plan.drop_change(key)
+            if key.kind != "column" or change.owner.kind not in VIEWS:
+                return kind.drop_commands(change)
+            # The column of a view is not dropped: its default, privileges and comment are.
+            change = replace(change, after={"of": change.before.get("of")})
+        case _:
+            change = plan.change(key)
     new = verb is Verb.CREATE
-    create = kind.create_commands(change) if new and _has_create(plan, key) else []
+    owner = plan.after.owner_of(key) if key.kind == "column" else None
+    # The columns of a new table are in its CREATE.
+    in_create = owner and owner.kind not in VIEWS and plan.is_created(owner)
+    create = kind.create_commands(change) if new and not in_create else []
     return [*create, *kind.alter_commands(change), *attributes.commands(kind, change, new=new)]
-
-
-def _has_create(plan: ChangePlan, key: ObjectKey) -> bool:
-    """Return whether an object has a command of its own: the columns of a new table are in its CREATE."""
-    owner = plan.after.owner_of(key)
-    in_create = owner is not None and plan.is_created(owner)
-    return key.kind != "column" or _belongs_to_view(key, plan.after) or not in_create
-
-
-def _belongs_to_view(key: ObjectKey, catalog: Catalog) -> bool:
-    owner = catalog.owner_of(key) if key.kind == "column" else None
-    return owner is not None and owner.kind in VIEWS
 
 
 def _target(comparison: Comparison) -> dict[ObjectKey, Fields]:
@@ -148,11 +133,9 @@ def _target(comparison: Comparison) -> dict[ObjectKey, Fields]:
     for change in _with_implied(comparison):
         if change.op is Op.REMOVED:
             objects.pop(change.key, None)
-        elif change.op is Op.ADDED:
-            objects[change.key] = _adapted(comparison, comparison.after.objects[change.key], None)
         else:
-            current = objects[change.key]
-            fields = {**current, **{name: after for name, (_, after) in change.fields.items()}}
+            current = objects.get(change.key)
+            fields = {**(current or {}), **{name: after for name, (_, after) in change.fields.items()}}
             objects[change.key] = _adapted(comparison, fields, current)
     # No difference in itself, but commands on the parent of a partition include these objects.
     for key in objects.keys() & comparison.after.objects.keys():
@@ -180,7 +163,7 @@ def _unsupported(plan: ChangePlan, key: ObjectKey) -> list[str]:
     kind, change = KINDS[key.kind], plan.change(key)
     if not kind.can_create and plan.is_created(key):
         return ["definition"]
-    supported = kind.covers | kind.follows | kind.alters.keys() | attributes.NAMES | _WITHOUT_COMMAND
+    supported = kind.covers | kind.follows | kind.alters.keys() | attributes.FIELDS | _WITHOUT_COMMAND
     fields = sorted((change.before.keys() | change.after.keys()) - supported)
     names = [name.replace("_", " ") for name in fields if change.differs(name)]
     others = [kind.unsupported(change) if kind.unsupported else None, attributes.unsupported_grants(change)]

@@ -138,7 +138,6 @@ def _unsupported_index(change: ObjectChange) -> str | None:
 
 
 def _enable(change: ObjectChange) -> Commands:
-    """Enable or disable a trigger or rule."""
     state, noun = ENABLED[change.after.get("enabled") or "origin"], change.key.kind.upper()
     yield f"ALTER TABLE {change.owner.identity} {state} {noun} {base_name(change.key.identity)}"
 

@@ -17,8 +17,6 @@ from circle_migrate.postgres.scratch.databases import Scratch
 from circle_migrate.postgres.scratch.pool import ScratchServers
 from circle_migrate.revision_graph.plan import Direction, Step
 
-_READABLE_FOR_ALL = 0o644
-
 
 async def build_snapshots(
     deployment: Deployment, folder: Path | None = None, majors: Sequence[int] = (), *, check: bool = False
@@ -32,14 +30,14 @@ async def build_snapshots(
 
     Raises `SettingsError` for a version without a server, and what the revisions raise.
     """
-    settings = deployment.settings._replace(scratch_on_target=False)
-    here = Deployment(settings, deployment.selected)
+    deployment = Deployment(deployment.settings._replace(scratch_on_target=False), deployment.selected)
     targets = {
-        name: folder / name if folder else snapshots_folder(here.databases[name]) for name in here.selected
+        name: folder / name if folder else snapshots_folder(deployment.databases[name])
+        for name in deployment.selected
     }
     checks: list[Check] = []
-    async with ScratchServers(here) as servers:
-        possible = await servers.majors(here.selected[0], *majors)
+    async with ScratchServers(deployment) as servers:
+        possible = await servers.majors(deployment.selected[0], *majors)
         shipped = {major for target in targets.values() for major in majors_in(target)} if check else set()
         for major in sorted({*majors} or {*possible, *shipped}):
             if major in possible:
@@ -79,7 +77,7 @@ async def _steps(scratch: Scratch) -> AsyncIterator[tuple[str, tuple[str, ...]]]
         yield name, ()
     plan = Planner(deployment, ["heads"], Direction.UP)(current)
     for step in (action for action in plan.actions if isinstance(action, Step)):
-        name, graph = step.database, deployment.forest.graphs[step.database]
+        name, graph = step.database, deployment.combined_graph.graphs[step.database]
         await upgrade_scratch(scratch, [step.revision.qualified])
         current[name] = graph.version_rows_after_upgrade(current[name], step.revision.id)
         yield name, current[name]
@@ -105,8 +103,8 @@ def _report(name: str, folder: Path, states: dict[str, SnapshotFile], major: int
         )
         return Check(key, f"{name}: snapshots for PostgreSQL {major} are current", findings)
     folder.mkdir(parents=True, exist_ok=True)
-    for file in outdated:
-        files.write(folder / file, states[file].snapshot, states[file].source, mode=_READABLE_FOR_ALL)
+    for file in outdated:  # readable for all users, as revision files are
+        files.write(folder / file, states[file].snapshot, states[file].source, mode=0o644)
     for path in surplus:
         path.unlink()
     title = (

@@ -66,15 +66,11 @@ async def expected(
     no server is available, or the models cannot be loaded or created; `UsageError` for unknown revisions; and
     what the revisions raise.
     """
-    alone = Deployment(deployment.settings, name)
+    deployment = Deployment(deployment.settings, name)
     async with AsyncExitStack() as stack:
         if servers is None:
-            servers = await stack.enter_async_context(ScratchServers(alone))
-        if revisions is None:
-            state = _state_of_models(alone, servers)
-        else:
-            state = _state_at(alone, servers, revisions)
-        return await _obtain(state, servers, major)
+            servers = await stack.enter_async_context(ScratchServers(deployment))
+        return await _obtain(_resolve_state(deployment, servers, revisions), servers, major)
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,8 +88,14 @@ class _State:
     build: Callable[[int], Awaitable[Snapshot]]
 
 
-def _state_at(alone: Deployment, servers: ScratchServers, names: tuple[str, ...]) -> _State:
-    database = alone.databases[alone.selected[0]]
+def _resolve_state(deployment: Deployment, servers: ScratchServers, names: tuple[str, ...] | None) -> _State:
+    database = deployment.databases[deployment.selected[0]]
+    if names is None:
+        from circle_migrate.config.object_reference import load_models
+
+        models = load_models(database.settings)
+        build = partial(_build_from_models, deployment, servers, models)
+        return _State(database, "models", None, _models_source(database, models), build)
     graph = database.graph
     revisions = graph.sorted(graph.find(name) for name in names)
     # A change of a helper module does not change the revision files.
@@ -103,17 +105,8 @@ def _state_at(alone: Deployment, servers: ScratchServers, names: tuple[str, ...]
         f"revisions@{','.join(revisions) or 'base'}",
         revisions,
         None if uses_helpers else files.source_of(database, revisions),
-        partial(build_from_revisions, alone, servers, revisions),
+        partial(build_from_revisions, deployment, servers, revisions),
     )
-
-
-def _state_of_models(alone: Deployment, servers: ScratchServers) -> _State:
-    from circle_migrate.config.object_reference import load_models
-
-    database = alone.databases[alone.selected[0]]
-    models = load_models(database.settings)
-    build = partial(_build_from_models, alone, servers, models)
-    return _State(database, "models", None, _models_source(database, models), build)
 
 
 async def _obtain(state: _State, servers: ScratchServers, major: int) -> Expected:
@@ -173,31 +166,31 @@ def _cache(state: _State, major: int) -> CacheFile | None:
 def _reader_digest() -> str:
     """Return a digest of the code and queries that read catalogs, which decide the content of a snapshot."""
     folder = Path(__file__).parents[2] / "postgres" / "catalog"
-    files = sorted(path for path in folder.rglob("*") if path.suffix in {".py", ".sql"})
-    return hashlib.sha256(b"\0".join(path.read_bytes() for path in files)).hexdigest()
+    paths = sorted(path for path in folder.rglob("*") if path.suffix in {".py", ".sql"})
+    return hashlib.sha256(b"\0".join(path.read_bytes() for path in paths)).hexdigest()
 
 
 async def build_from_revisions(
-    alone: Deployment, servers: ScratchServers, revisions: tuple[str, ...], major: int
+    deployment: Deployment, servers: ScratchServers, revisions: tuple[str, ...], major: int
 ) -> Snapshot:
     """Return the catalog of the selected database at these revisions. Raises the errors of the executor."""
-    async with at_revisions(alone, servers, revisions, major) as database:
+    async with at_revisions(deployment, servers, revisions, major) as database:
         return await read_live_catalog(database)
 
 
 @asynccontextmanager
 async def at_revisions(
-    alone: Deployment, servers: ScratchServers, revisions: tuple[str, ...], major: int
+    deployment: Deployment, servers: ScratchServers, revisions: tuple[str, ...], major: int
 ) -> AsyncIterator[Database]:
     """Open a scratch copy of the selected database at these revisions.
 
     Revisions of other databases that they depend on are applied too. Raises the errors of the executor.
     """
-    (name,) = alone.selected
-    needed = dict.fromkeys([name, *alone.reachable_databases(Direction.UP)])
+    (name,) = deployment.selected
+    needed = dict.fromkeys([name, *deployment.reachable_databases(Direction.UP)])
     async with servers.databases(needed, major=major) as scratch:
-        forest = scratch.deployment.forest
-        await upgrade_scratch(scratch, forest.with_dependencies(f"{name}@{key}" for key in revisions))
+        graph = scratch.deployment.combined_graph
+        await upgrade_scratch(scratch, graph.with_dependencies(f"{name}@{key}" for key in revisions))
         yield scratch.deployment.databases[name]
 
 
@@ -208,7 +201,7 @@ async def upgrade_scratch(scratch: Scratch, revisions: Collection[str]) -> None:
     deployment = scratch.deployment
 
     def planner(current: Current) -> Plan:
-        return plan_exactly(deployment.forest, current, revisions, deployment.transaction_mode)
+        return plan_exactly(deployment.combined_graph, current, revisions, deployment.transaction_mode)
 
     options = RunOptions("upgrade", allow_edited=True)
     run = partial(execute, deployment, tuple(scratch.majors), planner, ignore_event, options)
@@ -216,7 +209,7 @@ async def upgrade_scratch(scratch: Scratch, revisions: Collection[str]) -> None:
 
 
 async def _build_from_models(
-    alone: Deployment, servers: ScratchServers, models: tuple[MetaData, ...], major: int
+    deployment: Deployment, servers: ScratchServers, models: tuple[MetaData, ...], major: int
 ) -> Snapshot:
     """Return the catalog of the selected database with its models created.
 
@@ -224,7 +217,7 @@ async def _build_from_models(
     functions of the revisions are created first. Raises `SettingsError` if the models cannot be created then
     either.
     """
-    (name,) = alone.selected
+    (name,) = deployment.selected
     async with servers.databases([name], major=major) as scratch:
         database = scratch.deployment.databases[name]
 
@@ -250,7 +243,7 @@ async def _build_from_models(
         except MigrateError as error:
             if sqlstate(error) not in _UNDEFINED:
                 raise
-            heads = _state_at(alone, servers, alone.databases[name].graph.effective_heads)
+            heads = _resolve_state(deployment, servers, deployment.databases[name].graph.effective_heads)
             await create((await _obtain(heads, servers, major)).snapshot)
         return await read_live_catalog(database)
 
@@ -271,9 +264,9 @@ def _models_source(database: Database, models: tuple[MetaData, ...]) -> str | No
     except Exception:  # noqa: BLE001 - event listeners of the models may use the mock connection
         return None
     # Extensions and schemas may come from the revisions.
-    files = sorted((revision.id, revision.checksum) for revision in database.graph.revisions.values())
+    checksums = sorted((revision.id, revision.checksum) for revision in database.graph.revisions.values())
     # The indexes of a table are created in no fixed order.
-    text = json.dumps([database.name, database.settings.effective_path, sorted(statements), files])
+    text = json.dumps([database.name, database.settings.effective_path, sorted(statements), checksums])
     return hashlib.sha256(text.encode()).hexdigest()
 
 

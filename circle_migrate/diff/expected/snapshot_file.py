@@ -25,26 +25,21 @@ from circle_migrate.config.settings import DatabaseSettings
 from circle_migrate.core.atomic_write import replace_file
 from circle_migrate.core.errors import SettingsError, UsageError
 from circle_migrate.core.json_file import MAX_BYTES, parse_json, read_bounded
+from circle_migrate.diff.side import SNAPSHOT_SUFFIXES
 from circle_migrate.postgres.catalog.snapshot import Snapshot
 from circle_migrate.postgres.database import Database
 
 FORMAT = 1
 """The format version, incremented if the fields or texts of a snapshot change, or the file layout."""
 
-SUFFIXES = (".json.gz", ".json")
-
 _KIND = "circle-migrate snapshot"
 _GZIP = b"\x1f\x8b"
-_BASE = "base"
 _MAJOR = re.compile(r"\.pg(?P<major>\d+)\.json\.gz$")
 
 
 @dataclass(frozen=True, slots=True)
 class SnapshotFile:
-    """The content of a file; `tool` is the version of circle-migrate that wrote it.
-
-    `source` is a digest of the snapshot's source, None if it is unknown.
-    """
+    """The content of a file; `source` is a digest of its source, `tool` the version that wrote it."""
 
     snapshot: Snapshot
     source: str | None = None
@@ -66,8 +61,8 @@ def write(path: Path, snapshot: Snapshot, source: str | None = None, *, mode: in
 
     Raises `UsageError` if the name has another suffix or the file cannot be written.
     """
-    if not path.name.endswith(SUFFIXES):
-        hint = f"Use a name with the suffix {' or '.join(SUFFIXES)}."
+    if not path.name.endswith(SNAPSHOT_SUFFIXES):
+        hint = f"Use a name with the suffix {' or '.join(SNAPSHOT_SUFFIXES)}."
         raise UsageError(f"{path} has no suffix of a snapshot file", hint=hint)
     target = Path(os.path.realpath(path))
     if target.exists() and not target.is_file():
@@ -92,7 +87,14 @@ def encode(stored: SnapshotFile, *, compress: bool = True) -> bytes:
 
 def decode(content: bytes, name: str) -> SnapshotFile:
     """Parse the content of a snapshot file; `name` names it in messages. Raises what `read` raises."""
-    document = _document(content, name)
+    try:
+        document = parse_json(_decompressed(content) if content.startswith(_GZIP) else content)
+    except (EOFError, zlib.error) as error:
+        raise UsageError(f"{name} is damaged or truncated", detail=str(error), hint=_hint(name)) from error
+    except ValueError as error:
+        message = f"{name} is truncated or not a snapshot of circle-migrate"
+        raise UsageError(message, detail=str(error), hint=_hint(name)) from error
+    document = document if isinstance(document, dict) else {}
     if document.get("kind") != _KIND or not isinstance(document.get("format"), int):
         raise UsageError(f"{name} is not a snapshot of circle-migrate", hint=_hint(name))
     if document["format"] > FORMAT:
@@ -106,17 +108,6 @@ def decode(content: bytes, name: str) -> SnapshotFile:
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise UsageError(f"{name} is an incomplete snapshot", detail=repr(error), hint=_hint(name)) from error
     return SnapshotFile(snapshot, document["source"], document["format"], str(document.get("tool")))
-
-
-def _document(content: bytes, name: str) -> dict[str, Any]:
-    try:
-        document = parse_json(_decompressed(content) if content.startswith(_GZIP) else content)
-    except (EOFError, zlib.error) as error:
-        raise UsageError(f"{name} is damaged or truncated", detail=str(error), hint=_hint(name)) from error
-    except ValueError as error:
-        message = f"{name} is truncated or not a snapshot of circle-migrate"
-        raise UsageError(message, detail=str(error), hint=_hint(name)) from error
-    return document if isinstance(document, dict) else {}
 
 
 def _decompressed(content: bytes) -> bytes:
@@ -182,10 +173,7 @@ def _naming(settings: DatabaseSettings) -> list[tuple[str, str]]:
 
 
 def read_shipped(database: Database, revisions: tuple[str, ...], major: int) -> Snapshot:
-    """Return the shipped snapshot of these current revisions.
-
-    Raises `UsageError` if it is missing, damaged, or of other revision files.
-    """
+    """Return a shipped snapshot. Raises `UsageError` if it is missing, damaged or of other revision files."""
     path = snapshots_folder(database) / file_name(revisions, major)
     stored = read(path)
     if stored.source != source_of(database, revisions):
@@ -210,4 +198,4 @@ def majors_in(folder: Path, stem: str = "*") -> tuple[int, ...]:
 
 
 def _stem(revisions: tuple[str, ...]) -> str:
-    return "+".join(quote(key, safe="") for key in sorted(revisions)) or _BASE
+    return "+".join(quote(key, safe="") for key in sorted(revisions)) or "base"

@@ -1,8 +1,7 @@
 """Resolve the sides of a comparison to snapshots."""
 
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
-from typing import Self
+from dataclasses import dataclass, replace
 
 from circle_migrate.core.errors import MigrateError, MissingPrivilege, UsageError
 from circle_migrate.diff.expected.expected import expected
@@ -29,50 +28,41 @@ class ComparisonSides:
     pending: int = 0
 
 
-@dataclass(frozen=True, slots=True)
 class ComparisonSources:
     """The sources of the sides of all databases; `names` are the databases that have all sides.
 
-    With `on_server`, sides without a version get the one of a scratch server, if there is one.
+    With `on_server`, sides without a version get the one of a scratch server, if there is one. Raises
+    `UsageError` if no selected database has all sides.
     """
 
-    deployment: Deployment
-    servers: ScratchServers
-    sides: tuple[ComparisonSide, ...]
-    names: tuple[str, ...] = ()
-    on_server: bool = False
-    _targets: dict[ComparisonSide, dict[str, Target]] = field(default_factory=dict)
-    _files: dict[ComparisonSide, Snapshot] = field(default_factory=dict)
-
-    @classmethod
-    def resolve(
-        cls,
+    def __init__(
+        self,
         deployment: Deployment,
         servers: ScratchServers,
         sides: tuple[ComparisonSide, ...],
         *,
         on_server: bool = False,
-    ) -> Self:
-        """Return the sources of these sides. Raises `UsageError` if no selected database has all of them."""
-        assigned: dict[ComparisonSide, dict[str, Target]] = {}
-        files: dict[ComparisonSide, Snapshot] = {}
-        names = deployment.selected
+    ) -> None:
+        self.deployment, self.servers, self.sides, self.on_server = deployment, servers, sides, on_server
+        self.names = deployment.selected
+        self._text = " and ".join(side.text for side in sides)
+        self._targets: dict[ComparisonSide, dict[str, Target]] = {}
+        self._files: dict[ComparisonSide, Snapshot] = {}
         for side in sides:
             if side.target not in (None, CURRENT):
-                assigned[side] = targets.assign([side.target or ""], deployment.graphs)
-                names = tuple(name for name in names if name in assigned[side])
+                self._targets[side] = targets.assign([side.target or ""], deployment.graphs)
+                self.names = tuple(name for name in self.names if name in self._targets[side])
             elif side.source is Source.FILE and side.is_single_file:
-                files[side] = read(side.file("")).snapshot
-                names = tuple(name for name in names if name == files[side].database)
+                self._files[side] = read(side.file("")).snapshot
+                self.names = tuple(name for name in self.names if name == self._files[side].database)
             elif side.source is Source.LIVE:
-                for name in names:
+                for name in self.names:
                     _ = deployment.databases[name].address  # raises for a missing URL, before any query
-        if not names:
+        if not self.names:
             raise UsageError(
-                f"no selected database has {' and '.join(side.text for side in sides)}",
+                f"no selected database has {self._text}",
                 hint="Name sides of the same database, or omit --database.",
             )
-        return cls(deployment, servers, sides, names, on_server, assigned, files)
 
     async def of_database(self, name: str) -> ComparisonSides:
         """Return the sides of one database. Raises the reason if one of them is not available."""
@@ -140,22 +130,17 @@ class ComparisonSources:
 
     async def _major(self, name: str, current: tuple[str, ...]) -> int:
         """Return the major version for sides without one: shipped for all sides, or of a scratch server."""
-        majors = []
         if self.on_server:
             with suppress(MigrateError):  # the trial tells why there is no server
                 for major in await self.servers.majors(name):
                     return major
-        for side in self.sides:
-            if side.source is Source.REVISIONS:
-                heads = self._heads(side, name, current)
-                majors.append(shipped_majors(self.deployment.databases[name], heads))
-        if len(majors) == len(self.sides):
-            common = [major for major in majors[0] if all(major in shipped for shipped in majors)]
+        if all(side.source is Source.REVISIONS for side in self.sides):
+            database = self.deployment.databases[name]
+            heads = (self._heads(side, name, current) for side in self.sides)
+            common = set.intersection(*(set(shipped_majors(database, revisions)) for revisions in heads))
             if common:
-                return common[0]
+                return min(common)
         possible = await self.servers.majors(name)
         if not possible:
-            raise no_server_error(
-                f"{name}: {' and '.join(side.text for side in self.sides)} cannot be compared: "
-            )
+            raise no_server_error(f"{name}: {self._text} cannot be compared: ")
         return possible[0]

@@ -13,10 +13,10 @@ from circle_migrate.diff.compare import CompareOptions
 from circle_migrate.diff.ddl.script import MigrationScript, generate
 from circle_migrate.diff.ddl.statement import HIDDEN, Statement
 from circle_migrate.diff.describe import summary
-from circle_migrate.diff.equivalence import compared
+from circle_migrate.diff.equivalence import compare_in_scratch
 from circle_migrate.diff.result import Comparison, Trial
 from circle_migrate.postgres.catalog.read_live import read_live_catalog
-from circle_migrate.postgres.catalog.snapshot import Op, Snapshot
+from circle_migrate.postgres.catalog.snapshot import Snapshot
 from circle_migrate.postgres.scratch.databases import Scratch
 from circle_migrate.postgres.scratch.pool import ScratchServers
 from circle_migrate.postgres.server_errors import server_message
@@ -49,11 +49,11 @@ async def _run(script: MigrationScript, scratch: Scratch) -> Trial:
     async def difference(wanted: Snapshot) -> Comparison:
         """Return the difference between the copy and a snapshot, without the secrets that the copy lacks."""
         options, current = CompareOptions(partitions=True), await read_live_catalog(database)
-        found = await compared(current, wanted, options, lambda: nullcontext(database))
-        secret = {key for key, fields in wanted.objects.items() if HIDDEN in (fields.get("options") or "")}
-        changes = ((item, item.change) for item in found.differences)
-        kept = (item for item, it in changes if it.key not in secret or it.op is not Op.CHANGED)
-        return replace(found, differences=tuple(kept))
+        comparison = await compare_in_scratch(current, wanted, options, lambda: nullcontext(database))
+        common = current.objects.keys() & wanted.objects.keys()
+        secret = {key for key in common if HIDDEN in (wanted.value(key, "options") or "")}
+        differences = (item for item in comparison.differences if item.change.key not in secret)
+        return replace(comparison, differences=tuple(differences))
 
     async def execute(sql: str) -> None:
         await scratch.run_adding_missing_roles(partial(connection.execute, sql))
@@ -69,11 +69,11 @@ async def _run(script: MigrationScript, scratch: Scratch) -> Trial:
         order, refused = await _in_order(script.statements, execute)
     finally:
         connection.terminate()
-    reached = await difference(goal)
-    told = [*script.incomplete, *(str(script.statements[index].key) for index in refused)]
+    result = await difference(goal)
+    known = [*script.incomplete, *(str(script.statements[index].key) for index in refused)]
     gaps = [f"{script.statements[index].sql}: {message}" for index, message in refused.items()]
-    others = (item for item in reached.differences if not any(str(item.change.key) in text for text in told))
-    gaps += [summary(item, reached) for item in others]
+    others = (item for item in result.differences if not any(str(item.change.key) in text for text in known))
+    gaps += [summary(item, result) for item in others]
     return Trial(tuple(order), tuple(gaps))
 
 

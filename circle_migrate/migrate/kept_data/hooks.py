@@ -90,7 +90,7 @@ class KeepHooks(_CountHooks):
                 async with step_lock():
                     if _can_be_transactional(run, action, current[name]):
                         self._transactional.add(action.revision.qualified)
-            current[name] = action.heads_after(run.deployment.forest.graphs[name], current[name])
+            current[name] = action.heads_after(run.deployment.combined_graph.graphs[name], current[name])
         for name in plan.databases:
             await _ensure_can_keep(run, name)
 

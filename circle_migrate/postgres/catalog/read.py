@@ -10,7 +10,7 @@ import asyncpg
 
 from circle_migrate.postgres.catalog import queries
 from circle_migrate.postgres.catalog.queries import PINS, read_transaction
-from circle_migrate.postgres.catalog.snapshot import Address, ObjectKey, Snapshot
+from circle_migrate.postgres.catalog.snapshot import ObjectAddress, ObjectKey, Snapshot
 from circle_migrate.postgres.identifier import quote_if_needed, unquote
 from circle_migrate.postgres.journal_tables import OWN_TABLES
 
@@ -135,7 +135,7 @@ def _format_roles(fields: dict[str, Any], owner: str) -> None:
 
 async def object_ids(
     connection: asyncpg.Connection, version_table: str, version_table_schema: str | None
-) -> dict[ObjectKey, Address]:
+) -> dict[ObjectKey, ObjectAddress]:
     """Return the ids of the objects that `read_catalog` returns, and of some others; rare kinds have none."""
     async with read_transaction(connection):
         context = await connection.fetchrow(queries.session_context(), version_table, version_table_schema)

@@ -16,7 +16,7 @@ Fields = Mapping[str, str | None]
 UNREADABLE = "<hidden>"
 """The text of a field that the role may not read, which counts as no difference."""
 
-Address = tuple[int, int, int]
+ObjectAddress = tuple[int, int, int]
 """The id of an object in PostgreSQL: the oids of its catalogue and of the object, and a column number."""
 
 
@@ -67,6 +67,10 @@ class Snapshot:
     def digest(self) -> str:
         """SHA-256 of the objects in hexadecimal."""
         return hashlib.sha256(json.dumps(self._sorted(), separators=(",", ":")).encode()).hexdigest()
+
+    def value(self, key: ObjectKey, name: str) -> str | None:
+        """Return a field of an object; None also if the object does not exist."""
+        return self.objects.get(key, {}).get(name)
 
     def of_kind(self, kind: str) -> Iterator[tuple[ObjectKey, Fields]]:
         """Return the objects of one kind, sorted by identity."""

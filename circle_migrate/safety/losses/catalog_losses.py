@@ -9,7 +9,7 @@ from sqlalchemy.util import await_only
 
 from circle_migrate.migrate.run import MigrationRun
 from circle_migrate.postgres.catalog.read import object_ids
-from circle_migrate.postgres.catalog.snapshot import Address, Fields, ObjectKey, Ownership, Snapshot
+from circle_migrate.postgres.catalog.snapshot import Fields, ObjectAddress, ObjectKey, Ownership, Snapshot
 from circle_migrate.postgres.identifier import IDENTIFIER, base_name, literal
 from circle_migrate.revision_graph.plan import Action, Plan, Step
 from circle_migrate.safety.losses.report import Effect, Loss, LossNamer
@@ -38,13 +38,13 @@ class CatalogAddresses:
     """A snapshot, and the addresses of its objects; objects of rare kinds have none."""
 
     snapshot: Snapshot
-    addresses: Mapping[ObjectKey, Address]
+    addresses: Mapping[ObjectKey, ObjectAddress]
 
 
 def catalog_losses(
     namer: LossNamer,
     before: CatalogAddresses,
-    steps: Sequence[tuple[str, Collection[Address]]],
+    steps: Sequence[tuple[str, Collection[ObjectAddress]]],
     after: CatalogAddresses | None,
 ) -> Iterator[Loss]:
     """Yield the dropped and changed objects, by the addresses that remain after each revision.
@@ -109,7 +109,9 @@ def _is_continued(
 
 
 def _dropped(
-    before: CatalogAddresses, steps: Sequence[tuple[str, Collection[Address]]], after: CatalogAddresses | None
+    before: CatalogAddresses,
+    steps: Sequence[tuple[str, Collection[ObjectAddress]]],
+    after: CatalogAddresses | None,
 ) -> Iterator[tuple[ObjectKey, str]]:
     """Yield dropped objects with their revision; those without an address by name, with no revision."""
     for key in before.snapshot.objects:
@@ -169,7 +171,7 @@ class CatalogWatch:
     plan: Plan
     before: dict[str, CatalogAddresses] = field(default_factory=dict)
     after: dict[str, CatalogAddresses] = field(default_factory=dict)
-    remaining: dict[tuple[str, str], frozenset[Address]] = field(default_factory=dict)
+    remaining: dict[tuple[str, str], frozenset[ObjectAddress]] = field(default_factory=dict)
     _runs: dict[str, MigrationRun] = field(default_factory=dict)
 
     async def begin(self, run: MigrationRun, name: str) -> None:
@@ -224,6 +226,6 @@ async def _catalogue(run: MigrationRun, name: str) -> CatalogAddresses:
     return CatalogAddresses(snapshot, await _addresses(run, name))
 
 
-async def _addresses(run: MigrationRun, name: str) -> dict[ObjectKey, Address]:
+async def _addresses(run: MigrationRun, name: str) -> dict[ObjectKey, ObjectAddress]:
     settings, driver = run.deployment.databases[name].settings, run.sessions[name].driver
     return await object_ids(driver, settings.version_table, settings.version_table_schema)

@@ -155,7 +155,7 @@ def _rehearsable(deployment: Deployment, plan: Plan, skipped: Mapping[str, str])
     actions: list[Action] = []
     for action in plan.actions:
         name = action.database
-        heads[name] = action.heads_after(deployment.forest.graphs[name], heads[name])
+        heads[name] = action.heads_after(deployment.combined_graph.graphs[name], heads[name])
         is_skipped = isinstance(action, Step) and action.revision.qualified in skipped
         actions.append(Stamp(name, heads[name]) if is_skipped else action)
     return replace(plan, segments=(Segment(tuple(actions), transactional=True),))

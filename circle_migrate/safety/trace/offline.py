@@ -95,7 +95,7 @@ async def _render_steps(deployment: Deployment, plan: Plan) -> list[_RenderedSte
         for name in plan.databases:
             settings = deployment.databases[name].settings
             table = VersionTable(settings.version_table, settings.version_table_schema)
-            runners[name] = Runner(deployment.forest.graphs[name], table, plan.steps(name), settings)
+            runners[name] = Runner(deployment.combined_graph.graphs[name], table, plan.steps(name), settings)
         for number, segment in enumerate(plan.segments, 1):
             for step in segment.actions:
                 if isinstance(step, Step):
@@ -105,7 +105,7 @@ async def _render_steps(deployment: Deployment, plan: Plan) -> list[_RenderedSte
                     except Refused as error:
                         refused = error.message
                     rendered.append(_RenderedStep(number, step, tuple(output.parts), refused))
-                    current[name] = step.heads_after(deployment.forest.graphs[name], current[name])
+                    current[name] = step.heads_after(deployment.combined_graph.graphs[name], current[name])
     return rendered
 
 

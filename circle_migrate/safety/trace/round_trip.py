@@ -65,16 +65,16 @@ async def _undo(
     from circle_migrate.migrate.executor import RunOptions, execute
 
     hooks = _RoundTripHooks(catalogues)
-    forest = databases.deployment.forest
+    combined_graph = databases.deployment.combined_graph
     names = databases.deployment.reachable_databases(Direction.DOWN)
 
     def planner(current: Current) -> Plan:
         left = {
             name: {revision.id for revision in revisions if revision.database == name}
-            & forest.graphs[name].ancestors(heads)
+            & combined_graph.graphs[name].ancestors(heads)
             for name, heads in current.items()
         }
-        return plan_downgrade(forest, current, left, TransactionMode.PER_REVISION, cascade=True)
+        return plan_downgrade(combined_graph, current, left, TransactionMode.PER_REVISION, cascade=True)
 
     options = RunOptions(command, allow_edited=True, hooks=hooks)
     try:

@@ -69,7 +69,7 @@ async def trace_plan(
         applied: set[str] = set()
         for name, heads in plan.current.items():
             notes += await copy_settings(deployment.databases[name], databases.deployment.databases[name])
-            applied |= {f"{name}@{key}" for key in deployment.forest.graphs[name].ancestors(heads)}
+            applied |= {f"{name}@{key}" for key in deployment.combined_graph.graphs[name].ancestors(heads)}
         await upgrade_scratch(databases, applied)
         scratch_major = min(databases.majors.values())
         if major not in (None, scratch_major):
