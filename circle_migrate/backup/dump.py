@@ -43,7 +43,7 @@ def encrypt_command(recipient: str) -> list[str]:
     if not Path(recipient).is_file():
         raise UsageError(
             f"{recipient} is neither a recipient nor a file with recipients",
-            hint="--encrypt-to age1…, which `age-keygen` prints as the public key",
+            hint="give the public key that `age-keygen` prints: --encrypt-to age1…",
         )
     return [program, "--encrypt", "--recipients-file", recipient]
 
@@ -56,7 +56,7 @@ def decrypt_command(identity: Path | None) -> list[str]:
         )
     if not identity.is_file():
         raise UsageError(
-            f"{identity} is not a file", hint="--identity KEY_FILE, the file that `age-keygen` wrote"
+            f"{identity} is not a file", hint="give the file that `age-keygen` wrote: --identity KEY_FILE"
         )
     return [_age(), "--decrypt", "--identity", str(identity)]
 
@@ -160,11 +160,11 @@ async def ensure_readable(lister: Program, path: Path, database: str, decryption
             reader = await stack.enter_async_context(start([lister.path, "--list"], plain(), stdin=PIPE))
             await copy(cipher, reader)
             programs = {"age --decrypt": cipher, "pg_restore --list": reader}
-            hint = "use the key that belongs to the recipient of the backup: --identity KEY_FILE"
+            hint = "give the key of the backup's recipient: --identity KEY_FILE"
         else:
             reader = await stack.enter_async_context(start([lister.path, "--list", path], plain()))
             programs = {f"{lister.path} --list": reader}
-            hint = "take another copy of the backup"
+            hint = "use another copy of the backup"
         for name, program in programs.items():
             if await program.end() != 0:
                 raise BrokenBackup(

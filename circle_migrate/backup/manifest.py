@@ -253,4 +253,4 @@ def _checksum(content: dict[str, Any]) -> str:
 
 
 def _broken(message: str, database: str | None = None) -> BrokenBackup:
-    return BrokenBackup(message, database=database, hint="take another copy of the backup")
+    return BrokenBackup(message, database=database, hint="use another copy of the backup")

@@ -45,7 +45,7 @@ def find(name: str, min_major: int, folder: Path | None = None) -> Program:
         path = folder / name
         if not path.is_file():
             raise SettingsError(
-                f"there is no {name} in {folder}", hint="--pg-bin FOLDER, the folder of the programs"
+                f"there is no {name} in {folder}", hint="give the folder of the programs: --pg-bin FOLDER"
             )
         program = _read_version(path)
         if program.major < min_major:

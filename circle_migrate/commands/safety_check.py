@@ -62,7 +62,7 @@ async def _plan_without_databases(
     if not any(":" in text for text in targets):
         raise UsageError(
             "without a database the pending revisions are unknown",
-            hint="give --base origin/main for the revisions of this branch, or a span FROM:TO",
+            hint="give --base origin/main for the revisions of this branch, or a range FROM:TO",
         )
     return plan_offline(deployment, targets, direction)
 

@@ -65,7 +65,7 @@ def parse_side(text: str) -> ComparisonSide:
         return ComparisonSide(Source.FILE, text)
     raise UsageError(
         f'"{text}" is not a side of a comparison',
-        hint="Use models, revisions, revisions@REVISION, revisions@current, live, or a snapshot file.",
+        hint="use models, revisions, revisions@REVISION, revisions@current, live, or a snapshot file",
     )
 
 
@@ -82,6 +82,6 @@ def parse_sides(texts: tuple[str, ...]) -> tuple[ComparisonSide, ComparisonSide]
     before, after = parse_side(first), parse_side(rest[0] if rest else Source.LIVE)
     if before == after:
         raise UsageError(
-            f"both sides are {before.text}", hint="Name two different sides: circle-migrate diff FROM TO"
+            f"both sides are {before.text}", hint="name two different sides: circle-migrate diff FROM TO"
         )
     return before, after

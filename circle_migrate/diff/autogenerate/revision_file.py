@@ -57,7 +57,7 @@ def write(draft: RevisionFile) -> Revision:
             f"the revisions of {name} are in {folder}, which is read-only or part of an installed package",
             database=name,
             state="nothing was written",
-            hint=f"Set `revisions` in [tool.circle-migrate.databases.{name}] to a folder of your project.",
+            hint=f"set `revisions` in [tool.circle-migrate.databases.{name}] to a folder of your project",
         )
     path = folder / f"{draft.id}_{_slug(draft.message)}.py"
     if path.exists():
@@ -186,7 +186,7 @@ def new_revision(deployment: Deployment, name: str, message: str, position: Plac
             raise Refused(
                 f"{down[0]} is not a head of {name}: the new revision would create another head",
                 database=name,
-                hint="To create a new branch, add --splice.",
+                hint="to create a new branch, add --splice",
             )
     key, labels = new_names(graph, position)
     depends_on = tuple(_find(graph, key) for key in position.depends_on)

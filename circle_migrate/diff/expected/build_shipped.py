@@ -49,7 +49,7 @@ async def build_snapshots(
             else:
                 raise SettingsError(
                     f"there is no server for scratch databases of PostgreSQL {major}",
-                    hint="Name a server with --scratch-url URL.",
+                    hint="name a server with --scratch-url URL",
                 )
     return Report("dev snapshots", tuple(checks), folders=revision_folders(deployment))
 

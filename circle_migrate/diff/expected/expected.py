@@ -235,7 +235,7 @@ async def _build_from_models(
                     database=name,
                     detail=detail,
                     hint=scratch_server_lacks(detail)
-                    or "Let the revisions create the objects that the models use.",
+                    or "let the revisions create the objects that the models use",
                 ) from error
 
         try:

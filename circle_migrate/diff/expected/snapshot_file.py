@@ -62,17 +62,17 @@ def write(path: Path, snapshot: Snapshot, source: str | None = None, *, mode: in
     Raises `UsageError` if the name has another suffix or the file cannot be written.
     """
     if not path.name.endswith(SNAPSHOT_SUFFIXES):
-        hint = f"Use a name with the suffix {' or '.join(SNAPSHOT_SUFFIXES)}."
+        hint = f"use a name with the suffix {' or '.join(SNAPSHOT_SUFFIXES)}"
         raise UsageError(f"{path} has no suffix of a snapshot file", hint=hint)
     target = Path(os.path.realpath(path))
     if target.exists() and not target.is_file():
-        raise UsageError(f"{path} is not a file", hint="Choose another path.")
+        raise UsageError(f"{path} is not a file", hint="choose another path")
     try:
         content = encode(SnapshotFile(snapshot, source), compress=path.name.endswith(".gz"))
         target.parent.mkdir(parents=True, exist_ok=True)
         replace_file(target, content, mode=mode)
     except OSError as error:
-        hint = "Choose another path."
+        hint = "choose another path"
         raise UsageError(f"{path} cannot be written", detail=error.strerror, hint=hint) from error
 
 
@@ -99,7 +99,7 @@ def decode(content: bytes, name: str) -> SnapshotFile:
         raise UsageError(f"{name} is not a snapshot of circle-migrate", hint=_hint(name))
     if document["format"] > FORMAT:
         message = f"{name} has a newer format, written by circle-migrate {document.get('tool')}"
-        raise UsageError(message, hint=f"Use that version, or run: {_command(name)}")
+        raise UsageError(message, hint=f"use that version, or run: {_command(name)}")
     body = {key: document.get(key) for key in ("source", "snapshot")}
     if document.get("checksum") != _checksum(body):
         raise UsageError(f"{name} is damaged or was edited: its checksum is wrong", hint=_hint(name))
@@ -129,7 +129,7 @@ def _command(path: Path | str) -> str:
 
 
 def _hint(path: Path | str) -> str:
-    return f"Take the snapshot again: {_command(path)}"
+    return f"take the snapshot again: {_command(path)}"
 
 
 def snapshots_folder(database: Database) -> Path:

@@ -61,7 +61,7 @@ class ComparisonSources:
         if not self.names:
             raise UsageError(
                 f"no selected database has {self._text}",
-                hint="Name sides of the same database, or omit --database.",
+                hint="name sides of the same database, or leave out --database",
             )
 
     async def of_database(self, name: str) -> ComparisonSides:
@@ -124,7 +124,7 @@ class ComparisonSources:
             raise UsageError(
                 f"{path} is a snapshot of {snapshot.database}, not of {name}",
                 database=name,
-                hint=f"Name a snapshot of {name}, or use --database {snapshot.database}.",
+                hint=f"name a snapshot of {name}, or use --database {snapshot.database}",
             )
         return replace(snapshot, origin=str(path))
 
