@@ -555,7 +555,9 @@ def test_step_fails(
     assert run(tables(empty_databases)) == {"main": [], "credentials": []}
 
 
-@pytest.mark.parametrize("body", ["op.get_bind().commit()", 'op.execute("COMMIT")', 'op.execute("ROLLBACK")'])
+@pytest.mark.parametrize(
+    "body", ["op.get_bind().connection.commit()", 'op.execute("COMMIT")', 'op.execute("ROLLBACK")']
+)
 def test_step_that_ends_the_transaction_is_no_success(
     project: Project, empty_databases: Databases, urls: Callable[..., None], body: str
 ) -> None:
