@@ -31,7 +31,7 @@ def two_sides(draw: st.DrawFn) -> dict[Side, list[list[int]]]:
 
 def merged(sides: dict[Side, list[list[int]]], keep: int = 1000) -> SortedMerge[int]:
     merge: SortedMerge[int] = SortedMerge(keep)
-    streams: dict[Side, Iterator[list[int]]] = {side: iter(each) for side, each in sides.items()}
+    streams: dict[Side, Iterator[list[int]]] = {side: iter(item) for side, item in sides.items()}
     while (side := merge.next_side) is not None:
         keys = next(streams[side], None)
         if keys is None:

@@ -285,7 +285,7 @@ def trees(*left_out: str) -> Diagram:
         for name, graph in trees_.graphs.items()
     }
     return revision_trees(
-        trees_, RevisionList("history", {name: each for name, each in listed.items() if each})
+        trees_, RevisionList("history", {name: item for name, item in listed.items() if item})
     )
 
 

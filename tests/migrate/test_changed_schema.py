@@ -36,8 +36,8 @@ def shop(project_folder: Path, empty_databases: Databases, monkeypatch: pytest.M
 def checked() -> tuple[int, list[str]]:
     """Return the exit status of `check` and its warnings of main."""
     answer = invoke(["check", "--no-pending", "--format", "json"])
-    found = json.loads(answer.stdout)["findings"]
-    return answer.status, [finding["rule"] for finding in found if finding["database"] == "main"]
+    result = json.loads(answer.stdout)["findings"]
+    return answer.status, [finding["rule"] for finding in result if finding["database"] == "main"]
 
 
 @pytest.mark.thorough

@@ -74,14 +74,14 @@ def words(answer: Answer) -> str:
 
 def rules() -> list[str]:
     """Return what `check` finds, without pending revisions and files that the test has edited."""
-    found = json.loads(command("check --no-pending --format json").stdout)["findings"]
-    return [finding["rule"] for finding in found if finding["rule"] != "edited-revision"]
+    result = json.loads(command("check --no-pending --format json").stdout)["findings"]
+    return [finding["rule"] for finding in result if finding["rule"] != "edited-revision"]
 
 
 def remedies(answer: Answer) -> list[list[str]]:
     """Return the commands of a hint."""
-    found = re.findall(r"circle-migrate ((?:stamp|downgrade) [^;()]+?)(?: \(| or |;|$)", words(answer))
-    return [shlex.split(line) for line in found]
+    result = re.findall(r"circle-migrate ((?:stamp|downgrade) [^;()]+?)(?: \(| or |;|$)", words(answer))
+    return [shlex.split(line) for line in result]
 
 
 @pytest.mark.thorough

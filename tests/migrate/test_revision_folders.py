@@ -109,8 +109,8 @@ def test_second_database_may_have_no_revision(project: Project) -> None:
 @pytest.mark.parametrize("name", ["main", "credentials"])
 @pytest.mark.parametrize("folder", ["versions/2025", "older"])
 def test_revisions_that_are_all_elsewhere_are_named(project: Project, name: str, folder: str) -> None:
-    for each in ("main", "credentials"):
-        add(project, "a1", None, f"migrations/{name}/{folder}" if each == name else None, each)
+    for database in ("main", "credentials"):
+        add(project, "a1", None, f"migrations/{name}/{folder}" if database == name else None, database)
     for command in ("upgrade", "status", "history"):
         answer = invoke([command])
         assert answer.status == ExitCode.USAGE

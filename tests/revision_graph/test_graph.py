@@ -116,7 +116,7 @@ def test_order_is_alembics_whatever_the_files_are_called(
     ids = [key for key, *_ in spec]
     renamed = dict(zip(ids, random.sample(ids, len(ids)), strict=True))  # ids say nothing about the age
     spec = [
-        (renamed[key], tuple(renamed[each] for each in down), tuple(renamed[each] for each in deps))
+        (renamed[key], tuple(renamed[item] for item in down), tuple(renamed[dep] for dep in deps))
         for key, down, deps in spec
     ]
     _, theirs = both(sorted(spec))
@@ -124,7 +124,7 @@ def test_order_is_alembics_whatever_the_files_are_called(
         revision = theirs.get_revision(key)
         assert revision is not None
         needed = set(revision._normalized_resolved_dependencies)  # a tuple in the order of hashes
-        revision._normalized_resolved_dependencies = tuple(each for each in deps if each in needed)
+        revision._normalized_resolved_dependencies = tuple(dep for dep in deps if dep in needed)
     ours, _ = both(random.sample(spec, len(spec)))
     combined_graph = CombinedGraph({"main": ours})
     current = ours.version_rows(ours.ancestors(data.draw(st.lists(st.sampled_from(ids), max_size=2))))
@@ -137,15 +137,15 @@ def test_order_is_alembics_whatever_the_files_are_called(
                 continue
             wanted = {"main": targets.upgrade_set(ours, current, targets.parse(name, ["main"]))}
             steps = plan_upgrade(combined_graph, {"main": current}, wanted).steps("main")
-            assert [step.revision.id for step in steps] == [each.revision for each in expected]
+            assert [step.revision.id for step in steps] == [item.revision for item in expected]
         for name in (data.draw(st.sampled_from(ids)), "base"):
             try:
                 expected = list(theirs.iterate_revisions(current, name, select_for_downgrade=True))
             except (RevisionError, AssertionError):
                 continue
-            undone = {each.revision for each in expected}
+            undone = {item.revision for item in expected}
             steps = plan_downgrade(combined_graph, {"main": current}, {"main": undone}).steps("main")
-            assert [step.revision.id for step in steps] == [each.revision for each in expected]
+            assert [step.revision.id for step in steps] == [item.revision for item in expected]
 
 
 def test_order_of_a_wide_tree_takes_no_time() -> None:

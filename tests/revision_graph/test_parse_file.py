@@ -52,12 +52,12 @@ def names(value: Any) -> tuple[str, ...]:
 def test_values_are_those_that_python_finds(tmp_path: Path, text: str) -> None:
     path = tmp_path / "a.py"
     path.write_text(text + FUNCTIONS, encoding="utf-8")
-    found = read_revision("main", path, never_load if text in STATIC else load_module)
+    result = read_revision("main", path, never_load if text in STATIC else load_module)
     module = runpy.run_path(str(path))
-    assert found.id == module["revision"] == "a"
-    assert found.down_revisions == names(module.get("down_revision"))
-    assert found.depends_on == names(module.get("depends_on"))
-    assert found.has_downgrade
+    assert result.id == module["revision"] == "a"
+    assert result.down_revisions == names(module.get("down_revision"))
+    assert result.depends_on == names(module.get("depends_on"))
+    assert result.has_downgrade
 
 
 @pytest.mark.parametrize(
@@ -82,8 +82,8 @@ def test_names_from_a_star_import_are_found(tmp_path: Path, monkeypatch: pytest.
     (tmp_path / "shared_steps.py").write_text("def upgrade(): ...\nrevision = 'a'\n", encoding="utf-8")
     path = tmp_path / "versions.py"
     path.write_text("from shared_steps import *\n", encoding="utf-8")
-    found = read_revision("main", path, load_module)
-    assert (found.id, found.has_downgrade) == ("a", False)
+    result = read_revision("main", path, load_module)
+    assert (result.id, result.has_downgrade) == ("a", False)
     path.write_text("from sqlalchemy import *\nrevision = 'b'\n" + FUNCTIONS, encoding="utf-8")
     assert read_revision("main", path, never_load).id == "b"
 

@@ -63,8 +63,8 @@ class Tree:
     def truth(self) -> dict[str, Revision]:
         """The revisions as the files tell them."""
         files = sorted(path for path in self.folder.iterdir() if is_revision_file(path.name))
-        found = [parse_file.read_source("main", path, path.read_bytes(), self.load) for path in files]
-        return {each.id: each for each in found}
+        result = [parse_file.read_source("main", path, path.read_bytes(), self.load) for path in files]
+        return {revision.id: revision for revision in result}
 
 
 @pytest.fixture(autouse=True)
@@ -104,8 +104,8 @@ def now() -> None:
 
 
 def index_file() -> Path:
-    (found,) = Path(os.environ["HOME"], ".cache", "circle-migrate").iterdir()
-    return found
+    (result,) = Path(os.environ["HOME"], ".cache", "circle-migrate").iterdir()
+    return result
 
 
 def test_nothing_is_read_twice(tree: Tree) -> None:
@@ -429,7 +429,7 @@ def test_the_index_is_for_its_owner_alone(tree: Tree) -> None:
     path = index_file()
     assert path.stat().st_mode & 0o777 == 0o600
     assert path.parent.stat().st_mode & 0o777 == 0o700
-    assert [each.name for each in path.parent.iterdir()] == [path.name]
+    assert [item.name for item in path.parent.iterdir()] == [path.name]
 
 
 def no_home(monkeypatch: pytest.MonkeyPatch, _: Path) -> None:
@@ -520,4 +520,4 @@ def test_processes_that_read_and_write_at_once_do_not_disturb_each_other(tree: T
     for reader in readers:
         _, said = reader.communicate(timeout=60)
         assert reader.returncode == 0, said
-    assert [each.suffix for each in index_file().parent.iterdir()] == [""]
+    assert [item.suffix for item in index_file().parent.iterdir()] == [""]

@@ -62,7 +62,7 @@ def test_related_columns_share_a_connection(
 
     with monkeypatch.context() as patched:
         patched.setattr(asyncpg, "connect", counting)
-        (found,) = run(with_cross_database_rows(deployment(empty_databases), relations, [loss]))
-    counts = {rows.column: rows.rows and rows.rows.value for rows in found.dependents}
+        (result,) = run(with_cross_database_rows(deployment(empty_databases), relations, [loss]))
+    counts = {rows.column: rows.rows and rows.rows.value for rows in result.dependents}
     assert counts == {f"credentials.{table}.id": None if table == "t1" else 1 for table in tables}
     assert len(connections) == 1

@@ -134,8 +134,8 @@ def engine_of_steps(url: str) -> AsyncEngine:
 async def carry_out(case: Case, databases: Databases, folder: Path) -> Ending:
     """Run the case's revisions through the package's own runner, and nothing else of a run around it."""
     folders = {name: folder / name for name in NAMES}
-    for each in folders.values():
-        each.mkdir()
+    for item in folders.values():
+        item.mkdir()
     write(case, folders)
     trees = combined_graph(folders)
     made = plan(case, trees)

@@ -373,8 +373,8 @@ def test_written_rows_are_estimated_and_nothing_is_written(pair: Databases, live
         "UPDATE planned SET note = $1::text WHERE id = $2",
         "UPDATE planned SET note = 'z'; COMMIT; DELETE FROM planned",
     ]
-    found = run(expected_rows(live, statements))
-    rows = [found.get((live.name, sql)) for sql in statements]
+    result = run(expected_rows(live, statements))
+    rows = [result.get((live.name, sql)) for sql in statements]
     assert (rows[1], rows[2], rows[3], rows[5], rows[6]) == (None, 4000, None, 1, None)
     assert all(3000 < (rows[index] or 0) <= 4000 for index in (0, 4))
     assert run(relation_sizes(live, ["public.planned"]))["public.planned"].rows == 4000

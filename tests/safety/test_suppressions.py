@@ -65,11 +65,11 @@ def finding(made: Revision, hazard: str = "CM013") -> HazardFinding:
     """A finding at the first line of the statement with DROP in it, as a trace has it."""
     text = Path(made.path).read_text(encoding="utf-8")
     node = next(
-        each
-        for each in ast.walk(ast.parse(text))
-        if isinstance(each, ast.stmt)
-        and not isinstance(each, ast.FunctionDef | ast.For)
-        and "DROP" in (ast.get_source_segment(text, each) or "")
+        item
+        for item in ast.walk(ast.parse(text))
+        if isinstance(item, ast.stmt)
+        and not isinstance(item, ast.FunctionDef | ast.For)
+        and "DROP" in (ast.get_source_segment(text, item) or "")
     )
     return HazardFinding(
         hazard,
@@ -91,14 +91,14 @@ def judge(made: Revision, *, hazard: str = "CM013", direction: Direction = Direc
 
 
 def standing(result: SuppressionResult) -> list[tuple[str, Severity]]:
-    return [(each.rule, each.severity) for each in result.findings]
+    return [(finding.rule, finding.severity) for finding in result.findings]
 
 
 @pytest.mark.parametrize("body", COVERED.values(), ids=COVERED)
 def test_a_comment_covers_its_statement(tmp_path: Path, body: str) -> None:
     result = judge(revision(tmp_path, body.replace("IGNORE", IGNORE)))
     assert result.findings == ()
-    assert [(each.source, each.reason) for each in result.suppressed] == [
+    assert [(suppressed.source, suppressed.reason) for suppressed in result.suppressed] == [
         ("comment", "nobody has used it since 4")
     ]
 
@@ -231,7 +231,7 @@ def test_a_line_of_the_settings(tmp_path: Path, text: str, passes: bool) -> None
         [finding(made)], FileAnnotations(), [line], (), direction=Direction.UP, today=TODAY
     )
     assert (result.findings == ()) is passes
-    assert [each.reason for each in result.suppressed] == ["why"] * passes
+    assert [suppressed.reason for suppressed in result.suppressed] == ["why"] * passes
 
 
 @pytest.mark.parametrize(
@@ -245,10 +245,10 @@ def test_a_line_that_is_none_is_refused(text: str) -> None:
 
 def test_what_somebody_says_of_a_tables_size() -> None:
     said = [parse_assumption(text, DATABASES) for text in ("main@users = small", "public.* = large")]
-    found = assumed_limits(said, {"main": ["public.users", "public.orders"], "credentials": ["side.users"]})
-    assert found.keys() == {"main@public.users", "main@public.orders"}
-    assert found["main@public.orders"] == Limits(0, 0)
-    assert found["main@public.users"].rows > 10**12
+    result = assumed_limits(said, {"main": ["public.users", "public.orders"], "credentials": ["side.users"]})
+    assert result.keys() == {"main@public.users", "main@public.orders"}
+    assert result["main@public.orders"] == Limits(0, 0)
+    assert result["main@public.users"].rows > 10**12
 
 
 @pytest.mark.parametrize("text", ["users", "users = tiny", "= small", "elsewhere@users = small"])

@@ -422,9 +422,9 @@ def test_statements_outside_transactions_are_known_by_their_kind_or_tried_in_one
 ) -> None:
     async def scenario() -> None:
         async with bench(empty_databases.urls["main"], autocommit=True) as made:
-            found = [await made.traced([statement]) for statement in OUTSIDE]
-            assert {traced.sql: shown(traced) for (traced,) in found} == OUTSIDE
-            assert {traced.transactional for (traced,) in found} == {False}
+            result = [await made.traced([statement]) for statement in OUTSIDE]
+            assert {traced.sql: shown(traced) for (traced,) in result} == OUTSIDE
+            assert {traced.transactional for (traced,) in result} == {False}
             assert not made.backend.driver.is_in_transaction()
 
     run(scenario())
@@ -451,7 +451,7 @@ def test_a_savepoint_that_is_rolled_back_takes_its_locks_along(empty_databases: 
     async def scenario() -> None:
         async with bench(empty_databases.urls["main"]) as made:
             statements = ["SAVEPOINT a", "LOCK TABLE users", "ROLLBACK TO a", "SELECT 1"]
-            assert [dict(each.locks) for each in await made.traced(statements)] == [
+            assert [dict(statement.locks) for statement in await made.traced(statements)] == [
                 {},
                 {"public.users": Lock.AccessExclusive},
                 {},
@@ -587,16 +587,18 @@ op.bulk_insert(users, [{"age": 12345}, {"age": 12346}])  # rows
         "pass",
         imports="from shop.building import twice",
     )
-    found = traced_plan(server)
-    assert (found.untraced, {each.file for each in found.statements}) == ((), {str(path)})
+    result = traced_plan(server)
+    assert (result.untraced, {statement.file for statement in result.statements}) == ((), {str(path)})
     named = {line: name for name, line in marks(path).items()}
-    assert [named[each.line or 0] for each in found.statements] == [
+    assert [named[statement.line or 0] for statement in result.statements] == [
         *("helper", "helper", "loop", "loop", "batch", "batch", "values", "connection", "rows")
     ]
-    texts = " ".join(each.sql for each in found.statements)
+    texts = " ".join(statement.sql for statement in result.statements)
     assert "UPDATE users SET age=$1" in texts
     assert not any(value in texts for value in ("4711", "hush", "12345"))
-    assert {(each.database, each.segment, each.revision) for each in found.statements} == {("main", 1, "r1")}
+    assert {
+        (statement.database, statement.segment, statement.revision) for statement in result.statements
+    } == {("main", 1, "r1")}
 
 
 def test_locks_reach_over_the_revisions_of_a_transaction_and_born_tables_have_none(
@@ -607,15 +609,19 @@ def test_locks_reach_over_the_revisions_of_a_transaction_and_born_tables_have_no
     project.revision("main", "r3", "r2", 'op.create_index("ix", "fresh", ["id"])', "pass")
     held = {"public.users": Lock.AccessExclusive}
     together = traced_plan(server)
-    assert [dict(each.locks) for each in together.statements] == [held, held, held]
-    assert [dict(each.locks_before) for each in together.statements] == [{}, held, held]
-    assert [each.created_relations for each in together.statements] == [
+    assert [dict(statement.locks) for statement in together.statements] == [held, held, held]
+    assert [dict(statement.locks_before) for statement in together.statements] == [{}, held, held]
+    assert [statement.created_relations for statement in together.statements] == [
         frozenset(),
         *[frozenset({"public.fresh"})] * 2,
     ]
     apart = traced_plan(server, transaction_mode=TransactionMode.PER_REVISION)
-    assert [(each.segment, dict(each.locks)) for each in apart.statements] == [(1, held), (2, {}), (3, {})]
-    assert [shown(each) for each in apart.statements][2] == "[index build fresh]"
+    assert [(statement.segment, dict(statement.locks)) for statement in apart.statements] == [
+        (1, held),
+        (2, {}),
+        (3, {}),
+    ]
+    assert [shown(statement) for statement in apart.statements][2] == "[index build fresh]"
 
 
 def test_failing_statement_ends_the_trace_and_what_follows_is_named(project: Project, server: Server) -> None:
@@ -625,15 +631,15 @@ def test_failing_statement_ends_the_trace_and_what_follows_is_named(project: Pro
     project.revision("main", "r2", "r1", "op.execute(\"SELECT 'bad'::mood\")", "pass")
     project.revision("main", "r3", "r2", "pass", "pass")
     project.revision("main", "r4", "r3", "pass", "pass", more="transactional = False")
-    found = traced_plan(server)
-    assert [each.revision for each in found.statements] == ["r1", "r2"]
-    assert found.untraced == ("main@r3", "main@r4")
-    assert found.statements[-1].error == ServerError(
+    result = traced_plan(server)
+    assert [statement.revision for statement in result.statements] == ["r1", "r2"]
+    assert result.untraced == ("main@r3", "main@r4")
+    assert result.statements[-1].error == ServerError(
         "55P04",
         'unsafe use of new value "bad" of enum type mood',
     )
     apart = traced_plan(server, transaction_mode=TransactionMode.PER_REVISION)
-    assert ([each.error for each in apart.statements], apart.untraced) == ([None, None], ())
+    assert ([statement.error for statement in apart.statements], apart.untraced) == ([None, None], ())
 
 
 FAILING = {
@@ -667,11 +673,11 @@ FAILING = {
 def test_what_a_failure_says(project: Project, server: Server, case: str) -> None:
     code, error = FAILING[case]
     path = project.revision("main", "r1", "r0", code, "pass")
-    found = traced_plan(server)
-    assert found.statements[-1].error == error
-    assert (found.statements[-1].file, found.statements[-1].revision) == (str(path), "r1")
-    assert path.read_text().splitlines()[(found.statements[-1].line or 0) - 1].strip() == code
-    assert found.untraced == ()
+    result = traced_plan(server)
+    assert result.statements[-1].error == error
+    assert (result.statements[-1].file, result.statements[-1].revision) == (str(path), "r1")
+    assert path.read_text().splitlines()[(result.statements[-1].line or 0) - 1].strip() == code
+    assert result.untraced == ()
 
 
 def test_each_statement_of_one_text_is_traced(project: Project, server: Server) -> None:
@@ -680,7 +686,7 @@ def test_each_statement_of_one_text_is_traced(project: Project, server: Server) 
         "main", "r1", "r0", f"assert op.get_bind().exec_driver_sql({text!r}).scalar() == ';'", "pass"
     )
     create, alter, select = traced_plan(server).statements
-    assert [each.sql for each in (create, alter)] == text.replace(" /* ; */", "").split("; ")[:2]
+    assert [statement.sql for statement in (create, alter)] == text.replace(" /* ; */", "").split("; ")[:2]
     assert select.sql.startswith("SELECT")
     assert create.created_relations == {"public.fresh"}
     assert "public.users" in alter.locks
@@ -707,10 +713,15 @@ except sa.exc.ProgrammingError:
     op.execute("SELECT 1")
 """
     project.revision("main", "r1", "r0", code, "pass")
-    found = traced_plan(server)
-    savepoint, failing, rolled_back, select = found.statements
-    assert [shown(each) for each in (savepoint, failing, rolled_back, select)] == ["", "ERROR 42703", "", ""]
-    assert found.untraced == ()
+    result = traced_plan(server)
+    savepoint, failing, rolled_back, select = result.statements
+    assert [shown(statement) for statement in (savepoint, failing, rolled_back, select)] == [
+        "",
+        "ERROR 42703",
+        "",
+        "",
+    ]
+    assert result.untraced == ()
 
 
 def test_python_that_misses_rows_leaves_its_revision_untraced(project: Project, server: Server) -> None:
@@ -720,12 +731,12 @@ first = op.get_bind().execute(sa.text("SELECT max(id) FROM users")).scalar() + 1
 """
     path = project.revision("main", "r1", "r0", code, "pass")
     project.revision("main", "r2", "r1", "pass", "pass")
-    found = traced_plan(server)
-    assert found.untraced == ("main@r1", "main@r2")
-    assert [each.error for each in found.statements] == [None, None]
-    assert "main@r1 was not traced to its end" in found.notes[-1]
-    assert "TypeError" in found.notes[-1]
-    assert f"{path}:" in found.notes[-1]
+    result = traced_plan(server)
+    assert result.untraced == ("main@r1", "main@r2")
+    assert [statement.error for statement in result.statements] == [None, None]
+    assert "main@r1 was not traced to its end" in result.notes[-1]
+    assert "TypeError" in result.notes[-1]
+    assert f"{path}:" in result.notes[-1]
 
 
 def test_revision_outside_a_transaction(project: Project, server: Server) -> None:
@@ -745,8 +756,11 @@ ensure_index_concurrently(op, "ix_age", "users", ["age"])
         more="transactional = False",
         imports="from circle_migrate.indexes import ensure_index_concurrently",
     )
-    found = traced_plan(server)
-    assert [(each.transactional, shown(each), dict(each.locks_before)) for each in found.statements] == [
+    result = traced_plan(server)
+    assert [
+        (statement.transactional, shown(statement), dict(statement.locks_before))
+        for statement in result.statements
+    ] == [
         (False, "users:AE", {}),
         (False, "users:SUE [index build users]", {}),
         (False, "users:AE [2 index build users; rewrite users]", {}),
@@ -762,20 +776,22 @@ def test_settings_of_the_live_database_decide(
     project.revision("main", "r1", "r0", code, "pass")
     name = empty_databases.names["main"]
     run(execute(empty_databases, "main", f"ALTER DATABASE {name} SET timezone = 'UTC'"))
-    found = traced_plan(server, live=empty_databases.urls["main"])
-    assert [shown(each) for each in found.statements] == ["users:AE"]
+    result = traced_plan(server, live=empty_databases.urls["main"])
+    assert [shown(statement) for statement in result.statements] == ["users:AE"]
     run(execute(empty_databases, "main", f"ALTER DATABASE {name} SET timezone = 'Europe/Paris'"))
     run(execute(empty_databases, "main", f"ALTER DATABASE {name} SET default_transaction_read_only = on"))
-    found = traced_plan(server, live=empty_databases.urls["main"])
-    assert [shown(each) for each in found.statements] == ["users:AE [index build users; rewrite users]"]
-    assert [note.partition(":")[0] for note in found.notes] == ["credentials"]
+    result = traced_plan(server, live=empty_databases.urls["main"])
+    assert [shown(statement) for statement in result.statements] == [
+        "users:AE [index build users; rewrite users]"
+    ]
+    assert [note.partition(":")[0] for note in result.notes] == ["credentials"]
 
 
 def test_unreachable_live_database_is_noted(project: Project, server: Server) -> None:
     project.revision("main", "r1", "r0", "pass", "pass")
-    found = traced_plan(server, live="postgresql://u@127.0.0.1:1/none")
-    assert found.notes[0].startswith("main: TimeZone and other settings could not be read")
-    assert found.statements == ()
+    result = traced_plan(server, live="postgresql://u@127.0.0.1:1/none")
+    assert result.notes[0].startswith("main: TimeZone and other settings could not be read")
+    assert result.statements == ()
 
 
 def test_role_that_is_missing_on_a_server_of_ours_is_added_and_the_segment_recorded_once(
@@ -787,10 +803,10 @@ def test_role_that_is_missing_on_a_server_of_ours_is_added_and_the_segment_recor
     project.revision("main", "r3", "r2", "raise RuntimeError", "pass")
     deployment = Deployment(load(environ={}), "main")
     plan = Planner(deployment, ["head"], Direction.UP)({"main": ("r0",)})
-    found = run(trace_plan(deployment, plan, major=None, notify=ignore_event))
-    assert [each.sql.partition(" ")[0] for each in found.statements] == ["ALTER", "GRANT"]
-    assert [each.error for each in found.statements] == [None, None]
-    assert found.untraced == ("main@r3",)
+    result = run(trace_plan(deployment, plan, major=None, notify=ignore_event))
+    assert [statement.sql.partition(" ")[0] for statement in result.statements] == ["ALTER", "GRANT"]
+    assert [statement.error for statement in result.statements] == [None, None]
+    assert result.untraced == ("main@r3",)
 
 
 def test_segment_that_is_tried_again_is_recorded_once(
@@ -856,15 +872,15 @@ def test_own_revisions_run_without_error(server: Server, direction: Direction) -
     up = direction is Direction.UP
     current = dict.fromkeys(heads, ()) if up else heads
     plan = Planner(deployment, ["head" if up else "base"], direction)(current)
-    found = run(trace_plan(deployment, plan, major=None, notify=ignore_event))
-    assert (found.untraced, [each for each in found.statements if each.error]) == ((), [])
-    assert {(each.database, each.revision) for each in found.statements} == {
+    result = run(trace_plan(deployment, plan, major=None, notify=ignore_event))
+    assert (result.untraced, [statement for statement in result.statements if statement.error]) == ((), [])
+    assert {(statement.database, statement.revision) for statement in result.statements} == {
         (step.database, step.revision.id) for step in plan.actions if isinstance(step, Step)
     }
     blocking = {Lock.Share, Lock.AccessExclusive}
     worked = {
-        each.revision
-        for each in found.statements
-        if any(each.locks.get(work.relation) in blocking for work in each.work)
+        statement.revision
+        for statement in result.statements
+        if any(statement.locks.get(work.relation) in blocking for work in statement.work)
     }
     assert worked == set()

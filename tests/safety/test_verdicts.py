@@ -36,14 +36,14 @@ def judged(case: SafetyCase, databases: Databases, folder: Path) -> tuple[Hazard
     project = Project(folder)
     project.write_settings()
     write(case, project)
-    found = run(evidence(case, databases, version))
-    return run_rules(replace(found, thresholds=Thresholds(Limits(rows=ROWS))))
+    result = run(evidence(case, databases, version))
+    return run_rules(replace(result, thresholds=Thresholds(Limits(rows=ROWS))))
 
 
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_verdict(case: SafetyCase, databases: Databases, project_folder: Path) -> None:
     findings = judged(case, databases, project_folder)
-    assert verdict_of(findings) == case.expect, [(each.rule, each.message) for each in findings]
+    assert verdict_of(findings) == case.expect, [(finding.rule, finding.message) for finding in findings]
 
 
 @pytest.mark.parametrize(
@@ -59,5 +59,7 @@ def test_verdict(case: SafetyCase, databases: Databases, project_folder: Path) -
 def test_finding_says_which_part_of_the_rows(
     sql: str, rows: str, databases: Databases, project_folder: Path
 ) -> None:
-    found = judged(replace(CASES[0], migration=("BEGIN", sql, "COMMIT")), databases, project_folder)
-    assert [each.message.rpartition("it deletes ")[2].partition(" of public")[0] for each in found] == [rows]
+    result = judged(replace(CASES[0], migration=("BEGIN", sql, "COMMIT")), databases, project_folder)
+    assert [
+        finding.message.rpartition("it deletes ")[2].partition(" of public")[0] for finding in result
+    ] == [rows]
