@@ -324,7 +324,7 @@ async def _run_action(run: MigrationRun, segment: int, action: Action) -> Applie
         raise
     except KeyboardInterrupt:  # a signal while the step ran Python, not while it awaited the server
         raise asyncio.CancelledError from None
-    except (Exception, SystemExit) as error:
+    except Exception as error:
         raise StepFailedError(run, action, error) from error
     run.current[action.database] = action.heads_after(run.deployment.forest.graphs[action.database], current)
     await keep_lock(run, action, run.runners[action.database].restored)

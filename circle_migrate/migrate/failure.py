@@ -75,8 +75,8 @@ _SHOWN, _LENGTH = 5, 100
 class StepFailedError(Exception):
     """An action raised `error`; its transaction is still open unless the connection `is_lost`."""
 
-    def __init__(self, run: MigrationRun, action: Action, error: Exception | SystemExit) -> None:
-        super().__init__(str(error))
+    def __init__(self, run: MigrationRun, action: Action, error: Exception) -> None:
+        super().__init__(type(error).__name__)
         self.action = action
         self.error = error
         self.is_lost = run.sessions[action.database].driver.is_closed()
@@ -135,11 +135,11 @@ async def _changes_something(connection: asyncpg.Connection | None, sql: str) ->
     )
 
 
-_MAX_STATEMENT_LENGTH = 300
+_MAX_STATEMENT_LENGTH, _MAX_MESSAGE_LENGTH = 300, 2000
 
 
 async def step_error(
-    run: MigrationRun, action: Action, error: Exception | SystemExit, *, is_lost: bool = False
+    run: MigrationRun, action: Action, error: Exception, *, is_lost: bool = False
 ) -> MigrateError:
     """Return the error for an action that raised and was rolled back; `is_lost`: its connection is lost."""
     message = f"{action.database}: {describe(action)} failed"
@@ -176,7 +176,7 @@ async def step_error(
 
 
 def _half_applied_error(
-    run: MigrationRun, step: Step, error: Exception | SystemExit, stays: Sequence[str], state: str
+    run: MigrationRun, step: Step, error: Exception, stays: Sequence[str], state: str
 ) -> HalfApplied:
     parts = [_cause(error), run.blockers.get(step.database) if is_lock_conflict(error) else None]
     if isinstance(error, MigrateError):
@@ -226,11 +226,13 @@ def is_lock_conflict(error: BaseException) -> bool:
     return sqlstate(error) in (LOCK_NOT_AVAILABLE, DEADLOCK_DETECTED)
 
 
-def _cause(error: Exception | SystemExit) -> str:
+def _cause(error: Exception) -> str:
     sql = str(getattr(error, "statement", None) or "")
     message = redact_quotation(server_message(error), sql)
     if server_error(error) is None and driver_message(error) is None:
         message = f"{type(error).__name__}: {message}"
+    if len(message) > _MAX_MESSAGE_LENGTH:  # it quotes a value
+        message = f"{message[:_MAX_MESSAGE_LENGTH]}…{message[-_LENGTH:]}"
     statement = one_line(redact_statement(sql), _MAX_STATEMENT_LENGTH)
     return f"{message}; in: {statement}" if statement else message
 
@@ -248,7 +250,7 @@ async def deferred_constraint_error(run: MigrationRun, action: Action, error: Ex
 
 
 async def lock_timeout_error(
-    run: MigrationRun, action: Action, error: Exception | SystemExit, attempts: int
+    run: MigrationRun, action: Action, error: Exception, attempts: int
 ) -> MigrateError:
     """Return the error for an action that did not get a lock within the time allowed."""
     if await remaining_changes(run, action.database):
