@@ -16,6 +16,7 @@ from circle_migrate.core.result import json_fields
 from circle_migrate.postgres.deployer_lock import IS_DEPLOYER
 from circle_migrate.postgres.identifier import literal, quote
 from circle_migrate.postgres.search_path import FIRST_SCHEMA
+from circle_migrate.postgres.server_errors import server_message, sqlstate
 
 if TYPE_CHECKING:
     import asyncpg
@@ -148,6 +149,9 @@ WHERE outcome <> 'done' AND notes ? 'unfinished' AND NOT EXISTS (
 ORDER BY started_at
 """
 
+_OTHER_COLUMNS = ("42703", "42804", "42883")
+"""SQLSTATEs of a query on a table that lacks our columns, or has them with other types."""
+
 _MAX_ROWS = 1000
 """Rows of a version table; no tree has so many heads."""
 
@@ -217,7 +221,16 @@ async def read_contents(
         else "SELECT NULL::text LIMIT 0",
     ]
     query = "SELECT ARRAY({}), ({}), ({}), ARRAY({})".format(*queries)
-    current, journal_of, row, unfinished = await connection.fetchrow(query)
+    try:
+        current, journal_of, row, unfinished = await connection.fetchrow(query)
+        found = ProtectionMarker.from_row(row) if row else None
+    except Exception as error:
+        if sqlstate(error) not in _OTHER_COLUMNS and not isinstance(error, KeyError | ValueError):
+            raise
+        owners = ", ".join(sorted(f"{name}, whose owner is {owner}" for _, name, owner, *_ in tables))
+        message = f"a table is not as circle-migrate makes it: {server_message(error)}; there are {owners}"
+        remedy = "rename or drop what another role has made; if it is the version table, "
+        raise _unfit_error(settings, message, remedy) from error
     if len(current) > _MAX_ROWS:
         raise _unfit_error(settings, f"{version_table} has more than {_MAX_ROWS} rows")
     if None in current:
@@ -228,7 +241,7 @@ async def read_contents(
         "journal": journal or places[0],
         "current": tuple(current),
         "journal_of": journal_of,
-        "marker": ProtectionMarker.from_row(row) if row else unreadable,
+        "marker": found or unreadable,
         "id_length": id_length,
         "unfinished": tuple(UnfinishedStep(**json.loads(text)) for text in unfinished),
     }

@@ -46,6 +46,27 @@ def eve(empty_databases: Databases, monkeypatch: pytest.MonkeyPatch) -> Iterator
         (["CREATE VIEW circle_migrate_protection AS SELECT 1 AS id"], "not an ordinary table"),
         (
             [
+                "DROP SCHEMA circle_migrate CASCADE",
+                "SET ROLE {eve}",
+                "CREATE TABLE circle_migrate_runs (x int)",
+            ],
+            "circle_migrate_runs, whose owner is {eve}",
+        ),
+        (
+            [
+                "DROP SCHEMA circle_migrate CASCADE",
+                "SET ROLE {eve}",
+                "CREATE TABLE circle_migrate_runs (database jsonb, notes text, outcome int)",
+                "CREATE TABLE circle_migrate_steps (database jsonb)",
+            ],
+            "circle_migrate_runs, whose owner is {eve}",
+        ),
+        (
+            ["SET ROLE {eve}", "CREATE TABLE circle_migrate_protection AS SELECT 1"],
+            "circle_migrate_protection, whose owner is {eve}",
+        ),
+        (
+            [
                 "CREATE SCHEMA circle_kept CREATE TABLE entries (id int)",
                 "ALTER TABLE circle_kept.entries OWNER TO {eve}",
             ],
