@@ -290,7 +290,7 @@ async def _is_recorded(run: MigrationRun, number: int, action: Action) -> bool:
     session = run.sessions[action.database]
     await roll_back(session)
     try:
-        return await run.journals[action.database].has_committed(session.driver, run.id, number)
+        return bool(await run.journals[action.database].has_committed(session.driver, run.id, number))
     except Exception as error:  # noqa: BLE001 - a new connection is asked
         return await commit_applied(run, number, action.database, error)
 
