@@ -151,8 +151,8 @@ async def _finish(
             "but its journal lacks the run",
             database=name,
             state="it was not changed",
-            hint=f"compare the URL of {gid.decider} with `circle-migrate config show`: it may lead to another "
-            "database; if it was restored to a time before the run, run ROLLBACK PREPARED by hand",
+            hint=f"compare the URL of {gid.decider} with `circle-migrate config show`: it may lead to "
+            "another database; if it was restored to a time before the run, run ROLLBACK PREPARED by hand",
         )
     if not dry_run:
         verb = "COMMIT PREPARED" if committed else "ROLLBACK PREPARED"
