@@ -207,6 +207,13 @@ async def read_contents(
     journal, marker = (
         next((place for place in places if place + name in readable), None) for name in (RUNS, PROTECTION)
     )
+    owners = ", ".join(sorted(f"{name}, whose owner is {owner}" for _, name, owner, *_ in tables))
+    if journal and journal + STEPS not in readable:
+        raise Refused(
+            f"{settings.name}: {journal}{RUNS} exists without {journal}{STEPS}; there are {owners}",
+            database=settings.name,
+            hint=f"restore it from a backup, or let the next run begin a journal: DROP TABLE {journal}{RUNS}",
+        )
     queries = [
         f"SELECT version_num::text FROM (SELECT version_num FROM {version_table} LIMIT {_MAX_ROWS + 1}) "
         "rows ORDER BY 1"
@@ -217,7 +224,7 @@ async def read_contents(
         if marker and readable[marker + PROTECTION]
         else "NULL",
         _UNFINISHED.format(runs=f"{journal}{RUNS}", steps=f"{journal}{STEPS}")
-        if journal and readable.get(journal + STEPS)
+        if journal and readable[journal + STEPS]
         else "SELECT NULL::text LIMIT 0",
     ]
     query = "SELECT ARRAY({}), ({}), ({}), ARRAY({})".format(*queries)
@@ -227,7 +234,6 @@ async def read_contents(
     except Exception as error:
         if sqlstate(error) not in _OTHER_COLUMNS and not isinstance(error, KeyError | ValueError):
             raise
-        owners = ", ".join(sorted(f"{name}, whose owner is {owner}" for _, name, owner, *_ in tables))
         message = f"a table is not as circle-migrate makes it: {server_message(error)}; there are {owners}"
         remedy = "rename or drop what another role has made; if it is the version table, "
         raise _unfit_error(settings, message, remedy) from error

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.deployments import RUNS, environment, execute, invoke
+from tests.deployments import RUNS, STEPS, environment, execute, invoke
 from tests.servers import Databases, run
 
 _TRAP = (
@@ -106,3 +106,15 @@ def test_recover_and_restore_refuse_them_too(eve: str, empty_databases: Database
         answer = invoke(command)
         assert (answer.status, eve in answer.stderr) == (5, True), answer
         assert "nothing was changed" in answer.stderr
+
+
+def test_journal_without_its_steps(eve: str, empty_databases: Databases) -> None:
+    assert invoke(["upgrade"]).status == 0
+    run(execute(empty_databases, "main", f"DROP TABLE {STEPS}"))
+    for command in (["status"], ["check"], ["log"], ["upgrade"], ["downgrade", "main@-1"]):
+        answer = invoke(command)
+        assert answer.status == 5, answer
+        assert 'DROP TABLE "circle_migrate".runs' in answer.everything
+    run(execute(empty_databases, "main", 'DROP TABLE "circle_migrate".runs'))
+    assert invoke(["check"]).status == 0
+    assert invoke(["downgrade", "main@-1", "--yes"]).status == 0
