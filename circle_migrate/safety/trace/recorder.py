@@ -223,7 +223,9 @@ class TraceHooks(Hooks):
         self._recorder.origin = partial(origin, action)
 
     def after_step(self, connection: Connection, action: Action) -> None:  # noqa: ARG002 - as declared
-        """Mark the step as done."""
+        """Mark the step as done; it has caught the errors of its statements."""
+        recorded = self._recorder.statements
+        self._recorder.statements = [each for each in recorded if each.error is None or each.error.lacked]
         self._recorder.origin = no_origin
         self.done.append(action)
         self.running = None

@@ -113,7 +113,7 @@ class TracedConnection:
         Locks can only be read before the transaction ends.
         """
         transaction = None
-        if autocommit and work.can_run_in_transaction(traced.sql):
+        if autocommit and not self.driver.is_in_transaction() and work.can_run_in_transaction(traced.sql):
             transaction = self.driver.transaction()
             await transaction.start()
         before = await self._held_locks()
