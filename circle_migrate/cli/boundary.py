@@ -107,7 +107,8 @@ def _logs(progress: Progress, *, verbose: bool) -> Iterator[None]:
 
 @contextmanager
 def _without_library_warnings() -> Iterator[None]:
-    """Hide warnings of SQLAlchemy and Alembic, which are about models and revisions."""
+    """Hide warnings and errors that SQLAlchemy and Alembic show, which are about models and revisions."""
+    logging.getLogger("sqlalchemy").addHandler(logging.NullHandler())
 
     def show_others(message: Any, category: Any, filename: str, *args: Any, **kwargs: Any) -> None:
         if not category.__module__.startswith("sqlalchemy") and "/alembic/" not in filename:

@@ -142,8 +142,18 @@ async def _finish(
         )
     decider = connections[gid.decider]
     journal = Journal(deployment.databases[gid.decider], states[gid.decider])
-    has_journal = states[gid.decider].journal_of is not None
-    committed = has_journal and await journal.has_committed(decider, gid.run, gid.segment)
+    committed = None
+    if states[gid.decider].journal_of is not None:
+        committed = await journal.has_committed(decider, gid.run, gid.segment)
+    if committed is None:
+        raise InDoubt(
+            f"{name}: {gid.decider} decides about the prepared transaction {text!r}, "
+            "but its journal lacks the run",
+            database=name,
+            state="it was not changed",
+            hint=f"compare the URL of {gid.decider} with `circle-migrate config show`: it may lead to "
+            "another database; if it was restored to a time before the run, run ROLLBACK PREPARED by hand",
+        )
     if not dry_run:
         verb = "COMMIT PREPARED" if committed else "ROLLBACK PREPARED"
         try:

@@ -25,6 +25,7 @@ _ASSIGNED = (
     r"|\b(?:authorization|(?:x-)?api-key|x-[\w-]*token)['\"]?\s*:\s*['\"]?(?:(?:basic|bearer|token)\s+)?)"
     r"(?P<secret>[^\s&'\"]+)"
 )
+_PRIVATE_KEY = r"(?s)(?P<head>-----BEGIN [A-Z ]*PRIVATE KEY-----).*?(?=-----END|\Z)"
 
 # What follows is SQL, also as a line of Python code has it: its quotes may be escaped, its line ends `\n`.
 _NAME = r"\w*(?:password|passwd|passphrase|pwd|secret|(?:api|access|private|signing)_?key|_token)\w*"
@@ -45,7 +46,7 @@ _LITERAL = (
 )
 _HEADS = (
     # SET app.secret = '...', and the same name as an argument, keyword or item.
-    rf"\bSET{_GAP}(?:(?:LOCAL|SESSION){_GAP})?(?:\w+\.)*\"?{_NAME}\"?{_GAP}(?:=|\bTO\b){_GAP}",
+    rf"\bSET{_GAP}(?:(?:LOCAL|SESSION){_GAP})?\"?(?:\w+\.)*\"?{_NAME}\"?{_GAP}(?:=|\bTO\b){_GAP}",
     rf"\b{_NAME}\\*['\"]?{_GAP}(?::=|=>|:(?!:)){_GAP}",
     rf"\b(?:\w*password|passwd|pwd|passfile){_GAP}={_GAP}",
     rf"\bset_config{_GAP}\({_GAP}(?:[eE]|\\+)?'+(?:[\w ]+\.)*{_NAME}\\*'+(?:{_GAP}::{_GAP}\w+)?{_GAP},{_GAP}",
@@ -58,6 +59,11 @@ _HEADS = (
 )
 # Compiled, as those above, when a text needs them: this takes longer than most commands read their files.
 _SQL_SECRETS = tuple(rf"(?is)(?P<head>{head})(?P<secret>{_LITERAL})" for head in _HEADS)
+# A setting without quotes, whose name has a dot: SET app.secret TO value.
+_SET = (
+    rf"(?i)(?P<head>\bSET{_GAP}(?:(?:LOCAL|SESSION){_GAP})?\"?(?:\w+\.)+\"?(?:{_NAME}|token)\"?{_GAP}"
+    rf"(?:=|\bTO\b){_GAP})(?P<secret>[^\s;,'\"$]+)"
+)
 # A password with blanks around its `=` in a connection string of dblink or a subscription.
 _CONNECTION_STRING = (
     r"(?i)(?P<head>'\s*(?:\w+\s*=\s*(?:''[^']*''|[^\s'=]+)\s+)*(?:ssl)?password\s*=\s*)(?P<secret>[^\s'=]+)"
@@ -67,8 +73,8 @@ _SUSPICIOUS = re.compile("pass|pwd|secret|key|token|authorization", re.IGNORECAS
 
 # In statements and source, where a word for a secret is a name and not a part of a sentence.
 _WORD = (
-    r"(?i)(?:password|passwd|passphrase|passcode|pwd|secret|token|bearer|(?<![a-z])(?:pass|pw)(?![a-z])"
-    r"|(?:api|access|private|signing|encryption)_?key)"
+    r"(?i)(?:passwor[dt]|passwd|passphrase|passcode|pwd|secret|token|bearer|credential|crypt|hmac|\bpgp_"
+    r"|(?<![a-z])(?:pass|pw|salt)(?![a-z])|(?:api|access|private|signing|encryption)_?key)"
 )
 _SQL_PARTS = (
     r"(?s)(?P<comment>--[^\n]*|/\*.*?(?:\*/|\Z))|(?P<name>\"[^\"]*\")|(?P<escaped>\b[eE]'(?:[^'\\]|''|\\.)*(?:'|\Z))"
@@ -107,7 +113,9 @@ def redact(text: str) -> str:
         for pattern in _SQL_SECRETS:
             text = re.sub(pattern, rf"\g<head>'{MASK}'", text)
         text = re.sub(_CONNECTION_STRING, rf"\g<head>{MASK}", text)
-    return re.sub(_ASSIGNED, rf"\g<head>{MASK}", text)
+    for pattern in (_PRIVATE_KEY, _SET, _ASSIGNED):
+        text = re.sub(pattern, rf"\g<head>{MASK}", text)
+    return text
 
 
 def redact_statement(sql: str) -> str:
@@ -120,12 +128,16 @@ def redact_statement(sql: str) -> str:
         return text
 
     def code(part: re.Match[str]) -> str:
-        return "" if part["comment"] else part["name"] or (part[0] if MASK in part[0] else "''")
+        is_name = re.fullmatch(r"[\w.-]+", part["quoted"] or "")  # as in ('smtp_password', '...')
+        literal = part["quoted"] if is_name else part[0] if MASK in part[0] else "''"
+        return "" if part["comment"] else part["name"] or literal
 
     is_open = re.search(rf"{_WORD}(?![^']*'\*\*\*')", re.sub(_SQL_PARTS, code, text))
 
     def mask(part: re.Match[str]) -> str:
-        if part["name"] or part["comment"]:
+        if part["comment"]:
+            return f"/* {MASK} */" if re.search(_WORD, part[0]) else part[0]
+        if part["name"]:
             return part[0]
         if is_open or (part["escaped"] and re.search(_WORD, part[0])):
             return f"'{MASK}'"
@@ -142,9 +154,11 @@ def redact_quotation(message: str, sql: str) -> str:
     """Return a message about a statement without the literals that `redact_statement` removes from that."""
     hidden = redact_statement(sql)
     for part in re.finditer(_SQL_PARTS, sql):
-        literal = part["quoted"] or part["body"] or (part["escaped"] or "")[2:-1]
-        if literal and literal not in hidden:
-            message = message.replace(f'"{literal}"', f'"{MASK}"')
+        literal = part["quoted"] or (part["escaped"] or "")[2:-1] or (part["name"] or "")[1:-1]
+        if part["body"]:
+            message = redact_quotation(message, part["body"])
+        elif literal and literal in message and literal not in hidden:
+            message = re.sub(rf"(?<!\w){re.escape(literal)}(?!\w)", MASK, message)
     return redact(message)
 
 

@@ -272,6 +272,8 @@ async def roll_back(session: Session) -> None:
     try:
         async with asyncio.timeout(2):
             await asyncio.shield(session.connection.rollback())
-            await asyncio.shield(session.driver.execute(PINNED))
+            # SQLAlchemy drops its transaction object also if the COMMIT of a step was refused.
+            is_open = session.driver.is_in_transaction()
+            await asyncio.shield(session.driver.execute(f"ROLLBACK;{PINNED}" if is_open else PINNED))
     except Exception:  # noqa: BLE001 - the server does not answer
         session.driver.terminate()

@@ -261,7 +261,7 @@ async def _is_recorded(run: MigrationRun, number: int, action: Action) -> bool:
     session = run.sessions[action.database]
     await roll_back(session)
     try:
-        return await run.journals[action.database].has_committed(session.driver, run.id, number)
+        return bool(await run.journals[action.database].has_committed(session.driver, run.id, number))
     except Exception as error:  # noqa: BLE001 - a new connection is asked
         return await commit_applied(run, number, action.database, error)
 
@@ -295,11 +295,10 @@ async def _run_action(run: MigrationRun, segment: int, action: Action) -> Applie
         raise
     except KeyboardInterrupt:  # a signal while the step ran Python, not while it awaited the server
         raise asyncio.CancelledError from None
-    except (Exception, SystemExit) as error:
+    except Exception as error:
         raise failure.StepFailedError(run, action, error) from error
-    run.current[action.database] = action.heads_after(
-        run.deployment.combined_graph.graphs[action.database], current
-    )
+    graph = run.deployment.combined_graph.graphs[action.database]
+    run.current[action.database] = action.heads_after(graph, current)
     await keep_lock(run, action, run.runners[action.database].reset_answer)
     seconds = time.monotonic() - started
     run.emit(EventKind.DONE, action.database, describe(action), seconds)

@@ -51,14 +51,14 @@ ORDER BY 1
 """
 
 _SHOWN, _LENGTH = 5, 100
-_MAX_STATEMENT_LENGTH = 300
+_MAX_STATEMENT_LENGTH, _MAX_MESSAGE_LENGTH = 300, 2000
 
 
 class StepFailedError(Exception):
     """An action raised `error`; its transaction is still open unless the connection `is_lost`."""
 
-    def __init__(self, run: MigrationRun, action: Action, error: Exception | SystemExit) -> None:
-        super().__init__(str(error))
+    def __init__(self, run: MigrationRun, action: Action, error: Exception) -> None:
+        super().__init__(type(error).__name__)
         self.action = action
         self.error = error
         self.is_lost = run.sessions[action.database].driver.is_closed()
@@ -109,7 +109,7 @@ async def _changes_something(connection: asyncpg.Connection | None, sql: str) ->
 
 
 async def step_error(
-    run: MigrationRun, action: Action, error: Exception | SystemExit, *, is_lost: bool = False
+    run: MigrationRun, action: Action, error: Exception, *, is_lost: bool = False
 ) -> errors.MigrateError:
     """Return the error for an action that raised and was rolled back; `is_lost`: its connection is lost."""
     message = f"{action.database}: {describe(action)} failed"
@@ -145,7 +145,7 @@ async def step_error(
 
 
 def _half_applied_error(
-    run: MigrationRun, step: Step, error: Exception | SystemExit, stays: Sequence[str], state: str
+    run: MigrationRun, step: Step, error: Exception, stays: Sequence[str], state: str
 ) -> errors.HalfApplied:
     parts = [_cause(error), run.blockers.get(step.database) if is_lock_conflict(error) else None]
     if isinstance(error, errors.MigrateError):
@@ -195,11 +195,13 @@ def is_lock_conflict(error: BaseException) -> bool:
     return server_errors.sqlstate(error) in server_errors.LOCK_CONFLICTS
 
 
-def _cause(error: Exception | SystemExit) -> str:
+def _cause(error: Exception) -> str:
     sql = str(getattr(error, "statement", None) or "")
     message = redact_quotation(server_errors.server_message(error), sql)
     if server_errors.server_error(error) is None and server_errors.driver_message(error) is None:
         message = f"{type(error).__name__}: {message}"
+    if len(message) > _MAX_MESSAGE_LENGTH:  # it quotes a value
+        message = f"{message[:_MAX_MESSAGE_LENGTH]}…{message[-_LENGTH:]}"
     statement = one_line(redact_statement(sql), _MAX_STATEMENT_LENGTH)
     return f"{message}; in: {statement}" if statement else message
 

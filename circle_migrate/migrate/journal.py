@@ -146,10 +146,12 @@ class Journal:
         lacking = _LACKING.get(self._encoding, _NOT_ASCII)
         return re.sub(lacking, lambda match: f"{escape}{ord(match[0]):04x}", text)
 
-    async def has_committed(self, connection: asyncpg.Connection, run: str, segment: int) -> bool:
-        """Return whether this database has committed the segment of the run."""
-        query = f"SELECT EXISTS (SELECT FROM {self.steps} WHERE run = $1::text::uuid AND segment = $2)"
-        return bool(await connection.fetchval(query, run, segment))
+    async def has_committed(self, connection: asyncpg.Connection, run: str, segment: int) -> bool | None:
+        """Return whether this database has committed the segment; None if its journal lacks the run."""
+        steps = f"SELECT FROM {self.steps} WHERE run = $1::text::uuid AND segment = $2"
+        query = f"SELECT EXISTS ({steps}) FROM {self.runs} WHERE run = $1::text::uuid"
+        committed: bool | None = await connection.fetchval(query, run, segment)
+        return committed
 
     async def lost_runs(self, connection: asyncpg.Connection, *, mark: bool) -> tuple[str, ...]:
         """Return the runs that have no end, and `mark` them as lost; the caller holds the deployer lock."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from functools import cached_property
 from pathlib import Path
 from types import ModuleType
@@ -274,10 +274,9 @@ class Database:
             with server_errors.lost_connection_errors(self.name, connections[0]):
                 yield connection
         finally:
-            try:
+            with suppress(Exception):  # an error of closing must not hide the first error
                 await (connection.invalidate() if connections[0].is_closed() else connection.close())
-            except Exception:  # noqa: BLE001 - an error of closing must not hide the first error
-                await connection.invalidate()
+            connections[0].terminate()
 
     async def _connect_psycopg(self, application_name: str) -> Driver:
         try:

@@ -16,6 +16,7 @@ from circle_migrate.core.result import json_fields
 from circle_migrate.postgres.deployer_lock import IS_DEPLOYER
 from circle_migrate.postgres.identifier import literal, quote
 from circle_migrate.postgres.search_path import FIRST_SCHEMA
+from circle_migrate.postgres.server_errors import server_message, sqlstate
 
 if TYPE_CHECKING:
     import asyncpg
@@ -153,6 +154,9 @@ WHERE outcome <> 'done' AND notes ? 'unfinished' AND NOT EXISTS (
 ORDER BY started_at
 """
 
+_OTHER_COLUMNS = ("42703", "42804", "42883")
+"""SQLSTATEs of a query on a table that lacks our columns, or has them with other types."""
+
 _MAX_ROWS = 1000
 """Rows of a version table; no tree has so many heads."""
 
@@ -205,6 +209,13 @@ async def read_contents(
     journal, marker = (
         next((place for place in places if place + name in readable), None) for name in (RUNS, PROTECTION)
     )
+    owners = ", ".join(sorted(f"{name}, whose owner is {owner}" for _, name, owner, *_ in row["tables"]))
+    if journal and journal + STEPS not in readable:
+        raise Refused(
+            f"{settings.name}: {journal}{RUNS} exists without {journal}{STEPS}; there are {owners}",
+            database=settings.name,
+            hint=f"restore it from a backup, or let the next run begin a journal: DROP TABLE {journal}{RUNS}",
+        )
     queries = [
         f"SELECT version_num::text FROM (SELECT version_num FROM {version_table} LIMIT {_MAX_ROWS + 1}) "
         "rows ORDER BY 1"
@@ -215,11 +226,19 @@ async def read_contents(
         if marker and readable[marker + PROTECTION]
         else "NULL",
         _UNFINISHED.format(runs=f"{journal}{RUNS}", steps=f"{journal}{STEPS}")
-        if journal and readable.get(journal + STEPS)
+        if journal and readable[journal + STEPS]
         else "SELECT NULL::text LIMIT 0",
     ]
     query = "SELECT ARRAY({}), ({}), ({}), ARRAY({})".format(*queries)
-    current, journal_of, marker_row, unfinished = await connection.fetchrow(query)
+    try:
+        current, journal_of, marker_row, unfinished = await connection.fetchrow(query)
+        marker_of_row = ProtectionMarker.from_row(marker_row) if marker_row else None
+    except Exception as error:
+        if sqlstate(error) not in _OTHER_COLUMNS and not isinstance(error, KeyError | ValueError):
+            raise
+        message = f"a table is not as circle-migrate makes it: {server_message(error)}; there are {owners}"
+        remedy = "rename or drop what another role has made; if it is the version table, "
+        raise _defect_error(settings, message, remedy) from error
     if len(current) > _MAX_ROWS:
         raise _defect_error(settings, f"{version_table} has more than {_MAX_ROWS} rows")
     if None in current:
@@ -230,7 +249,7 @@ async def read_contents(
         "journal": journal or places[0],
         "current": tuple(current),
         "journal_of": journal_of,
-        "marker": ProtectionMarker.from_row(marker_row) if marker_row else unreadable,
+        "marker": marker_of_row or unreadable,
         "id_length": id_length,
         "unfinished": tuple(UnfinishedStep(**json.loads(text)) for text in unfinished),
     }

@@ -7,6 +7,7 @@ import socket
 import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from traceback import TracebackException
 from typing import TYPE_CHECKING, Any
 
 from circle_migrate.config.url.address import Address
@@ -144,8 +145,8 @@ def server_message(error: BaseException) -> str:
     """Return the server's message, SQLSTATE and hint; DETAIL is omitted, as it can quote secret rows."""
     original = server_error(error)
     if original is None:
-        text = driver_message(error) or " ".join(redact(str(error)).split())
-        return text or type(error).__name__
+        text = str(TracebackException(type(error), error, None))  # also where the error's __str__ fails
+        return driver_message(error) or " ".join(redact(text).split()) or type(error).__name__
     diagnostic = getattr(original, "diag", None)  # of psycopg
     message = getattr(original, "message", None) or getattr(diagnostic, "message_primary", None)
     message = message or str(original).partition("\n")[0]

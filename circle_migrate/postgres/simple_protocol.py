@@ -14,8 +14,13 @@ import asyncpg
 from sqlalchemy.dialects.postgresql.asyncpg import AsyncAdapt_asyncpg_connection, AsyncAdapt_asyncpg_cursor
 from sqlalchemy.util import await_only
 
-from circle_migrate.postgres.sql_text import split_last_rows
+from circle_migrate.postgres.sql_text import split_last_rows, split_statements, without_comments_and_literals
 
+_TAKES_ROWS = re.compile(r"copy\b[^()]*(?:\([^()]*\)\s*)?from\s+stdin\b", re.IGNORECASE)
+_NO_ROWS = (
+    "the server waits for rows after COPY FROM STDIN, and a statement cannot send any; write INSERT, or "
+    "await_only(op.get_bind().connection.driver_connection.copy_to_table(...)), see asyncpg"
+)
 _ROW_COUNT = re.compile(r"(?:SELECT|UPDATE|DELETE|MERGE|INSERT \d+) (\d+)")
 
 
@@ -51,6 +56,9 @@ class _Cursor(AsyncAdapt_asyncpg_cursor):
             return await super()._executemany(operation, seq_of_parameters)  # type: ignore[no-untyped-call]
 
     def _watched(self, sql: str) -> AbstractContextManager[None]:
+        texts = split_statements(sql) if "stdin" in sql.lower() else []
+        if any(map(_TAKES_ROWS.match, map(without_comments_and_literals, texts))):
+            raise RuntimeError(_NO_ROWS)
         return cast("Adapter", self._adapt_connection).watched(sql)
 
     async def _execute_simple(self, sql: str) -> None:

@@ -1,8 +1,9 @@
 """Load revision files as Python modules, and locate errors in them."""
 
 import sys
-from collections.abc import Mapping
-from contextlib import suppress
+from asyncio import CancelledError
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from importlib.machinery import ModuleSpec, SourceFileLoader
 from importlib.util import find_spec, module_from_spec
@@ -20,13 +21,20 @@ _INSTALLED = {"site-packages", "dist-packages"}
 
 
 class ExitCalled(Exception):
-    """A revision calls sys.exit(), which would end the run without an error."""
+    """A revision calls sys.exit(), or raises another exception that `except Exception` does not catch."""
 
-    def __init__(self, error: SystemExit) -> None:
-        super().__init__(
-            f"the revision calls sys.exit({'' if error.code is None else repr(error.code)}), which raises "
-            "SystemExit; write `return` to end a step early, or raise another exception to fail"
-        )
+
+@contextmanager
+def exits_as_errors() -> Iterator[None]:
+    """Raise `ExitCalled` for what would end the run without an error; signals do so as before."""
+    try:
+        yield
+    except (Exception, KeyboardInterrupt, CancelledError):
+        raise
+    except BaseException as error:  # noqa: BLE001 - a revision can raise anything
+        text = f"the revision calls sys.exit() or raises {error!r}; write `return` to end a step early"
+        text += ", or raise another exception to fail"
+        raise ExitCalled(text).with_traceback(error.__traceback__) from None
 
 
 class _SourceLoader(SourceFileLoader):
@@ -44,14 +52,14 @@ def load_module(path: Path | str) -> ModuleType:
         spec = ModuleSpec(path.stem, loader, origin=str(path))
         spec.has_location = True  # the module's __file__
         module = module_from_spec(spec)
-        loader.exec_module(module)
+        with exits_as_errors():
+            loader.exec_module(module)
         return module
-    except (Exception, SystemExit) as error:
-        cause = ExitCalled(error) if isinstance(error, SystemExit) else error
+    except Exception as error:
         raise TreeError(
             f"{path.name} cannot be loaded",
             location=f"{path}:{_line_in(path, error)}",
-            detail=f"{type(cause).__name__}: {cause}",
+            detail=f"{type(error).__name__}: {error}",
             hint=missing_package_hint(error) or "correct the file; nothing was run",
         ) from error
 

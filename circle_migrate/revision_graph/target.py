@@ -142,7 +142,7 @@ def downgrade_set(graph: Graph, current: Collection[str], target: Target) -> set
         raise UsageError(
             f"{graph.database} cannot be downgraded to {key}: that revision is not applied",
             database=graph.database,
-            hint=f"type `circle-migrate upgrade {key}`" if current else "the database is empty",
+            hint=f"type `circle-migrate upgrade {key}`" if current else "the version table has no revision",
         )
     roots = graph.bases if key is None else graph.successors[key]
     if target.label is not None:

@@ -70,6 +70,16 @@ def test_literal_after_a_word_for_secrets(statement: str) -> None:
         "SELECT f(E'UPDATE x SET pw = \\'{}\\'')",
         "COPY x FROM PROGRAM 'curl -H \"Authorization: Bearer {}\" https://h'",
         "SELECT f('https://h/?token={}&id=1')",
+        "INSERT INTO settings (name, value) VALUES ('smtp_password', '{}')",
+        "SELECT jsonb_build_object('api-token', '{}')",
+        "UPDATE x SET hash = crypt('{}', gen_salt('bf'))",
+        "SELECT pgp_sym_encrypt('x', '{}'), hmac('x', '{}', 'sha256')",
+        "UPDATE x SET credentials = '{}', salt = '{}'",
+        "SELECT 1 /* the password is {} */",
+        "SELECT f('-----BEGIN RSA PRIVATE KEY-----\n{}\n-----END RSA PRIVATE KEY-----')",
+        "SET LOCAL app.token TO {}; SELECT 1",
+        'ALTER ROLE a SET "app.password" = {}',
+        "ALTER DATABASE a SET app.db_password TO {}",
     ],
 )
 def test_literals_of_a_statement_with_a_word_for_secrets(statement: str) -> None:
@@ -97,6 +107,10 @@ def test_literal_that_a_message_quotes() -> None:
     sql = "UPDATE x SET number = CAST('Sesame' AS int) WHERE password IS NULL"
     message = redaction.redact_quotation('invalid input syntax for type integer: "Sesame"', sql)
     assert message == 'invalid input syntax for type integer: "***"'
+    block = "DO $$ DECLARE password text := 'Sesame'; BEGIN RAISE 'no: %', password; END $$"
+    assert redaction.redact_quotation("no: Sesame", block) == "no: ***"
+    unknown = 'syntax error at or near ""Sesame""'
+    assert "Sesame" not in redaction.redact_quotation(unknown, 'ALTER ROLE a PASSWORD "Sesame"')
 
 
 SOURCE = """def upgrade():
@@ -144,6 +158,7 @@ def test_password_in_a_connection_string(statement: str) -> None:
         "COMMENT ON COLUMN users.password IS 'hashed'",
         "CHECK ((token <> 'x'::text))",
         "UPDATE users SET password = NULL WHERE name = 'x'",
+        "UPDATE users SET password = md5(name)",
         "unexpected token 'x'",
         "Type 'main credentials' to replace",
         "SELECT set_config('search_path', 'app', true)",

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
 
 import asyncpg
 import pytest
 
-from circle_migrate.core.errors import MigrationFailed, Refused
+from circle_migrate.core.errors import InDoubt, MigrationFailed, Refused
 from circle_migrate.migrate.run import Hooks, MigrationRun
 from circle_migrate.revision_graph.plan import Direction, Plan
-from tests.deployments import RUNS
+from tests.deployments import RUNS, environment
+from tests.faults.killed_process import KilledProcesses
 from tests.faults.shop import BASE, HEAD, Shop
 from tests.faults.states import everything, position, prepared, rows
 from tests.servers import NAMES, Databases, Server, any_major, run, start_binaries
@@ -125,3 +126,26 @@ def test_mode_is_in_the_journal(shop: Shop, databases: Databases, direction: Dir
     query = f"SELECT mode FROM {RUNS} ORDER BY started_at DESC LIMIT 1"
     assert [run(rows(databases, name, query)) for name in NAMES] == [[("atomic",)]] * 2
     assert run(prepared(databases)) == []
+
+
+def test_recover_does_not_let_another_database_decide(
+    shop: Shop,
+    databases: Databases,
+    create_databases: Callable[..., Databases],
+    killed_processes: KilledProcesses,
+) -> None:
+    """After main's COMMIT, a wrong URL of main must not roll credentials back."""
+    environ = environment(databases)
+    killed_processes.run(shop.folder, environ, "up", "after commit main", atomic=True)
+    (gid,) = run(prepared(databases))
+    other = create_databases()
+    mixed = Databases(databases.server, {**databases.names, "main": other.names["main"]})
+    for is_used in False, True:
+        if is_used:  # another deployment's database, with a journal of its own
+            run(shop.upgrade(other))
+        with pytest.raises(InDoubt, match="its journal lacks the run") as caught:
+            run(shop.recover(mixed))
+        assert "config show" in str(caught.value.hint)
+        assert run(prepared(databases)) == [gid]
+    run(shop.recover(databases))
+    assert run(position(databases)) == HEAD

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from circle_migrate.core.errors import HalfApplied, MigrationFailed, Refused
-from tests.deployments import STEPS, project_folder
+from tests.deployments import RUNS, STEPS, project_folder
 from tests.faults.processes import holding
 from tests.faults.shop import Shop
 from tests.faults.states import rows
@@ -111,6 +111,43 @@ def test_step_in_a_transaction_is_refused_before_it_commits(
     assert run(rows(empty_databases, "main", "SELECT count(*) FROM t WHERE v = 1")) == [(5,)]
 
 
+ENDING = {
+    "commit": "op.get_bind().commit()",
+    "rollback": "op.get_bind().rollback()",
+    "text": 'op.execute("COMMIT")',
+    "close": "op.get_bind().close()",
+    "driver": "op.get_bind().connection.close()",
+}
+
+
+@pytest.mark.parametrize("is_caught", [False, True], ids=["raised", "caught"])
+@pytest.mark.parametrize("how", ENDING)
+def test_refused_end_is_not_forgotten(
+    project_folder: Path,
+    empty_databases: Databases,
+    capsys: pytest.CaptureFixture[str],
+    how: str,
+    is_caught: bool,
+) -> None:
+    """Nothing is committed and the run is closed, also if the step goes on after the refusal."""
+    shop = Shop(project_folder)
+    table(shop)
+    run(shop.upgrade(empty_databases))
+    body = f'op.execute("UPDATE t SET v = 1")\n{ENDING[how]}'
+    if is_caught:
+        caught = f"try:\n    {ENDING[how]}\nexcept Exception:\n    pass"
+        body = f'{body.splitlines()[0]}\n{caught}\nop.execute("UPDATE t SET v = 2")'
+    shop.revision("main", "m2", "m1", body, "pass")
+    with pytest.raises(Refused, match="m2 ends its transaction"):
+        run(shop.upgrade(empty_databases))
+    assert run(rows(empty_databases, "main", "SELECT count(v) FROM t")) == [(0,)]
+    assert run(rows(empty_databases, "main", f"SELECT outcome FROM {RUNS} ORDER BY started_at")) == [
+        ("done",),
+        ("failed",),
+    ]
+    assert "Traceback" not in capsys.readouterr().err
+
+
 HALF_APPLIED = {
     "block in the middle": (
         'op.add_column("t", sa.Column("town", sa.Text))' + BLOCK + 'op.execute("SELECT 1 / 0")',
@@ -156,6 +193,11 @@ op.execute("CREATE TABLE u ()")
 await_only(driver.execute("COMMIT"))
 """,
         "",
+        ["CREATE TABLE u ()"],
+    ),
+    "closed connection": (
+        'with op.get_bind() as connection:\n    connection.exec_driver_sql("CREATE TABLE u ()")',
+        DECLARED,
         ["CREATE TABLE u ()"],
     ),
 }

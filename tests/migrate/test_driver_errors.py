@@ -93,6 +93,38 @@ def test_what_the_server_refuses_because_of_the_driver(project: Project, body: s
 
 
 @pytest.mark.parametrize(
+    "sql",
+    [
+        "COPY t FROM STDIN",
+        'copy public."t" (v, n)\nfrom stdin with (format csv)',
+        "SELECT 1; COPY t FROM /* no */ stdin; SELECT 2",
+    ],
+)
+def test_copy_without_rows_does_not_wait_for_them(project: Project, sql: str) -> None:
+    project.revision("main", "m2", "m1", f"op.execute({sql!r})", "pass")
+    done = invoke(["upgrade", "-d", "main"])
+    assert done.status == 10, done.stderr
+    assert "copy_to_table" in done.stderr
+    assert invoke(["safety-check", "-d", "main"]).status == 5
+
+
+def test_words_of_copy_are_no_statement(project: Project) -> None:
+    texts = ["INSERT INTO t (v) VALUES ('copy t from stdin')", "COPY (SELECT 'from stdin') TO STDOUT"]
+    project.revision("main", "m2", "m1", "\n".join(f"op.execute({sql!r})" for sql in texts), "pass")
+    assert invoke(["upgrade", "-d", "main"]).status == 0
+
+
+def test_long_message_is_cut(project: Project) -> None:
+    body = """op.execute("INSERT INTO t (n) VALUES ('" + "word " * 10_000 + "')")"""
+    project.revision("main", "m2", "m1", body, "pass")
+    done = invoke(["upgrade", "-d", "main"])
+    assert done.status == 10
+    assert 'type integer: "word word' in done.stderr
+    assert "SQLSTATE 22P02" in done.stderr
+    assert len(done.stderr) < 4000
+
+
+@pytest.mark.parametrize(
     ("body", "stored"),
     [
         ("op.get_bind().exec_driver_sql(\"INSERT INTO t (v) VALUES ('50%% of 100%%')\")", "50% of 100%"),

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.deployments import RUNS, environment, execute, invoke
+from tests.deployments import RUNS, STEPS, environment, execute, invoke
 from tests.servers import Databases, run
 
 _TRAP = (
@@ -44,6 +44,27 @@ def eve(empty_databases: Databases, monkeypatch: pytest.MonkeyPatch) -> Iterator
         ([*_TRAP, f"CREATE RULE r AS ON INSERT TO {RUNS} DO ALSO INSERT INTO trapped VALUES (1)"], "rule r"),
         (["ALTER SCHEMA circle_migrate OWNER TO {eve}"], "ALTER SCHEMA"),
         (["CREATE VIEW circle_migrate_protection AS SELECT 1 AS id"], "not an ordinary table"),
+        (
+            [
+                "DROP SCHEMA circle_migrate CASCADE",
+                "SET ROLE {eve}",
+                "CREATE TABLE circle_migrate_runs (x int)",
+            ],
+            "circle_migrate_runs, whose owner is {eve}",
+        ),
+        (
+            [
+                "DROP SCHEMA circle_migrate CASCADE",
+                "SET ROLE {eve}",
+                "CREATE TABLE circle_migrate_runs (database jsonb, notes text, outcome int)",
+                "CREATE TABLE circle_migrate_steps (database jsonb)",
+            ],
+            "circle_migrate_runs, whose owner is {eve}",
+        ),
+        (
+            ["SET ROLE {eve}", "CREATE TABLE circle_migrate_protection AS SELECT 1"],
+            "circle_migrate_protection, whose owner is {eve}",
+        ),
         (
             [
                 "CREATE SCHEMA circle_kept CREATE TABLE entries (id int)",
@@ -85,3 +106,15 @@ def test_recover_and_restore_refuse_them_too(eve: str, empty_databases: Database
         answer = invoke(command)
         assert (answer.status, eve in answer.stderr) == (5, True), answer
         assert "nothing was changed" in answer.stderr
+
+
+def test_journal_without_its_steps(eve: str, empty_databases: Databases) -> None:
+    assert invoke(["upgrade"]).status == 0
+    run(execute(empty_databases, "main", f"DROP TABLE {STEPS}"))
+    for command in (["status"], ["check"], ["log"], ["upgrade"], ["downgrade", "main@-1"]):
+        answer = invoke(command)
+        assert answer.status == 5, answer
+        assert 'DROP TABLE "circle_migrate".runs' in answer.everything
+    run(execute(empty_databases, "main", 'DROP TABLE "circle_migrate".runs'))
+    assert invoke(["check"]).status == 0
+    assert invoke(["downgrade", "main@-1", "--yes"]).status == 0

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.deployments import environment, invoke, project_folder
+from tests.deployments import RUNS, environment, invoke, project_folder
 from tests.projects import Project
 from tests.servers import Databases, run
 
@@ -149,7 +149,7 @@ def test_exit_in_a_step_is_explained(project: Project, empty_databases: Database
     for options in [], ["--sql"]:
         done = invoke(["upgrade", "main@base:main@head" if options else "head", "-d", "main", *options])
         assert done.status == (5 if options else 10), done
-        assert "the revision calls sys.exit(" in done.stderr
+        assert "the revision calls sys.exit() or raises SystemExit(" in done.stderr
         assert "return" in done.stderr
         assert f"m1.py:{line}" in done.stderr
     assert query(empty_databases, "SELECT to_regclass('t')") is None
@@ -159,7 +159,24 @@ def test_exit_while_a_file_is_read_is_explained(project: Project) -> None:
     project.revision("main", "m1", None, "pass", "pass", imports="import sys", more="sys.exit(0)")
     done = invoke(["upgrade"])
     assert done.status == 5
-    assert "the revision calls sys.exit(0)" in done.stderr
+    assert "the revision calls sys.exit() or raises SystemExit(0)" in done.stderr
+
+
+RAISING = {
+    "raise GeneratorExit": "raises GeneratorExit()",
+    "raise type('Skipped', (BaseException,), {})('no')": "raises Skipped('no')",
+    "raise type('Mute', (Exception,), {'__str__': lambda self: 1 / 0})": "Mute: <exception str() failed>",
+}
+
+
+@pytest.mark.parametrize("statement", RAISING)
+def test_unusual_exception_of_a_step(project: Project, empty_databases: Databases, statement: str) -> None:
+    project.revision("main", "m1", None, f'op.execute("CREATE TABLE t ()")\n{statement}', "pass")
+    done = invoke(["upgrade", "-d", "main"])
+    assert done.status == 10
+    assert RAISING[statement] in done.stderr
+    assert query(empty_databases, f"SELECT outcome FROM {RUNS}") == "failed"
+    assert "Mute" in statement or invoke(["safety-check", "-d", "main"]).status == 5
 
 
 CONVENTION = """

@@ -21,7 +21,7 @@ from circle_migrate.migrate.alembic_adapter.autocommit import autocommit
 from circle_migrate.postgres.identifier import unquote_and_fold
 from circle_migrate.postgres.simple_protocol import Adapter, Watch
 from circle_migrate.postgres.sql_text import split_statements
-from circle_migrate.revision_graph.modules import ExitCalled, load_for_run
+from circle_migrate.revision_graph.modules import exits_as_errors, load_for_run
 from circle_migrate.revision_graph.revision import MAX_ID_LENGTH, Revision
 
 if TYPE_CHECKING:
@@ -48,22 +48,26 @@ class Transcript(Watch):
 
     `committed` are those that a rollback does not undo, `unknown` those that may be committed, as the
     connection was lost or the run was cancelled while they ran; `failing` is the text that failed. `refusal`
-    is the error for a statement that ends the transaction, None where the step may end it.
+    is the error for a statement that ends the transaction, None where the step may end it; `refused` is it
+    after such a statement, and no other statement is sent, also if the step catches the error.
     """
 
-    def __init__(self, adapter: Adapter, refusal: Callable[[], Exception] | None) -> None:
+    def __init__(self, adapter: Adapter, refusal: Callable[[], Refused] | None) -> None:
         self.committed: list[str] = []
         self.unknown: list[str] = []
         self.failing = ""
         self._pending: list[str] = []
         self._adapter = adapter
         self._refusal = refusal
+        self.refused: Refused | None = None
         self._has_begun = False
 
     def before(self, sql: str) -> None:
-        """Raise the refusal where the text ends the transaction."""
+        """Raise the refusal where the text, or one before it, ends the transaction."""
         if self._refusal is not None and any(map(_ENDS_TRANSACTION.match, split_statements(sql))):
-            raise self._refusal()
+            self.refused = self.refused or self._refusal()
+        if self.refused is not None:
+            raise self.refused
 
     def done(self, sql: str) -> None:
         """Add the statements of the text to those that are committed if the transaction has ended."""
@@ -199,7 +203,7 @@ class Context(MigrationContext):
 def bind_revision(
     context: MigrationContext, revision: Revision, environment: EnvironmentContext
 ) -> Iterator[None]:
-    """Bind `op` and Alembic's proxies to the context in the block. Raises `ExitCalled` for SystemExit."""
+    """Bind `op` and Alembic's proxies to the context in the block, which `exits_as_errors`."""
     operations = _operations(context)
     environment._migration_context = context
     environment.context_opts["as_sql"] = context.as_sql
@@ -211,9 +215,8 @@ def bind_revision(
         loaded = load_for_run(revision)
         for name, function in loaded.operations.items():
             setattr(loaded.module, name, getattr(operations, function) if function else operations)
-        yield
-    except SystemExit as error:
-        raise ExitCalled(error).with_traceback(error.__traceback__) from None
+        with exits_as_errors():
+            yield
     finally:
         environment._remove_proxy()
         operations._remove_proxy()

@@ -101,6 +101,11 @@ class Runner:
         with bind_revision(context, action.revision, self._environment):
             try:
                 context.run_migrations()
+            except Exception:
+                if (refused := context.transcript.refused) is None:
+                    raise
+                refused.location = failing_line(action.revision, refused)
+                raise refused from None
             finally:
                 adapter.watch = None
         self.transcript = None

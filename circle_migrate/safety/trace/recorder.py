@@ -217,7 +217,11 @@ class TraceHooks(Hooks):
         self._recorder.origin = partial(origin, action)
 
     def after_step(self, connection: Connection, action: Action) -> None:  # noqa: ARG002 - as declared
-        """Mark the step as done."""
+        """Mark the step as done; it has caught the errors of its statements."""
+        recorded = self._recorder.statements
+        self._recorder.statements = [
+            statement for statement in recorded if not statement.error or statement.error.lacked
+        ]
         self._recorder.origin = no_origin
         self.completed.append(action)
         self.running = None

@@ -110,7 +110,7 @@ class TracedConnection:
     async def before_statement(self, traced: TracedStatement, *, autocommit: bool) -> PendingStatement:
         """Return the state before a statement, in its own transaction if possible, to read its locks."""
         transaction = None
-        if autocommit and work.can_run_in_transaction(traced.sql):
+        if autocommit and not self.driver.is_in_transaction() and work.can_run_in_transaction(traced.sql):
             transaction = self.driver.transaction()
             await transaction.start()
         before = await self._xact_state()
