@@ -29,9 +29,9 @@ class CompareOptions:
     """Options of the comparison of one database.
 
     Under the profile `strict`, differences in privileges and triggers are errors; differences in the fields
-    `always_error` are errors under any profile. `models` is the side that comes
-    from models, which cannot express everything. Extra partitions of a table on both sides are counted, or
-    with `partitions` compared as tables. Ignore rules that end before `today` have expired.
+    `always_error` are errors under any profile. `models` is the side that comes from models, which cannot
+    express everything. Extra partitions of a table on both sides are counted, or compared with `partitions`.
+    Ignore rules that end before `today` have expired.
     """
 
     profile: Profile = "default"
