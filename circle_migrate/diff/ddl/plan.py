@@ -23,7 +23,7 @@ Node = tuple[Verb, ObjectKey]
 _REBUILT_BY_SERVER = {"index", "constraint", "statistics"}
 """Kinds that PostgreSQL rebuilds after a change of a column's type."""
 
-_INDEPENDENT = {"table", "foreign table", "sequence", "publication", "setting"}
+_INDEPENDENT = {"table", "foreign table", "sequence", "setting"}
 """Kinds that need not be replaced together with an object they need."""
 
 _DETACHED = frozenset({"default", "owned_by", "identity", "identity_sequence"})
@@ -219,6 +219,8 @@ class ChangePlan:
             parent = needed.kind in {"table", "foreign table", "foreign server"}
             if parent and self.is_dropped(needed) and needed in self.after.needs(user):
                 self._replace(user, pending)
+        elif user.kind == "publication" and needed not in self.retyped:
+            return
         elif user.kind not in _INDEPENDENT and needed.kind != "schema" and not self._is_rebuilt(user, needed):
             self._replace(user, pending)
 
@@ -264,18 +266,30 @@ class ChangePlan:
                         if _waits(node[0], verb, still_needed=self._still_needs(key, needed)):
                             predecessors.setdefault(node, set()).add((verb, key))
             if verb in {Verb.CREATE, Verb.ALTER, Verb.ATTACH} and key in self.after:
-                needs = set(self.after.needs(key))
+                needs = self.after.needs(key) | self._retyped_first(key)
+                owner = self.after.owner_of(key)
+                if owner is not None and key in self._retyped_first(owner):
+                    needs -= {owner}
                 for parent in self.after.parent_columns(key):
                     # ADD COLUMN of a parent accepts a column that the child has, but not the reverse.
                     if verb is Verb.CREATE and self.after.value(key, "local"):
                         predecessors.setdefault((Verb.CREATE, parent), set()).add((verb, key))
                     else:
-                        needs.add(parent)
+                        needs |= {parent}
                 if verb is Verb.ATTACH:
-                    needs.add(ObjectKey("column", self.after.value(key, "owned_by") or ""))
+                    needs |= {ObjectKey("column", self.after.value(key, "owned_by") or "")}
                 needed_nodes = (node for needed in needs for node in by_key.get(needed, ()))
                 earlier.update(node for node in needed_nodes if node[0] in {Verb.CREATE, Verb.ALTER})
         return {node: earlier - {node} for node, earlier in predecessors.items()}
+
+    def _retyped_first(self, table: ObjectKey) -> set[ObjectKey]:
+        """Return the columns whose types change before a table becomes a partition or child."""
+        had, has = (
+            catalog.value(table, "partition_of") or catalog.value(table, "inherits")
+            for catalog in (self.before, self.after)
+        )
+        columns = self.after.parts_of(table, "column") if has and not had else []
+        return self.retyped & {*columns}.union(*map(self.after.parent_columns, columns))
 
     def _rank(self, node: Node) -> tuple[int, int, int, ObjectKey]:
         """Drop dependent objects first, create needed objects first, columns by position."""
