@@ -84,6 +84,7 @@ class ChangePlan:
             if owner is not None and self.is_created(owner):
                 if not self.after.value(key, "local"):
                     fields |= {name: self.after.value(parent, name) for name in ("default", "not_null")}
+                    fields["identity"] = None
             elif parent in self.before.parent_columns(key):
                 change = self.change(parent)
                 fields |= self._set_by_parents(parent)
