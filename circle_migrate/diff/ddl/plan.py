@@ -150,12 +150,13 @@ class ChangePlan:
         pending: list[ObjectKey] = list(self.dropped)
         for key in sorted(self.altered):
             self._classify(key, pending)
-        seen: set[ObjectKey] = set()
+        seen: set[tuple[ObjectKey, bool]] = set()
         while pending:
             key = pending.pop()
-            if key in seen:
+            state = key, key in self.replaced  # a column may be altered first and replaced later
+            if state in seen:
                 continue
-            seen.add(key)
+            seen.add(state)
             for user in sorted(self.before.needed_by.get(key, ())):
                 self._invalidate(user, key, pending)
         # Sequences that stay lose columns that are dropped or no longer own them.
@@ -177,12 +178,7 @@ class ChangePlan:
             if change.before.get("identity") and not change.after.get("identity"):
                 self.detached.add(key)
         elif KINDS[key.kind].replaces(change) or self._is_remade(key):
-            users = self.before.needed_by.get(key, ())
-            if key.kind in RENAMED_FIRST and any(user.kind == "column" for user in users):
-                self.renamed.add(key)
-                pending.append(key)
-            else:
-                self._replace(key, pending)
+            self._replace(key, pending)
 
     def _is_remade(self, key: ObjectKey) -> bool:
         """Return whether a partition gets or loses the object by a command on the partitioned table.
@@ -198,9 +194,15 @@ class ChangePlan:
         return parents[0] == parents[1] and any(map(self.is_dropped, indexes))
 
     def _replace(self, key: ObjectKey, pending: list[ObjectKey]) -> None:
-        if key in self.common and key not in self.replaced:
+        if key not in self.common or key in self.replaced | self.renamed:
+            return
+        pending.append(key)
+        users = {user.kind for user in self.before.needed_by.get(key, ())}
+        if key.kind in RENAMED_FIRST and users & (RENAMED_FIRST | {"column"}):
+            self.renamed.add(key)
+        else:
             self.replaced.add(key)
-            pending.append(key)
+            self.retyped.discard(key)
             for part in self.before.all_parts(key):
                 self._replace(part, pending)
 
@@ -260,7 +262,7 @@ class ChangePlan:
         for verb, key in nodes:
             earlier = predecessors.setdefault((verb, key), set())
             earlier.update(node for node in by_key[key] if node[0] < verb)
-            if verb in {Verb.DETACH, Verb.DROP, Verb.ALTER} and key in self.before:
+            if verb in {Verb.DETACH, Verb.DROP, Verb.ALTER, Verb.DROP_OLD} and key in self.before:
                 parts = self.before.all_parts(key) if verb is Verb.DROP else ()
                 for needed in self.before.needs(key).union(*map(self.before.needs, parts)):
                     for node in by_key.get(needed, ()):
