@@ -8,6 +8,8 @@ from typing import Any
 from circle_migrate.core.findings import Finding, Report, Severity
 from circle_migrate.postgres.catalog.snapshot import Change, ObjectKey, Ownership, Snapshot
 
+NEVER_COMPARED = "owner, privileges, comment, connection limit and locale of the database itself"
+
 
 class Aspect(StrEnum):
     """The part of an object that differs."""
@@ -93,7 +95,7 @@ class Comparison:
             "equivalent": [str(change.key) for change in self.equivalent],
             "ignored": dict(self.ignored),
             "compared": dict(self.compared),
-            "not_compared": list(self.not_compared),
+            "not_compared": [*self.not_compared, NEVER_COMPARED],
             "unmodelled": dict(self.unmodelled),
             "pending": self.pending,
         }
