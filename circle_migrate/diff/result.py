@@ -10,6 +10,7 @@ from circle_migrate.core.result import json_fields
 from circle_migrate.postgres.catalog.snapshot import Change, ObjectKey, Ownership, Snapshot
 
 _SIDE_FIELDS = "origin server_version_num revisions digest"
+NEVER_COMPARED = "owner, privileges, comment, connection limit and locale of the database itself"
 
 
 class Aspect(StrEnum):
@@ -106,6 +107,7 @@ class Comparison:
             "differences": [difference.to_dict() for difference in self.differences],
             "equivalent": [str(change.key) for change in self.equivalent],
             **json_fields(self, "ignored compared not_compared unmodelled pending"),
+            "not_compared": [*self.not_compared, NEVER_COMPARED],
         }
 
 

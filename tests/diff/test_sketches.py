@@ -32,7 +32,6 @@ INCOMPLETE = {
     "grandparent_goes": "a declared column becomes inherited only",
     "parent_goes_other_stays": "a parent comes last",
     "child_local_notnull": "a constraint that was inherited stays declared",
-    "composite_attr_nested": "a type in a type in use",
     "not_null_comment": "the names of NOT NULL constraints",
     "mapping_options": "secrets",
     "server_password_changed": "secrets",

@@ -12,7 +12,7 @@ from circle_migrate.cli.render.report import write_finding
 from circle_migrate.cli.render.widgets import Part, line, write_line
 from circle_migrate.core.findings import Severity
 from circle_migrate.diff import describe
-from circle_migrate.diff.result import Comparison, Difference, DiffResult, group_by_owner
+from circle_migrate.diff.result import NEVER_COMPARED, Comparison, Difference, DiffResult, group_by_owner
 from circle_migrate.postgres.catalog.snapshot import ObjectKey, Op, Ownership
 
 if TYPE_CHECKING:
@@ -175,8 +175,8 @@ def _summary(comparison: Comparison) -> Iterator[Part]:
         yield ("no differences", "green")
     yield (f"; compared: {describe.format_counts(comparison.compared) or 'nothing'}", "")
     unmodelled = describe.format_counts(comparison.unmodelled)
-    omitted = [*comparison.not_compared, *([f"{unmodelled} (of unknown kind)"] if unmodelled else [])]
-    yield (f"; not compared: {'; '.join(omitted) or 'nothing'}", "")
+    unknown = [f"{unmodelled} (of unknown kind)"] if unmodelled else []
+    yield (f"; not compared: {'; '.join([*comparison.not_compared, *unknown, NEVER_COMPARED])}", "")
 
 
 def snapshot_result(result: SnapshotResult, console: Console) -> None:

@@ -102,11 +102,11 @@ class _Filters:
             return name in self._schemas
         return kind != "table" or name not in OWN_TABLES
 
-    def include_object(self, item: Any, name: str | None, kind: str, *_: object) -> bool:
-        """Include the objects that differ."""
+    def include_object(self, item: Any, name: str | None, kind: str, _: object, other: object) -> bool:
+        """Include the objects that differ. A table on one side only may be a partition of both."""
         table = self._table(item if kind == "table" else item.table)
         if kind == "table" or table in self._whole_tables:
-            return table in self._changed_tables
+            return table in (self._whole_tables if other is None else self._changed_tables)
         if kind == "column":
             return (kind, *table, name or "") in self._fields
         if kind == "index" and ("index", table[0], name or "") in self._fields:

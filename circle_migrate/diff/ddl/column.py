@@ -60,6 +60,7 @@ _OPTION_DEFAULTS = {
     "CACHE": "SET CACHE 1",
     "CYCLE": "SET NO CYCLE",
 }
+_HIGHEST = {"smallint": 2**15 - 1, "integer": 2**31 - 1}
 _SET_EXPRESSION_SINCE = 17
 _STORAGE_DEFAULT_SINCE = 16
 _GENERATED = re.compile(r"GENERATED ALWAYS AS \((.*)\) (STORED|VIRTUAL)", re.DOTALL)
@@ -155,7 +156,7 @@ def _add_hazards(change: ObjectChange) -> Iterator[str]:
 
 
 def _drop(change: ObjectChange) -> Commands:
-    if is_local(change.before) and not _is_typed(change):
+    if (is_local(change.before) or not keeps_parents(change)) and not _is_typed(change):
         yield Hazardous(f"{alter_owner(change)} DROP COLUMN {base_name(change.key.identity)}", ("CM010",))
 
 
@@ -218,10 +219,13 @@ def _identity_action(change: ObjectChange) -> str:
         return f"ADD {_identity_clause(change.key, change.after)}"
     (before, *old), (after, *new) = (split_field(text) for text in change.values("identity"))
     actions = [f"SET GENERATED {after.upper()}"] if before != after else []
-    removed = {option.split()[0] for option in old} - {option.split()[0] for option in new}
+    steps = [[option for option in options if option.startswith("INCREMENT")] for options in (old, new)]
+    bounds = {"MINVALUE", "MAXVALUE"} if steps[0] != steps[1] else set()  # the defaults follow the sign
+    removed = {option.split()[0] for option in old} | bounds
+    removed -= {option.split()[0] for option in new}
     actions += [action for word, action in _OPTION_DEFAULTS.items() if word in removed]
     actions += [f"SET {option}" for option in new if option not in old and not option.startswith("START")]
-    low, start, high = _bounds(new)
+    low, start, high = _bounds(new, change.after.get("type"))
     if start != _bounds(old)[1]:
         actions.append(f"SET START WITH {start}")
     if not low <= _bounds(old)[1] <= high:  # as for sequences: its value is probably outside, too
@@ -229,12 +233,12 @@ def _identity_action(change: ObjectChange) -> str:
     return " ".join(actions)
 
 
-def _bounds(options: list[str]) -> tuple[float, int, float]:
+def _bounds(options: list[str], type_: str | None = None) -> tuple[float, int, float]:
     """Return the lowest value, the start and the highest value of an identity."""
     values = {option.split()[0]: int(option.split()[-1]) for option in options if option[-1].isdigit()}
     ascending = values.get("INCREMENT", 1) > 0
     low = values.get("MINVALUE", 1 if ascending else -inf)
-    high = values.get("MAXVALUE", inf if ascending else -1)
+    high = values.get("MAXVALUE", _HIGHEST.get(type_ or "", inf) if ascending else -1)
     return low, values.get("START", int(low if ascending else high)), high
 
 
@@ -286,14 +290,17 @@ def _alter_sequence(change: ObjectChange) -> Iterator[str]:
         yield f"ALTER SEQUENCE {sequence} SET {persistence.upper()}"
 
 
+def keeps_parents(change: ObjectChange) -> bool:
+    """Return whether the table of an object stays a partition or child of the same tables."""
+    return all(
+        change.existing.value(change.owner, name) == change.catalog.value(change.owner, name)
+        for name in ("partition_of", "inherits")
+    )
+
+
 def unsupported_declaration(change: ObjectChange) -> str | None:
     """Return a change that has no command: an inherited column or constraint is declared locally too."""
-    if change.differs("local") and not any(
-        change.existing.value(change.owner, name) != change.catalog.value(change.owner, name)
-        for name in ("partition_of", "inherits")
-    ):
-        return "local declaration"
-    return None
+    return "local declaration" if change.differs("local") and keeps_parents(change) else None
 
 
 COLUMN = ObjectKind(

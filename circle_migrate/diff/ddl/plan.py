@@ -23,7 +23,7 @@ Node = tuple[Verb, ObjectKey]
 _REBUILT_BY_SERVER = {"index", "constraint", "statistics"}
 """Kinds that PostgreSQL rebuilds after a change of a column's type."""
 
-_INDEPENDENT = {"table", "foreign table", "sequence", "publication", "setting"}
+_INDEPENDENT = {"table", "foreign table", "sequence", "setting"}
 """Kinds that need not be replaced together with an object they need."""
 
 _DETACHED = frozenset({"default", "owned_by", "identity", "identity_sequence"})
@@ -84,6 +84,7 @@ class ChangePlan:
             if owner is not None and self.is_created(owner):
                 if not self.after.value(key, "local"):
                     fields |= {name: self.after.value(parent, name) for name in ("default", "not_null")}
+                    fields["identity"] = None
             elif parent in self.before.parent_columns(key):
                 change = self.change(parent)
                 fields |= self._set_by_parents(parent)
@@ -149,12 +150,13 @@ class ChangePlan:
         pending: list[ObjectKey] = list(self.dropped)
         for key in sorted(self.altered):
             self._classify(key, pending)
-        seen: set[ObjectKey] = set()
+        seen: set[tuple[ObjectKey, bool]] = set()
         while pending:
             key = pending.pop()
-            if key in seen:
+            state = key, key in self.replaced  # a column may be altered first and replaced later
+            if state in seen:
                 continue
-            seen.add(key)
+            seen.add(state)
             for user in sorted(self.before.needed_by.get(key, ())):
                 self._invalidate(user, key, pending)
         # Sequences that stay lose columns that are dropped or no longer own them.
@@ -176,12 +178,7 @@ class ChangePlan:
             if change.before.get("identity") and not change.after.get("identity"):
                 self.detached.add(key)
         elif KINDS[key.kind].replaces(change) or self._is_remade(key):
-            users = self.before.needed_by.get(key, ())
-            if key.kind in RENAMED_FIRST and any(user.kind == "column" for user in users):
-                self.renamed.add(key)
-                pending.append(key)
-            else:
-                self._replace(key, pending)
+            self._replace(key, pending)
 
     def _is_remade(self, key: ObjectKey) -> bool:
         """Return whether a partition gets or loses the object by a command on the partitioned table.
@@ -197,9 +194,15 @@ class ChangePlan:
         return parents[0] == parents[1] and any(map(self.is_dropped, indexes))
 
     def _replace(self, key: ObjectKey, pending: list[ObjectKey]) -> None:
-        if key in self.common and key not in self.replaced:
+        if key not in self.common or key in self.replaced | self.renamed:
+            return
+        pending.append(key)
+        users = {user.kind for user in self.before.needed_by.get(key, ())}
+        if key.kind in RENAMED_FIRST and users & (RENAMED_FIRST | {"column"}):
+            self.renamed.add(key)
+        else:
             self.replaced.add(key)
-            pending.append(key)
+            self.retyped.discard(key)
             for part in self.before.all_parts(key):
                 self._replace(part, pending)
 
@@ -219,6 +222,8 @@ class ChangePlan:
             parent = needed.kind in {"table", "foreign table", "foreign server"}
             if parent and self.is_dropped(needed) and needed in self.after.needs(user):
                 self._replace(user, pending)
+        elif user.kind == "publication" and needed not in self.retyped:
+            return
         elif user.kind not in _INDEPENDENT and needed.kind != "schema" and not self._is_rebuilt(user, needed):
             self._replace(user, pending)
 
@@ -257,25 +262,37 @@ class ChangePlan:
         for verb, key in nodes:
             earlier = predecessors.setdefault((verb, key), set())
             earlier.update(node for node in by_key[key] if node[0] < verb)
-            if verb in {Verb.DETACH, Verb.DROP, Verb.ALTER} and key in self.before:
+            if verb in {Verb.DETACH, Verb.DROP, Verb.ALTER, Verb.DROP_OLD} and key in self.before:
                 parts = self.before.all_parts(key) if verb is Verb.DROP else ()
                 for needed in self.before.needs(key).union(*map(self.before.needs, parts)):
                     for node in by_key.get(needed, ()):
                         if _waits(node[0], verb, still_needed=self._still_needs(key, needed)):
                             predecessors.setdefault(node, set()).add((verb, key))
             if verb in {Verb.CREATE, Verb.ALTER, Verb.ATTACH} and key in self.after:
-                needs = set(self.after.needs(key))
+                needs = self.after.needs(key) | self._retyped_first(key)
+                owner = self.after.owner_of(key)
+                if owner is not None and key in self._retyped_first(owner):
+                    needs -= {owner}
                 for parent in self.after.parent_columns(key):
                     # ADD COLUMN of a parent accepts a column that the child has, but not the reverse.
                     if verb is Verb.CREATE and self.after.value(key, "local"):
                         predecessors.setdefault((Verb.CREATE, parent), set()).add((verb, key))
                     else:
-                        needs.add(parent)
+                        needs |= {parent}
                 if verb is Verb.ATTACH:
-                    needs.add(ObjectKey("column", self.after.value(key, "owned_by") or ""))
+                    needs |= {ObjectKey("column", self.after.value(key, "owned_by") or "")}
                 needed_nodes = (node for needed in needs for node in by_key.get(needed, ()))
                 earlier.update(node for node in needed_nodes if node[0] in {Verb.CREATE, Verb.ALTER})
         return {node: earlier - {node} for node, earlier in predecessors.items()}
+
+    def _retyped_first(self, table: ObjectKey) -> set[ObjectKey]:
+        """Return the columns whose types change before a table becomes a partition or child."""
+        had, has = (
+            catalog.value(table, "partition_of") or catalog.value(table, "inherits")
+            for catalog in (self.before, self.after)
+        )
+        columns = self.after.parts_of(table, "column") if has and not had else []
+        return self.retyped & {*columns}.union(*map(self.after.parent_columns, columns))
 
     def _rank(self, node: Node) -> tuple[int, int, int, ObjectKey]:
         """Drop dependent objects first, create needed objects first, columns by position."""

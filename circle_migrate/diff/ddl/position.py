@@ -27,7 +27,8 @@ def continue_sequences(
     }
     for column in sorted(plan.altered - plan.replaced):
         old, new = (_sequence(catalog, column) for catalog in (plan.before, plan.after))
-        pairs |= {new: (column, old)} if new else {}
+        of_parents = {_sequence(plan.after, parent) for parent in plan.after.parent_columns(column)}
+        pairs |= {new: (column, old)} if new and new not in of_parents else {}
     for new, (user, old) in pairs.items():
         alter = f"ALTER TABLE {table_of(user)} ALTER COLUMN {base_name(user.identity)}"
         creates = (f"CREATE SEQUENCE {new} ", f"CREATE UNLOGGED SEQUENCE {new} ", f"{alter} ADD GENERATED ")

@@ -139,7 +139,7 @@ def _target(comparison: Comparison) -> dict[ObjectKey, Fields]:
             objects[change.key] = _adapted(comparison, fields, current)
     # No difference in itself, but commands on the parent of a partition include these objects.
     for key in objects.keys() & comparison.after.objects.keys():
-        if key.kind in {"index", "trigger"}:
+        if key.kind in {"column", "index", "trigger"}:
             inherited = comparison.after.objects[key].get("inherited")
             objects[key] = {**objects[key], "inherited": inherited}
     return objects

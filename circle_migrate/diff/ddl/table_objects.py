@@ -3,7 +3,7 @@
 import re
 
 from circle_migrate.diff.ddl.attributes import sql_role
-from circle_migrate.diff.ddl.column import is_local, unsupported_declaration
+from circle_migrate.diff.ddl.column import is_local, keeps_parents, unsupported_declaration
 from circle_migrate.diff.ddl.kind import (
     Commands,
     Hazardous,
@@ -50,7 +50,7 @@ def _drop_constraint(change: ObjectChange) -> Commands:
         yield f"{head} ALTER COLUMN {column} DROP NOT NULL"
         if change.catalog.value(ObjectKey("column", f"{change.owner.identity}.{column}"), "not_null"):
             yield Hazardous(f"{head} ALTER COLUMN {column} SET NOT NULL", ("CM007",))
-    elif is_local(change.before):
+    elif is_local(change.before) or not keeps_parents(change):
         yield f"{head} DROP CONSTRAINT {base_name(change.key.identity)}"
 
 
@@ -93,8 +93,7 @@ def _create_index(change: ObjectChange) -> Commands:
 
 def _drop_index(change: ObjectChange) -> Commands:
     """The index of a constraint or partitioned index is dropped with that, unless its table is detached."""
-    parents = (catalog.value(change.owner, "partition_of") for catalog in (change.existing, change.catalog))
-    stays = change.before.get("inherited") and len({*parents}) == 1
+    stays = change.before.get("inherited") and keeps_parents(change)
     if not change.before.get("constraint") and not stays:
         yield Hazardous(f"DROP INDEX {change.key.identity}", ("CM065",))
 

@@ -56,9 +56,8 @@ def _only_appends_attributes(change: ObjectChange) -> bool:
     It cannot change an attribute while columns use the type. Values of as many attributes can be converted.
     """
     before, after = (_attributes(text) for text in change.values("attributes"))
-    if list(before) == list(after) and any(
-        user.kind == "column" for user in change.existing.needed_by.get(change.key, ())
-    ):
+    users = {user.kind for user in change.existing.needed_by.get(change.key, ())}
+    if list(before) == list(after) and users & {"column", "composite type", "domain"}:
         return False
     kept = [name for name in before if name in after]
     return list(after)[: len(kept)] == kept

@@ -70,8 +70,8 @@ def _detached_partition(context: StatementContext) -> Iterator[HazardFinding]:
         return
     relation = next((name for name in sorted(acquired) if context.root(name) == name), None)
     if relation is not None:
-        severity = Severity.WARNING if context.blocking_locks(acquired) else Severity.NOTE
-        reason = "it waits for every query on the partitioned table, and every later query waits for it"
+        severity = Severity.ERROR if context.blocking_locks(acquired) else Severity.NOTE
+        reason = "queries wait for it and it for them; then the table lacks these rows and refuses new ones"
         yield context.finding("CM059", severity, relation, reason, relation=relation, locks=acquired)
 
 
