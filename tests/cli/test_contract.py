@@ -221,6 +221,20 @@ def test_help_page(name: str) -> None:
 
 
 @pytest.mark.usefixtures("workdir")
+def test_every_help_page_is_as_in_its_snapshot(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The pages of all commands and groups, 80 columns wide, as a pipe receives them."""
+    monkeypatch.setenv("COLUMNS", "80")
+    names = ["", "config", "dev", "kept", *COMMANDS]
+    pages = (invoke([*name.split(), "--help"]).stdout.strip("\n") for name in names)
+    text = f"\n\n{'-' * 80}\n\n".join(pages) + "\n"
+    path = SNAPSHOTS / "help.txt"
+    if UPDATE:
+        path.write_text(text, encoding="utf-8")
+    assert text.splitlines() == path.read_text(encoding="utf-8").splitlines()
+    assert max(map(len, text.splitlines())) <= 80
+
+
+@pytest.mark.usefixtures("workdir")
 def test_help_page_has_examples_environment_and_exit_status() -> None:
     page = invoke(["--help"]).stdout
     for text in ("Examples", "Environment", "DATABASE_URL", "CREDS_DATABASE_URL", "NO_COLOR", "Exit status"):

@@ -72,8 +72,8 @@ def register(app: typer.Typer) -> None:
 
         Examples:
             circle-migrate restore backups/20260301T120000Z-1f2e3d [dim]# into empty databases[/dim]
-            circle-migrate restore BACKUP --replace [dim]# ask, then keep the old databases aside[/dim]
-            circle-migrate restore BACKUP --replace --accept-loss main --accept-loss credentials
+            circle-migrate restore BACKUP --replace [dim]# ask, then keep the old databases[/dim]
+            circle-migrate restore BACKUP --replace -d main --accept-loss main
         """
         from circle_migrate.backup.dump import RestoreOptions
         from circle_migrate.cli.confirm import confirm_replace
