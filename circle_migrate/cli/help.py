@@ -10,6 +10,7 @@ differently.
 import re
 import sys
 from enum import Enum
+from functools import partial
 from typing import Any
 
 from typer import BadParameter
@@ -42,8 +43,11 @@ class _Page(AnyCommand):
             if isinstance(parameter, TyperArgument | TyperOption):
                 kind = parameter.type_descriptor
                 parameter._runtime_param = LazyParam(kind.parameter_info, kind.annotation)
+                parameter._get_number_range_help_str = _nothing  # type: ignore[method-assign]
                 if isinstance(parameter, TyperArgument) or parameter.is_flag:
-                    parameter.display_type_rich = _no_type  # type: ignore[method-assign]
+                    parameter.display_type_rich = _nothing  # type: ignore[method-assign]
+                if isinstance(parameter.show_default, str):  # Typer writes it in parentheses
+                    parameter._get_default_string = partial(_text, parameter.show_default)  # type: ignore[method-assign]
         return parameters
 
     def format_options(self, ctx: Context, formatter: HelpFormatter) -> None:
@@ -76,8 +80,13 @@ def _panel(part: object) -> str | None:
     return getattr(part, "rich_help_panel", None)
 
 
-def _no_type(ctx: Context) -> None:
-    """Replace the name of a Python type that Typer shows beside a flag or an argument."""
+def _nothing(ctx: Context | None = None) -> None:
+    """Replace the Python type and the range of numbers that Typer shows beside a parameter."""
+
+
+def _text(text: str, **_: object) -> str:
+    """Replace Typer's text of a default, which has parentheses around a given text."""
+    return text
 
 
 class Command(_Page, TyperCommand):

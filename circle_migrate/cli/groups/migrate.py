@@ -103,7 +103,11 @@ def register(app: typer.Typer) -> None:
             "--rehearse", "Find losses by a run on the live databases that is rolled back."
         ),
         rehearse_timeout: float = option(
-            "SECONDS", "Limit the rehearsal, which blocks other sessions.", default=5.0, min=0.1
+            "SECONDS",
+            "Limit the rehearsal, which blocks other sessions.",
+            default=5.0,
+            min=0.1,
+            show_default="5",
         ),
         override_protection: list[str] | None = shared.OVERRIDE_PROTECTION,
         to_run: str | None = option("RUN", "Go back to the end of this run of `circle-migrate log`."),
