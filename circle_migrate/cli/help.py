@@ -22,6 +22,9 @@ from typer.core import TyperArgument, TyperCommand, TyperGroup, TyperOption
 from circle_migrate.cli.console import is_terminal
 
 _MARKUP = re.compile(r"\[/?(?:bold|dim)\]")
+_PANELS = (None, "Safety", "Run", "Connection", "Output")
+"""The panels of options, in the order of a help page; the first are those without a panel."""
+
 _NO_LIMIT = 1_000
 """Maximum length of a command's short help in characters, so long that it is never truncated."""
 
@@ -48,7 +51,7 @@ class _Page(AnyCommand):
                     parameter.display_type_rich = _nothing  # type: ignore[method-assign]
                 if isinstance(parameter.show_default, str):  # Typer writes it in parentheses
                     parameter._get_default_string = partial(_text, parameter.show_default)  # type: ignore[method-assign]
-        return parameters
+        return sorted(parameters, key=lambda parameter: _PANELS.index(_panel(parameter)))
 
     def format_options(self, ctx: Context, formatter: HelpFormatter) -> None:
         """Write arguments, options and the commands of a group below the headings of their panels."""

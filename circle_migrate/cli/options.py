@@ -113,15 +113,18 @@ def targets(**details: Any) -> Any:
     )
 
 
+safety_option = partial(option, panel="Safety")
+safety_flag = partial(flag, panel="Safety")
+
 DOWN = flag("--down", "Take TARGET as the target of a downgrade.")
 DRY_RUN = flag("--dry-run", "Show the plan, and what a downgrade would lose; change nothing.")
 SQL = flag("--sql", "Write a script for psql and run nothing; a range FROM:TO needs no server.")
-YES = flag("--yes", "Do not ask for confirmation.", "-y")
-INTO_EXISTING = flag("--into-existing", "Upgrade a database although it has relations of no revision.")
+YES = safety_flag("--yes", "Do not ask for confirmation.", "-y")
+INTO_EXISTING = safety_flag("--into-existing", "Upgrade a database although it has relations of no revision.")
 PLAN_FILE = option("FILE", "Run this saved plan if nothing has changed since.", "--plan")
 CASCADE = flag("--cascade", "Also undo the revisions of the other database that require it.")
-OVERRIDE_PROTECTION = option("NAME", "Run although this database is protected. Repeatable.")
-ENCRYPT_TO = option(
+OVERRIDE_PROTECTION = safety_option("NAME", "Run although this database is protected. Repeatable.")
+ENCRYPT_TO = safety_option(
     "RECIPIENT",
     "Encrypt with `age` the dump of a database whose profile is strict (credentials): "
     "age1…, ssh-…, or a file of recipients.",
@@ -130,7 +133,7 @@ ENCRYPT_TO = option(
 _run = partial(option, panel="Run")
 _choice = partial(_run, None)
 _connection = partial(option, panel="Connection")
-_size = partial(option, "N", panel="Table size thresholds", min=0)
+_size = partial(safety_option, "N", min=0)
 _output = partial(flag, panel="Output")
 
 
@@ -200,8 +203,10 @@ def _specific(
         "-x",
         "--x-arguments",
     ),
-    safety: SafetyMode | None = _choice(
-        "Check pending revisions for hazards first: report dangers, or refuse them.", show_default="warn"
+    safety: SafetyMode | None = safety_option(
+        None,
+        "Check pending revisions for hazards first: report dangers, or refuse them.",
+        show_default="warn",
     ),
     safety_rows: int | None = _size(
         "Treat a table with at least this many rows as large.", "--rows", show_default="10000"

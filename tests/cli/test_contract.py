@@ -225,13 +225,17 @@ def test_every_help_page_is_as_in_its_snapshot(monkeypatch: pytest.MonkeyPatch) 
     """The pages of all commands and groups, 80 columns wide, as a pipe receives them."""
     monkeypatch.setenv("COLUMNS", "80")
     names = ["", "config", "dev", "kept", *COMMANDS]
-    pages = (invoke([*name.split(), "--help"]).stdout.strip("\n") for name in names)
+    pages = [invoke([*name.split(), "--help"]).stdout.strip("\n") for name in names]
     text = f"\n\n{'-' * 80}\n\n".join(pages) + "\n"
     path = SNAPSHOTS / "help.txt"
     if UPDATE:
         path.write_text(text, encoding="utf-8")
     assert text.splitlines() == path.read_text(encoding="utf-8").splitlines()
     assert max(map(len, text.splitlines())) <= 80
+    panels = ["Arguments", "Options", "Safety", "Run", "Connection", "Output"]
+    for page in pages[4:]:
+        titles = re.findall(r"^(\w+):$", page, re.MULTILINE)
+        assert titles == [name for name in [*panels, "Examples"] if name in titles]
 
 
 @pytest.mark.usefixtures("workdir")

@@ -14,7 +14,6 @@ from circle_migrate.core.result import Result
 from circle_migrate.diff.side import Source
 
 _PANEL = "Look"
-_RULES = "Rules"
 
 
 class _Subject(StrEnum):
@@ -48,12 +47,11 @@ def register(app: typer.Typer) -> None:
         ignore: list[str] | None = option(
             "'KIND PATTERN'",
             "Ignore these differences: 'index public.tmp_*', 'acl of table *'. Repeatable.",
-            panel=_RULES,
         ),
-        grants: bool = flag("--grants", "Report every privilege as an error.", panel=_RULES),
-        owners: bool = flag("--owners", "Report every owner as an error.", panel=_RULES),
-        column_order: bool = flag("--column-order", "Compare the order of columns.", panel=_RULES),
-        partitions: bool = flag("--partitions", "Treat extra partitions as tables.", panel=_RULES),
+        grants: bool = flag("--grants", "Report every privilege as an error."),
+        owners: bool = flag("--owners", "Report every owner as an error."),
+        column_order: bool = flag("--column-order", "Compare the order of columns."),
+        partitions: bool = flag("--partitions", "Treat extra partitions as tables."),
     ) -> Result:
         """Compare two catalogues of each database. Exit status 4 where they differ.
 

@@ -53,7 +53,9 @@ def register(app: typer.Typer) -> None:
             "MANIFEST", "Restore this backup: its manifest, or its folder.", default=...
         ),
         replace: bool = flag("--replace", "Replace databases that are not empty."),
-        accept_loss: list[str] | None = option("NAME", "Replace this database without asking. Repeatable."),
+        accept_loss: list[str] | None = option(
+            "NAME", "Replace this database without asking. Repeatable.", panel="Safety"
+        ),
         disconnect: bool = flag("--disconnect", "End the sessions of the databases that are replaced."),
         jobs: int = option(
             "N",

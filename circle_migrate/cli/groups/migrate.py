@@ -13,7 +13,7 @@ import typer
 from circle_migrate.cli import options as shared
 from circle_migrate.cli.command import command
 from circle_migrate.cli.context import CommandContext
-from circle_migrate.cli.options import LOSSES, RUN, SIZES, Format, flag, option
+from circle_migrate.cli.options import LOSSES, RUN, SIZES, Format, flag, option, safety_flag, safety_option
 from circle_migrate.core.errors import UsageError
 from circle_migrate.core.result import Result
 
@@ -48,8 +48,10 @@ def register(app: typer.Typer) -> None:
         sql: bool = shared.SQL,
         plan: Path | None = shared.PLAN_FILE,
         into_existing: bool = shared.INTO_EXISTING,
-        allow_edited: bool = flag("--allow-edited", "Run although files of applied revisions have changed."),
-        allow: list[str] | None = option(
+        allow_edited: bool = safety_flag(
+            "--allow-edited", "Run although files of applied revisions have changed."
+        ),
+        allow: list[str] | None = safety_option(
             "CLASS", "Allow dangers of this class, for example data-loss. Repeatable."
         ),
         no_restore_kept: bool = flag(
@@ -86,23 +88,23 @@ def register(app: typer.Typer) -> None:
         dry_run: bool = shared.DRY_RUN,
         sql: bool = shared.SQL,
         yes: bool = shared.YES,
-        accept_loss: list[str] | None = option(
+        accept_loss: list[str] | None = safety_option(
             "NAME", "Accept the loss with this name in the report. Repeatable."
         ),
         plan: Path | None = shared.PLAN_FILE,
         cascade: bool = shared.CASCADE,
-        keep: bool = flag("--keep", "Keep lost rows in side tables; the next upgrade restores them."),
-        backup: Path | None = option(
+        keep: bool = safety_flag("--keep", "Keep lost rows in side tables; the next upgrade restores them."),
+        backup: Path | None = safety_option(
             "DIR",
             "Back up all databases to a new folder in DIR first. The default is backups/, "
             "where data is lost and pg_dump is available.",
         ),
-        no_backup: bool = flag("--no-backup", "Make no backup; the journal records this."),
+        no_backup: bool = safety_flag("--no-backup", "Make no backup; the journal records this."),
         encrypt_to: str | None = shared.ENCRYPT_TO,
-        rehearse: bool = flag(
+        rehearse: bool = safety_flag(
             "--rehearse", "Find losses by a run on the live databases that is rolled back."
         ),
-        rehearse_timeout: float = option(
+        rehearse_timeout: float = safety_option(
             "SECONDS",
             "Limit the rehearsal, which blocks other sessions.",
             default=5.0,
