@@ -32,7 +32,8 @@ circle-migrate upgrade credentials@+1 [dim]# one step, one database[/dim]
 circle-migrate downgrade -1 -d main [dim]# show the losses, then ask[/dim]
 circle-migrate revision --autogenerate -m "add a table"
 [bold]Environment[/bold]
-DATABASE_URL, CREDS_DATABASE_URL [dim]# or …_FILE, .env, pyproject.toml[/dim]
+NAME_DATABASE_URL [dim]# for each database; or …_FILE, .env, pyproject.toml[/dim]
+DATABASE_URL, CREDS_DATABASE_URL [dim]# for main and credentials[/dim]
 CIRCLE_MIGRATE_EMBEDDED=1 [dim]# like --embedded[/dim]
 NO_COLOR, FORCE_COLOR [dim]# no colours, or colours in a pipe too[/dim]
 [bold]Exit status[/bold]
@@ -131,4 +132,4 @@ def root(
         bool, typer.Option("--version", "-V", help="Show the version.", callback=_version, is_eager=True)
     ] = False,
 ) -> None:
-    """One migration tool for two PostgreSQL databases: both Alembic trees, one plan, one command."""
+    """Plan, check and apply the Alembic revisions of one or more PostgreSQL databases together."""

@@ -102,11 +102,11 @@ def ensure_no_option(ctx: typer.Context, targets: list[str] | None) -> list[str]
     return targets
 
 
-def targets(**details: Any) -> Any:
-    """Return the argument TARGET, which takes several."""
+def targets(text: str = "Go to this revision", **details: Any) -> Any:
+    """Return the argument TARGET, which takes several; `text` says what happens to one."""
     return argument(
         "TARGET",
-        "Go to this revision: head, base, +1, -2, an id or its beginning; main@head is for main only.",
+        f"{text}: head, base, +1, -2, an id or its beginning; main@head is for main only.",
         autocompletion=revisions,
         callback=ensure_no_option,
         **details,
@@ -117,12 +117,12 @@ safety_option = partial(option, panel="Safety")
 safety_flag = partial(flag, panel="Safety")
 
 DOWN = flag("--down", "Take TARGET as the target of a downgrade.")
-DRY_RUN = flag("--dry-run", "Show the plan, and what a downgrade would lose; change nothing.")
+DRY_RUN = flag("--dry-run", "Show what would be done; change nothing.")
 SQL = flag("--sql", "Write a script for psql and run nothing; a range FROM:TO needs no server.")
 YES = safety_flag("--yes", "Do not ask for confirmation.", "-y")
 INTO_EXISTING = safety_flag("--into-existing", "Upgrade a database although it has relations of no revision.")
 PLAN_FILE = option("FILE", "Run this saved plan if nothing has changed since.", "--plan")
-CASCADE = flag("--cascade", "Also undo the revisions of the other database that require it.")
+CASCADE = flag("--cascade", "Also undo revisions of other databases that require the undone ones.")
 OVERRIDE_PROTECTION = safety_option("NAME", "Run although this database is protected. Repeatable.")
 ENCRYPT_TO = safety_option(
     "RECIPIENT",

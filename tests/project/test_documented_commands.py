@@ -113,12 +113,22 @@ def parse(words: list[str]) -> None:
 
 
 DOCUMENTED = [(path, call) for path in PAGES for call in page_calls(path.read_text(encoding="utf-8"))]
+HELP = ROOT / "tests" / "cli" / "snapshots" / "help.txt"
+EXAMPLES = [
+    (HELP, call)
+    for line in HELP.read_text(encoding="utf-8").splitlines()
+    if line.startswith("  circle-migrate ")
+    for call in calls(line.strip().partition(" #")[0])
+]
 COPIED = [(path, call) for path in FILES for call in file_calls(load(path))]
 
 
 @pytest.mark.parametrize(
     ("path", "call"),
-    [pytest.param(*pair, id=f"{name(pair[0])}: {' '.join(pair[1])}") for pair in DOCUMENTED + COPIED],
+    [
+        pytest.param(*pair, id=f"{name(pair[0])}: {' '.join(pair[1])}")
+        for pair in DOCUMENTED + COPIED + EXAMPLES
+    ],
 )
 def test_every_command_in_the_documentation_exists(path: Path, call: list[str]) -> None:
     parse(call)

@@ -110,7 +110,7 @@ def register(app: typer.Typer) -> None:
         relation: list[str] | None = option("NAME", "Compare only this declared relation. Repeatable."),
         limit: int = option("N", "Show at most N keys in a finding.", "--limit", "-n", default=10, min=0),
     ) -> Result:
-        """Compare the keys that relate the databases (users and credentials). Exit status 4 on orphans.
+        """Compare the keys that relate the databases. Exit status 4 on orphans.
 
         Examples:
             circle-migrate consistency [dim]# after an upgrade or a restore, or every night[/dim]
@@ -143,11 +143,10 @@ def register(app: typer.Typer) -> None:
     ) -> Result:
         """Draw the revision trees or the tables as Mermaid, DOT or, with Graphviz, SVG.
 
-        circle-migrate graph -o trees.svg
-
-        circle-migrate graph revisions 8b56: --current
-
-        circle-migrate graph entities --from live --as dot | dot -Tpdf -o tables.pdf
+        Examples:
+            circle-migrate graph -o trees.svg
+            circle-migrate graph revisions 8b56: --current
+            circle-migrate graph entities --from live --as dot | dot -Tpdf -o tables.pdf
         """
         from circle_migrate.commands.graph.graph import entities, resolve_format, revisions, write_diagram
 

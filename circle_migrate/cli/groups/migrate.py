@@ -61,6 +61,13 @@ def register(app: typer.Typer) -> None:
         """Apply pending revisions up to head or to TARGET.
 
         The transactions on all databases stay open until every step on each has succeeded.
+
+        Examples:
+            circle-migrate upgrade --dry-run [dim]# show the plan[/dim]
+            circle-migrate upgrade [dim]# all databases to head[/dim]
+            circle-migrate upgrade credentials@+1 [dim]# one step, one database[/dim]
+            circle-migrate upgrade --atomic --safety require --allow data-loss
+            circle-migrate upgrade --sql main@base:head > main.sql
         """
         saved_plan = _saved_plan(plan, target, "upgrade")
         targets = saved_plan.targets if saved_plan else target or ["head"]
@@ -121,6 +128,12 @@ def register(app: typer.Typer) -> None:
         """Undo every revision above TARGET. Shows the losses and asks first.
 
         --dry-run only shows the losses. Exit status 5 where there are any.
+
+        Examples:
+            circle-migrate downgrade -1 --dry-run [dim]# show what would be lost[/dim]
+            circle-migrate downgrade main@-1 --keep [dim]# keep lost rows in side tables[/dim]
+            circle-migrate downgrade --to-run 25b30b16
+            circle-migrate downgrade -1 --accept-loss main.users.phone --backup /srv
         """
         saved_plan = _saved_plan(plan, target, "downgrade")
         targets = saved_plan.targets if saved_plan else target
@@ -160,13 +173,19 @@ def register(app: typer.Typer) -> None:
     @command(app, panel=_PANEL, options=("atomic", "transaction"), negative_arguments=True)
     async def plan(
         context: CommandContext,
-        target: list[str] | None = shared.targets(),
+        target: list[str] | None = shared.targets("Plan up to this revision", show_default="head"),
         down: bool = shared.DOWN,
         output: Path | None = option("FILE", "Save the plan for --plan FILE.", "--output", "-o"),
         cascade: bool = shared.CASCADE,
         into_existing: bool = shared.INTO_EXISTING,
     ) -> Result:
-        """Show the steps, their transactions, and why each transaction ends."""
+        """Show the steps, their transactions, and why each transaction ends.
+
+        Examples:
+            circle-migrate plan [dim]# what an upgrade would do[/dim]
+            circle-migrate plan -o plan.json [dim]# for upgrade --plan plan.json[/dim]
+            circle-migrate plan --down main@-1 --cascade
+        """
         from circle_migrate.commands.plan import plan as action
         from circle_migrate.commands.plan import save
         from circle_migrate.revision_graph.plan import Direction

@@ -35,7 +35,7 @@ def register(app: typer.Typer) -> None:
     )
     async def safety_check(
         context: CommandContext,
-        target: list[str] | None = shared.targets(show_default="head"),
+        target: list[str] | None = shared.targets("Check up to this revision", show_default="head"),
         down: bool = shared.DOWN,
         cascade: bool = shared.CASCADE,
         profile: _Profile = option(

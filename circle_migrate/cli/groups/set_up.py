@@ -82,7 +82,7 @@ def register(app: typer.Typer) -> None:
         context: CommandContext,
         arguments: list[str] | None = argument("[-- PSQL OPTIONS]", "Pass these options to psql."),
     ) -> Result:
-        """Open psql on main, or on the database of --database."""
+        """Open psql on the first database, or on that of --database."""
         from circle_migrate.postgres.deployment import Deployment
         from circle_migrate.postgres.embedded.server import configured_server, database_name
 
