@@ -20,7 +20,7 @@ _COMMANDS = {
     "safety": ("safety-check", "stats"),
     "revision": ("revision", "merge", "stamp"),
     "keep": ("backup", "restore", "kept", "protect", "unprotect"),
-    "set_up": ("config", "schema", "dev"),
+    "set_up": ("config", "schema", "help", "dev"),
 }
 """The modules that declare commands, in the order of the help page, with the names of their commands."""
 
@@ -36,10 +36,9 @@ NAME_DATABASE_URL [dim]# for each database; or …_FILE, .env, pyproject.toml[/d
 DATABASE_URL, CREDS_DATABASE_URL [dim]# for main and credentials[/dim]
 CIRCLE_MIGRATE_EMBEDDED=1 [dim]# like --embedded[/dim]
 NO_COLOR, FORCE_COLOR [dim]# no colours, or colours in a pipe too[/dim]
-[bold]Exit status[/bold]
-0 done · 1 bug · 2 usage or settings · 3 pending · 4 drift · 5 refused
-6 locked · 7 ahead or unknown · 8 in doubt · 9 unreachable or not writable
-10 failed, rolled back · 129, 130, 143 interrupted""".replace("\n", "\n\n")
+[bold]Exit status, explained by `help exit-codes`[/bold]
+
+""".replace("\n", "\n\n")
 
 
 class _Commands(CommandGroup):
@@ -94,12 +93,23 @@ class _Commands(CommandGroup):
     def format_help(self, ctx: Context, formatter: HelpFormatter) -> None:
         """Write the page that lists all commands."""
         from circle_migrate.cli.command import CommandListing
+        from circle_migrate.core.errors import ExitCode
 
         listing = CommandListing()
         for module in _COMMANDS:
             _declare(module, listing)
         self._created, self._complete = dict(listing.declared), True
+        names = [f"{status} {status.meaning.partition(':')[0]}" for status in sorted(ExitCode)]
+        self.epilog = _EPILOG + "\n\n".join(map(" · ".join, (names[:6], names[6:10], names[10:])))
         super().format_help(ctx, formatter)
+
+    def parse_args(self, ctx: Context, args: list[str]) -> list[str]:
+        """Parse the arguments; `help COMMAND` is `COMMAND --help`."""
+        super().parse_args(ctx, args)
+        words = [*ctx._protected_args, *ctx.args]
+        if words[:1] == ["help"] and words[1:2] not in (["exit-codes"], ["-h"], ["--help"]):
+            return self.parse_args(ctx, [*words[1:], "--help"])
+        return ctx.args
 
     def _add(self, module: str, part: typer.Typer) -> None:
         _declare(module, part)
@@ -112,7 +122,6 @@ def _declare(module: str, part: typer.Typer) -> None:
 
 app = typer.Typer(
     cls=_Commands,
-    epilog=_EPILOG,
     no_args_is_help=True,
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,

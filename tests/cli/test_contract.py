@@ -17,6 +17,7 @@ import typer
 
 from circle_migrate import __version__
 from circle_migrate.cli.app import app
+from circle_migrate.core.errors import ExitCode
 from tests.deployments import environment, invoke
 from tests.projects import Project
 from tests.servers import Databases
@@ -76,7 +77,8 @@ PROJECT = [
     ("error-tree", "upgrade"),
 ]
 # They start, stop or replace processes; their results are those of `dev status` and of `check`.
-WITHOUT_SNAPSHOT = {"dev start", "dev stop", "dev psql", "dev reset", "dev snapshots"}
+# `help` writes text only.
+WITHOUT_SNAPSHOT = {"help", "dev start", "dev stop", "dev psql", "dev reset", "dev snapshots"}
 
 
 def commands(command: Any = None, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
@@ -248,6 +250,27 @@ def test_help_page_has_examples_environment_and_exit_status() -> None:
         if words and words[0] in COMMANDS:
             answer = invoke([*words, "--help"])
             assert answer.status == 0, line
+
+
+@pytest.mark.usefixtures("workdir")
+@pytest.mark.parametrize(
+    ("line", "page"),
+    [("help", "--help"), ("help upgrade", "upgrade --help"), ("help kept list", "kept list --help")],
+)
+def test_help_of_a_command_is_its_page(line: str, page: str) -> None:
+    answer = invoke(line.split())
+    assert answer.status == 0
+    assert answer.stdout == invoke(page.split()).stdout
+
+
+@pytest.mark.usefixtures("workdir")
+def test_help_explains_every_exit_status() -> None:
+    lines = invoke(["help", "exit-codes"]).stdout.splitlines()
+    assert lines == [f"{status:>3}  {status.meaning}" for status in sorted(ExitCode)]
+    assert max(map(len, lines)) <= 80
+    page = " ".join(invoke(["--help"]).stdout.split())
+    assert all(f"{status} {status.meaning.partition(':')[0]}" in page for status in ExitCode)
+    assert invoke(["help", "upgrad"]).stderr.startswith("error: no such command 'upgrad'. Did you mean")
 
 
 @pytest.mark.usefixtures("workdir")

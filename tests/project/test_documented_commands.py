@@ -194,6 +194,9 @@ def test_every_recipe_is_linked_from_its_page(recipe: Path) -> None:
 
 def test_operations_says_what_to_do_about_every_exit_status() -> None:
     text = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
-    rows = re.findall(r"^\| ([\d, ]+) \|", text.partition("\n## Exit status\n")[2], re.MULTILINE)
-    assert sorted(int(code) for row in rows for code in row.split(",")) == sorted(ExitCode)
+    table = text.partition("\n## Exit status\n")[2].partition("\n## ")[0]
+    rows = re.findall(r"^\| ([\d, ]+) \| (.+?) \| .+ \|$", table, re.MULTILINE)
+    states = {int(code): state for codes, state in rows for code in codes.split(",")}
+    assert sorted(states) == sorted(ExitCode)
+    assert [status for status in ExitCode if status.meaning not in states[status]] == []
     assert f"GRANT SELECT ON alembic_version, {RUNS}, {STEPS} TO" in text

@@ -10,8 +10,8 @@ import typer
 
 from circle_migrate.cli.command import command, group
 from circle_migrate.cli.context import CommandContext
-from circle_migrate.cli.options import CHECKS, YES, argument, flag, option
-from circle_migrate.core.errors import UsageError
+from circle_migrate.cli.options import CHECKS, COMMON, YES, argument, flag, option
+from circle_migrate.core.errors import ExitCode, UsageError
 from circle_migrate.core.result import Result
 
 if TYPE_CHECKING:
@@ -50,9 +50,26 @@ def register(app: typer.Typer) -> None:
 
         return SchemaResult(context.command, command_schema(" ".join(name)))
 
-    description = "Control the private PostgreSQL of --embedded, and write snapshots to ship."
-    dev = group(app, "dev", description, _PANEL)
+    @command(app, "help", panel=_PANEL, without=tuple(COMMON))
+    def explain_exit_codes(
+        _context: CommandContext,
+        topic: list[str] = argument("COMMAND|exit-codes", "Explain this.", default=...),  # noqa: ARG001 - in app
+    ) -> None:
+        """Show the page of a command, or the meaning of every exit status.
 
+        Examples:
+            circle-migrate help downgrade
+            circle-migrate help exit-codes
+        """
+        for status in sorted(ExitCode):
+            typer.echo(f"{status:>3}  {status.meaning}")
+        raise typer.Exit
+
+    description = "Control the private PostgreSQL of --embedded, and write snapshots to ship."
+    _register_dev(group(app, "dev", description, _PANEL))
+
+
+def _register_dev(dev: typer.Typer) -> None:
     @command(dev, panel=_PANEL, without=_WITHOUT)
     async def start(context: CommandContext) -> Result:
         """Start the server, create the databases and print their URLs."""
