@@ -65,12 +65,16 @@ def _draw(console: Console, head: Sequence[str], rows: Sequence[Sequence[str]]) 
     from rich.table import Column, Table
     from rich.text import Text
 
+    records = len(head) > _MAX_NARROW_COLUMNS
     columns = [Column(name, overflow="fold") for name in head]
+    for column, cells in zip(columns, zip(*rows, strict=True), strict=True):
+        # Rich would break long ids before it has wrapped all texts.
+        column.no_wrap = records and all(len(cell) <= _MIN_TEXT_WIDTH or " " not in cell for cell in cells)
     table = Table(*columns, box=SIMPLE_HEAD, header_style="bold", pad_edge=False)
     for row in rows:
         table.add_row(*(Text(cell, style=_MARK_STYLES.get(cell, "")) for cell in row))
     min_width = Measurement.get(console, console.options.update(max_width=_NO_LIMIT), table).minimum
-    if min_width > console.width and len(head) > _MAX_NARROW_COLUMNS:
+    if min_width > console.width and records:
         _records(console, head, rows)
     else:
         console.print(table)
