@@ -49,7 +49,7 @@ def migration_result(result: MigrationResult, console: Console) -> None:
             write_line(console, f"to go back: {result.restore_instructions.restore}", wrap=False)
     for note in result.notes:
         write_line(console, f"note: {note}")
-    if result.tables and not result.dry_run:
+    if result.plan and not result.dry_run:
         rows = [(name, _truncate(tables)) for name, tables in result.tables.items()]
         table(console, ("database", "tables"), rows)
 
@@ -85,19 +85,20 @@ def plan_result(result: PlanResult, console: Console) -> None:
 
 
 def show_plan(plan: Plan, console: Console) -> None:
-    """Write the steps of a plan, segment by segment."""
+    """Write a row for each step with the number of its transaction, and why each transaction ends."""
+    rows: list[tuple[str, ...]] = []
+    ends: dict[str, list[str]] = {}
     number = 0
     for segment in plan.segments:
-        rows = []
+        number += segment.transactional
+        transaction = str(number) if segment.transactional else "none"
         for action in segment.actions:
-            number += 1
-            rows.append((str(number), action.database, str(action.direction), *_description(action)))
-        transactions = " and ".join(f"one transaction on {name}" for name in segment.databases)
-        title = transactions if segment.transactional else "no transaction"
-        write_line(console, f"segment: {title}", style="bold")
-        table(console, ("step", "database", "", "revision", "message"), rows)
-        if segment.end_reason:
-            write_line(console, f"  ends because {segment.end_reason}")
+            step = str(len(rows) + 1)
+            rows.append((step, transaction, action.database, str(action.direction), *_description(action)))
+        ends.setdefault(segment.end_reason, []).append(str(len(rows)))
+    table(console, ("step", "transaction", "database", "", "revision", "message"), rows)
+    for reason in filter(None, ends):
+        write_line(console, f"transaction ends after step {', '.join(ends[reason])}: {reason}")
     if plan.added_dependencies:
         required = ", ".join(revision.qualified for revision in plan.added_dependencies)
         write_line(console, f"required by other revisions: {required}")
