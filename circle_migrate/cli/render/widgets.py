@@ -28,10 +28,13 @@ def write_line(console: Console, text: str, style: str = "", *, wrap: bool = Tru
     console.print(visible_lines(text), style=style, markup=False, soft_wrap=not wrap)
 
 
-def line(console: Console, indent: int, *parts: Part) -> None:
-    """Write a line without secrets and control characters; on a terminal it wraps below its indentation."""
+def line(console: Console, indent: int, *parts: Part, margin: str = "") -> None:
+    """Write a line without secrets and control characters; on a terminal it wraps below its indentation.
+
+    `margin` stands at the beginning of the first line in place of blanks.
+    """
     escaped = [(visible(text), style) for text, style in parts]
-    margin = " " * indent
+    margin = margin or " " * indent
     if not console.is_terminal:
         console.print(margin + "".join(text for text, _ in escaped), markup=False)
         return
@@ -41,6 +44,7 @@ def line(console: Console, indent: int, *parts: Part) -> None:
     for wrapped in Text.assemble(*escaped).wrap(console, width, overflow="fold"):
         wrapped.rstrip()
         console.print(Text(margin) + wrapped, soft_wrap=True)
+        margin = " " * indent
 
 
 def table(console: Console, head: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
