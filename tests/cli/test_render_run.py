@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import io
+from datetime import UTC, datetime
 
 import pytest
 from rich.console import Console
 
 from circle_migrate.cli.console import console
 from circle_migrate.cli.write import render
+from circle_migrate.commands.log import LogResult
+from circle_migrate.migrate.journal import JournalRun, JournalStep
 from circle_migrate.migrate.result import MigrationResult, PlanResult
 from circle_migrate.revision_graph.plan import Direction, Plan, Segment, Step, plan_without_changes
 from circle_migrate.revision_graph.revision import Revision
@@ -84,3 +87,35 @@ def test_a_plan_on_a_narrow_terminal_breaks_messages_only() -> None:
     assert max(map(len, lines)) <= 80
     words = {word for line in lines for word in line.split()}
     assert set(PLAN.split()) <= words
+
+
+def journaled(run: str, name: str, minute: int, error: str | None = None, **notes: object) -> JournalRun:
+    started = datetime(2030, 12, 31, 18, minute, tzinfo=UTC)
+    step = JournalStep(run, 1, "up", "m1", "text", started, 1512.14, None, {})
+    outcome = "failed" if error else "done"
+    fields = ("serial", {name: ["m1", "m2"]}, outcome, error, started, None, "owner", "ann", "ci", "0.1.0")
+    return JournalRun(name, run, "upgrade", *fields, notes, (step,))
+
+
+LOG = """\
+25b30b16  2030-12-31 18:02:00 UTC  upgrade, serial, by ann@ci
+  main: done, 1 of 2 steps, 1,512.1 ms, as owner
+  credentials: failed, 1 of 2 steps, 1,512.1 ms, as owner
+    upgrade c2 failed
+    server no (SQLSTATE 22012)
+11111111  2030-12-31 18:01:00 UTC  upgrade, serial, by ann@ci
+  main: done, 1 of 2 steps, 1,512.1 ms, as owner
+    ran in spite of CM001; allowed: lock
+"""
+
+
+def test_the_log_has_an_entry_for_each_run() -> None:
+    safety = {"found": [{"hazard": "CM001", "verdict": "danger"}], "allowed": ["lock"]}
+    runs = (
+        journaled("25b30b16-1", "credentials", 3, "upgrade c2 failed\nno (SQLSTATE 22012)\nmore"),
+        journaled("25b30b16-1", "main", 2),
+        journaled("11111111-1", "main", 1, safety=safety),
+    )
+    page = io.StringIO()
+    render(LogResult("log", runs), console(page))
+    assert page.getvalue() == LOG
