@@ -3,7 +3,8 @@
 import sys
 from collections.abc import MutableMapping
 from importlib import import_module
-from typing import Annotated, Any
+from inspect import Parameter, Signature
+from typing import Any
 
 import typer
 from typer._click import Command, Context, HelpFormatter
@@ -11,6 +12,7 @@ from typer.main import get_group
 
 from circle_migrate import __version__
 from circle_migrate.cli.help import CommandGroup
+from circle_migrate.cli.options import BEFORE_COMMAND, COMMON, flag
 from circle_migrate.cli.streams import end_stdout
 
 _COMMANDS = {
@@ -104,11 +106,15 @@ class _Commands(CommandGroup):
         super().format_help(ctx, formatter)
 
     def parse_args(self, ctx: Context, args: list[str]) -> list[str]:
-        """Parse the arguments; `help COMMAND` is `COMMAND --help`."""
-        super().parse_args(ctx, args)
+        """Parse the arguments; options before a command are its own, `help COMMAND` is `COMMAND --help`."""
+        super().parse_args(ctx, list(args))
         words = [*ctx._protected_args, *ctx.args]
         if words[:1] == ["help"] and words[1:2] not in (["exit-codes"], ["-h"], ["--help"]):
             return self.parse_args(ctx, [*words[1:], "--help"])
+        if words and len(words) < len(args):
+            place = 2 if isinstance(self.get_command(ctx, words[0]), CommandGroup) else 1
+            words[place:place] = args[: -len(words)]
+            ctx.args = words[1:]
         return ctx.args
 
     def _add(self, module: str, part: typer.Typer) -> None:
@@ -136,9 +142,15 @@ def _version(wanted: bool) -> None:  # noqa: FBT001 - Typer's callback
 
 
 @app.callback()
-def root(
-    version: Annotated[
-        bool, typer.Option("--version", "-V", help="Show the version.", callback=_version, is_eager=True)
-    ] = False,
-) -> None:
-    """Plan, check and apply the Alembic revisions of one or more PostgreSQL databases together."""
+def root(**_: object) -> None:
+    """Plan, check and apply the Alembic revisions of one or more PostgreSQL databases together.
+
+    The options below can also stand after the command.
+    """
+
+
+_VERSION = flag("--version", "Show the version.", "-V", callback=_version, is_eager=True)
+_parameters = [Parameter("version", Parameter.KEYWORD_ONLY, default=_VERSION, annotation=bool)]
+_parameters += [COMMON[name] for name in BEFORE_COMMAND]
+root.__signature__ = Signature(_parameters)  # type: ignore[attr-defined]
+root.__annotations__ = {parameter.name: parameter.annotation for parameter in _parameters}

@@ -11,10 +11,7 @@ import typer
 
 from circle_migrate.cli.context import CommandContext
 from circle_migrate.cli.help import Command, CommandGroup
-from circle_migrate.cli.options import ANY_RESULT, COMMON, OPTIONS, Format
-
-_NO_SETTINGS = ("database", "format", "quiet", "verbose", "debug")
-"""The shared options that override no setting."""
+from circle_migrate.cli.options import ANY_RESULT, BEFORE_COMMAND, COMMON, OPTIONS, Format
 
 
 class SingleCommandApp(typer.Typer):
@@ -89,7 +86,7 @@ def command(
             from circle_migrate.cli.progress import Progress
 
             flags = {key: arguments.pop(key, None) for key in (*COMMON, *OPTIONS)}
-            database, output_format, quiet, verbose, debug = map(flags.pop, _NO_SETTINGS)
+            database, output_format, quiet, verbose, debug = map(flags.pop, BEFORE_COMMAND)
             full_name, progress = group_name + command_name, Progress(quiet=bool(quiet))
             result_format = Format(output_format or Format.TABLE)
             context = CommandContext(

@@ -220,6 +220,9 @@ def _specific(
 COMMON = signature(_common, eval_str=True).parameters
 """The options of every command."""
 
+BEFORE_COMMAND = ("database", "format", "quiet", "verbose", "debug")
+"""Those of them that may also stand before the command; they override no setting."""
+
 OPTIONS = signature(_specific, eval_str=True).parameters
 """The options of some commands; both by the name of the parameter that receives the value."""
 

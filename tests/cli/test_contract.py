@@ -264,6 +264,27 @@ def test_help_of_a_command_is_its_page(line: str, page: str) -> None:
 
 
 @pytest.mark.usefixtures("workdir")
+@pytest.mark.parametrize(
+    ("line", "same"),
+    [
+        ("--format json heads", "heads --format json"),
+        ("-d main -q heads -d credentials", "heads -q -d main -d credentials"),
+        ("--format=json -dmain -v config show", "config show --format=json -dmain -v"),
+        ("--debug --format json show f4e7 c4b0", "show f4e7 c4b0 --debug --format json"),
+        ("-q help heads", "heads --help"),
+        ("-d main schema heads", "schema heads -d main"),
+        ("--format xml heads", "heads --format xml"),
+        ("-d nowhere heads", "heads -d nowhere"),
+    ],
+)
+def test_options_of_every_command_can_stand_before_it(line: str, same: str) -> None:
+    answer, expected = invoke(line.split()), invoke(same.split())
+    assert (answer.status, answer.stdout) == (expected.status, expected.stdout)
+    if " xml " not in line:
+        assert answer.stderr == expected.stderr
+
+
+@pytest.mark.usefixtures("workdir")
 def test_help_explains_every_exit_status() -> None:
     lines = invoke(["help", "exit-codes"]).stdout.splitlines()
     assert lines == [f"{status:>3}  {status.meaning}" for status in sorted(ExitCode)]
