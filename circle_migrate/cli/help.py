@@ -1,10 +1,8 @@
 """Commands with help pages of one structure, which import rich and pydantic only where they must.
 
-A page is drawn by rich on a terminal and plain text elsewhere. Typer converts every value of a command, also
-a default, through a pydantic adapter. Importing pydantic takes about as long as a query on both databases,
-and most values are strings, choices or defaults that need no conversion. Typer has no option for this, so its
-private classes are used here; the test of what a command imports fails when a later version of Typer works
-differently.
+Typer converts every value, also a default, through a pydantic adapter; importing pydantic takes about as long
+as a query on two databases, and most values need no conversion. Typer has no option for this, so its private
+classes are used here; the test of what a command imports fails when a later version works differently.
 """
 
 import re

@@ -96,24 +96,20 @@ def _code(text: str) -> str:
 
 def _losses(report: LossReport) -> str:
     """Return a heading, a table of all losses, and notes."""
-    parts = [f"### Losses of the downgrade: {_escape(summary(report))}"]
+    parts = [f"### Losses of the downgrade: {markdown(summary(report))}"]
     if report.losses:
         rows = (_loss(loss, report) for loss in report.losses)
         parts.append("\n".join(("| Name | Kind | By | Destroys data | What |", "|-|-|-|-|-|", *rows)))
-    notes = [f"- {_escape(remark)}" for remark in report_notes(report)]
+    notes = [f"- {markdown(remark)}" for remark in report_notes(report)]
     return "\n\n".join([*parts, *(["\n".join(notes)] if notes else [])]) + "\n"
 
 
 def _loss(loss: Loss, report: LossReport) -> str:
     cells = (
-        f"**{_escape(loss.name)}**" if loss.destroys_data else _escape(loss.name),
+        f"**{markdown(loss.name)}**" if loss.destroys_data else markdown(loss.name),
         loss.kind,
-        _escape(loss.revision),
+        markdown(loss.revision),
         "yes" if loss.destroys_data else "no",
-        _escape(describe_loss(loss, report.taken_at)),
+        markdown(describe_loss(loss, report.taken_at)),
     )
     return f"| {' | '.join(cells)} |"
-
-
-def _escape(text: str) -> str:
-    return sanitize.escape_markdown(sanitize.visible(text))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from circle_migrate.cli.render.report import write_finding
 from circle_migrate.cli.render.tree import draw_tree
-from circle_migrate.cli.render.widgets import Part, line, relative, revisions, table, write_line
+from circle_migrate.cli.render.widgets import Part, line, relative, revisions, table, write_line, write_notes
 from circle_migrate.core.findings import Severity
 
 if TYPE_CHECKING:
@@ -89,8 +89,7 @@ def revision_files_result(result: RevisionFilesResult, console: Console) -> None
     reason = "nothing has changed" if result.command == "revision" else "one head, nothing to merge"
     for name in result.unchanged:
         write_line(console, f"{name}: {reason}")
-    for note in result.notes:
-        write_line(console, f"note: {note}")
+    write_notes(console, result.notes)
 
 
 def configuration_result(result: ConfigurationResult, console: Console) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from circle_migrate.cli.formats.sanitize import visible
-from circle_migrate.cli.render.widgets import detail_label, line, revisions, table, write_line
+from circle_migrate.cli.render.widgets import detail_label, line, revisions, table, write_line, write_notes
 from circle_migrate.revision_graph.plan import Action, Plan, Stamp
 
 if TYPE_CHECKING:
@@ -44,12 +44,10 @@ def migration_result(result: MigrationResult, console: Console) -> None:
         for kept in result.kept:
             write_line(console, _kept_rows(kept, result.command))
         if result.restore_instructions:
-            for note in result.restore_instructions.notes:
-                write_line(console, f"note: {note}")
+            write_notes(console, result.restore_instructions.notes)
             write_line(console, f"backup: {result.restore_instructions.manifest}", wrap=False)
             write_line(console, f"to go back: {result.restore_instructions.restore}", wrap=False)
-    for note in result.notes:
-        write_line(console, f"note: {note}")
+    write_notes(console, result.notes)
     if result.plan and not result.dry_run:
         rows = [(name, _truncate(tables)) for name, tables in result.tables.items()]
         table(console, ("database", "tables"), rows)
@@ -217,6 +215,5 @@ def loss_report(result: LossReport, console: Console) -> None:
                 (loss.name, loss.kind, loss.revision, describe_loss(loss, result.taken_at)) for loss in losses
             ]
             table(console, ("name", "kind", "by", "what"), rows)
-    for remark in report_notes(result):
-        write_line(console, f"note: {visible(remark)}")
+    write_notes(console, map(visible, report_notes(result)))
     write_line(console, summary(result), style="" if result.destroyed else "green")

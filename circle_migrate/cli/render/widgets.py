@@ -28,6 +28,12 @@ def write_line(console: Console, text: str, style: str = "", *, wrap: bool = Tru
     console.print(visible_lines(text), style=style, markup=False, soft_wrap=not wrap)
 
 
+def write_notes(console: Console, notes: Iterable[str]) -> None:
+    """Write a line for each note."""
+    for note in notes:
+        write_line(console, f"note: {note}")
+
+
 def line(console: Console, indent: int, *parts: Part, margin: str = "") -> None:
     """Write a line without secrets and control characters; on a terminal it wraps below its indentation.
 
