@@ -1,5 +1,6 @@
 """Options, arguments and output formats: as defaults of a command's parameters, and shared by commands."""
 
+import os
 from difflib import get_close_matches
 from enum import StrEnum
 from functools import partial
@@ -32,6 +33,10 @@ COMPARISONS = (*CHECKS, Format.SQL, Format.ALEMBIC, Format.PATCH)
 LOSSES = (*ANY_RESULT, Format.MARKDOWN)
 SAFETY = (*CHECKS, Format.MARKDOWN)
 """The formats of a command, by what its result is."""
+
+
+Color = StrEnum("Color", ["AUTO", "ALWAYS", "NEVER"])
+"""When the output has colours; `auto` is on a terminal."""
 
 
 class Transaction(StrEnum):
@@ -113,6 +118,14 @@ def targets(text: str = "Go to this revision", **details: Any) -> Any:
     )
 
 
+def _set_color(color: Color) -> Color:
+    """Set the environment variables that Rich and Typer honour; with `auto` the user's are valid."""
+    if color is not Color.AUTO:
+        os.environ.pop("NO_COLOR" if color is Color.ALWAYS else "FORCE_COLOR", None)
+        os.environ["FORCE_COLOR" if color is Color.ALWAYS else "NO_COLOR"] = "1"
+    return color
+
+
 safety_option = partial(option, panel="Safety")
 safety_flag = partial(flag, panel="Safety")
 
@@ -135,6 +148,7 @@ _choice = partial(_run, None)
 _connection = partial(option, panel="Connection")
 _size = partial(safety_option, "N", min=0)
 _output = partial(flag, panel="Output")
+_output_choice = partial(option, None, panel="Output")
 
 
 def _common(
@@ -158,9 +172,13 @@ def _common(
         show_default=False,
     ),
     embedded_data: Path | None = _connection("FOLDER", "Keep the data of the private PostgreSQL here."),
-    format: Format = option(  # noqa: A002 - the name of the option
-        None, "Write the result in this format.", default=Format.TABLE, panel="Output"
+    format: Format = _output_choice(  # noqa: A002 - the name of the option
+        "Write the result in this format.", default=Format.TABLE
     ),
+    color: Color = _output_choice(
+        "Use colours on a terminal, always, or never.", default=Color.AUTO, callback=_set_color, is_eager=True
+    ),
+    no_progress: bool = _output("--no-progress", "Show no steps and waits; notes and logs remain."),
     quiet: bool = _output("--quiet", "Show no progress.", "-q"),
     verbose: bool = _output("--verbose", "Show notices of the servers and Alembic's log, too.", "-v"),
     debug: bool = _output("--debug", "Show the traceback of an error, without secrets."),
@@ -220,7 +238,7 @@ def _specific(
 COMMON = signature(_common, eval_str=True).parameters
 """The options of every command."""
 
-BEFORE_COMMAND = ("database", "format", "quiet", "verbose", "debug")
+BEFORE_COMMAND = ("database", "format", "color", "no_progress", "quiet", "verbose", "debug")
 """Those of them that may also stand before the command; they override no setting."""
 
 OPTIONS = signature(_specific, eval_str=True).parameters

@@ -18,6 +18,7 @@ import typer
 from circle_migrate import __version__
 from circle_migrate.cli.app import app
 from circle_migrate.core.errors import ExitCode
+from tests.conftest import Cli
 from tests.deployments import environment, invoke
 from tests.projects import Project
 from tests.servers import Databases
@@ -282,6 +283,24 @@ def test_options_of_every_command_can_stand_before_it(line: str, same: str) -> N
     assert (answer.status, answer.stdout) == (expected.status, expected.stdout)
     if " xml " not in line:
         assert answer.stderr == expected.stderr
+
+
+@pytest.mark.parametrize(
+    ("line", "variable", "colours"),
+    [
+        ("heads", None, False),
+        ("heads --color always", None, True),
+        ("--color always heads", "NO_COLOR", True),
+        ("heads --color never", "FORCE_COLOR", False),
+        ("--color auto heads", "FORCE_COLOR", True),
+        ("--color=always --help", None, True),
+        ("heads --color never -h", "FORCE_COLOR", False),
+    ],
+)
+def test_color_precedes_the_environment(cli: Cli, line: str, variable: str | None, *, colours: bool) -> None:
+    answer = cli(*line.split(), env={variable: "1"} if variable else {})
+    assert answer.returncode == 0
+    assert ("\x1b[" in answer.stdout) is colours
 
 
 @pytest.mark.usefixtures("workdir")

@@ -37,7 +37,7 @@ def register(app: typer.Typer) -> None:
             "config show", tuple((value.key, value.shown, value.source) for value in values)
         )
 
-    @command(app, panel=_PANEL, without=(*_WITHOUT, "embedded_data", "quiet"))
+    @command(app, panel=_PANEL, without=(*_WITHOUT, "embedded_data", "quiet", "no_progress"))
     def schema(
         context: CommandContext,
         name: list[str] = argument(
@@ -65,11 +65,10 @@ def register(app: typer.Typer) -> None:
             typer.echo(f"{status:>3}  {status.meaning}")
         raise typer.Exit
 
-    description = "Control the private PostgreSQL of --embedded, and write snapshots to ship."
-    _register_dev(group(app, "dev", description, _PANEL))
+    dev = group(
+        app, "dev", "Control the private PostgreSQL of --embedded, and write snapshots to ship.", _PANEL
+    )
 
-
-def _register_dev(dev: typer.Typer) -> None:
     @command(dev, panel=_PANEL, without=_WITHOUT)
     async def start(context: CommandContext) -> Result:
         """Start the server, create the databases and print their URLs."""
@@ -94,7 +93,7 @@ def _register_dev(dev: typer.Typer) -> None:
         settings = context.settings()
         return _result("dev status", settings, configured_server(settings).status())
 
-    @command(dev, panel=_PANEL, without=(*_URLS, "format", "quiet"))
+    @command(dev, panel=_PANEL, without=(*_URLS, "format", "quiet", "no_progress"))
     async def psql(
         context: CommandContext,
         arguments: list[str] | None = argument("[-- PSQL OPTIONS]", "Pass these options to psql."),
