@@ -8,7 +8,6 @@ classes are used here; the test of what a command imports fails when a later ver
 import re
 import sys
 from enum import Enum
-from functools import partial
 from typing import Any
 
 from typer import BadParameter
@@ -47,8 +46,8 @@ class _Page(AnyCommand):
                 parameter._get_number_range_help_str = _nothing  # type: ignore[method-assign]
                 if isinstance(parameter, TyperArgument) or parameter.is_flag:
                     parameter.display_type_rich = _nothing  # type: ignore[method-assign]
-                if isinstance(parameter.show_default, str):  # Typer writes it in parentheses
-                    parameter._get_default_string = partial(_text, parameter.show_default)  # type: ignore[method-assign]
+                if isinstance(text := parameter.show_default, str):  # Typer writes it in parentheses
+                    parameter._get_default_string = lambda text=text, **_: text  # type: ignore[method-assign]
         return sorted(parameters, key=lambda parameter: _PANELS.index(_panel(parameter)))
 
     def format_options(self, ctx: Context, formatter: HelpFormatter) -> None:
@@ -83,11 +82,6 @@ def _panel(part: object) -> str | None:
 
 def _nothing(ctx: Context | None = None) -> None:
     """Replace the Python type and the range of numbers that Typer shows beside a parameter."""
-
-
-def _text(text: str, **_: object) -> str:
-    """Replace Typer's text of a default, which has parentheses around a given text."""
-    return text
 
 
 class Command(_Page, TyperCommand):
