@@ -28,10 +28,9 @@ class Format(StrEnum):
 
 
 ANY_RESULT = (Format.TABLE, Format.JSON)
-CHECKS = (*ANY_RESULT, Format.JUNIT, Format.SARIF, Format.GITHUB, Format.GITLAB)
+MARKDOWN = (*ANY_RESULT, Format.MARKDOWN)
+CHECKS = (*MARKDOWN, Format.JUNIT, Format.SARIF, Format.GITHUB, Format.GITLAB)
 COMPARISONS = (*CHECKS, Format.SQL, Format.ALEMBIC, Format.PATCH)
-LOSSES = (*ANY_RESULT, Format.MARKDOWN)
-SAFETY = (*CHECKS, Format.MARKDOWN)
 """The formats of a command, by what its result is."""
 
 

@@ -9,7 +9,7 @@ import pytest
 from rich.console import Console
 
 from circle_migrate.cli.console import console
-from circle_migrate.cli.write import render
+from circle_migrate.cli.write import format_result, render
 from circle_migrate.commands.log import LogResult
 from circle_migrate.migrate.journal import JournalRun, JournalStep
 from circle_migrate.migrate.result import MigrationResult, PlanResult
@@ -77,6 +77,19 @@ def test_a_plan_is_one_table_with_the_reasons_below() -> None:
     page = io.StringIO()
     render(result, console(page))
     assert page.getvalue() == PLAN
+
+
+def test_a_plan_in_markdown_is_the_table(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    result = PlanResult("plan", Plan({"main": (), "credentials": ()}, {}, SEGMENTS), "serial")
+    text = format_result("markdown", result)
+    assert text == f"### circle-migrate plan, exit 0\n\n```text\n{PLAN}```\n"
+
+
+def test_a_plan_that_is_too_long_for_a_comment_is_left_out() -> None:
+    result = PlanResult("plan", Plan({"main": ()}, {}, SEGMENTS * 300), "serial")
+    text = format_result("markdown", result)
+    assert text == "### circle-migrate plan, exit 0\n\nThe comment is truncated.\n"
 
 
 def test_a_plan_on_a_narrow_terminal_breaks_messages_only() -> None:

@@ -13,7 +13,16 @@ import typer
 from circle_migrate.cli import options as shared
 from circle_migrate.cli.command import command
 from circle_migrate.cli.context import CommandContext
-from circle_migrate.cli.options import LOSSES, RUN, SIZES, Format, flag, option, safety_flag, safety_option
+from circle_migrate.cli.options import (
+    MARKDOWN,
+    RUN,
+    SIZES,
+    Format,
+    flag,
+    option,
+    safety_flag,
+    safety_option,
+)
 from circle_migrate.core.errors import UsageError
 from circle_migrate.core.result import Result
 
@@ -88,7 +97,7 @@ def register(app: typer.Typer) -> None:
             notify=context.progress,
         )
 
-    @command(app, panel=_PANEL, options=(*RUN, "pg_bin"), formats=LOSSES, negative_arguments=True)
+    @command(app, panel=_PANEL, options=(*RUN, "pg_bin"), formats=MARKDOWN, negative_arguments=True)
     async def downgrade(
         context: CommandContext,
         target: list[str] | None = shared.targets(),
@@ -170,7 +179,7 @@ def register(app: typer.Typer) -> None:
             notify=context.progress,
         )
 
-    @command(app, panel=_PANEL, options=("atomic", "transaction"), negative_arguments=True)
+    @command(app, panel=_PANEL, options=("atomic", "transaction"), formats=MARKDOWN, negative_arguments=True)
     async def plan(
         context: CommandContext,
         target: list[str] | None = shared.targets("Plan up to this revision", show_default="head"),

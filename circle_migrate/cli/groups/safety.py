@@ -8,7 +8,7 @@ import typer
 from circle_migrate.cli import options as shared
 from circle_migrate.cli.command import command
 from circle_migrate.cli.context import CommandContext
-from circle_migrate.cli.options import SAFETY, SCRATCH, SIZES, flag, option
+from circle_migrate.cli.options import CHECKS, SCRATCH, SIZES, flag, option
 from circle_migrate.core.errors import UsageError
 from circle_migrate.core.result import Result
 
@@ -30,7 +30,7 @@ def register(app: typer.Typer) -> None:
         "safety-check",
         panel=_PANEL,
         options=("transaction", *SCRATCH, *SIZES),
-        formats=SAFETY,
+        formats=CHECKS,
         negative_arguments=True,
     )
     async def safety_check(

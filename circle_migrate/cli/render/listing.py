@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from circle_migrate.cli.render.report import write_finding
 from circle_migrate.cli.render.tree import draw_tree
 from circle_migrate.cli.render.widgets import Part, line, relative, revisions, table, write_line, write_notes
-from circle_migrate.core.findings import Severity
+from circle_migrate.core.findings import Severity, from_error
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -26,10 +26,7 @@ def current_result(result: CurrentResult, console: Console) -> None:
     table(console, ("database", "current", "message", "state"), map(_position, result.positions))
     for position in result.positions:
         if position.error is not None:
-            write_line(console, position.error.message, style="red")
-            for label, text in (("detail", position.error.detail), ("hint", position.error.hint)):
-                if text:
-                    write_line(console, f"  {label:<6} {text}")
+            write_finding(from_error(position.error), console)
 
 
 def _position(position: DatabasePosition) -> tuple[str, ...]:
