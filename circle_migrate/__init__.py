@@ -1,3 +1,3 @@
-"""Migrate two PostgreSQL databases together."""
+"""Migrate PostgreSQL databases together."""
 
 __version__ = "0.1.0"

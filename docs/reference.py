@@ -80,9 +80,8 @@ def _record(param: Any, context: Any) -> Record | None:
 
 
 def _plain(text: str) -> str:
-    """Return the text in one line, without Typer's markup and with plain defaults."""
-    text = " ".join(text.split())
-    return re.sub(r"\s+\[default: \(?(.+?)\)?(?:; [^]]*)?\]$", r" Default: \1.", text)
+    """Return the text in one line, its default as a sentence."""
+    return re.sub(r"\[default: (.+)\]$", r"Default: \1.", " ".join(text.split()))
 
 
 def render() -> str:

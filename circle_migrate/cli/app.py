@@ -3,7 +3,8 @@
 import sys
 from collections.abc import MutableMapping
 from importlib import import_module
-from typing import Annotated, Any
+from inspect import Parameter, Signature
+from typing import Any
 
 import typer
 from typer._click import Command, Context, HelpFormatter
@@ -11,6 +12,7 @@ from typer.main import get_group
 
 from circle_migrate import __version__
 from circle_migrate.cli.help import CommandGroup
+from circle_migrate.cli.options import BEFORE_COMMAND, COMMON, flag
 from circle_migrate.cli.streams import end_stdout
 
 _COMMANDS = {
@@ -20,7 +22,7 @@ _COMMANDS = {
     "safety": ("safety-check", "stats"),
     "revision": ("revision", "merge", "stamp"),
     "keep": ("backup", "restore", "kept", "protect", "unprotect"),
-    "set_up": ("config", "schema", "dev"),
+    "set_up": ("config", "schema", "help", "dev"),
 }
 """The modules that declare commands, in the order of the help page, with the names of their commands."""
 
@@ -32,13 +34,13 @@ circle-migrate upgrade credentials@+1 [dim]# one step, one database[/dim]
 circle-migrate downgrade -1 -d main [dim]# show the losses, then ask[/dim]
 circle-migrate revision --autogenerate -m "add a table"
 [bold]Environment[/bold]
-DATABASE_URL, CREDS_DATABASE_URL [dim]# or …_FILE, .env, pyproject.toml[/dim]
+NAME_DATABASE_URL [dim]# for each database; or …_FILE, .env, pyproject.toml[/dim]
+DATABASE_URL, CREDS_DATABASE_URL [dim]# for main and credentials[/dim]
 CIRCLE_MIGRATE_EMBEDDED=1 [dim]# like --embedded[/dim]
 NO_COLOR, FORCE_COLOR [dim]# no colours, or colours in a pipe too[/dim]
-[bold]Exit status[/bold]
-0 done · 1 bug · 2 usage or settings · 3 pending · 4 drift · 5 refused
-6 locked · 7 ahead or unknown · 8 in doubt · 9 unreachable or not writable
-10 failed, rolled back · 129, 130, 143 interrupted""".replace("\n", "\n\n")
+[bold]Exit status, explained by `help exit-codes`[/bold]
+
+""".replace("\n", "\n\n")
 
 
 class _Commands(CommandGroup):
@@ -93,12 +95,27 @@ class _Commands(CommandGroup):
     def format_help(self, ctx: Context, formatter: HelpFormatter) -> None:
         """Write the page that lists all commands."""
         from circle_migrate.cli.command import CommandListing
+        from circle_migrate.core.errors import ExitCode
 
         listing = CommandListing()
         for module in _COMMANDS:
             _declare(module, listing)
         self._created, self._complete = dict(listing.declared), True
+        names = [f"{status} {status.meaning.partition(':')[0]}" for status in sorted(ExitCode)]
+        self.epilog = _EPILOG + "\n\n".join(map(" · ".join, (names[:6], names[6:10], names[10:])))
         super().format_help(ctx, formatter)
+
+    def parse_args(self, ctx: Context, args: list[str]) -> list[str]:
+        """Parse the arguments; options before a command are its own, `help COMMAND` is `COMMAND --help`."""
+        super().parse_args(ctx, list(args))
+        words = [*ctx._protected_args, *ctx.args]
+        if words[:1] == ["help"] and words[1:2] not in (["exit-codes"], ["-h"], ["--help"]):
+            return self.parse_args(ctx, [*words[1:], "--help"])
+        if words and len(words) < len(args):
+            place = 2 if isinstance(self.get_command(ctx, words[0]), CommandGroup) else 1
+            words[place:place] = args[: -len(words)]
+            ctx.args = words[1:]
+        return ctx.args
 
     def _add(self, module: str, part: typer.Typer) -> None:
         _declare(module, part)
@@ -111,7 +128,6 @@ def _declare(module: str, part: typer.Typer) -> None:
 
 app = typer.Typer(
     cls=_Commands,
-    epilog=_EPILOG,
     no_args_is_help=True,
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
@@ -126,9 +142,15 @@ def _version(wanted: bool) -> None:  # noqa: FBT001 - Typer's callback
 
 
 @app.callback()
-def root(
-    version: Annotated[
-        bool, typer.Option("--version", "-V", help="Show the version.", callback=_version, is_eager=True)
-    ] = False,
-) -> None:
-    """One migration tool for two PostgreSQL databases: both Alembic trees, one plan, one command."""
+def root(**_: object) -> None:
+    """Plan, check and apply the Alembic revisions of one or more PostgreSQL databases together.
+
+    The options below can also stand after the command.
+    """
+
+
+_VERSION = flag("--version", "Show the version.", "-V", callback=_version, is_eager=True)
+_parameters = [Parameter("version", Parameter.KEYWORD_ONLY, default=_VERSION, annotation=bool)]
+_parameters += [COMMON[name] for name in BEFORE_COMMAND]
+root.__signature__ = Signature(_parameters)  # type: ignore[attr-defined]
+root.__annotations__ = {parameter.name: parameter.annotation for parameter in _parameters}

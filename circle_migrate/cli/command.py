@@ -11,10 +11,7 @@ import typer
 
 from circle_migrate.cli.context import CommandContext
 from circle_migrate.cli.help import Command, CommandGroup
-from circle_migrate.cli.options import ANY_RESULT, COMMON, OPTIONS, Format
-
-_NO_SETTINGS = ("database", "format", "quiet", "verbose", "debug")
-"""The shared options that override no setting."""
+from circle_migrate.cli.options import ANY_RESULT, BEFORE_COMMAND, COMMON, OPTIONS, Format
 
 
 class SingleCommandApp(typer.Typer):
@@ -76,21 +73,22 @@ def command(
         _, *own = inspect.signature(function, eval_str=True).parameters.values()
         parameters = [parameter.replace(kind=Parameter.KEYWORD_ONLY) for parameter in own]
         parameters += [OPTIONS[key] for key in options]
+        choices: Any = StrEnum("Format", [(member.name, member.value) for member in formats])  # type: ignore[misc]
         parameters += [
-            option.replace(annotation=_format_enum(formats)) if key == "format" else option
+            option.replace(annotation=choices) if key == "format" else option
             for key, option in COMMON.items()
             if key not in without
         ]
         group_name = f"{app.info.name} " if isinstance(app.info.name, str) else ""
 
-        @functools.wraps(function)
         def invoke(**arguments: Any) -> None:
             from circle_migrate.cli.boundary import run_command
             from circle_migrate.cli.progress import Progress
 
             flags = {key: arguments.pop(key, None) for key in (*COMMON, *OPTIONS)}
-            database, output_format, quiet, verbose, debug = map(flags.pop, _NO_SETTINGS)
-            full_name, progress = group_name + command_name, Progress(quiet=bool(quiet))
+            database, output_format, _, no_steps, quiet, verbose, debug = map(flags.pop, BEFORE_COMMAND)
+            full_name = group_name + command_name
+            progress = Progress(quiet=bool(quiet), steps=not no_steps)
             result_format = Format(output_format or Format.TABLE)
             context = CommandContext(
                 full_name, database, flags, result_format, progress, bool(debug), bool(verbose)
@@ -100,9 +98,8 @@ def command(
 
         invoke.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
         invoke.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
-        del invoke.__wrapped__
         app.command(
-            name,
+            command_name,
             cls=Command,
             help=description,
             rich_help_panel=panel,
@@ -112,9 +109,3 @@ def command(
         return invoke
 
     return declare
-
-
-def _format_enum(formats: tuple[Format, ...]) -> type[StrEnum]:
-    """Return an enumeration of these formats, for the option's help and its check."""
-    members = [(member.name, member.value) for member in formats]
-    return StrEnum("Format", members)  # type: ignore[return-value] # mypy knows literal members only

@@ -12,7 +12,7 @@ _NO_LIMIT = 10_000
 """Columns of a console that writes to a pipe, so that lines are never truncated."""
 
 
-class _PlainConsole:
+class PlainConsole:
     """The part of rich's Console that renderers use where nothing is drawn."""
 
     is_terminal = False
@@ -33,7 +33,7 @@ def is_terminal(file: TextIO) -> bool:
 def console(file: TextIO) -> Console:
     """Return a console for the file. Rich honours NO_COLOR and FORCE_COLOR."""
     if not is_terminal(file):
-        return cast("Console", _PlainConsole(file))
+        return cast("Console", PlainConsole(file))
     from rich.console import Console
 
     width = None if file.isatty() else _NO_LIMIT

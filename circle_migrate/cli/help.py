@@ -1,10 +1,8 @@
 """Commands with help pages of one structure, which import rich and pydantic only where they must.
 
-A page is drawn by rich on a terminal and plain text elsewhere. Typer converts every value of a command, also
-a default, through a pydantic adapter. Importing pydantic takes about as long as a query on both databases,
-and most values are strings, choices or defaults that need no conversion. Typer has no option for this, so its
-private classes are used here; the test of what a command imports fails when a later version of Typer works
-differently.
+Typer converts every value, also a default, through a pydantic adapter; importing pydantic takes about as long
+as a query on two databases, and most values need no conversion. Typer has no option for this, so its private
+classes are used here; the test of what a command imports fails when a later version works differently.
 """
 
 import re
@@ -21,6 +19,9 @@ from typer.core import TyperArgument, TyperCommand, TyperGroup, TyperOption
 from circle_migrate.cli.console import is_terminal
 
 _MARKUP = re.compile(r"\[/?(?:bold|dim)\]")
+_PANELS = (None, "Safety", "Run", "Connection", "Output")
+"""The panels of options, in the order of a help page; the first are those without a panel."""
+
 _NO_LIMIT = 1_000
 """Maximum length of a command's short help in characters, so long that it is never truncated."""
 
@@ -42,9 +43,12 @@ class _Page(AnyCommand):
             if isinstance(parameter, TyperArgument | TyperOption):
                 kind = parameter.type_descriptor
                 parameter._runtime_param = LazyParam(kind.parameter_info, kind.annotation)
+                parameter._get_number_range_help_str = _nothing  # type: ignore[method-assign]
                 if isinstance(parameter, TyperArgument) or parameter.is_flag:
-                    parameter.display_type_rich = _no_type  # type: ignore[method-assign]
-        return parameters
+                    parameter.display_type_rich = _nothing  # type: ignore[method-assign]
+                if isinstance(text := parameter.show_default, str):  # Typer writes it in parentheses
+                    parameter._get_default_string = lambda text=text, **_: text  # type: ignore[method-assign]
+        return sorted(parameters, key=lambda parameter: _PANELS.index(_panel(parameter)))
 
     def format_options(self, ctx: Context, formatter: HelpFormatter) -> None:
         """Write arguments, options and the commands of a group below the headings of their panels."""
@@ -76,8 +80,8 @@ def _panel(part: object) -> str | None:
     return getattr(part, "rich_help_panel", None)
 
 
-def _no_type(ctx: Context) -> None:
-    """Replace the name of a Python type that Typer shows beside a flag or an argument."""
+def _nothing(ctx: Context | None = None) -> None:
+    """Replace the Python type and the range of numbers that Typer shows beside a parameter."""
 
 
 class Command(_Page, TyperCommand):

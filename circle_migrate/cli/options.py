@@ -1,5 +1,6 @@
 """Options, arguments and output formats: as defaults of a command's parameters, and shared by commands."""
 
+import os
 from difflib import get_close_matches
 from enum import StrEnum
 from functools import partial
@@ -27,11 +28,14 @@ class Format(StrEnum):
 
 
 ANY_RESULT = (Format.TABLE, Format.JSON)
-CHECKS = (*ANY_RESULT, Format.JUNIT, Format.SARIF, Format.GITHUB, Format.GITLAB)
+MARKDOWN = (*ANY_RESULT, Format.MARKDOWN)
+CHECKS = (*MARKDOWN, Format.JUNIT, Format.SARIF, Format.GITHUB, Format.GITLAB)
 COMPARISONS = (*CHECKS, Format.SQL, Format.ALEMBIC, Format.PATCH)
-LOSSES = (*ANY_RESULT, Format.MARKDOWN)
-SAFETY = (*CHECKS, Format.MARKDOWN)
 """The formats of a command, by what its result is."""
+
+
+Color = StrEnum("Color", ["AUTO", "ALWAYS", "NEVER"])
+"""When the output has colours; `auto` is on a terminal."""
 
 
 class Transaction(StrEnum):
@@ -102,26 +106,37 @@ def ensure_no_option(ctx: typer.Context, targets: list[str] | None) -> list[str]
     return targets
 
 
-def targets(**details: Any) -> Any:
-    """Return the argument TARGET, which takes several."""
+def targets(text: str = "Go to this revision", **details: Any) -> Any:
+    """Return the argument TARGET, which takes several; `text` says what happens to one."""
     return argument(
         "TARGET",
-        "Go to this revision: head, base, +1, -2, an id or its beginning; main@head is for main only.",
+        f"{text}: head, base, +1, -2, an id or its beginning; main@head is for main only.",
         autocompletion=revisions,
         callback=ensure_no_option,
         **details,
     )
 
 
+def _set_color(color: Color) -> Color:
+    """Set the environment variables that Rich and Typer honour; with `auto` the user's are valid."""
+    if color is not Color.AUTO:
+        os.environ.pop("NO_COLOR" if color is Color.ALWAYS else "FORCE_COLOR", None)
+        os.environ["FORCE_COLOR" if color is Color.ALWAYS else "NO_COLOR"] = "1"
+    return color
+
+
+safety_option = partial(option, panel="Safety")
+safety_flag = partial(flag, panel="Safety")
+
 DOWN = flag("--down", "Take TARGET as the target of a downgrade.")
-DRY_RUN = flag("--dry-run", "Show the plan, and what a downgrade would lose; change nothing.")
+DRY_RUN = flag("--dry-run", "Show what would be done; change nothing.")
 SQL = flag("--sql", "Write a script for psql and run nothing; a range FROM:TO needs no server.")
-YES = flag("--yes", "Do not ask for confirmation.", "-y")
-INTO_EXISTING = flag("--into-existing", "Upgrade a database although it has relations of no revision.")
+YES = safety_flag("--yes", "Do not ask for confirmation.", "-y")
+INTO_EXISTING = safety_flag("--into-existing", "Upgrade a database although it has relations of no revision.")
 PLAN_FILE = option("FILE", "Run this saved plan if nothing has changed since.", "--plan")
-CASCADE = flag("--cascade", "Also undo the revisions of the other database that require it.")
-OVERRIDE_PROTECTION = option("NAME", "Run although this database is protected. Repeatable.")
-ENCRYPT_TO = option(
+CASCADE = flag("--cascade", "Also undo revisions of other databases that require the undone ones.")
+OVERRIDE_PROTECTION = safety_option("NAME", "Run although this database is protected. Repeatable.")
+ENCRYPT_TO = safety_option(
     "RECIPIENT",
     "Encrypt with `age` the dump of a database whose profile is strict (credentials): "
     "age1…, ssh-…, or a file of recipients.",
@@ -130,8 +145,9 @@ ENCRYPT_TO = option(
 _run = partial(option, panel="Run")
 _choice = partial(_run, None)
 _connection = partial(option, panel="Connection")
-_size = partial(option, "N", panel="Table size thresholds", min=0)
+_size = partial(safety_option, "N", min=0)
 _output = partial(flag, panel="Output")
+_output_choice = partial(option, None, panel="Output")
 
 
 def _common(
@@ -155,9 +171,13 @@ def _common(
         show_default=False,
     ),
     embedded_data: Path | None = _connection("FOLDER", "Keep the data of the private PostgreSQL here."),
-    format: Format = option(  # noqa: A002 - the name of the option
-        None, "Write the result in this format.", default=Format.TABLE, panel="Output"
+    format: Format = _output_choice(  # noqa: A002 - the name of the option
+        "Write the result in this format.", default=Format.TABLE
     ),
+    color: Color = _output_choice(
+        "Use colours on a terminal, always, or never.", default=Color.AUTO, callback=_set_color, is_eager=True
+    ),
+    no_progress: bool = _output("--no-progress", "Show no steps and waits; notes and logs remain."),
     quiet: bool = _output("--quiet", "Show no progress.", "-q"),
     verbose: bool = _output("--verbose", "Show notices of the servers and Alembic's log, too.", "-v"),
     debug: bool = _output("--debug", "Show the traceback of an error, without secrets."),
@@ -200,8 +220,10 @@ def _specific(
         "-x",
         "--x-arguments",
     ),
-    safety: SafetyMode | None = _choice(
-        "Check pending revisions for hazards first: report dangers, or refuse them.", show_default="warn"
+    safety: SafetyMode | None = safety_option(
+        None,
+        "Check pending revisions for hazards first: report dangers, or refuse them.",
+        show_default="warn",
     ),
     safety_rows: int | None = _size(
         "Treat a table with at least this many rows as large.", "--rows", show_default="10000"
@@ -214,6 +236,9 @@ def _specific(
 
 COMMON = signature(_common, eval_str=True).parameters
 """The options of every command."""
+
+BEFORE_COMMAND = ("database", "format", "color", "no_progress", "quiet", "verbose", "debug")
+"""Those of them that may also stand before the command; they override no setting."""
 
 OPTIONS = signature(_specific, eval_str=True).parameters
 """The options of some commands; both by the name of the parameter that receives the value."""

@@ -15,17 +15,18 @@ if TYPE_CHECKING:
 class Progress:
     """The receiver of a run's events; it creates its view with the first event, to import rich only then.
 
+    With `quiet` only warnings are shown, without `steps` no event.
     Call `stop` before anything else is written to the terminal. It may be called more than once; nothing
     but warnings is shown after it.
     """
 
-    def __init__(self, *, quiet: bool) -> None:
-        self._silent = quiet
+    def __init__(self, *, quiet: bool, steps: bool = True) -> None:
+        self._silent, self._steps = quiet, steps
         self._view: View | None = None
 
     def __call__(self, event: Event) -> None:
         """Show the event."""
-        if self._silent:
+        if self._silent or not self._steps:
             return
         if self._view is None:
             self._view = _view(cast("TextIO", SafeStream(sys.stderr)))

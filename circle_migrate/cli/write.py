@@ -79,15 +79,14 @@ def format_result(output_format: str, result: Result) -> str:
 def _ensure_expressible(output_format: str, result: Result) -> None:
     from circle_migrate.core.findings import Report
     from circle_migrate.diff.result import DiffResult
+    from circle_migrate.migrate.result import PlanResult
     from circle_migrate.safety.losses.report import LossReport
 
-    kinds: tuple[type[Result], ...] = (Report, LossReport) if output_format == Format.MARKDOWN else (Report,)
-    noun = content = "checks"
-    if output_format in DIFFERENCES:
-        kinds, noun, content = (DiffResult,), "comparison", "differences"
+    kinds: tuple[type[Result], ...] = (DiffResult,) if output_format in DIFFERENCES else (Report,)
+    kinds += (LossReport, PlanResult) if output_format == Format.MARKDOWN else ()
     if not isinstance(result, kinds):
         raise UsageError(
-            f"`{result.command}` makes no {noun}, and {output_format} is a format for {content}",
+            f"this result of `{result.command}` cannot be written as {output_format}",
             hint="add --format table or --format json",
         )
 

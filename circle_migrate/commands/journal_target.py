@@ -52,7 +52,10 @@ async def targets_at(deployment: Deployment, moment: Moment) -> list[str]:
     for name in deployment.selected:
         until = moment.time or ends.get(name) or max(ends.values())
         later = [
-            step for run in reversed(runs) if run.database == name for step in run.steps if _end(step) > until
+            step
+            for run in reversed(runs)
+            for step in run.steps
+            if run.database == name and step.started_at + timedelta(milliseconds=step.duration_ms) > until
         ]
         targets.append(_target(deployment.graphs[name], current[name], later, moment))
     return targets
@@ -69,10 +72,6 @@ def _chosen(runs: Sequence[JournalRun], moment: Moment) -> list[JournalRun]:
         return [run for run in runs if run.run in keys]
     what = f"release {moment.release}" if moment.release else f"run {moment.run}"
     raise UsageError(f"{'several runs begin with' if keys else 'no journal has'} the {what}", hint=_HINT)
-
-
-def _end(step: JournalStep) -> datetime:
-    return step.started_at + timedelta(milliseconds=step.duration_ms)
 
 
 def _target(graph: Graph, current: tuple[str, ...], later: Sequence[JournalStep], moment: Moment) -> str:

@@ -6,26 +6,34 @@ the command line passes every text through `core.redaction.redact`.
 """
 
 from enum import IntEnum
-from typing import ClassVar
+from typing import ClassVar, Self
 
 
 class ExitCode(IntEnum):
-    """The exit statuses of the process, most severe first; tests compare docs and `--help` with them."""
+    """The exit statuses of the process, most severe first, with the meanings that help and docs show."""
 
-    TERMINATED = 143
-    INTERRUPTED = 130
-    HANGUP = 129
-    BUG = 1
-    USAGE = 2
-    FAILED = 10
-    IN_DOUBT = 8
-    UNREACHABLE = 9
-    AHEAD = 7
-    REFUSED = 5
-    LOCKED = 6
-    DRIFT = 4
-    PENDING = 3
-    DONE = 0
+    TERMINATED = 143, "terminated: by SIGTERM"
+    INTERRUPTED = 130, "interrupted: by Ctrl-C"
+    HANGUP = 129, "hangup: the terminal was closed"
+    BUG = 1, "bug: unexpected error in circle-migrate"
+    USAGE = 2, "usage or settings: wrong option, setting, URL or password"
+    FAILED = 10, "failed: a step, backup or restore; the message says what was rolled back"
+    IN_DOUBT = 8, "in doubt: a transaction or revision is half done and must be completed"
+    UNREACHABLE = 9, "unreachable or not writable: no server, database, connection or privilege"
+    AHEAD = 7, "ahead or unknown: a database is at a revision that no file has"
+    REFUSED = 5, "refused: a guard stopped the command before it changed anything"
+    LOCKED = 6, "locked: another session held a lock for too long"
+    DRIFT = 4, "drift: models, revisions or databases differ"
+    PENDING = 3, "pending: revisions are not applied"
+    DONE = 0, "done: everything has succeeded, or there was nothing to do"
+
+    meaning: str
+
+    def __new__(cls, value: int, meaning: str = "") -> Self:
+        """Create a status from its number and its meaning: a short name, a colon, and what happened."""
+        member = int.__new__(cls, value)
+        member._value_, member.meaning = value, meaning
+        return member
 
 
 class MigrateError(Exception):

@@ -17,6 +17,8 @@ import typer
 
 from circle_migrate import __version__
 from circle_migrate.cli.app import app
+from circle_migrate.core.errors import ExitCode
+from tests.conftest import Cli
 from tests.deployments import environment, invoke
 from tests.projects import Project
 from tests.servers import Databases
@@ -76,7 +78,8 @@ PROJECT = [
     ("error-tree", "upgrade"),
 ]
 # They start, stop or replace processes; their results are those of `dev status` and of `check`.
-WITHOUT_SNAPSHOT = {"dev start", "dev stop", "dev psql", "dev reset", "dev snapshots"}
+# `help` writes text only.
+WITHOUT_SNAPSHOT = {"help", "dev start", "dev stop", "dev psql", "dev reset", "dev snapshots"}
 
 
 def commands(command: Any = None, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
@@ -221,6 +224,24 @@ def test_help_page(name: str) -> None:
 
 
 @pytest.mark.usefixtures("workdir")
+def test_every_help_page_is_as_in_its_snapshot(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The pages of all commands and groups, 80 columns wide, as a pipe receives them."""
+    monkeypatch.setenv("COLUMNS", "80")
+    names = ["", "config", "dev", "kept", *COMMANDS]
+    pages = [invoke([*name.split(), "--help"]).stdout.strip("\n") for name in names]
+    text = f"\n\n{'-' * 80}\n\n".join(pages) + "\n"
+    path = SNAPSHOTS / "help.txt"
+    if UPDATE:
+        path.write_text(text, encoding="utf-8")
+    assert text.splitlines() == path.read_text(encoding="utf-8").splitlines()
+    assert max(map(len, text.splitlines())) <= 80
+    panels = ["Arguments", "Options", "Safety", "Run", "Connection", "Output"]
+    for page in pages[4:]:
+        titles = re.findall(r"^(\w+):$", page, re.MULTILINE)
+        assert titles == [name for name in [*panels, "Examples"] if name in titles]
+
+
+@pytest.mark.usefixtures("workdir")
 def test_help_page_has_examples_environment_and_exit_status() -> None:
     page = invoke(["--help"]).stdout
     for text in ("Examples", "Environment", "DATABASE_URL", "CREDS_DATABASE_URL", "NO_COLOR", "Exit status"):
@@ -230,6 +251,66 @@ def test_help_page_has_examples_environment_and_exit_status() -> None:
         if words and words[0] in COMMANDS:
             answer = invoke([*words, "--help"])
             assert answer.status == 0, line
+
+
+@pytest.mark.usefixtures("workdir")
+@pytest.mark.parametrize(
+    ("line", "page"),
+    [("help", "--help"), ("help upgrade", "upgrade --help"), ("help kept list", "kept list --help")],
+)
+def test_help_of_a_command_is_its_page(line: str, page: str) -> None:
+    answer = invoke(line.split())
+    assert answer.status == 0
+    assert answer.stdout == invoke(page.split()).stdout
+
+
+@pytest.mark.usefixtures("workdir")
+@pytest.mark.parametrize(
+    ("line", "same"),
+    [
+        ("--format json heads", "heads --format json"),
+        ("-d main -q heads -d credentials", "heads -q -d main -d credentials"),
+        ("--format=json -dmain -v config show", "config show --format=json -dmain -v"),
+        ("--debug --format json show f4e7 c4b0", "show f4e7 c4b0 --debug --format json"),
+        ("-q help heads", "heads --help"),
+        ("-d main schema heads", "schema heads -d main"),
+        ("--format xml heads", "heads --format xml"),
+        ("-d nowhere heads", "heads -d nowhere"),
+    ],
+)
+def test_options_of_every_command_can_stand_before_it(line: str, same: str) -> None:
+    answer, expected = invoke(line.split()), invoke(same.split())
+    assert (answer.status, answer.stdout) == (expected.status, expected.stdout)
+    if " xml " not in line:
+        assert answer.stderr == expected.stderr
+
+
+@pytest.mark.parametrize(
+    ("line", "variable", "colours"),
+    [
+        ("heads", None, False),
+        ("heads --color always", None, True),
+        ("--color always heads", "NO_COLOR", True),
+        ("heads --color never", "FORCE_COLOR", False),
+        ("--color auto heads", "FORCE_COLOR", True),
+        ("--color=always --help", None, True),
+        ("heads --color never -h", "FORCE_COLOR", False),
+    ],
+)
+def test_color_precedes_the_environment(cli: Cli, line: str, variable: str | None, *, colours: bool) -> None:
+    answer = cli(*line.split(), env={variable: "1"} if variable else {})
+    assert answer.returncode == 0
+    assert ("\x1b[" in answer.stdout) is colours
+
+
+@pytest.mark.usefixtures("workdir")
+def test_help_explains_every_exit_status() -> None:
+    lines = invoke(["help", "exit-codes"]).stdout.splitlines()
+    assert lines == [f"{status:>3}  {status.meaning}" for status in sorted(ExitCode)]
+    assert max(map(len, lines)) <= 80
+    page = " ".join(invoke(["--help"]).stdout.split())
+    assert all(f"{status} {status.meaning.partition(':')[0]}" in page for status in ExitCode)
+    assert invoke(["help", "upgrad"]).stderr.startswith("error: no such command 'upgrad'. Did you mean")
 
 
 @pytest.mark.usefixtures("workdir")

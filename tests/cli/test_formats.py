@@ -127,7 +127,14 @@ REPORTS = {
     ),
     "many": report(Check("pending", "No revision is pending", (PENDING,) * 25)),
 }
-SUFFIXES = {"json": "json", "sarif": "sarif", "junit": "xml", "gitlab": "gitlab.json", "github": "github.txt"}
+SUFFIXES = {
+    "json": "json",
+    "sarif": "sarif",
+    "junit": "xml",
+    "gitlab": "gitlab.json",
+    "github": "github.txt",
+    "markdown": "md",
+}
 
 
 def table(shown: Report) -> str:
@@ -439,14 +446,14 @@ def test_every_format_has_its_writer() -> None:
     "output_format", [output_format for output_format in CHECKS if output_format not in ANY_RESULT]
 )
 def test_formats_for_checks_refuse_what_has_none(output_format: str) -> None:
-    with pytest.raises(UsageError, match="`upgrade` makes no checks"):
+    with pytest.raises(UsageError, match="result of `upgrade` cannot be written as"):
         format_result(output_format, ScriptResult("upgrade", "SELECT 1"))
 
 
 @pytest.mark.parametrize("output_format", FORMATS)
 def test_a_command_that_could_not_begin_is_reported_in_the_same_format(output_format: str) -> None:
     text = format_failure(output_format, "check", errors.SettingsError("DATABASE_URL is missing"))
-    assert "DATABASE_URL is missing" in text
+    assert "DATABASE_URL is missing" in text.replace("\\", "")
     if output_format == "sarif":
         assert not json.loads(text)["runs"][0]["invocations"][0]["executionSuccessful"]
     if output_format == "junit":

@@ -167,6 +167,14 @@ def test_log_has_one_line_per_step_and_no_control_characters(cli: Cli, empty_dat
 
 
 @pytest.mark.usefixtures("workdir")
+def test_no_progress_hides_steps_but_no_notes(empty_databases: Databases) -> None:
+    hidden = Forked("upgrade", "--no-progress", "-v", env=environment(empty_databases))
+    stderr = hidden.communicate()[1]
+    assert hidden.returncode == 0
+    assert steps(stderr.splitlines()) == []
+    assert "Running upgrade" in stderr
+
+
 def test_quiet_silences_it(empty_databases: Databases) -> None:
     quiet = Forked("upgrade", "--quiet", env=environment(empty_databases))
     assert quiet.communicate()[1] == ""

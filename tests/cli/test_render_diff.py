@@ -596,7 +596,7 @@ def test_formats_for_differences_say_what_was_not_compared(output_format: str) -
 
 @pytest.mark.parametrize("output_format", DIFFERENCES)
 def test_formats_for_differences_refuse_other_results(output_format: str) -> None:
-    with pytest.raises(UsageError, match=f"`check` makes no comparison, and {output_format}"):
+    with pytest.raises(UsageError, match=f"result of `check` cannot be written as {output_format}"):
         format_result(output_format, Report("check", ()))
 
 

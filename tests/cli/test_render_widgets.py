@@ -56,3 +56,26 @@ def test_long_values_are_broken_and_not_cut(width: int) -> None:
 
 def test_a_wide_terminal_has_a_table() -> None:
     assert len([line for line in drawn(*STATUS, 160).splitlines() if line.strip()]) == 4
+
+
+STEPS = (
+    ("duration", "database", "", "revision", "message", "started (UTC)"),
+    [
+        (
+            "1,512.1 ms",
+            "main",
+            "up",
+            "a_long_revision_identifier_of_32",
+            "Add payments and instalments of registrations",
+            "2030-12-31 18:00:00",
+        )
+    ],
+)
+
+
+@pytest.mark.parametrize("width", [80, 100, 120])
+def test_only_texts_wrap(width: int) -> None:
+    head, rows = STEPS
+    shown = drawn(head, rows, width)
+    assert [cell for cell in rows[0] if cell not in shown and len(cell) < 40] == []
+    assert max(map(len, shown.splitlines())) <= width

@@ -34,6 +34,7 @@ READING = {
     "diff": ["diff"],
     "graph": ["graph --current", "graph entities --from live"],
     "heads": ["heads"],
+    "help": ["help exit-codes"],
     "history": ["history", "history -i"],
     "kept list": ["kept list", "kept list --all"],
     "log": ["log", "log --slowest", "log --source dca7825748db"],

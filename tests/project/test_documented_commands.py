@@ -113,12 +113,22 @@ def parse(words: list[str]) -> None:
 
 
 DOCUMENTED = [(path, call) for path in PAGES for call in page_calls(path.read_text(encoding="utf-8"))]
+HELP = ROOT / "tests" / "cli" / "snapshots" / "help.txt"
+EXAMPLES = [
+    (HELP, call)
+    for line in HELP.read_text(encoding="utf-8").splitlines()
+    if line.startswith("  circle-migrate ")
+    for call in calls(line.strip().partition(" #")[0])
+]
 COPIED = [(path, call) for path in FILES for call in file_calls(load(path))]
 
 
 @pytest.mark.parametrize(
     ("path", "call"),
-    [pytest.param(*pair, id=f"{name(pair[0])}: {' '.join(pair[1])}") for pair in DOCUMENTED + COPIED],
+    [
+        pytest.param(*pair, id=f"{name(pair[0])}: {' '.join(pair[1])}")
+        for pair in DOCUMENTED + COPIED + EXAMPLES
+    ],
 )
 def test_every_command_in_the_documentation_exists(path: Path, call: list[str]) -> None:
     parse(call)
@@ -184,6 +194,9 @@ def test_every_recipe_is_linked_from_its_page(recipe: Path) -> None:
 
 def test_operations_says_what_to_do_about_every_exit_status() -> None:
     text = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
-    rows = re.findall(r"^\| ([\d, ]+) \|", text.partition("\n## Exit status\n")[2], re.MULTILINE)
-    assert sorted(int(code) for row in rows for code in row.split(",")) == sorted(ExitCode)
+    table = text.partition("\n## Exit status\n")[2].partition("\n## ")[0]
+    rows = re.findall(r"^\| ([\d, ]+) \| (.+?) \| .+ \|$", table, re.MULTILINE)
+    states = {int(code): state for codes, state in rows for code in codes.split(",")}
+    assert sorted(states) == sorted(ExitCode)
+    assert [status for status in ExitCode if status.meaning not in states[status]] == []
     assert f"GRANT SELECT ON alembic_version, {RUNS}, {STEPS} TO" in text

@@ -44,7 +44,8 @@ def _annotation(report: Report, finding: Finding) -> str:
     file = sanitize.relative_path(report, finding)
     properties = {"file": file, "line": str(finding.line or 1)} if file else {}
     properties["title"] = finding.rule_text.title + (f" ({finding.database})" if finding.database else "")
-    text = ",".join(f"{key}={_property(value)}" for key, value in properties.items())
+    escaped = {key: _data(value).replace(":", "%3A").replace(",", "%2C") for key, value in properties.items()}
+    text = ",".join(f"{key}={value}" for key, value in escaped.items())
     return f"::{_TYPES[finding.severity]} {text}::{_data(full_text(finding))}"
 
 
@@ -52,19 +53,15 @@ def _data(text: str) -> str:
     return safe(text).replace("%", "%25").replace("\n", "%0A")
 
 
-def _property(text: str) -> str:
-    return _data(text).replace(":", "%3A").replace(",", "%2C")
-
-
-def summary(report: Report) -> str:
-    """Return the report as Markdown for the file in GITHUB_STEP_SUMMARY, of at most SUMMARY_BYTES."""
+def summary(report: Report, limit: int = SUMMARY_BYTES) -> str:
+    """Return the report as Markdown, for the file in GITHUB_STEP_SUMMARY, of at most `limit` bytes."""
     rows = [_row(check) for check in report.checks]
     parts = [
         f"### {markdown(sanitize.summary_line(report))}",
         "\n".join(["| | Check | |", "|-|-|-|", *rows]),
         *(_item(report, finding) for finding in report.findings),
     ]
-    return _truncate("\n\n".join(parts) + "\n")
+    return _truncate("\n\n".join(parts) + "\n", limit)
 
 
 def _row(check: Check) -> str:
@@ -81,10 +78,10 @@ def _item(report: Report, finding: Finding) -> str:
     return "\n".join([head, *(f"  {markdown(line)}  " for line in lines if line)])
 
 
-def _truncate(text: str) -> str:
+def _truncate(text: str, limit: int) -> str:
     """Return the text up to the last line that fits."""
     raw = text.encode()
-    if len(raw) <= SUMMARY_BYTES:
+    if len(raw) <= limit:
         return text
-    fitting = raw[: SUMMARY_BYTES - len(_TRUNCATED)]
+    fitting = raw[: limit - len(_TRUNCATED)]
     return fitting[: fitting.rindex(b"\n")].decode() + _TRUNCATED

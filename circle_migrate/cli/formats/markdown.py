@@ -5,10 +5,15 @@ GitHub refuses comments of more than 65,536 characters, GitLab of more than a mi
 
 import re
 from collections.abc import Iterator
+from io import StringIO
+from typing import Any, cast
 
-from circle_migrate.cli.formats import sanitize
-from circle_migrate.cli.formats.sanitize import full_text, markdown, safe, summary_line
+from circle_migrate.cli.console import PlainConsole
+from circle_migrate.cli.formats import github, sanitize
+from circle_migrate.cli.formats.sanitize import markdown, safe
+from circle_migrate.cli.write import render
 from circle_migrate.core.findings import Finding, Report, Severity
+from circle_migrate.migrate.result import PlanResult
 from circle_migrate.safety.losses.describe import describe_loss, report_notes, summary
 from circle_migrate.safety.losses.report import Loss, LossReport
 from circle_migrate.safety.result import HazardFinding, SafetyReport
@@ -21,13 +26,12 @@ _NOUNS = {Severity.ERROR: "danger", Severity.WARNING: "warning", Severity.NOTE: 
 _TRUNCATED = "The comment is truncated."
 
 
-def write(report: Report | LossReport) -> str:
+def write(report: Report | LossReport | PlanResult) -> str:
     """Return the report as one comment; of a command without a result, its error."""
     if isinstance(report, LossReport):
         return _losses(report)
-    if not isinstance(report, SafetyReport):
-        texts = [line for finding in report.findings for line in _block("text", full_text(finding))]
-        return "\n".join([f"### {markdown(summary_line(report))}", "", *texts]) + "\n"
+    if type(report) is Report:
+        return github.summary(report, MAX_CHARACTERS)
     parts, room = [], MAX_CHARACTERS
     for part in _parts(report):
         room -= len(part) + 2
@@ -38,7 +42,13 @@ def write(report: Report | LossReport) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def _parts(report: SafetyReport) -> Iterator[str]:
+def _parts(report: Report | PlanResult) -> Iterator[str]:
+    if not isinstance(report, SafetyReport):
+        page = StringIO()
+        render(report, cast("Any", PlainConsole(page)))
+        yield f"### circle-migrate {report.command}, exit {report.exit_code}"
+        yield "\n".join(_block("text", page.getvalue()))
+        return
     yield f"### {_head(report)}"
     yield markdown(report.coverage.description) + "."
     for finding in report.findings:
@@ -96,24 +106,20 @@ def _code(text: str) -> str:
 
 def _losses(report: LossReport) -> str:
     """Return a heading, a table of all losses, and notes."""
-    parts = [f"### Losses of the downgrade: {_escape(summary(report))}"]
+    parts = [f"### Losses of the downgrade: {markdown(summary(report))}"]
     if report.losses:
         rows = (_loss(loss, report) for loss in report.losses)
         parts.append("\n".join(("| Name | Kind | By | Destroys data | What |", "|-|-|-|-|-|", *rows)))
-    notes = [f"- {_escape(remark)}" for remark in report_notes(report)]
+    notes = [f"- {markdown(remark)}" for remark in report_notes(report)]
     return "\n\n".join([*parts, *(["\n".join(notes)] if notes else [])]) + "\n"
 
 
 def _loss(loss: Loss, report: LossReport) -> str:
     cells = (
-        f"**{_escape(loss.name)}**" if loss.destroys_data else _escape(loss.name),
+        f"**{markdown(loss.name)}**" if loss.destroys_data else markdown(loss.name),
         loss.kind,
-        _escape(loss.revision),
+        markdown(loss.revision),
         "yes" if loss.destroys_data else "no",
-        _escape(describe_loss(loss, report.taken_at)),
+        markdown(describe_loss(loss, report.taken_at)),
     )
     return f"| {' | '.join(cells)} |"
-
-
-def _escape(text: str) -> str:
-    return sanitize.escape_markdown(sanitize.visible(text))

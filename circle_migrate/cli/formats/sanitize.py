@@ -50,12 +50,7 @@ def _escape(text: str) -> str:
 
 def markdown(text: str) -> str:
     """Return the text in one line, without secrets, with Markdown's special characters escaped."""
-    return escape_markdown(safe(text)).replace("\n", " ")
-
-
-def escape_markdown(text: str) -> str:
-    """Return the text with Markdown's special characters escaped."""
-    return _MARKDOWN.sub(r"\\\1", text)
+    return _MARKDOWN.sub(r"\\\1", safe(text)).replace("\n", " ")
 
 
 def redact_values(value: Any) -> Any:

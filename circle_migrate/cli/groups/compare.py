@@ -14,7 +14,6 @@ from circle_migrate.core.result import Result
 from circle_migrate.diff.side import Source
 
 _PANEL = "Look"
-_RULES = "Rules"
 
 
 class _Subject(StrEnum):
@@ -48,12 +47,11 @@ def register(app: typer.Typer) -> None:
         ignore: list[str] | None = option(
             "'KIND PATTERN'",
             "Ignore these differences: 'index public.tmp_*', 'acl of table *'. Repeatable.",
-            panel=_RULES,
         ),
-        grants: bool = flag("--grants", "Report every privilege as an error.", panel=_RULES),
-        owners: bool = flag("--owners", "Report every owner as an error.", panel=_RULES),
-        column_order: bool = flag("--column-order", "Compare the order of columns.", panel=_RULES),
-        partitions: bool = flag("--partitions", "Treat extra partitions as tables.", panel=_RULES),
+        grants: bool = flag("--grants", "Report every privilege as an error."),
+        owners: bool = flag("--owners", "Report every owner as an error."),
+        column_order: bool = flag("--column-order", "Compare the order of columns."),
+        partitions: bool = flag("--partitions", "Treat extra partitions as tables."),
     ) -> Result:
         """Compare two catalogues of each database. Exit status 4 where they differ.
 
@@ -112,7 +110,7 @@ def register(app: typer.Typer) -> None:
         relation: list[str] | None = option("NAME", "Compare only this declared relation. Repeatable."),
         limit: int = option("N", "Show at most N keys in a finding.", "--limit", "-n", default=10, min=0),
     ) -> Result:
-        """Compare the keys that relate the databases (users and credentials). Exit status 4 on orphans.
+        """Compare the keys that relate the databases. Exit status 4 on orphans.
 
         Examples:
             circle-migrate consistency [dim]# after an upgrade or a restore, or every night[/dim]
@@ -145,11 +143,10 @@ def register(app: typer.Typer) -> None:
     ) -> Result:
         """Draw the revision trees or the tables as Mermaid, DOT or, with Graphviz, SVG.
 
-        circle-migrate graph -o trees.svg
-
-        circle-migrate graph revisions 8b56: --current
-
-        circle-migrate graph entities --from live --as dot | dot -Tpdf -o tables.pdf
+        Examples:
+            circle-migrate graph -o trees.svg
+            circle-migrate graph revisions 8b56: --current
+            circle-migrate graph entities --from live --as dot | dot -Tpdf -o tables.pdf
         """
         from circle_migrate.commands.graph.graph import entities, resolve_format, revisions, write_diagram
 

@@ -37,7 +37,13 @@ def register(app: typer.Typer) -> None:
         consistency: bool = flag("--consistency", "Compare the keys of the databases."),
         check_safety: bool = flag("--safety", "Check pending revisions as safety-check does."),
     ) -> Result:
-        """Run all checks of a pipeline and report every finding. The worst one decides the exit status."""
+        """Run all checks of a pipeline and report every finding. The worst one decides the exit status.
+
+        Examples:
+            circle-migrate check --no-pending [dim]# before a release[/dim]
+            circle-migrate check --models --drift --consistency --safety [dim]# everything[/dim]
+            circle-migrate check --files-only --base origin/main --format github
+        """
         from circle_migrate.commands.check import CheckSelection
         from circle_migrate.commands.check import check as action
 
@@ -67,7 +73,7 @@ def register(app: typer.Typer) -> None:
         ),
         compatible: bool = flag("--compatible", "Accept a database that is ahead."),
     ) -> Result:
-        """Wait until all databases are at the heads of this package. Reads only and locks nothing."""
+        """Wait until all databases are at the project's heads. Reads only and locks nothing."""
         from circle_migrate.commands.wait import wait as action
 
         return await action(await context.ready(), timeout, compatible=compatible, notify=context.progress)
@@ -82,7 +88,7 @@ def register(app: typer.Typer) -> None:
     @command(app, panel=_PANEL)
     async def log(
         context: CommandContext,
-        limit: int = option("N", "Show at most N runs per database.", "--limit", "-n", default=20, min=1),
+        limit: int = option("N", "Show at most N runs of each database.", "--limit", "-n", default=20, min=1),
         slowest: bool = flag("--slowest", "Show their steps, slowest first."),
         source: str | None = option("REVISION", "Show the source of a revision as it ran."),
     ) -> Result:

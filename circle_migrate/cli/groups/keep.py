@@ -53,7 +53,9 @@ def register(app: typer.Typer) -> None:
             "MANIFEST", "Restore this backup: its manifest, or its folder.", default=...
         ),
         replace: bool = flag("--replace", "Replace databases that are not empty."),
-        accept_loss: list[str] | None = option("NAME", "Replace this database without asking. Repeatable."),
+        accept_loss: list[str] | None = option(
+            "NAME", "Replace this database without asking. Repeatable.", panel="Safety"
+        ),
         disconnect: bool = flag("--disconnect", "End the sessions of the databases that are replaced."),
         jobs: int = option(
             "N",
@@ -72,8 +74,8 @@ def register(app: typer.Typer) -> None:
 
         Examples:
             circle-migrate restore backups/20260301T120000Z-1f2e3d [dim]# into empty databases[/dim]
-            circle-migrate restore BACKUP --replace [dim]# ask, then keep the old databases aside[/dim]
-            circle-migrate restore BACKUP --replace --accept-loss main --accept-loss credentials
+            circle-migrate restore BACKUP --replace [dim]# ask, then keep the old databases[/dim]
+            circle-migrate restore BACKUP --replace -d main --accept-loss main
         """
         from circle_migrate.backup.dump import RestoreOptions
         from circle_migrate.cli.confirm import confirm_replace

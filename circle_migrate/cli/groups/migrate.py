@@ -13,7 +13,16 @@ import typer
 from circle_migrate.cli import options as shared
 from circle_migrate.cli.command import command
 from circle_migrate.cli.context import CommandContext
-from circle_migrate.cli.options import LOSSES, RUN, SIZES, Format, flag, option
+from circle_migrate.cli.options import (
+    MARKDOWN,
+    RUN,
+    SIZES,
+    Format,
+    flag,
+    option,
+    safety_flag,
+    safety_option,
+)
 from circle_migrate.core.errors import UsageError
 from circle_migrate.core.result import Result
 
@@ -48,8 +57,10 @@ def register(app: typer.Typer) -> None:
         sql: bool = shared.SQL,
         plan: Path | None = shared.PLAN_FILE,
         into_existing: bool = shared.INTO_EXISTING,
-        allow_edited: bool = flag("--allow-edited", "Run although files of applied revisions have changed."),
-        allow: list[str] | None = option(
+        allow_edited: bool = safety_flag(
+            "--allow-edited", "Run although files of applied revisions have changed."
+        ),
+        allow: list[str] | None = safety_option(
             "CLASS", "Allow dangers of this class, for example data-loss. Repeatable."
         ),
         no_restore_kept: bool = flag(
@@ -59,6 +70,13 @@ def register(app: typer.Typer) -> None:
         """Apply pending revisions up to head or to TARGET.
 
         The transactions on all databases stay open until every step on each has succeeded.
+
+        Examples:
+            circle-migrate upgrade --dry-run [dim]# show the plan[/dim]
+            circle-migrate upgrade [dim]# all databases to head[/dim]
+            circle-migrate upgrade credentials@+1 [dim]# one step, one database[/dim]
+            circle-migrate upgrade --atomic --safety require --allow data-loss
+            circle-migrate upgrade --sql main@base:head > main.sql
         """
         saved_plan = _saved_plan(plan, target, "upgrade")
         targets = saved_plan.targets if saved_plan else target or ["head"]
@@ -79,31 +97,35 @@ def register(app: typer.Typer) -> None:
             notify=context.progress,
         )
 
-    @command(app, panel=_PANEL, options=(*RUN, "pg_bin"), formats=LOSSES, negative_arguments=True)
+    @command(app, panel=_PANEL, options=(*RUN, "pg_bin"), formats=MARKDOWN, negative_arguments=True)
     async def downgrade(
         context: CommandContext,
         target: list[str] | None = shared.targets(),
         dry_run: bool = shared.DRY_RUN,
         sql: bool = shared.SQL,
         yes: bool = shared.YES,
-        accept_loss: list[str] | None = option(
+        accept_loss: list[str] | None = safety_option(
             "NAME", "Accept the loss with this name in the report. Repeatable."
         ),
         plan: Path | None = shared.PLAN_FILE,
         cascade: bool = shared.CASCADE,
-        keep: bool = flag("--keep", "Keep lost rows in side tables; the next upgrade restores them."),
-        backup: Path | None = option(
+        keep: bool = safety_flag("--keep", "Keep lost rows in side tables; the next upgrade restores them."),
+        backup: Path | None = safety_option(
             "DIR",
             "Back up all databases to a new folder in DIR first. The default is backups/, "
             "where data is lost and pg_dump is available.",
         ),
-        no_backup: bool = flag("--no-backup", "Make no backup; the journal records this."),
+        no_backup: bool = safety_flag("--no-backup", "Make no backup; the journal records this."),
         encrypt_to: str | None = shared.ENCRYPT_TO,
-        rehearse: bool = flag(
+        rehearse: bool = safety_flag(
             "--rehearse", "Find losses by a run on the live databases that is rolled back."
         ),
-        rehearse_timeout: float = option(
-            "SECONDS", "Limit the rehearsal, which blocks other sessions.", default=5.0, min=0.1
+        rehearse_timeout: float = safety_option(
+            "SECONDS",
+            "Limit the rehearsal, which blocks other sessions.",
+            default=5.0,
+            min=0.1,
+            show_default="5",
         ),
         override_protection: list[str] | None = shared.OVERRIDE_PROTECTION,
         to_run: str | None = option("RUN", "Go back to the end of this run of `circle-migrate log`."),
@@ -115,6 +137,12 @@ def register(app: typer.Typer) -> None:
         """Undo every revision above TARGET. Shows the losses and asks first.
 
         --dry-run only shows the losses. Exit status 5 where there are any.
+
+        Examples:
+            circle-migrate downgrade -1 --dry-run [dim]# show what would be lost[/dim]
+            circle-migrate downgrade main@-1 --keep [dim]# keep lost rows in side tables[/dim]
+            circle-migrate downgrade --to-run 25b30b16
+            circle-migrate downgrade -1 --accept-loss main.users.phone --backup /srv
         """
         saved_plan = _saved_plan(plan, target, "downgrade")
         targets = saved_plan.targets if saved_plan else target
@@ -151,16 +179,22 @@ def register(app: typer.Typer) -> None:
             notify=context.progress,
         )
 
-    @command(app, panel=_PANEL, options=("atomic", "transaction"), negative_arguments=True)
+    @command(app, panel=_PANEL, options=("atomic", "transaction"), formats=MARKDOWN, negative_arguments=True)
     async def plan(
         context: CommandContext,
-        target: list[str] | None = shared.targets(),
+        target: list[str] | None = shared.targets("Plan up to this revision", show_default="head"),
         down: bool = shared.DOWN,
         output: Path | None = option("FILE", "Save the plan for --plan FILE.", "--output", "-o"),
         cascade: bool = shared.CASCADE,
         into_existing: bool = shared.INTO_EXISTING,
     ) -> Result:
-        """Show the steps, their transactions, and why each transaction ends."""
+        """Show the steps, their transactions, and why each transaction ends.
+
+        Examples:
+            circle-migrate plan [dim]# what an upgrade would do[/dim]
+            circle-migrate plan -o plan.json [dim]# for upgrade --plan plan.json[/dim]
+            circle-migrate plan --down main@-1 --cascade
+        """
         from circle_migrate.commands.plan import plan as action
         from circle_migrate.commands.plan import save
         from circle_migrate.revision_graph.plan import Direction

@@ -63,7 +63,7 @@ def register(app: typer.Typer) -> None:
     @command(app, panel=_PANEL, options=("lock_wait",), negative_arguments=True)
     async def stamp(
         context: CommandContext,
-        target: list[str] = shared.targets(default=...),
+        target: list[str] = shared.targets("Record this revision", default=...),
         purge: bool = flag("--purge", "Remove unknown revisions from the version table too."),
         dry_run: bool = shared.DRY_RUN,
         yes: bool = shared.YES,

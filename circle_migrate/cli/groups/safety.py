@@ -5,15 +5,14 @@ from pathlib import Path
 
 import typer
 
+from circle_migrate.cli import options as shared
 from circle_migrate.cli.command import command
 from circle_migrate.cli.context import CommandContext
-from circle_migrate.cli.options import CASCADE, DOWN, SAFETY, SCRATCH, SIZES, flag, option, targets
+from circle_migrate.cli.options import CHECKS, SCRATCH, SIZES, flag, option
 from circle_migrate.core.errors import UsageError
 from circle_migrate.core.result import Result
 
 _PANEL = "Look"
-_RULES = "Hazards"
-_BASELINE = "Baseline"
 
 
 class _Profile(StrEnum):
@@ -31,14 +30,14 @@ def register(app: typer.Typer) -> None:
         "safety-check",
         panel=_PANEL,
         options=("transaction", *SCRATCH, *SIZES),
-        formats=SAFETY,
+        formats=CHECKS,
         negative_arguments=True,
     )
     async def safety_check(
         context: CommandContext,
-        target: list[str] | None = targets(show_default="head"),
-        down: bool = DOWN,
-        cascade: bool = CASCADE,
+        target: list[str] | None = shared.targets("Check up to this revision", show_default="head"),
+        down: bool = shared.DOWN,
+        cascade: bool = shared.CASCADE,
         profile: _Profile = option(
             None, "Query the live databases (live), or none (ci).", default=_Profile.LIVE
         ),
@@ -46,11 +45,13 @@ def register(app: typer.Typer) -> None:
         stats: Path | None = option(
             "FILE", "Read table sizes from this file of `stats -o FILE`; needs --profile ci."
         ),
-        baseline: Path | None = option("FILE", "Ignore the findings in this file.", panel=_BASELINE),
-        write_baseline: bool = flag("--write-baseline", "Write the findings to that file.", panel=_BASELINE),
-        allow_unknown: bool = flag("--allow-unknown", "Do not fail for statements that could not be traced."),
-        list_rules: bool = flag("--list-rules", "List all hazards.", panel=_RULES),
-        explain: str | None = option("ID", "Explain one hazard.", panel=_RULES),
+        baseline: Path | None = shared.safety_option("FILE", "Ignore the findings in this file."),
+        write_baseline: bool = shared.safety_flag("--write-baseline", "Write the findings to that file."),
+        allow_unknown: bool = shared.safety_flag(
+            "--allow-unknown", "Do not fail for statements that could not be traced."
+        ),
+        list_rules: bool = flag("--list-rules", "List all hazards."),
+        explain: str | None = option("ID", "Explain one hazard."),
     ) -> Result:
         """Check pending revisions for locks, rewrites and data loss. Exit status 5 on danger.
 

@@ -10,8 +10,8 @@ import typer
 
 from circle_migrate.cli.command import command, group
 from circle_migrate.cli.context import CommandContext
-from circle_migrate.cli.options import CHECKS, YES, argument, flag, option
-from circle_migrate.core.errors import UsageError
+from circle_migrate.cli.options import CHECKS, COMMON, YES, argument, flag, option
+from circle_migrate.core.errors import ExitCode, UsageError
 from circle_migrate.core.result import Result
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ def register(app: typer.Typer) -> None:
             "config show", tuple((value.key, value.shown, value.source) for value in values)
         )
 
-    @command(app, panel=_PANEL, without=(*_WITHOUT, "embedded_data", "quiet"))
+    @command(app, panel=_PANEL, without=(*_WITHOUT, "embedded_data", "quiet", "no_progress"))
     def schema(
         context: CommandContext,
         name: list[str] = argument(
@@ -50,8 +50,24 @@ def register(app: typer.Typer) -> None:
 
         return SchemaResult(context.command, command_schema(" ".join(name)))
 
-    description = "Control the private PostgreSQL of --embedded, and write snapshots to ship."
-    dev = group(app, "dev", description, _PANEL)
+    @command(app, "help", panel=_PANEL, without=tuple(COMMON))
+    def explain_exit_codes(
+        _context: CommandContext,
+        topic: list[str] = argument("COMMAND|exit-codes", "Explain this.", default=...),  # noqa: ARG001 - in app
+    ) -> None:
+        """Show the page of a command, or the meaning of every exit status.
+
+        Examples:
+            circle-migrate help downgrade
+            circle-migrate help exit-codes
+        """
+        for status in sorted(ExitCode):
+            typer.echo(f"{status:>3}  {status.meaning}")
+        raise typer.Exit
+
+    dev = group(
+        app, "dev", "Control the private PostgreSQL of --embedded, and write snapshots to ship.", _PANEL
+    )
 
     @command(dev, panel=_PANEL, without=_WITHOUT)
     async def start(context: CommandContext) -> Result:
@@ -77,12 +93,12 @@ def register(app: typer.Typer) -> None:
         settings = context.settings()
         return _result("dev status", settings, configured_server(settings).status())
 
-    @command(dev, panel=_PANEL, without=(*_URLS, "format", "quiet"))
+    @command(dev, panel=_PANEL, without=(*_URLS, "format", "quiet", "no_progress"))
     async def psql(
         context: CommandContext,
         arguments: list[str] | None = argument("[-- PSQL OPTIONS]", "Pass these options to psql."),
     ) -> Result:
-        """Open psql on main, or on the database of --database."""
+        """Open psql on the first database, or on that of --database."""
         from circle_migrate.postgres.deployment import Deployment
         from circle_migrate.postgres.embedded.server import configured_server, database_name
 

@@ -10,14 +10,13 @@ from circle_migrate.core.errors import UsageError
 _REFERENCE = "#/$defs/"
 
 RESULTS: dict[str, tuple[str, ...]] = {
-    "init": ("migration",),
+    **dict.fromkeys(("init", "stamp"), ("migration",)),
     "upgrade": ("migration", "script"),
     "downgrade": ("migration", "script", "losses"),
     "plan": ("plan_result",),
     "recover": ("recovery",),
     "status": ("status",),
-    "check": ("report",),
-    "wait": ("report",),
+    **dict.fromkeys(("check", "wait", "dev snapshots"), ("report",)),
     "current": ("current_revisions",),
     "log": ("log", "source"),
     **dict.fromkeys(("history", "heads", "branches", "show"), ("listing",)),
@@ -27,16 +26,13 @@ RESULTS: dict[str, tuple[str, ...]] = {
     "graph": ("graph",),
     "safety-check": ("safety", "hazards"),
     "stats": ("stats",),
-    "revision": ("revision_files",),
-    "merge": ("revision_files",),
-    "stamp": ("migration",),
+    **dict.fromkeys(("revision", "merge"), ("revision_files",)),
     "backup": ("backup_result",),
     "restore": ("restore_result",),
     **dict.fromkeys(("kept list", "kept restore", "kept drop"), ("kept_entries",)),
     **dict.fromkeys(("protect", "unprotect"), ("protections",)),
     "config show": ("configuration",),
     **dict.fromkeys(("dev start", "dev stop", "dev status", "dev reset"), ("server",)),
-    "dev snapshots": ("report",),
 }
 """The definitions of a command's results; it has several if options select the result."""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from circle_migrate.cli.render.widgets import relative, revisions, table, write_line
+from circle_migrate.cli.render.widgets import relative, revisions, table, write_line, write_notes
 from circle_migrate.core.byte_size import format_bytes
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ def backup_result(result: BackupResult, console: Console) -> None:
     )
     if len(result.manifest.dumps) > 1:
         write_line(console, f"the snapshots were taken within {result.manifest.spread_ms:.1f} ms")
-    _notes(result.notes, console)
+    write_notes(console, result.notes)
     state, style = (
         ("complete and verified", "green") if result.verified else ("complete, not verified", "yellow")
     )
@@ -46,12 +46,7 @@ def restore_result(result: RestoreResult, console: Console) -> None:
     """Write the revisions of each database, and the notes."""
     for name, heads in result.current.items():
         write_line(console, f"{name}: restored, at {revisions(heads)}", style="green")
-    _notes(result.notes, console)
-
-
-def _notes(notes: tuple[str, ...], console: Console) -> None:
-    for note in notes:
-        write_line(console, f"note: {note}")
+    write_notes(console, result.notes)
 
 
 def kept_entries(result: KeptEntries, console: Console) -> None:

@@ -7,8 +7,9 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from circle_migrate.cli.render.report import write_finding
-from circle_migrate.cli.render.widgets import relative, revisions, table, write_line
-from circle_migrate.core.findings import Severity
+from circle_migrate.cli.render.tree import draw_tree
+from circle_migrate.cli.render.widgets import Part, line, relative, revisions, table, write_line, write_notes
+from circle_migrate.core.findings import Severity, from_error
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -25,10 +26,7 @@ def current_result(result: CurrentResult, console: Console) -> None:
     table(console, ("database", "current", "message", "state"), map(_position, result.positions))
     for position in result.positions:
         if position.error is not None:
-            write_line(console, position.error.message, style="red")
-            for label, text in (("detail", position.error.detail), ("hint", position.error.hint)):
-                if text:
-                    write_line(console, f"  {label:<6} {text}")
+            write_finding(from_error(position.error), console)
 
 
 def _position(position: DatabasePosition) -> tuple[str, ...]:
@@ -40,27 +38,20 @@ def _position(position: DatabasePosition) -> tuple[str, ...]:
 
 
 def revision_list(result: RevisionList, console: Console) -> None:
-    """Write the revisions as a table, or for `show` one after the other."""
-    if result.command == "show":
-        for entries in result.revisions.values():
+    """Write the revisions as a tree, the newest first, or for `show` one after the other."""
+    for name, entries in result.revisions.items():
+        if result.command == "show":
             for entry in entries:
                 _revision(entry, console)
-        return
-    rows = [
-        (
-            name,
-            entry.revision.id,
-            revisions(entry.revision.down_revisions),
-            entry.revision.message,
-            _marks(entry),
-        )
-        for name, entries in result.revisions.items()
-        for entry in entries
-    ]
-    table(console, ("database", "revision", "follows", "message", ""), rows)
-    for name, entries in result.revisions.items():
-        if not entries:
-            write_line(console, f"{name}: none")
+            continue
+        write_line(console, f"{name}:" if entries else f"{name}: none", style="bold")
+        for drawing, listed in draw_tree(entries if result.command == "history" else entries[::-1]):
+            parts: list[Part] = []
+            if listed is not None:
+                marks = f" ({text})" if (text := _marks(listed)) else ""
+                message = f" {listed.revision.message}"
+                parts = [(f" {listed.revision.id}", "yellow"), (marks, "cyan"), (message, "")]
+            line(console, len(drawing) + 1, *parts, margin=drawing.rstrip())
 
 
 def _marks(entry: ListedRevision) -> str:
@@ -95,8 +86,7 @@ def revision_files_result(result: RevisionFilesResult, console: Console) -> None
     reason = "nothing has changed" if result.command == "revision" else "one head, nothing to merge"
     for name in result.unchanged:
         write_line(console, f"{name}: {reason}")
-    for note in result.notes:
-        write_line(console, f"note: {note}")
+    write_notes(console, result.notes)
 
 
 def configuration_result(result: ConfigurationResult, console: Console) -> None:

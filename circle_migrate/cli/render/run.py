@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from circle_migrate.cli.formats.sanitize import visible
-from circle_migrate.cli.render.widgets import detail_label, revisions, table, write_line
+from circle_migrate.cli.render.widgets import detail_label, line, revisions, table, write_line, write_notes
 from circle_migrate.revision_graph.plan import Action, Plan, Stamp
 
 if TYPE_CHECKING:
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from circle_migrate.commands.log import LogResult, SourceResult
     from circle_migrate.commands.recover import RecoverResult
+    from circle_migrate.migrate.journal import JournalRun
     from circle_migrate.migrate.kept_data.registry import KeptRowCount
     from circle_migrate.migrate.result import MigrationResult, PlanResult, ScriptResult
     from circle_migrate.safety.losses.report import LossReport
@@ -43,13 +44,11 @@ def migration_result(result: MigrationResult, console: Console) -> None:
         for kept in result.kept:
             write_line(console, _kept_rows(kept, result.command))
         if result.restore_instructions:
-            for note in result.restore_instructions.notes:
-                write_line(console, f"note: {note}")
+            write_notes(console, result.restore_instructions.notes)
             write_line(console, f"backup: {result.restore_instructions.manifest}", wrap=False)
             write_line(console, f"to go back: {result.restore_instructions.restore}", wrap=False)
-    for note in result.notes:
-        write_line(console, f"note: {note}")
-    if result.tables and not result.dry_run:
+    write_notes(console, result.notes)
+    if result.plan and not result.dry_run:
         rows = [(name, _truncate(tables)) for name, tables in result.tables.items()]
         table(console, ("database", "tables"), rows)
 
@@ -85,19 +84,20 @@ def plan_result(result: PlanResult, console: Console) -> None:
 
 
 def show_plan(plan: Plan, console: Console) -> None:
-    """Write the steps of a plan, segment by segment."""
+    """Write a row for each step with the number of its transaction, and why each transaction ends."""
+    rows: list[tuple[str, ...]] = []
+    ends: dict[str, list[str]] = {}
     number = 0
     for segment in plan.segments:
-        rows = []
+        number += segment.transactional
+        transaction = str(number) if segment.transactional else "none"
         for action in segment.actions:
-            number += 1
-            rows.append((str(number), action.database, str(action.direction), *_description(action)))
-        transactions = " and ".join(f"one transaction on {name}" for name in segment.databases)
-        title = transactions if segment.transactional else "no transaction"
-        write_line(console, f"segment: {title}", style="bold")
-        table(console, ("step", "database", "", "revision", "message"), rows)
-        if segment.end_reason:
-            write_line(console, f"  ends because {segment.end_reason}")
+            step = str(len(rows) + 1)
+            rows.append((step, transaction, action.database, str(action.direction), *_description(action)))
+        ends.setdefault(segment.end_reason, []).append(str(len(rows)))
+    table(console, ("step", "transaction", "database", "", "revision", "message"), rows)
+    for reason in filter(None, ends):
+        write_line(console, f"transaction ends after step {', '.join(ends[reason])}: {reason}")
     if plan.added_dependencies:
         required = ", ".join(revision.qualified for revision in plan.added_dependencies)
         write_line(console, f"required by other revisions: {required}")
@@ -141,44 +141,41 @@ def recover_result(result: RecoverResult, console: Console) -> None:
 
 
 def log_result(result: LogResult, console: Console) -> None:
-    """Write a row per run, or with --slowest a row per step."""
+    """Write an entry for each run with a line per database, or with --slowest a row per step."""
     if result.slowest:
         _slowest_steps(result, console)
         return
-    rows = [
-        (
-            f"{run.started_at:%F %T}",
-            run.database,
-            run.command,
-            run.outcome,
-            f"{len(run.steps)} of {len(run.planned.get(run.database, ()))}",
-            _duration(sum(step.duration_ms for step in run.steps)),
-            run.mode,
-            f"{run.os_user}@{run.host} as {run.db_role}",
-            run.run[:8],
-        )
-        for run in result.runs
-    ]
-    head = ("started (UTC)", "database", "command", "outcome", "steps", "time", "mode", "by", "run")
-    table(console, head, rows)
-    if not rows:
+    if not result.runs:
         write_line(console, "no runs yet")
-    for run in result.runs:
-        if run.error:
-            message, *detail = run.error.splitlines()
-            write_line(console, f"{run.database} {run.run[:8]}: {message}", style="red")
-            for line in detail[:1]:
-                write_line(console, f"  {detail_label(line):<6} {line}")
-        safety = run.notes.get("safety", {})
-        dangers = {item["hazard"] for item in safety.get("found", ()) if item["verdict"] == "danger"}
-        if dangers:
-            allowed = ", ".join(safety["allowed"]) or "nothing"
-            text = f"ran in spite of {', '.join(sorted(dangers))}; allowed: {allowed}"
-            write_line(console, f"{run.database} {run.run[:8]}: {text}")
+    by_id: dict[str, list[JournalRun]] = {run.run: [] for run in result.runs}
+    for run in reversed(result.runs):
+        by_id[run.run].append(run)
+    for key, runs in by_id.items():
+        first = runs[0]
+        text = f"{first.started_at:%F %T} UTC  {first.command}, {first.mode}, by {first.os_user}@{first.host}"
+        line(console, 0, (f"{key[:8]}  ", "yellow"), (text, "bold"))
+        for run in runs:
+            _database_of_run(run, console)
+
+
+def _database_of_run(run: JournalRun, console: Console) -> None:
+    steps = f"{len(run.steps)} of {len(run.planned.get(run.database, ()))} steps"
+    duration = _duration(sum(step.duration_ms for step in run.steps))
+    line(console, 2, (f"{run.database}: {run.outcome}, {steps}, {duration}, as {run.db_role}", ""))
+    if run.error:
+        message, *detail = run.error.splitlines()
+        line(console, 4, (message, "red"))
+        for text in detail[:1]:
+            line(console, 4, (f"{detail_label(text):<6} {text}", ""))
+    safety = run.notes.get("safety", {})
+    dangers = {item["hazard"] for item in safety.get("found", ()) if item["verdict"] == "danger"}
+    if dangers:
+        allowed = ", ".join(safety["allowed"]) or "nothing"
+        line(console, 4, (f"ran in spite of {', '.join(sorted(dangers))}; allowed: {allowed}", ""))
 
 
 def _duration(milliseconds: float) -> str:
-    return f"{milliseconds:.1f} ms" if milliseconds else "-"
+    return f"{milliseconds:,.1f} ms" if milliseconds else "-"
 
 
 def _slowest_steps(result: LogResult, console: Console) -> None:
@@ -218,6 +215,5 @@ def loss_report(result: LossReport, console: Console) -> None:
                 (loss.name, loss.kind, loss.revision, describe_loss(loss, result.taken_at)) for loss in losses
             ]
             table(console, ("name", "kind", "by", "what"), rows)
-    for remark in report_notes(result):
-        write_line(console, f"note: {visible(remark)}")
+    write_notes(console, map(visible, report_notes(result)))
     write_line(console, summary(result), style="" if result.destroyed else "green")

@@ -28,10 +28,19 @@ def write_line(console: Console, text: str, style: str = "", *, wrap: bool = Tru
     console.print(visible_lines(text), style=style, markup=False, soft_wrap=not wrap)
 
 
-def line(console: Console, indent: int, *parts: Part) -> None:
-    """Write a line without secrets and control characters; on a terminal it wraps below its indentation."""
+def write_notes(console: Console, notes: Iterable[str]) -> None:
+    """Write a line for each note."""
+    for note in notes:
+        write_line(console, f"note: {note}")
+
+
+def line(console: Console, indent: int, *parts: Part, margin: str = "") -> None:
+    """Write a line without secrets and control characters; on a terminal it wraps below its indentation.
+
+    `margin` stands at the beginning of the first line in place of blanks.
+    """
     escaped = [(visible(text), style) for text, style in parts]
-    margin = " " * indent
+    margin = margin or " " * indent
     if not console.is_terminal:
         console.print(margin + "".join(text for text, _ in escaped), markup=False)
         return
@@ -41,6 +50,7 @@ def line(console: Console, indent: int, *parts: Part) -> None:
     for wrapped in Text.assemble(*escaped).wrap(console, width, overflow="fold"):
         wrapped.rstrip()
         console.print(Text(margin) + wrapped, soft_wrap=True)
+        margin = " " * indent
 
 
 def table(console: Console, head: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
@@ -65,12 +75,16 @@ def _draw(console: Console, head: Sequence[str], rows: Sequence[Sequence[str]]) 
     from rich.table import Column, Table
     from rich.text import Text
 
+    records = len(head) > _MAX_NARROW_COLUMNS
     columns = [Column(name, overflow="fold") for name in head]
+    for column, cells in zip(columns, zip(*rows, strict=True), strict=True):
+        # Rich would break long ids before it has wrapped all texts.
+        column.no_wrap = records and all(len(cell) <= _MIN_TEXT_WIDTH or " " not in cell for cell in cells)
     table = Table(*columns, box=SIMPLE_HEAD, header_style="bold", pad_edge=False)
     for row in rows:
         table.add_row(*(Text(cell, style=_MARK_STYLES.get(cell, "")) for cell in row))
     min_width = Measurement.get(console, console.options.update(max_width=_NO_LIMIT), table).minimum
-    if min_width > console.width and len(head) > _MAX_NARROW_COLUMNS:
+    if min_width > console.width and records:
         _records(console, head, rows)
     else:
         console.print(table)
