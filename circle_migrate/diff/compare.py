@@ -15,7 +15,7 @@ from circle_migrate.diff.result import Aspect, Comparison, Difference
 from circle_migrate.diff.scope import ChangeSet, EquivalenceAnswers, Models, without_fields
 from circle_migrate.postgres.catalog.snapshot import Change, ObjectKey, Op, Snapshot, changes_between
 
-_NEVER_COMPARED = frozenset({"generated_name", "inherited"})
+_UNCOMPARED_FIELDS = frozenset({"generated_name", "inherited"})
 """Fields that identify an object and do not describe it."""
 
 
@@ -80,7 +80,7 @@ async def compare(
 def _compared_changes(before: Snapshot, after: Snapshot, options: CompareOptions) -> ChangeSet:
     """Return the changes that the options include and both sides can express."""
     change_set = ChangeSet([])
-    change_set.keep(without_fields(change, _NEVER_COMPARED) for change in changes_between(before, after))
+    change_set.keep(without_fields(change, _UNCOMPARED_FIELDS) for change in changes_between(before, after))
     if not options.column_order:
         scope.without_order(change_set, before, after)
     if options.models is not None:
