@@ -140,9 +140,7 @@ def from_error(error: MigrateError, severity: Severity = Severity.ERROR) -> Find
 def _split(location: str | None) -> tuple[str | None, int | None]:
     """Split `file:line`."""
     file, colon, line = (location or "").rpartition(":")
-    if colon and line.isdecimal():
-        return file, int(line)
-    return location, None
+    return (file, int(line)) if colon and line.isdecimal() else (location, None)
 
 
 def fingerprints(findings: Iterable[Finding]) -> list[str]:

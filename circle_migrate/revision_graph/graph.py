@@ -203,10 +203,6 @@ class Graph:
             return set()
         return set(self.revisions) - self.ancestors(current)
 
-    def down_ancestors(self, key: str) -> set[str]:
-        """Return the revision and all it follows by `down_revision`."""
-        return closure([key], self.down_revisions.__getitem__)
-
     def descendants(self, keys: Iterable[str]) -> set[str]:
         """Return the revisions and all that follow or depend on them."""
         return closure(keys, self.children.__getitem__)

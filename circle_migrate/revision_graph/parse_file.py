@@ -54,7 +54,8 @@ def read_revision(database: str, path: Path, load_module: ModuleLoader) -> Revis
 def read_file(database: str, path: Path) -> tuple[bytes, os.stat_result]:
     """Return a file's content and its status before the read. Raises `TreeError` where it cannot be read."""
     try:
-        with open(path, "rb", opener=_open_without_waiting) as file:
+        # A pipe must not block.
+        with open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK)) as file:
             status = os.fstat(file.fileno())  # the path may lead to another file now
             if not stat.S_ISREG(status.st_mode):
                 raise OSError(errno.EINVAL, "it is not a regular file")
@@ -69,10 +70,6 @@ def read_file(database: str, path: Path) -> tuple[bytes, os.stat_result]:
             detail=error.strerror,
             hint="make it readable, or remove it if it is not a revision; nothing was run",
         ) from error
-
-
-def _open_without_waiting(path: str, flags: int) -> int:
-    return os.open(path, flags | os.O_NONBLOCK)  # a pipe must not block
 
 
 def read_doc(revision: Revision) -> str:

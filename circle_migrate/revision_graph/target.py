@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from circle_migrate.core.errors import UsageError
 from circle_migrate.revision_graph.graph import Graph
+from circle_migrate.revision_graph.traversal import closure
 
 _FORM = re.compile(r"^(?:(?P<label>[^@]+)@)?(?P<symbol>[^@+]*?)(?P<steps>[+-]\d+)?$")
 _SYMBOLS = ("head", "heads", "base")
@@ -24,11 +25,6 @@ class Target:
     label: str | None
     symbol: str
     steps: int
-
-    @property
-    def is_symbolic(self) -> bool:
-        """Whether the target has a meaning in every graph (`head`, `base`, `+1`), unlike an id."""
-        return self.label is None and (self.symbol in _SYMBOLS or not self.symbol)
 
 
 def parse(text: str, databases: Collection[str]) -> Target:
@@ -69,7 +65,7 @@ def assign(texts: Sequence[str], graphs: Mapping[str, Graph]) -> dict[str, Targe
 def _owners(target: Target, graphs: Mapping[str, Graph]) -> Iterable[str]:
     if target.database is not None:
         return [target.database]
-    if target.is_symbolic:
+    if target.label is None and (target.symbol in _SYMBOLS or not target.symbol):  # no id
         return list(graphs)
     keys: dict[str, str] = {}
     errors: dict[str, UsageError] = {}
@@ -144,7 +140,7 @@ def downgrade_set(graph: Graph, current: Collection[str], target: Target) -> set
     else:  # the current revision limits -1
         branch = None if target.symbol else _start(graph, current, target)
     if branch is not None and len(roots) > 1:
-        ancestors = graph.down_ancestors(branch)
+        ancestors = closure([branch], graph.down_revisions.__getitem__)
         roots = [root for root in roots if root in ancestors]
     return graph.descendants(roots) & applied
 
@@ -189,9 +185,7 @@ def _resolve(graph: Graph, target: Target) -> str | None:
         key = None
     else:
         key = graph.find(target.symbol)
-    if target.steps > 0:
-        return _step_up(graph, key, target)
-    return _step_down(graph, key, target)
+    return _step_up(graph, key, target) if target.steps > 0 else _step_down(graph, key, target)
 
 
 def _downgrade_target(graph: Graph, current: Collection[str], target: Target) -> str | None:
