@@ -56,11 +56,6 @@ def _ensure_own(name: str) -> str:
 _Journal = Annotated[_Identifier, AfterValidator(_ensure_own)]
 
 
-def _split_lines(value: object) -> object:
-    """Return the lines of a text: environment variables write a list so."""
-    return value.splitlines() if isinstance(value, str) else value
-
-
 def _ensure_texts(value: object) -> object:
     """Return a text or a list of texts unchanged: a folder or several."""
     texts = value if isinstance(value, list) else [value]
@@ -70,7 +65,9 @@ def _ensure_texts(value: object) -> object:
 
 
 _Folders = Annotated[Any, BeforeValidator(_ensure_texts)]
-_Lines = Annotated[tuple[_Text, ...], BeforeValidator(_split_lines)]
+# Environment variables write a list as the lines of a text.
+_split_lines = BeforeValidator(lambda value: value.splitlines() if isinstance(value, str) else value)
+_Lines = Annotated[tuple[_Text, ...], _split_lines]
 
 _SHARED_TYPES: dict[str, Any] = {
     "embedded": bool,

@@ -80,8 +80,7 @@ _RETURNING = re.compile(r"\breturning\b", re.IGNORECASE)
 
 def split_statements(sql: str) -> list[str]:
     """Return the statements of the text, without the semicolons and the comments before each."""
-    spans = list(_statement_spans(sql)) if sql else []
-    return [sql[begin:end] for begin, end in spans]
+    return [sql[begin:end] for begin, end in _statement_spans(sql)] if sql else []
 
 
 def split_last_rows(sql: str) -> tuple[str, str]:

@@ -156,9 +156,7 @@ def _invalid_indexes(all_facts: Sequence[DatabaseFacts]) -> Iterator[Finding]:
 
 def pending_revisions(graph: Graph, facts: DatabaseFacts) -> tuple[str, ...]:
     """Return the revisions that an upgrade would apply; none at an unknown revision."""
-    if facts.unknown_revisions:
-        return ()
-    return graph.sorted(graph.pending(facts.state.current))
+    return () if facts.unknown_revisions else graph.sorted(graph.pending(facts.state.current))
 
 
 def _pending_revisions(

@@ -45,10 +45,6 @@ class _Table:
         """Return whether the column is never null."""
         return name in self.primary or dict(self.columns).get(name, {}).get("not_null") == "yes"
 
-    def is_unique(self, names: Sequence[str]) -> bool:
-        """Return whether no two rows have the same values in these columns."""
-        return any(key and set(key) <= set(names) for key in (self.primary, *self.unique))
-
 
 def entity_diagram(snapshots: Sequence[Snapshot]) -> Diagram:
     """Return the tables and enum types of the catalogues, a group for each; partitions are only counted."""
@@ -144,7 +140,8 @@ def _foreign_keys(database: str, table: _Table, tables: dict[str, _Table]) -> It
         if referenced not in tables:
             continue
         one = drawing.Cardinality.ONE if all(map(table.not_null, columns)) else drawing.Cardinality.OPTIONAL
-        many = drawing.Cardinality.OPTIONAL if table.is_unique(columns) else drawing.Cardinality.MANY
+        unique = any(key and set(key) <= set(columns) for key in (table.primary, *table.unique))
+        many = drawing.Cardinality.OPTIONAL if unique else drawing.Cardinality.MANY
         yield Edge(
             _table_id(database, referenced),
             _table_id(database, table.identity),

@@ -141,22 +141,16 @@ class ChangePlan:
 
     def _is_attached(self, key: ObjectKey) -> bool:
         """Return whether the ownership of a sequence must be set."""
-        owner = self.after.value(key, "owned_by")
-        if not owner or key.kind != "sequence":
-            return False
-        return self.is_created(key) or key in self.detached or owner != self.before.value(key, "owned_by")
+        owner = self.after.value(key, "owned_by") if key.kind == "sequence" else None
+        moves = key in self.detached or owner != self.before.value(key, "owned_by")
+        return bool(owner) and (self.is_created(key) or moves)
 
     def _decide(self) -> None:
         pending: list[ObjectKey] = list(self.dropped)
         for key in sorted(self.altered):
             self._classify(key, pending)
-        seen: set[tuple[ObjectKey, bool]] = set()
         while pending:
             key = pending.pop()
-            state = key, key in self.replaced  # a column may be altered first and replaced later
-            if state in seen:
-                continue
-            seen.add(state)
             for user in sorted(self.before.needed_by.get(key, ())):
                 self._invalidate(user, key, pending)
         # Sequences that stay lose columns that are dropped or no longer own them.
@@ -232,7 +226,7 @@ class ChangePlan:
         if fields.get("generated"):
             if needed.kind not in RELATIONS:
                 self._replace(user, pending)
-        elif needed in self.renamed:
+        elif needed in self.renamed and user not in self.retyped:
             self._retype(user, pending)
         elif fields.get("default") and (needed.kind in ROUTINES or needed.kind == "sequence"):
             self.detached.add(user)
@@ -273,17 +267,23 @@ class ChangePlan:
                 owner = self.after.owner_of(key)
                 if owner is not None and key in self._retyped_first(owner):
                     needs -= {owner}
-                for parent in self.after.parent_columns(key):
-                    # ADD COLUMN of a parent accepts a column that the child has, but not the reverse.
-                    if verb is Verb.CREATE and self.after.value(key, "local"):
-                        predecessors.setdefault((Verb.CREATE, parent), set()).add((verb, key))
-                    else:
-                        needs |= {parent}
+                later = self._created_after(key) if verb is Verb.CREATE else set()
+                for parent in later:
+                    predecessors.setdefault((Verb.CREATE, parent), set()).add((verb, key))
+                needs |= {*self.after.parent_columns(key)} - later
                 if verb is Verb.ATTACH:
                     needs |= {ObjectKey("column", self.after.value(key, "owned_by") or "")}
                 needed_nodes = (node for needed in needs for node in by_key.get(needed, ()))
                 earlier.update(node for node in needed_nodes if node[0] in {Verb.CREATE, Verb.ALTER})
         return {node: earlier - {node} for node, earlier in predecessors.items()}
+
+    def _created_after(self, key: ObjectKey) -> set[ObjectKey]:
+        """Return the columns or indexes of a parent that accept those that a child has, not the reverse."""
+        owner = self.after.owner_of(key)
+        if owner is not None and key.kind == "index":
+            parent = ObjectKey("table", self.after.value(owner, "partition_of") or "")
+            return set(self.after.parts_of(parent, "index"))
+        return set(self.after.parent_columns(key)) if self.after.value(key, "local") else set()
 
     def _retyped_first(self, table: ObjectKey) -> set[ObjectKey]:
         """Return the columns whose types change before a table becomes a partition or child."""

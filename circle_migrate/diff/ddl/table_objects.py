@@ -84,11 +84,18 @@ def _create_index(change: ObjectChange) -> Commands:
     PostgreSQL prints ON ONLY for an index of a partitioned table. Without ONLY, the command creates the
     indexes of the partitions too, and the index is valid at once.
     """
-    if not change.after.get("constraint") and not change.after.get("inherited"):
+    if not change.after.get("constraint") and not _comes_with_parent(change):
         definition = change.after.get("definition") or ""
         partitioned = _ON_ONLY.match(definition) and not change.after.get("valid")
         sql = _ON_ONLY.sub(r"\1", definition) if partitioned else definition
         yield Hazardous(sql, ("CM068" if partitioned else "CM008",))
+
+
+def _comes_with_parent(change: ObjectChange) -> bool:
+    """Return whether an index is created with that of the parent; one with its own name comes before."""
+    parent = ObjectKey("table", change.catalog.value(change.owner, "partition_of") or "")
+    own_name = not change.after.get("generated_name") and not change.existing.parts_of(parent, "index")
+    return bool(change.after.get("inherited")) and not own_name
 
 
 def _drop_index(change: ObjectChange) -> Commands:
@@ -131,9 +138,8 @@ def _unsupported_index(change: ObjectChange) -> str | None:
             return "INVALID state"
         if partitioned:
             return "attached indexes of the partitions"
-    fields = change.after
-    inherited = fields.get("definition") and fields.get("inherited")
-    return "name" if new and inherited and not fields.get("generated_name") else None
+    named = change.after.get("definition") and not change.after.get("generated_name")
+    return "name" if new and named and _comes_with_parent(change) else None
 
 
 def _enable(change: ObjectChange) -> Commands:

@@ -13,7 +13,7 @@ from circle_migrate.postgres.journal_tables import OWN_SCHEMAS
 if TYPE_CHECKING:
     from sqlalchemy.engine import Connection
 
-_FIRST_USER_OID = 16384
+FIRST_USER_OID = 16384
 """The lowest OID of objects that users create (FirstNormalObjectId in PostgreSQL's source)."""
 
 # The counters count the running transaction only, including savepoints that were rolled back.
@@ -65,12 +65,7 @@ class TableColumn:
     @property
     def has_user_type(self) -> bool:
         """Whether a user created its type, and so may drop it."""
-        return self.type_oid >= _FIRST_USER_OID
-
-    @property
-    def has_user_collation(self) -> bool:
-        """Whether a user created its collation, and so may drop it."""
-        return self.collation >= _FIRST_USER_OID
+        return self.type_oid >= FIRST_USER_OID
 
 
 @dataclass(frozen=True, slots=True)
