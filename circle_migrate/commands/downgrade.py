@@ -12,8 +12,8 @@ from circle_migrate.commands.backup import BackupOptions, backup, plan_dumps
 from circle_migrate.commands.plan import SavedPlan
 from circle_migrate.core.errors import MigrateError, SettingsError
 from circle_migrate.core.events import Notify, ignore_event
-from circle_migrate.migrate.contradictions import ensure_agreement
-from circle_migrate.migrate.guards import ensure_not_in_doubt, ensure_writable, verify_identity
+from circle_migrate.migrate.contradictions import plan_in_agreement
+from circle_migrate.migrate.guards import ensure_not_in_doubt, ensure_writable
 from circle_migrate.migrate.planner import Planner, ensure_same_plan
 from circle_migrate.migrate.protection import ProtectionGuard
 from circle_migrate.migrate.result import MigrationResult, RestoreInstructions
@@ -160,8 +160,7 @@ async def downgrade(
     planner = Planner(deployment, targets, Direction.DOWN, cascade, guards=guards)
     names = deployment.reachable_databases(Direction.DOWN)
     states = await deployment.states(names)
-    plan = planner(verify_identity(deployment, states))
-    await ensure_agreement(deployment, states, plan)
+    plan = await plan_in_agreement(deployment, states, planner)
     guard.check_override_names(states)
     if dry_run or not plan:
         ensure_not_in_doubt(states)

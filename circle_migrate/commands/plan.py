@@ -10,7 +10,7 @@ from circle_migrate import __version__
 from circle_migrate.core.atomic_write import write_text
 from circle_migrate.core.errors import Refused, UsageError
 from circle_migrate.core.json_file import parse_json, read_bounded
-from circle_migrate.migrate.contradictions import ensure_agreement
+from circle_migrate.migrate.contradictions import plan_in_agreement
 from circle_migrate.migrate.guards import ensure_not_in_doubt, verify_identity
 from circle_migrate.migrate.planner import PlanGuard, Planner
 from circle_migrate.migrate.result import PlanResult, plan_dict
@@ -31,10 +31,9 @@ async def plan(
 ) -> PlanResult:
     """Plan an upgrade or downgrade to the targets, without changes or locks; it is refused as a run is."""
     states = await deployment.states(deployment.reachable_databases(direction))
-    current = verify_identity(deployment, states)
+    verify_identity(deployment, states)
     ensure_not_in_doubt(states)
-    new_plan = Planner(deployment, targets, direction, cascade)(current)
-    await ensure_agreement(deployment, states, new_plan)
+    new_plan = await plan_in_agreement(deployment, states, Planner(deployment, targets, direction, cascade))
     if not into_existing:
         await ensure_not_foreign(deployment, states, new_plan)
     return PlanResult("plan", new_plan, deployment.commit_mode)

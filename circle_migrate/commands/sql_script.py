@@ -7,8 +7,7 @@ from itertools import groupby
 from circle_migrate import __version__
 from circle_migrate.migrate.alembic_adapter.context import VersionTable, step_lock
 from circle_migrate.migrate.alembic_adapter.runner import Runner
-from circle_migrate.migrate.contradictions import ensure_agreement
-from circle_migrate.migrate.guards import verify_identity
+from circle_migrate.migrate.contradictions import plan_in_agreement
 from circle_migrate.migrate.planner import Planner, plan_offline
 from circle_migrate.migrate.result import ScriptResult
 from circle_migrate.postgres.deployment import Deployment
@@ -22,9 +21,8 @@ async def script(deployment: Deployment, texts: Sequence[str], direction: Direct
     else:
         names = deployment.reachable_databases(direction)
         states = await deployment.states(names)
-        current = verify_identity(deployment, states)
-        plan = Planner(deployment, texts, direction, cascade=True)(current)
-        await ensure_agreement(deployment, states, plan)
+        planner = Planner(deployment, texts, direction, cascade=True)
+        plan = await plan_in_agreement(deployment, states, planner)
     async with step_lock():
         text = render(deployment, plan)
     return ScriptResult("upgrade" if direction is Direction.UP else "downgrade", text)

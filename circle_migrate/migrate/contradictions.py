@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Set
+from collections.abc import Callable, Mapping, Set
 from contextlib import nullcontext
 from pathlib import PurePath
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-from circle_migrate.core.errors import InDoubt, Refused
+from circle_migrate.core.errors import InDoubt, Refused, UsageError
 from circle_migrate.core.redaction import redact_source
+from circle_migrate.migrate.guards import verify_identity
 from circle_migrate.migrate.half_done import ensure_not_half_undone
 from circle_migrate.migrate.journal import Journal
 from circle_migrate.postgres.identifier import quote
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from circle_migrate.migrate.run import MigrationRun
     from circle_migrate.migrate.session import Session
     from circle_migrate.postgres.database import State
-    from circle_migrate.postgres.deployment import Deployment
+    from circle_migrate.postgres.deployment import Current, Deployment
     from circle_migrate.revision_graph.plan import Plan
 
 _HAS_TABLES = f"""
@@ -104,6 +105,22 @@ async def ensure_agreement(
             missing = await missing_revisions(database.graph, state, Journal(database, state), connection)
         if missing:
             raise contradiction_error(database.graph, state, missing)
+
+
+async def plan_in_agreement(
+    deployment: Deployment, states: Mapping[str, State], planner: Callable[[Current], Plan]
+) -> Plan:
+    """Return the plan from the current revisions; contradictions are raised before errors of the planner."""
+    current = verify_identity(deployment, states)
+    try:
+        plan = planner(current)
+    except UsageError:
+        from circle_migrate.revision_graph.plan import Plan
+
+        await ensure_agreement(deployment, states, Plan(current, current))
+        raise
+    await ensure_agreement(deployment, states, plan)
+    return plan
 
 
 class EditedRevision(Refused, code="edited-revision"):

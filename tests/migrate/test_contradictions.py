@@ -66,7 +66,7 @@ def test_version_table_that_lacks_applied_revisions(
         "upgrade heads --sql",
         "protect",
     ]
-    for line in (*commands, "downgrade main@base", "plan main@base --down"):
+    for line in (*commands, "downgrade main@base", "downgrade main@m1", "plan main@m1 --down"):
         answer = invoke(line.split())
         assert answer.status == 8, (line, answer)
         assert all(key in answer.everything for key in missing), (line, answer)
