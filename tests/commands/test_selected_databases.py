@@ -76,7 +76,7 @@ def test_database_option_is_repeatable(
     assert [step["revision"] for step in json.loads(answer.stdout)["applied"]] == keys, answer
     at = {"main": ["m1"] if "m1" in keys else None, "credentials": ["c1"]}
     assert run(versions(empty_databases)) == at
-    assert invoke(["heads", *options]).stdout.count("  head\n") == len(keys)
+    assert invoke(["heads", *options]).stdout.count(" (head) ") == len(keys)
 
 
 def test_one_of_several_names_is_unknown(shop: Shop, empty_databases: Databases) -> None:
