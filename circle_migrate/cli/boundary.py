@@ -17,7 +17,7 @@ import typer
 from circle_migrate.cli.context import CommandContext
 from circle_migrate.cli.progress import Progress
 from circle_migrate.core.errors import ExitCode, Interrupted, MigrateError
-from circle_migrate.core.redaction import redact_traceback
+from circle_migrate.core.redaction import redact_statement, redact_traceback
 from circle_migrate.core.result import Result
 
 _SIGNALS = {
@@ -81,18 +81,19 @@ class _Signals:
 
 @contextmanager
 def _logs(progress: Progress, *, verbose: bool) -> Iterator[None]:
-    """Show our warnings; with `verbose` also Alembic's log, and ours with the notices of the servers."""
+    """Show our warnings; with `verbose` also notices of the servers, Alembic's log and its statements."""
 
     def show(record: logging.LogRecord) -> None:
         if record.levelno >= logging.WARNING and not record.name.startswith("alembic"):
             progress.warn(f"warning: {record.getMessage()}")
-        else:
-            progress.say(record.getMessage())
+        elif not record.getMessage().startswith("["):  # what SQLAlchemy says about a statement's parameters
+            progress.say(redact_statement(record.getMessage().strip()))
 
     handler, ours = logging.Handler(), logging.getLogger("circle_migrate")
     handler.emit = show  # type: ignore[method-assign]
     ours.propagate = False
-    loggers = [ours, logging.getLogger("alembic")] if verbose else [ours]
+    names = ("alembic", "sqlalchemy.engine") if verbose else ()
+    loggers = [ours, *map(logging.getLogger, names)]
     levels = [logger.level for logger in loggers]
     for logger in loggers:
         logger.addHandler(handler)

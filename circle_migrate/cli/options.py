@@ -179,7 +179,7 @@ def _common(
     ),
     no_progress: bool = _output("--no-progress", "Show no steps and waits; notes and logs remain."),
     quiet: bool = _output("--quiet", "Show no progress.", "-q"),
-    verbose: bool = _output("--verbose", "Show notices of the servers and Alembic's log, too.", "-v"),
+    verbose: bool = _output("--verbose", "Show statements, server notices and Alembic's log, too.", "-v"),
     debug: bool = _output("--debug", "Show the traceback of an error, without secrets."),
 ) -> None: ...
 

@@ -85,11 +85,27 @@ def test_verbose_shows_notices_and_alembics_log(project: Project) -> None:
     assert json.loads(done.stdout)["ok"] is True
     assert "main  NOTICE: from the server PASSWORD '***'" in done.stderr
     assert "credentials  WARNING: from the server PASSWORD '***'" in done.stderr
-    assert "DEBUG" not in done.stderr
+    assert "  DEBUG: " not in done.stderr
     assert "Running upgrade  -> notice, Revision notice" in done.stderr
     quiet = circle_migrate("downgrade", "base", "-y", "-q", "-v")
     assert quiet.returncode == 0
     assert "Running downgrade" not in quiet.stderr
+
+
+def test_verbose_shows_statements_without_secrets_and_values(project: Project) -> None:
+    body = (
+        "op.execute(\"COMMENT ON SCHEMA public IS $$PASSWORD 'x1y2'$$\")\n"
+        "op.get_bind().exec_driver_sql('SELECT $1::text', ('v4lue',))"
+    )
+    project.revision("main", "m1", None, body, "pass")
+    shown = circle_migrate("upgrade", "-d", "main", "-v")
+    hidden = circle_migrate("downgrade", "-d", "main", "base", "-y")
+    assert (shown.returncode, hidden.returncode) == (0, 0)
+    assert "COMMENT ON SCHEMA public IS" in shown.stderr
+    assert "SELECT $1::text\n" in shown.stderr
+    assert "x1y2" not in shown.stderr
+    assert "v4lue" not in shown.stderr
+    assert "DELETE FROM" not in hidden.stderr
 
 
 def test_reader_that_has_closed_stderr_fails_no_step(project: Project) -> None:
