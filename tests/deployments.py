@@ -18,7 +18,7 @@ from circle_migrate.config.load import load
 from circle_migrate.core.errors import NotConfirmed
 from circle_migrate.postgres.deployment import Deployment
 from circle_migrate.revision_graph.plan import Plan
-from tests.schema_catalog import Catalogue, catalogue
+from tests.schema_catalog import Catalog, catalog
 from tests.servers import NAMES, Databases, Server, run
 
 VARIABLES = {"main": "DATABASE_URL", "credentials": "CREDS_DATABASE_URL"}
@@ -62,12 +62,12 @@ async def versions(databases: Databases) -> Versions:
     return rows_by_name
 
 
-async def catalogues(databases: Databases) -> dict[str, Catalogue]:
-    """The catalogue of each database; version tables and the package's own journal left out."""
+async def catalogs(databases: Databases) -> dict[str, Catalog]:
+    """The catalog of each database; version tables and the package's own journal left out."""
     result = {}
     for name in NAMES:
         async with databases.connect(name) as connection:
-            kinds = await catalogue(connection)
+            kinds = await catalog(connection)
         result[name] = {
             kind: [row for row in rows if not str(row[kind == "others"]).startswith("circle_migrate")]
             for kind, rows in kinds.items()
@@ -77,7 +77,7 @@ async def catalogues(databases: Databases) -> dict[str, Catalogue]:
 
 async def contents(databases: Databases) -> tuple[Any, Any]:
     """All that a command which changes nothing leaves as it is."""
-    return await versions(databases), await catalogues(databases)
+    return await versions(databases), await catalogs(databases)
 
 
 async def execute(databases: Databases, name: str, *statements: str) -> None:

@@ -1,4 +1,4 @@
-"""What a database's `public` schema consists of, read from the system catalogues: one query per kind."""
+"""What a database's `public` schema consists of, read from the system catalogs: one query per kind."""
 
 from __future__ import annotations
 
@@ -54,12 +54,12 @@ _QUERIES = {
     """,
 }
 
-Catalogue = dict[str, list[tuple[Any, ...]]]
+Catalog = dict[str, list[tuple[Any, ...]]]
 
 
-async def catalogue(
+async def catalog(
     connection: asyncpg.Connection, ignore: frozenset[str] = frozenset({"alembic_version"})
-) -> Catalogue:
+) -> Catalog:
     """Every kind of object with what tells one from another, without what belongs to tables in `ignore`."""
     return {
         kind: sorted(

@@ -64,7 +64,7 @@ class Dump:
         return int(self.dump_version.partition(".")[0])
 
     def differs_from(self, objects: Mapping[str, int], catalogue: str, major: int) -> str | None:
-        """Describe how the catalogue of a restored database differs from this one; None if it does not.
+        """Describe how the catalog of a restored database differs from this one; None if it does not.
 
         Only tables, columns, sequences and views are compared between different major versions, which have
         different numbers of other objects.

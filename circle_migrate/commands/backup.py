@@ -183,7 +183,7 @@ async def _verify(
 
 
 async def _read_catalog_digest(snapshot: contents.ExportedSnapshot) -> contents.CatalogDigest:
-    """Return the digest of the database's catalogue at the snapshot."""
+    """Return the digest of the database's catalog at the snapshot."""
     from circle_migrate.postgres.catalog.read import read_catalog
 
     name, settings = snapshot.database.name, snapshot.database.settings
@@ -192,7 +192,7 @@ async def _read_catalog_digest(snapshot: contents.ExportedSnapshot) -> contents.
         catalog = await read_catalog(snapshot.connection, name, "live", *table)
     except Exception as error:
         raise BackupFailed(
-            f"{name}: the catalogue cannot be read",
+            f"{name}: the catalog cannot be read",
             database=name,
             detail=server_message(error),
             hint="if a lock was in the way, run the command again when nobody changes the schema",

@@ -83,7 +83,7 @@ async def _safety_checks(deployment: Deployment, selection: CheckSelection) -> t
 async def _diff_checks(
     deployment: Deployment, selection: CheckSelection, previous: list[Check]
 ) -> list[Check]:
-    """Compare catalogues; errors that previous checks reported are left out."""
+    """Compare catalogs; errors that previous checks reported are left out."""
     from circle_migrate.commands.diff import DRIFT, MISSING, diff
 
     reported = _reported_keys(previous)

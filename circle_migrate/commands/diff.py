@@ -1,4 +1,4 @@
-"""`diff`: compare two catalogues of each database, by default those of its revisions and of the server."""
+"""`diff`: compare two catalogs of each database, by default those of its revisions and of the server."""
 
 import asyncio
 from collections.abc import Iterable, Iterator, Sequence

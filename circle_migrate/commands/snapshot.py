@@ -1,4 +1,4 @@
-"""`snapshot`: write the catalogue of each database, of its revisions or of its models to a file."""
+"""`snapshot`: write the catalog of each database, of its revisions or of its models to a file."""
 
 import asyncio
 from collections.abc import Mapping

@@ -1,1 +1,1 @@
-"""PostgreSQL: connections, errors, locks, catalogues, and embedded and scratch servers."""
+"""PostgreSQL: connections, errors, locks, catalogs, and embedded and scratch servers."""

@@ -64,7 +64,7 @@ async def bounded_read(
             await connection.execute(_set_local(settings))
             yield connection
     except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
-        raise server_errors.named_error(error, database.name, "read the catalogue") from error
+        raise server_errors.named_error(error, database.name, "read the catalog") from error
 
 
 def _limits(seconds: float, lock_seconds: float) -> dict[str, object]:

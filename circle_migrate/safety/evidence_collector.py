@@ -57,7 +57,7 @@ class EvidenceCollector:
                 yield from (statement.sql, *(work.sql for work in statement.work))
 
         sizes = await read("table sizes", catalog.relation_sizes)
-        catalogues = await read("the catalog", read_live_catalog)
+        catalogs = await read("the catalog", read_live_catalog)
         answers = await read("rows", lambda db: run_probes(db, probes_of(db)))
         blockers = await read("blocking sessions", lambda db: catalog.find_blockers(db, *locks(db.name)))
         published = await read("publications", lambda db: catalog.published_tables(db, relations(db.name)))
@@ -71,15 +71,15 @@ class EvidenceCollector:
             published=published,
             invalid_indexes=invalid,
             expected_rows=dict(chain.from_iterable(map(dict.items, rows.values()))),
-            catalogues=catalogues,
+            catalogs=catalogs,
         )
 
     async def collect_offline(self, statistics: Statistics | None, *, traced: bool = True) -> Evidence:
         """Return evidence with the sizes of a file; a table that is not in it counts as large."""
         databases = statistics.databases if statistics else {}
         sizes = {name: database.sizes for name, database in databases.items()}
-        catalogues = await self._expected() if traced else {}
-        return replace(self._common(Mode.CI, traced=traced), sizes=sizes, catalogues=catalogues)
+        catalogs = await self._expected() if traced else {}
+        return replace(self._common(Mode.CI, traced=traced), sizes=sizes, catalogs=catalogs)
 
     def _common(self, mode: Mode, *, traced: bool) -> Evidence:
         settings = self.deployment.settings

@@ -295,7 +295,7 @@ def test_a_role_that_may_not_read_the_marker_is_refused_all_the_same(
 
 
 def test_the_marker_is_out_of_sight(migrated_databases: Databases) -> None:
-    """No catalogue that is compared has it, and what was changed by hand before is still noticed."""
+    """No catalog that is compared has it, and what was changed by hand before is still noticed."""
 
     async def seen() -> tuple[object, ...]:
         database = deployment(migrated_databases).databases["main"]

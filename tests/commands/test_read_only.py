@@ -55,7 +55,7 @@ WRITING = {"downgrade", "init", "recover", "stamp", "upgrade", "merge", "revisio
 WRITING |= {"backup", "restore", "kept restore", "kept drop", "protect", "unprotect"}
 WRITING |= {"dev psql", "dev reset", "dev snapshots", "dev start", "dev status", "dev stop"}
 
-# All rows of all tables, system catalogues included, with where each lies and which transaction wrote it.
+# All rows of all tables, system catalogs included, with where each lies and which transaction wrote it.
 _TABLES = """
     SELECT c.oid::regclass::text AS name FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
     WHERE c.relkind IN ('r', 'm') AND n.nspname <> 'information_schema' ORDER BY 1

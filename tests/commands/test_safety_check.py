@@ -178,9 +178,7 @@ _MECHANISMS_ROWS = (
 )
 
 
-def test_what_becomes_of_the_catalogue_and_the_rows_decides(
-    shop: Project, empty_databases: Databases
-) -> None:
+def test_what_becomes_of_the_catalog_and_the_rows_decides(shop: Project, empty_databases: Databases) -> None:
     """One plan of many statements: each brings its own hazards and none of what others mend or cause."""
     setup = [f"op.execute({text!r})" for text in _MECHANISMS_SETUP.split(";\n") if text.strip()]
     shop.revision("main", "m2", "m1", "\n".join(setup), "pass")

@@ -1,4 +1,4 @@
-"""`--sql`: psql runs the script to the same catalogue and version that the command itself reaches."""
+"""`--sql`: psql runs the script to the same catalog and version that the command itself reaches."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from circle_migrate.postgres.deployment import Deployment
 from circle_migrate.postgres.embedded.binaries import find, find_embedded
 from circle_migrate.revision_graph.plan import Direction
 from tests import old_script
-from tests.deployments import agree, catalogues, contents, deployment, environment, execute, versions
+from tests.deployments import agree, catalogs, contents, deployment, environment, execute, versions
 from tests.projects import Project
 from tests.servers import NAMES, Databases, run
 
@@ -106,7 +106,7 @@ def test_downgrade_script(
 
 def test_downgrade_script_without_a_server(migrated_databases: Databases, feed: Psql) -> None:
     feed(migrated_databases, write(offline(), "head:base", up=False))
-    by_database = run(catalogues(migrated_databases))
+    by_database = run(catalogs(migrated_databases))
     assert [any(kinds.values()) for kinds in by_database.values()] == [False, False]
     assert run(versions(migrated_databases)) == {"main": [], "credentials": []}
 

@@ -10,7 +10,7 @@ from circle_migrate.core.errors import (
 from circle_migrate.revision_graph.plan import Plan, Stamp
 from tests.commands.shortcuts import claim, up
 from tests.deployments import (
-    catalogues,
+    catalogs,
     execute,
     versions,
 )
@@ -22,9 +22,9 @@ def test_stamp_says_what_it_claims_and_runs_nothing(empty_databases: Databases) 
 
     async def scenario() -> None:
         await up(empty_databases, "main@b37f", "credentials@1e97")
-        before = await catalogues(empty_databases)
+        before = await catalogs(empty_databases)
         await claim(empty_databases, "main@a930", "credentials@base", confirm=claims.append)
-        assert await catalogues(empty_databases) == before
+        assert await catalogs(empty_databases) == before
         assert await versions(empty_databases) == {"main": ["a930217cd080"], "credentials": []}
 
     run(scenario())

@@ -19,7 +19,7 @@ from circle_migrate.core.errors import (
 from tests import alembic_driver, old_script
 from tests.commands.shortcuts import CREDENTIALS, HEADS, MAIN, down, up
 from tests.deployments import (
-    catalogues,
+    catalogs,
     contents,
     deployment,
     versions,
@@ -49,7 +49,7 @@ def test_upgrade_says_what_ran_and_what_there_is_now(empty_databases: Databases)
         assert [step.revision.id for step in result.plan.steps("main")] == MAIN
         assert [step.revision.id for step in result.plan.steps("credentials")] == CREDENTIALS
         assert len(result.seconds) == len(MAIN) + len(CREDENTIALS)
-        by_database = await catalogues(empty_databases)
+        by_database = await catalogs(empty_databases)
         for name in NAMES:
             assert list(result.tables[name]) == [row[0] for row in by_database[name]["tables"]]
 

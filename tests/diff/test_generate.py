@@ -340,7 +340,7 @@ def test_statement_names_its_hazards(
     assert [hazard for statement in made for hazard in statement.hazards] == hazards
 
 
-def test_hazards_of_statements_are_in_the_catalogue() -> None:
+def test_hazards_of_statements_are_in_the_catalog() -> None:
     texts = [path.read_text(encoding="utf-8") for path in Path(ddl.__file__).parent.glob("*.py")]
     assert set(re.findall(r'"(CM\d{3})"', "".join(texts))) <= HAZARDS.keys()
 

@@ -7,7 +7,7 @@ from typing import Any
 from circle_migrate.postgres.identifier import literal
 from tests.deployments import RUNS, STEPS, versions
 from tests.faults.shop import HEADS, TABLES, Position
-from tests.schema_catalog import Catalogue, catalogue
+from tests.schema_catalog import Catalog, catalog
 from tests.servers import NAMES, Databases
 
 
@@ -49,13 +49,13 @@ async def prepared(databases: Databases, *names: str) -> list[str]:
     return [row[0] for name in names or NAMES for row in await rows(databases, name, query)]
 
 
-async def everything(databases: Databases) -> dict[str, Catalogue]:
+async def everything(databases: Databases) -> dict[str, Catalog]:
     """Return the catalogs of the databases, with version tables and journals."""
-    catalogues = {}
+    catalogs = {}
     for name in NAMES:
         async with databases.connect(name) as connection:
-            catalogues[name] = await catalogue(connection, ignore=frozenset())
-    return catalogues
+            catalogs[name] = await catalog(connection, ignore=frozenset())
+    return catalogs
 
 
 async def clear(databases: Databases) -> None:

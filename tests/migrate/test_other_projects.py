@@ -25,7 +25,7 @@ from circle_migrate.diff.autogenerate.revision_file import Placement, RevisionFi
 from circle_migrate.postgres.deployment import Deployment
 from circle_migrate.revision_graph.plan import Direction
 from circle_migrate.safety.hazards.hazard import HAZARDS
-from tests.deployments import agree, catalogues, contents, deployment, environment, versions
+from tests.deployments import agree, catalogs, contents, deployment, environment, versions
 from tests.projects import Project
 from tests.servers import Databases, run
 
@@ -149,7 +149,7 @@ def test_up_and_down_and_up_again(empty_databases: Databases) -> None:
         await upgrade(deployment(empty_databases))
         assert await versions(empty_databases) == {"main": [MAIN_HEAD], "credentials": [CREDENTIALS_HEAD]}
         assert await rows(empty_databases, "SELECT name FROM people ORDER BY id") == ["Ann", "Bob 100%"]
-        at_head = await catalogues(empty_databases)
+        at_head = await catalogs(empty_databases)
         await downgrade(deployment(empty_databases), ["main@m1", "credentials@base"], confirm=agree)
         assert await versions(empty_databases) == {"main": ["m1"], "credentials": []}
         await upgrade(deployment(empty_databases), ["m2"])
@@ -157,9 +157,9 @@ def test_up_and_down_and_up_again(empty_databases: Databases) -> None:
         assert (await versions(empty_databases))["main"] == ["m2", "m3"]
         await upgrade(deployment(empty_databases), ["billing@head"])
         await upgrade(deployment(empty_databases))
-        assert await catalogues(empty_databases) == at_head
+        assert await catalogs(empty_databases) == at_head
         await downgrade(deployment(empty_databases), ["base"], confirm=agree)
-        assert not any(any(kinds.values()) for kinds in (await catalogues(empty_databases)).values())
+        assert not any(any(kinds.values()) for kinds in (await catalogs(empty_databases)).values())
 
     run(scenario())
 
@@ -482,8 +482,8 @@ def test_both_databases_of_two_projects_in_one_process(
         await asyncio.gather(
             upgrade(deployment(empty_databases, "main")), upgrade(deployment(empty_databases, "credentials"))
         )
-        catalogs = await catalogues(empty_databases)
-        tables = {name: [row[0] for row in kinds["tables"]] for name, kinds in catalogs.items()}
+        present = await catalogs(empty_databases)
+        tables = {name: [row[0] for row in kinds["tables"]] for name, kinds in present.items()}
         assert tables == {"main": ["invoices", "people"], "credentials": ["tokens"]}
 
     run(scenario())

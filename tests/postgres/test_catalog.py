@@ -181,13 +181,13 @@ def test_what_is_hidden_by_another_object_of_its_name_is_counted(
     shop: Databases, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def twice(*arguments: Any) -> queries.Statements:
-        statements = catalogue(*arguments)
+        statements = catalog(*arguments)
         columns = statements.tables[0]
         again = f"SELECT kind, object, 'another' AS type FROM ({columns}) c WHERE object = 'public.usr.a'"
         return statements._replace(tables=(*statements.tables, again))
 
-    catalogue = queries.catalogue
-    monkeypatch.setattr(queries, "catalogue", twice)
+    catalog = queries.catalog
+    monkeypatch.setattr(queries, "catalog", twice)
     snapshot = run(read_live_catalog(main_of(shop)))
     assert snapshot.unmodelled == {"namesake of column public.usr.a": 1}
 
@@ -512,7 +512,7 @@ def test_a_fingerprint_is_of_the_schema_alone(shop: Databases) -> None:
                     changed.append(statement)
             async with connection.transaction(readonly=True):
                 assert await fingerprint(connection, "alembic_version") == first
-            # Empty catalogues are left out, which changes nothing.
+            # Empty catalogs are left out, which changes nothing.
             everything = queries.fingerprint(connection.get_server_version().major)
             assert await connection.fetchval(everything, ["alembic_version", *OWN_TABLES]) == first
         return changed

@@ -14,7 +14,7 @@ from circle_migrate.core.findings import Report
 from circle_migrate.postgres.catalog.fingerprint import fingerprint
 from circle_migrate.postgres.database import GID_PREFIX
 from circle_migrate.postgres.deployment import Deployment
-from tests.deployments import RUNS, agree, catalogues, environment, execute, versions
+from tests.deployments import RUNS, agree, catalogs, environment, execute, versions
 from tests.faults.shop import BASE, HEAD, Shop
 from tests.faults.states import position, prepared, rows
 from tests.servers import Databases, Server, any_major, run, start_binaries
@@ -41,7 +41,7 @@ def complaints(report: Report) -> list[str]:
 
 async def there_and_back(databases: Databases) -> None:
     ours = deployment(databases)
-    empty = await catalogues(databases)
+    empty = await catalogs(databases)
 
     await upgrade(ours)
     assert await versions(databases) == {name: list(graph.heads) for name, graph in ours.graphs.items()}
@@ -55,7 +55,7 @@ async def there_and_back(databases: Databases) -> None:
 
     await downgrade(ours, ["base"], confirm=agree)
     assert not any((await versions(databases)).values())
-    assert await catalogues(databases) == empty
+    assert await catalogs(databases) == empty
 
 
 async def decided_together(shop: Shop, databases: Databases) -> None:

@@ -15,16 +15,16 @@ from sqlalchemy import Connection, MetaData
 
 from circle_migrate.models import credentials, main
 from tests import alembic_driver, old_script
-from tests.schema_catalog import Catalogue, catalogue
+from tests.schema_catalog import Catalog, catalog
 from tests.servers import Databases, Server, run
 
 DATABASES = ("main", "credentials")
 METADATA = {"main": main.metadata, "credentials": credentials.metadata}
 
 
-async def read(databases: Databases, database: str) -> Catalogue:
+async def read(databases: Databases, database: str) -> Catalog:
     async with databases.connect(database) as connection:
-        return await catalogue(connection)
+        return await catalog(connection)
 
 
 async def build(databases: Databases, database: str, revision: str, *, rows: bool = True) -> None:
@@ -62,11 +62,11 @@ async def files(connection: asyncpg.Connection) -> dict[str, int]:
 
 
 @pytest.fixture(scope="module")
-def modelled(server: Server) -> Iterator[dict[str, Catalogue]]:
+def modelled(server: Server) -> Iterator[dict[str, Catalog]]:
     """What the models alone make of an empty database."""
     databases = Databases(server)
 
-    async def both() -> dict[str, Catalogue]:
+    async def both() -> dict[str, Catalog]:
         for name in DATABASES:
             await alembic_driver.on_connection(databases.urls[name], create_all(METADATA[name]))
         return {name: await read(databases, name) for name in DATABASES}
@@ -82,7 +82,7 @@ def test_our_revision_leaves_what_the_old_script_left(
 ) -> None:
     ours, field = create_databases(), create_databases()
 
-    async def both() -> tuple[Catalogue, Catalogue]:
+    async def both() -> tuple[Catalog, Catalog]:
         await alembic_driver.upgrade(ours.urls[database], database, revision)
         await build(field, database, revision)
         return await read(ours, database), await read(field, database)
@@ -93,7 +93,7 @@ def test_our_revision_leaves_what_the_old_script_left(
 
 @pytest.mark.parametrize(("database", "revision"), old_script.STATES)
 def test_field_database_reaches_the_schema_of_the_models(
-    create_databases: Callable[..., Databases], database: str, revision: str, modelled: dict[str, Catalogue]
+    create_databases: Callable[..., Databases], database: str, revision: str, modelled: dict[str, Catalog]
 ) -> None:
     """Models and empty databases are compared below, so this makes one schema of every origin."""
     field = create_databases()
@@ -118,7 +118,7 @@ def test_field_database_reaches_the_schema_of_the_models(
 
 @pytest.mark.parametrize("database", DATABASES)
 def test_models_equal_the_head(
-    empty_databases: Databases, database: str, modelled: dict[str, Catalogue]
+    empty_databases: Databases, database: str, modelled: dict[str, Catalog]
 ) -> None:
     run(alembic_driver.upgrade(empty_databases.urls[database], database))
     assert run(read(empty_databases, database)) == modelled[database]
@@ -148,7 +148,7 @@ def test_each_step_goes_down_and_up_again(
 ) -> None:
     url = empty_databases.urls[database]
 
-    async def there_and_back(before: str, revision: str, lower: Catalogue) -> Catalogue:
+    async def there_and_back(before: str, revision: str, lower: Catalog) -> Catalog:
         await alembic_driver.upgrade(url, database, revision)
         upper = await read(empty_databases, database)
         assert upper != lower
@@ -173,10 +173,10 @@ def test_way_back_from_the_head_keeps_the_rows_of_the_field(
     async def scenario() -> None:
         await build(empty_databases, database, revision)
         async with empty_databases.connect(database) as connection:
-            schema, rows = await catalogue(connection), await all_rows(connection)
+            schema, rows = await catalog(connection), await all_rows(connection)
             await alembic_driver.upgrade(empty_databases.urls[database], database)
             await alembic_driver.downgrade(empty_databases.urls[database], database, revision)
-            assert await catalogue(connection) == schema
+            assert await catalog(connection) == schema
             assert await all_rows(connection) == rows
 
     run(scenario())
@@ -184,7 +184,7 @@ def test_way_back_from_the_head_keeps_the_rows_of_the_field(
 
 @pytest.mark.parametrize("database", DATABASES)
 def test_way_down_to_base_leaves_nothing(empty_databases: Databases, database: str) -> None:
-    async def scenario() -> Catalogue:
+    async def scenario() -> Catalog:
         await build(empty_databases, database, old_script.REVISIONS[database][-1])
         await alembic_driver.upgrade(empty_databases.urls[database], database)
         await alembic_driver.downgrade(empty_databases.urls[database], database, "base")
@@ -226,7 +226,7 @@ def test_step_that_was_cut_off_is_run_again(
 ) -> None:
     cut_off, whole = create_databases(), create_databases()
 
-    async def both() -> tuple[Catalogue, Catalogue]:
+    async def both() -> tuple[Catalog, Catalog]:
         await alembic_driver.upgrade(cut_off.urls[database], database, before)
         async with cut_off.connect(database) as connection:
             await connection.execute(left)

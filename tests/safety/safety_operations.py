@@ -76,14 +76,14 @@ class Bench:
         self.traced_connection = traced_connection
         self.version = version
         self.commits = commits
-        self.catalogue: Snapshot | None = traced_connection.catalogue
+        self.catalog: Snapshot | None = traced_connection.catalog
         self.recorder = Recorder(lambda: SourceLocation("revision.py", 1))
 
     async def traced(self, case: SafetyCase) -> tuple[TracedStatement, ...]:
         """Return the traced statements of a case."""
         self.recorder.statements.clear()
         if self.commits:
-            self.catalogue = self.traced_connection.catalogue
+            self.catalog = self.traced_connection.catalog
         for segment, (_, group) in enumerate(case.transactions, 1):
             self.recorder.segment, self.recorder.revision = segment, f"r{segment}"
             with suppress(DBAPIError):
@@ -91,7 +91,7 @@ class Bench:
                     await self.connection.exec_driver_sql(statement)
             await self.connection.rollback()
         if not self.commits:
-            self.traced_connection.catalogue = self.catalogue
+            self.traced_connection.catalog = self.catalog
             await self.traced_connection.refresh_relations()
         return tuple(self.recorder.statements)
 
@@ -105,7 +105,7 @@ class Bench:
                 sizes={"main": sizes},
                 thresholds=Thresholds(Limits(rows=LARGE_ROWS)),
                 mode=Mode.CI,
-                catalogues={} if self.catalogue is None else {"main": self.catalogue},
+                catalogs={} if self.catalog is None else {"main": self.catalog},
             )
         )
 

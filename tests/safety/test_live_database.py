@@ -317,7 +317,7 @@ def test_rows_changed_under_a_lock_are_recognised(pair: Databases) -> None:
     assert derive_probes([silent, last])[0].fixed_by == ""
 
 
-def test_without_the_live_catalogue_columns_of_domains_and_sequences_are_unknown(pair: Databases) -> None:
+def test_without_the_live_catalog_columns_of_domains_and_sequences_are_unknown(pair: Databases) -> None:
     cases = [case for case in CASES if case.id in {"domain", "domain-not-null", "restarted"}]
     for traced in run(traces(pair, cases)).values():
         [probe] = derive_probes(traced)

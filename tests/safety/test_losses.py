@@ -247,7 +247,7 @@ def test_a_rehearsal_counts_changed_rows_and_leaves_no_change(shop: Project, liv
 
 
 async def _everything(databases: Databases) -> Any:
-    """Return catalogues, versions, and the rows of every table with those of the journal."""
+    """Return catalogs, versions, and the rows of every table with those of the journal."""
     rows = {}
     for name in NAMES:
         async with databases.connect(name) as connection:
@@ -519,9 +519,7 @@ CREATE TABLE part PARTITION OF parted FOR VALUES FROM (1) TO (2);
 """
 
 
-def test_every_object_of_the_catalogue_has_an_address(
-    create_databases: Any, head_template: Databases
-) -> None:
+def test_every_object_of_the_catalog_has_an_address(create_databases: Any, head_template: Databases) -> None:
     databases = create_databases(head_template)
 
     async def unaddressed() -> set[str]:

@@ -348,7 +348,7 @@ class Bench:
         self.connection = connection
         self.backend = backend
         self.commits = commits
-        self._catalogue = backend.catalogue
+        self._catalog = backend.catalog
         self.recorder = Recorder(lambda: SourceLocation("revision.py", 1))
 
     async def traced(self, statements: Iterable[str]) -> list[TracedStatement]:
@@ -359,7 +359,7 @@ class Bench:
                 await self.connection.exec_driver_sql(statement)
         await self.connection.rollback()
         if not self.commits:
-            self.backend.catalogue = self._catalogue
+            self.backend.catalog = self._catalog
             await self.backend.refresh_relations()
         return list(self.recorder.statements)
 
@@ -470,7 +470,7 @@ _SIGNS = {Op.ADDED: "+", Op.REMOVED: "-", Op.CHANGED: "~"}
 
 @pytest.fixture(scope="module")
 def changes(server: Server) -> dict[str, set[str]]:
-    """What statements change in the catalogue."""
+    """What statements change in the catalog."""
     databases = Databases(server)
 
     async def scenario() -> dict[str, set[str]]:
@@ -508,7 +508,7 @@ CHANGES = {
 
 
 @pytest.mark.parametrize("statement", CHANGES)
-def test_changes_of_the_catalogue_are_those_of_the_statement(
+def test_changes_of_the_catalog_are_those_of_the_statement(
     changes: dict[str, set[str]], statement: str
 ) -> None:
     assert changes[statement] == CHANGES[statement]

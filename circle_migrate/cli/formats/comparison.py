@@ -1,6 +1,6 @@
 """Comparisons as SQL, as Alembic operations, or as a patch; no text of a server can end its comment.
 
-SQL and operations are drafts to be reviewed and edited. Secrets in the catalogue are not masked in them,
+SQL and operations are drafts to be reviewed and edited. Secrets in the catalog are not masked in them,
 because a masked statement is a different statement. A patch is a unified diff with one file per object, whose
 text lists the fields of its snapshot. Ignored and equivalent fields have the text of the first side on both.
 """

@@ -53,7 +53,7 @@ def register(app: typer.Typer) -> None:
         column_order: bool = flag("--column-order", "Compare the order of columns."),
         partitions: bool = flag("--partitions", "Treat extra partitions as tables."),
     ) -> Result:
-        """Compare two catalogues of each database. Exit status 4 where they differ.
+        """Compare two catalogs of each database. Exit status 4 where they differ.
 
         Examples:
             circle-migrate diff [dim]# was a database changed by hand?[/dim]
@@ -91,7 +91,7 @@ def register(app: typer.Typer) -> None:
             "-o",
         ),
     ) -> Result:
-        """Save the catalogue of each database to compare it later. Function bodies can hold secrets.
+        """Save the catalog of each database to compare it later. Function bodies can hold secrets.
 
         Examples:
             circle-migrate snapshot -o before/ [dim]# a file for each database[/dim]

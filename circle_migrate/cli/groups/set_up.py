@@ -133,7 +133,7 @@ def register(app: typer.Typer) -> None:
         ),
         check: bool = flag("--check", "Write nothing; exit status 4 where a file is out of date."),
     ) -> Result:
-        """Write the catalogue of each revision, so that diff needs no scratch server in production."""
+        """Write the catalog of each revision, so that diff needs no scratch server in production."""
         from circle_migrate.diff.expected.build_shipped import build_snapshots
 
         return await build_snapshots(context.files(), folder, major or (), check=check)

@@ -32,7 +32,7 @@ _DEFAULT_SCHEMA = "public."
 
 @dataclass(slots=True)
 class _Table:
-    """A table of the catalogue; names are quoted as in SQL."""
+    """A table of the catalog; names are quoted as in SQL."""
 
     identity: str
     columns: list[tuple[str, Fields]] = field(default_factory=list)
@@ -47,7 +47,7 @@ class _Table:
 
 
 def entity_diagram(snapshots: Sequence[Snapshot]) -> Diagram:
-    """Return the tables and enum types of the catalogues, a group for each; partitions are only counted."""
+    """Return the tables and enum types of the catalogs, a group for each; partitions are only counted."""
     parts = [_nodes_and_edges(snapshot) for snapshot in snapshots]
     origins = " and ".join(f"{snapshot.database} ({snapshot.origin})" for snapshot in snapshots)
     return Diagram(

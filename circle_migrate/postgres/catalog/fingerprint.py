@@ -14,7 +14,7 @@ from circle_migrate.postgres.journal_tables import OWN_TABLES
 async def fingerprint(connection: asyncpg.Connection, version_table: str) -> str:
     """Return a text that changes only with the schema, in this database and TEMPLATE copies of it.
 
-    It is the sum of 64-bit hashes of catalogue rows; data, VACUUM, REINDEX, TRUNCATE, ANALYZE and temporary
+    It is the sum of 64-bit hashes of catalog rows; data, VACUUM, REINDEX, TRUNCATE, ANALYZE and temporary
     tables do not change it. Fingerprints of other databases are not comparable, as rows contain oids. It is
     no protection against deliberate concealment of a change.
     """

@@ -1,4 +1,4 @@
-"""Catalogue queries for the version of a server, and the transaction in which they run."""
+"""Catalog queries for the version of a server, and the transaction in which they run."""
 
 import re
 from collections.abc import AsyncIterator, Iterable
@@ -13,10 +13,10 @@ _NUMEROUS = ("column", "constraint", "index")
 """Kinds with many objects, queried separately so that their rows need no conversion to JSON."""
 
 # The first lines of a file can restrict it to versions of the server (`-- since 15`), and to databases in
-# which a catalogue has rows (`-- where pg_policy`), to save planning time. `-- where pg_operator.oid` counts
+# which a catalog has rows (`-- where pg_policy`), to save planning time. `-- where pg_operator.oid` counts
 # only rows that were added after initdb.
 _VERSIONS = re.compile(r"^-- (since|before) (\d+)$", re.MULTILINE)
-_CATALOGUE = re.compile(r"^-- (where) (\w+)(?:\.(\w+))?$", re.MULTILINE)
+_CATALOG = re.compile(r"^-- (where) (\w+)(?:\.(\w+))?$", re.MULTILINE)
 # A line that ends with such a comment is omitted if the condition is false.
 _CONDITION = re.compile(r"\S -- (since|before|where) (\w+)$")
 _WHERE = re.compile(r"-- where (\w+)$", re.MULTILINE)
@@ -25,7 +25,7 @@ _FIRST_OID = 16384
 
 
 class Statements(NamedTuple):
-    """The statements that read a catalogue.
+    """The statements that read a catalog.
 
     Their parameters are the schema of the version table, the names of our tables in it, and the oid of the
     role that is written as `<owner>`. `tables` return an object per row, `document` returns JSON arrays of
@@ -38,11 +38,11 @@ class Statements(NamedTuple):
 
 @cache
 def session_context() -> str:
-    """Return the first query: schema, role, version, and `used`, the catalogues with rows of user objects.
+    """Return the first query: schema, role, version, and `used`, the catalogs with rows of user objects.
 
     Its parameters are the version table, and its schema or null.
     """
-    limits = (_CATALOGUE.search(text) for text in _texts("sql").values())
+    limits = (_CATALOG.search(text) for text in _texts("sql").values())
     rare = sorted({limit.groups("")[1:] for limit in limits if limit})
     used = [
         f"SELECT '{name}' WHERE EXISTS (SELECT FROM pg_catalog.{name} WHERE {oid} >= {_FIRST_OID})"  # noqa: S608
@@ -54,9 +54,9 @@ def session_context() -> str:
     return f"SELECT context.*, ARRAY({' UNION ALL '.join(used)}) AS used FROM ({text}) context"  # noqa: S608
 
 
-def _nonempty(catalogues: Iterable[str]) -> str:
-    """Return a query for those catalogues that are not empty, which is cheaper than to query them."""
-    names = ", ".join(f"'{name}'" for name in catalogues)
+def _nonempty(catalogs: Iterable[str]) -> str:
+    """Return a query for those catalogs that are not empty, which is cheaper than to query them."""
+    names = ", ".join(f"'{name}'" for name in catalogs)
     return (
         f"SELECT name FROM unnest(ARRAY[{names}]) name "  # noqa: S608
         "WHERE pg_relation_size(('pg_catalog.' || name)::regclass) > 0"
@@ -64,7 +64,7 @@ def _nonempty(catalogues: Iterable[str]) -> str:
 
 
 @cache
-def catalogue(major: int, used: frozenset[str]) -> Statements:
+def catalog(major: int, used: frozenset[str]) -> Statements:
     """Return the statements for a major version; `used` is from the result of `session_context`."""
     queries = _applicable("sql", major, used)
     scope = queries.pop("scope")
@@ -74,7 +74,7 @@ def catalogue(major: int, used: frozenset[str]) -> Statements:
 
 @cache
 def object_ids_query() -> str:
-    """Return the query for kind, name and id (three columns) of objects, parameters as of `catalogue`."""
+    """Return the query for kind, name and id (three columns) of objects, parameters as of `catalog`."""
     return _texts("sql")["scope"] + _texts("sql/session")["object_ids"]
 
 
@@ -85,21 +85,21 @@ def row_versions() -> str:
 
 
 def _as_json(query: str) -> str:
-    return f"SELECT coalesce(json_agg(catalogue_row)::text, '[]') FROM (\n{query}) catalogue_row"  # noqa: S608
+    return f"SELECT coalesce(json_agg(catalog_row)::text, '[]') FROM (\n{query}) catalog_row"  # noqa: S608
 
 
 @cache
 def nonempty_catalogs(major: int) -> str:
-    """Return the query for the array of nonempty catalogues, the parameter `used` of `fingerprint`."""
+    """Return the query for the array of nonempty catalogs, the parameter `used` of `fingerprint`."""
     return f"SELECT ARRAY({_nonempty(sorted(set(_WHERE.findall(fingerprint(major)))))})"
 
 
 @cache
 def fingerprint(major: int, used: frozenset[str] | None = None) -> str:
-    """Return the query for the sum of the hashes of a schema's catalogue rows.
+    """Return the query for the sum of the hashes of a schema's catalog rows.
 
     Its parameter is the names of our tables. `used` is the result of `nonempty_catalogs`, None for all
-    catalogues; the sum does not depend on it.
+    catalogs; the sum does not depend on it.
     """
     queries = _applicable("sql/fingerprint", major, used)
     scope = queries.pop("scope")
@@ -108,11 +108,11 @@ def fingerprint(major: int, used: frozenset[str] | None = None) -> str:
 
 
 def _applicable(folder: str, major: int, used: frozenset[str] | None) -> dict[str, str]:
-    """Return the queries for this version and these nonempty catalogues, by file name without suffix."""
+    """Return the queries for this version and these nonempty catalogs, by file name without suffix."""
     return {
         name: "\n".join(line for line in text.split("\n") if _applies(_CONDITION.search(line), major, used))
         for name, text in _texts(folder).items()
-        if _applies(_VERSIONS.search(text), major, used) and _applies(_CATALOGUE.search(text), major, used)
+        if _applies(_VERSIONS.search(text), major, used) and _applies(_CATALOG.search(text), major, used)
     }
 
 
@@ -134,7 +134,7 @@ def _texts(folder: str) -> dict[str, str]:
 
 
 # Settings that affect how PostgreSQL prints definitions, and settings for speed: JIT compilation takes longer
-# than these statements, nested loops are slow for thousands of tables (the planner misestimates catalogues),
+# than these statements, nested loops are slow for thousands of tables (the planner misestimates catalogs),
 # and the joins are already written in the best order.
 _SETTINGS = {
     "search_path": "pg_catalog",

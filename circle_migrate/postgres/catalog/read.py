@@ -1,4 +1,4 @@
-"""Read the catalogue of a database over an open connection."""
+"""Read the catalog of a database over an open connection."""
 
 import json
 import re
@@ -85,7 +85,7 @@ async def read_catalog(
     async with read_transaction(connection):
         context = await connection.fetchrow(queries.session_context(), version_table, version_table_schema)
         await connection.execute(PINS)
-        statements = queries.catalogue(context["version"] // 10000, frozenset(context["used"]))
+        statements = queries.catalog(context["version"] // 10000, frozenset(context["used"]))
         arguments = (context["schema"], [version_table, *OWN_TABLES], context["role"])
         builder = _SnapshotBuilder(context["owner"])
         for text in statements.tables:  # one after another, to limit memory

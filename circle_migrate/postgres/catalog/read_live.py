@@ -1,7 +1,7 @@
-"""Read the catalogue of a database that other sessions may be changing.
+"""Read the catalog of a database that other sessions may be changing.
 
 PostgreSQL prints definitions as of now, but reads rows as of the transaction's snapshot. So a result is valid
-only if the catalogue did not change in the meantime.
+only if the catalog did not change in the meantime.
 """
 
 import asyncio
@@ -46,11 +46,11 @@ ORDER BY l.relation < 16384, a.xact_start LIMIT 1
 
 
 class _ConcurrentChangeError(Exception):
-    """The catalogue changed while it was read."""
+    """The catalog changed while it was read."""
 
 
 async def read_live_catalog(database: Database) -> Snapshot:
-    """Return the catalogue of a live database, and its current revisions if the role may read them.
+    """Return the catalog of a live database, and its current revisions if the role may read them.
 
     Waits only briefly for locks, and holds none for long. Raises `LockNotObtained` if another session holds a
     lock or keeps changing the schema, `Unreachable` if reading fails, and the errors of connecting.
@@ -65,7 +65,7 @@ async def read_live_catalog(database: Database) -> Snapshot:
                 if not _is_transient(error):
                     if isinstance(error, MigrateError):
                         raise
-                    raise server_errors.named_error(error, database.name, "read the catalogue") from error
+                    raise server_errors.named_error(error, database.name, "read the catalog") from error
                 if attempt == ATTEMPTS:
                     raise await _transient_error(error, connection, database.name) from error
             await asyncio.sleep(PAUSE * attempt)

@@ -1,4 +1,4 @@
-"""Snapshots of catalogues and their comparison; an object of any kind is a set of named text fields."""
+"""Snapshots of catalogs and their comparison; an object of any kind is a set of named text fields."""
 
 import hashlib
 import json
@@ -17,7 +17,7 @@ UNREADABLE = "<hidden>"
 """The text of a field that the role may not read, which counts as no difference."""
 
 ObjectAddress = tuple[int, int, int]
-"""The id of an object in PostgreSQL: the oids of its catalogue and of the object, and a column number."""
+"""The id of an object in PostgreSQL: the oids of its catalog and of the object, and a column number."""
 
 
 class ObjectKey(NamedTuple):
@@ -44,7 +44,7 @@ _KINDS_OF_TWO_WORDS = ("materialized view", "foreign table", "foreign server", "
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """The catalogue of one database.
+    """The catalog of one database.
 
     `origin` is its source as users type it: `live`, `models`, `revisions@REV`, a file name. `revisions` are
     the current revisions, None for models. `unmodelled` counts objects of unsupported kinds, by kind.
@@ -77,7 +77,7 @@ class Snapshot:
         return ((key, fields) for key, fields in sorted(self.objects.items()) if key.kind == kind)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the snapshot for JSON, sorted, so that equal catalogues give equal texts."""
+        """Return the snapshot for JSON, sorted, so that equal catalogs give equal texts."""
         return {
             **json_fields(self, "database origin server_version_num revisions"),
             "objects": self._sorted(),

@@ -1,1 +1,1 @@
-"""Sizes, rows, locks and catalogue facts of the live databases that decide how dangerous a statement is."""
+"""Sizes, rows, locks and catalog facts of the live databases that decide how dangerous a statement is."""

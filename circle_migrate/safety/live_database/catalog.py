@@ -1,4 +1,4 @@
-"""Read sizes, lock holders, sequences, domains, invalid indexes and publications from the live catalogue."""
+"""Read sizes, lock holders, sequences, domains, invalid indexes and publications from the live catalog."""
 
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any

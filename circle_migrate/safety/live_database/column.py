@@ -1,6 +1,6 @@
 """Probes for changed and dropped columns and relations: nulls, conversions, dropped values and rows.
 
-ALTER COLUMN … TYPE converts by assignment, or by an expression after USING that the catalogue does not keep.
+ALTER COLUMN … TYPE converts by assignment, or by an expression after USING that the catalog does not keep.
 Of such expressions only chains of casts of the column itself are checked.
 """
 

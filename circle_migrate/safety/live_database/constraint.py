@@ -1,6 +1,6 @@
 """Probes for constraints and unique indexes that existing rows have to satisfy, and for sequences.
 
-The catalogue does not show a restart, as the last value is a row of the sequence: it is read from the
+The catalog does not show a restart, as the last value is a row of the sequence: it is read from the
 statement's text, constant numbers only. `setval` to a computed maximum yields no value again.
 """
 

@@ -30,7 +30,7 @@ class ProbeContext:
     """A statement, and the live names of objects before and after it.
 
     `labels` of enumerations, `starts` of sequences and `defaults` of columns, which may be NULL, are those
-    that the plan has created by then. `usage` is None where the live catalogue was not read.
+    that the plan has created by then. `usage` is None where the live catalog was not read.
     """
 
     renames: StatementRenames

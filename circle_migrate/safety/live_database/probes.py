@@ -69,7 +69,7 @@ def derive_probes(
 ) -> tuple[Probe, ...]:
     """Return the probes of the live databases for these statements, in the order of the plan.
 
-    `usage` has the facts that only the live catalogue has, by database; probes that need them are unknown
+    `usage` has the facts that only the live catalog has, by database; probes that need them are unknown
     without it. Objects that the plan creates have no probe, renamed ones are probed by their live names.
     """
     probes: list[Probe] = []

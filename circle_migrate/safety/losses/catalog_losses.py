@@ -1,4 +1,4 @@
-"""Record catalogues during a run, and compare them by the addresses of objects, which renames keep."""
+"""Record catalogs during a run, and compare them by the addresses of objects, which renames keep."""
 
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -175,10 +175,10 @@ class CatalogWatch:
     _runs: dict[str, MigrationRun] = field(default_factory=dict)
 
     async def begin(self, run: MigrationRun, name: str) -> None:
-        """Record the catalogue of a database before the plan runs there."""
+        """Record the catalog of a database before the plan runs there."""
         self._runs[name] = run
         if name not in self.before:
-            self.before[name] = await _catalogue(run, name)
+            self.before[name] = await _catalog(run, name)
 
     def record_after_step(self, action: Action) -> None:
         """Record the addresses after a step, within its transaction."""
@@ -187,7 +187,7 @@ class CatalogWatch:
         name, revision = action.database, action.revision.id
         run = self._runs[name]
         if revision == self.plan.steps(name)[-1].revision.id:
-            self.after[name] = await_only(_catalogue(run, name))
+            self.after[name] = await_only(_catalog(run, name))
             addresses = self.after[name].addresses
         else:
             addresses = await_only(_addresses(run, name))
@@ -202,25 +202,25 @@ class CatalogWatch:
 
 
 class LossHooks(TraceHooks):
-    """Hooks that record the catalogues of a traced run."""
+    """Hooks that record the catalogs of a traced run."""
 
     def __init__(self, watch: CatalogWatch) -> None:
         super().__init__()
         self._watch = watch
 
     async def before_run(self, run: MigrationRun, plan: Plan) -> None:
-        """Record every catalogue before the plan runs."""
+        """Record every catalog before the plan runs."""
         await super().before_run(run, plan)
         for name in plan.databases:
             await self._watch.begin(run, name)
 
     def after_step(self, connection: Connection, action: Action) -> None:
-        """Record the catalogue after the step."""
+        """Record the catalog after the step."""
         super().after_step(connection, action)
         self._watch.record_after_step(action)
 
 
-async def _catalogue(run: MigrationRun, name: str) -> CatalogAddresses:
+async def _catalog(run: MigrationRun, name: str) -> CatalogAddresses:
     settings = run.deployment.databases[name].settings
     snapshot = await read_own_catalog(run.sessions[name].driver, settings)
     return CatalogAddresses(snapshot, await _addresses(run, name))

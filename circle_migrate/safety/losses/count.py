@@ -109,7 +109,7 @@ def _without_dropped_columns(losses: Sequence[Loss]) -> list[Loss]:
 
 
 async def _count(database: Database, losses: Sequence[Loss], before: Snapshot) -> list[Loss]:
-    """Count the losses, found in the catalogue `before`, of the objects that a database still has."""
+    """Count the losses, found in the catalog `before`, of the objects that a database still has."""
     tables = {loss.identity if loss.kind in _TABLES else _table_of(loss, before) for loss in losses}
     known = await relation_sizes(database, filter(None, tables))
     async with open_live_query(database) as live:

@@ -1,6 +1,6 @@
 """Find the losses of a downgrade before it runs.
 
-The downgrade runs on scratch databases at the live ones' revisions, and catalogues are compared there by the
+The downgrade runs on scratch databases at the live ones' revisions, and catalogs are compared there by the
 addresses of objects. That shows the effects of `op.execute`, helpers and CASCADE, and tells a rename from a
 column that is dropped and added again. The effects of a revision's own statements depend on live rows: on
 request the downgrade is rehearsed on the live databases and rolled back.
@@ -40,7 +40,7 @@ _INCOMPLETE = "the downgrade failed on scratch databases: the losses in its snap
 class LossCollector:
     """The losses of a plan as the methods find them, without counts.
 
-    `before` has the catalogues before the plan, `statements` those of the trace. `skipped` and `altered` are
+    `before` has the catalogs before the plan, `statements` those of the trace. `skipped` and `altered` are
     those of the rehearsal.
     """
 
@@ -60,11 +60,11 @@ class LossCollector:
         self.losses = merge(self.losses, losses)
 
     def add_watched(self, watch: CatalogWatch) -> None:
-        """Add the losses in the catalogues that were recorded during a run."""
-        for name, catalogue in watch.before.items():
+        """Add the losses in the catalogs that were recorded during a run."""
+        for name, catalog in watch.before.items():
             known = self.before[name].objects if name in self.before else {}
-            objects = {**catalogue.snapshot.objects, **known}
-            self.before[name] = replace(catalogue.snapshot, objects=objects)
+            objects = {**catalog.snapshot.objects, **known}
+            self.before[name] = replace(catalog.snapshot, objects=objects)
             self.add(watch.losses(self.namers[name]))
 
 

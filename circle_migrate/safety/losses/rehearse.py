@@ -166,7 +166,7 @@ def _timeout_message(seconds: float) -> str:
 
 
 class _RehearsalHooks(Hooks):
-    """Hooks that record catalogues and rows within the transactions, and end these in time."""
+    """Hooks that record catalogs and rows within the transactions, and end these in time."""
 
     _run: MigrationRun
 
@@ -180,7 +180,7 @@ class _RehearsalHooks(Hooks):
         self._sequences: dict[str, dict[str, int | None]] = {}
 
     async def before_run(self, run: MigrationRun, plan: Plan) -> None:
-        """Set timeouts on every database, and record its catalogue before the plan runs."""
+        """Set timeouts on every database, and record its catalog before the plan runs."""
         self._run = run
         for name in plan.databases:
             driver = run.sessions[name].driver
@@ -213,7 +213,7 @@ class _RehearsalHooks(Hooks):
             self._rows[action.database] = await_only(_counters(driver))
 
     def after_step(self, connection: Connection, action: Action) -> None:  # noqa: ARG002 - as declared
-        """Record the catalogue after the step, and its changes of rows and sequences."""
+        """Record the catalog after the step, and its changes of rows and sequences."""
         if not isinstance(action, Step):
             return
         name, rehearsal = action.database, self._rehearsal
@@ -237,10 +237,10 @@ class _RehearsalHooks(Hooks):
 
 
 def _row_changes(
-    step: Step, before: _Counters, after: _Counters, catalogue: CatalogAddresses
+    step: Step, before: _Counters, after: _Counters, catalog: CatalogAddresses
 ) -> Iterator[RowChanges]:
     """Yield the changes of rows by a step; of a table that the plan creates, inserts only."""
-    names = {address[1]: key.identity for key, address in catalogue.addresses.items() if key.kind == "table"}
+    names = {address[1]: key.identity for key, address in catalog.addresses.items() if key.kind == "table"}
     for oid, now in after.items():
         then = before.get(oid)
         name = names.get(oid)

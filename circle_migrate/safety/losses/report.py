@@ -136,7 +136,7 @@ class LossNamer:
         return cls(database, next((schema for schema in schemas if schema.strip('"') != "$user"), "public"))
 
     def name(self, identity: str) -> str:
-        """Return the name of an object whose identity is as its catalogue prints it."""
+        """Return the name of an object whose identity is as its catalog prints it."""
         return f"{self.database}.{identity.removeprefix(f'{self.schema}.')}"
 
     def loss(self, key: ObjectKey, effect: Effect, revision: str = "", detail: str = "") -> Loss:

@@ -31,7 +31,7 @@ class PlanContext:
     def __init__(self, evidence: Evidence) -> None:
         self.evidence = evidence
         self.first: dict[str, CatalogState] = {
-            name: dict(catalogue.objects) for name, catalogue in evidence.catalogues.items()
+            name: dict(catalog.objects) for name, catalog in evidence.catalogs.items()
         }
         self.last: dict[str, CatalogState] = dict(self.first)
         self.statements = tuple(self._statements())

@@ -68,7 +68,7 @@ class Thresholds:
 class Evidence:
     """The facts that rules use; mappings are by database.
 
-    `traced` is false if the statements were only rendered. `catalogues` are from before the plan.
+    `traced` is false if the statements were only rendered. `catalogs` are from before the plan.
     `expected_rows` has the number of rows that the live planner expects a statement to write, by database and
     text. `published` are tables of which UPDATE or DELETE is published. `relations` are keys that two
     databases share; `secrets` is the database that secrets belong to.
@@ -81,7 +81,7 @@ class Evidence:
     thresholds: Thresholds = field(default_factory=Thresholds)
     mode: Mode = Mode.LIVE
     traced: bool = True
-    catalogues: Mapping[str, Snapshot] = field(default_factory=dict)
+    catalogs: Mapping[str, Snapshot] = field(default_factory=dict)
     published: Mapping[str, Collection[str]] = field(default_factory=dict)
     invalid_indexes: Mapping[str, Sequence[tuple[str, str]]] = field(default_factory=dict)
     expected_rows: Mapping[tuple[str, str], int] = field(default_factory=dict)

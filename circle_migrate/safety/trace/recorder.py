@@ -151,12 +151,12 @@ def error_summary(error: BaseException, sql: str | None) -> ServerError:
 class TraceHooks(Hooks):
     """Records the statements of a plan, in one or more runs, each after the committed segments.
 
-    `running` is the current or failed action. `catalogues` are from before each revision.
+    `running` is the current or failed action. `catalogs` are from before each revision.
     """
 
     committed_segments: int = 0
     completed: list[Action] = field(default_factory=list)
-    catalogues: dict[str, Snapshot] = field(default_factory=dict)
+    catalogs: dict[str, Snapshot] = field(default_factory=dict)
     running: Action | None = None
     _recorder: Recorder = field(default_factory=Recorder)
     _connections: dict[str, TracedConnection] = field(default_factory=dict)
@@ -211,8 +211,8 @@ class TraceHooks(Hooks):
             await_only(traced.refresh())
             await_only(traced.driver.execute(PINNED))
             self._rolled_back.remove(action.database)
-        if traced.catalogue is not None:
-            self.catalogues[action.revision.qualified] = traced.catalogue
+        if traced.catalog is not None:
+            self.catalogs[action.revision.qualified] = traced.catalog
         self._recorder.revision = action.revision.id
         self._recorder.origin = partial(origin, action)
 

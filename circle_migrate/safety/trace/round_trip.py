@@ -38,11 +38,11 @@ _NOT_RESTORED = frozenset({"position"})
 
 
 async def check_round_trips(
-    databases: Scratch, plan: Plan, catalogues: Mapping[str, Snapshot], command: str
+    databases: Scratch, plan: Plan, catalogs: Mapping[str, Snapshot], command: str
 ) -> dict[str, str]:
     """Describe by revision how downgrades are missing, fail, or leave another catalog.
 
-    The plan has run on the scratch databases; `catalogues` are from before each of its revisions, which are
+    The plan has run on the scratch databases; `catalogs` are from before each of its revisions, which are
     downgraded from the last to the first irreversible one. Raises `Interrupted` and `Unreachable`.
     """
     steps = [step for step in plan.actions if isinstance(step, Step)]
@@ -56,15 +56,15 @@ async def check_round_trips(
         for revision in revisions
         if not revision.has_downgrade and revision.irreversible is None
     }
-    return missing | (await _undo(databases, undone, catalogues, command) if undone else {})
+    return missing | (await _undo(databases, undone, catalogs, command) if undone else {})
 
 
 async def _undo(
-    databases: Scratch, revisions: list[Revision], catalogues: Mapping[str, Snapshot], command: str
+    databases: Scratch, revisions: list[Revision], catalogs: Mapping[str, Snapshot], command: str
 ) -> dict[str, str]:
     from circle_migrate.migrate.executor import RunOptions, execute
 
-    hooks = _RoundTripHooks(catalogues)
+    hooks = _RoundTripHooks(catalogs)
     combined_graph = databases.deployment.combined_graph
     names = databases.deployment.reachable_databases(Direction.DOWN)
 
@@ -101,10 +101,10 @@ class _ClusterWideError(Exception):
 class _RoundTripHooks(Hooks):
     """Compares catalogs after each downgrade and before the upgrade; a difference is reported once."""
 
-    def __init__(self, catalogues: Mapping[str, Snapshot]) -> None:
+    def __init__(self, catalogs: Mapping[str, Snapshot]) -> None:
         self.issues: dict[str, str] = {}
         self.running: Action | None = None
-        self._catalogues = catalogues
+        self._catalogs = catalogs
         self._connections: dict[str, tuple[asyncpg.Connection, DatabaseSettings]] = {}
         self._reported: set[tuple[str, ObjectKey]] = set()
         self._listening: set[str] = set()
@@ -125,10 +125,10 @@ class _RoundTripHooks(Hooks):
     def after_step(self, connection: Connection, action: Action) -> None:  # noqa: ARG002 - as declared
         """Compare the catalog."""
         self.running = None
-        if not isinstance(action, Step) or action.revision.qualified not in self._catalogues:
+        if not isinstance(action, Step) or action.revision.qualified not in self._catalogs:
             return
         now = await_only(read_own_catalog(*self._connections[action.database]))
-        before = self._catalogues[action.revision.qualified]
+        before = self._catalogs[action.revision.qualified]
         differences = changes_between(before, now)
         changes = [
             change

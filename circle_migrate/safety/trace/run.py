@@ -81,7 +81,7 @@ async def trace_plan(
             return Trace(statements, untraced, scratch_major, (*notes, *reasons))
         from circle_migrate.safety.trace.round_trip import check_round_trips
 
-        issues = await check_round_trips(databases, plan, hooks.catalogues, COMMAND) if round_trips else {}
+        issues = await check_round_trips(databases, plan, hooks.catalogs, COMMAND) if round_trips else {}
         return Trace(hooks.statements, (), scratch_major, tuple(notes), issues)
 
 

@@ -86,7 +86,7 @@ class TracedConnection:
     settings: DatabaseSettings
     known: dict[int, TracedRelation] = field(default_factory=dict)
     present: dict[int, TracedRelation] = field(default_factory=dict)
-    catalogue: Snapshot | None = None
+    catalog: Snapshot | None = None
     _files: dict[int, int | None] = field(default_factory=dict)
     _messages: list[str] = field(default_factory=list)
 
@@ -100,7 +100,7 @@ class TracedConnection:
     async def refresh(self) -> None:
         """Read the relations and the catalog again, as after a rollback."""
         await self.refresh_relations()
-        self.catalogue = await read_own_catalog(self.driver, self.settings)
+        self.catalog = await read_own_catalog(self.driver, self.settings)
 
     async def refresh_relations(self) -> None:
         """Read the relations again, as after a rollback to a known catalog."""
@@ -177,8 +177,8 @@ class TracedConnection:
     async def _changes(self) -> tuple[Change, ...]:
         """Return the changes of the catalog since the last call."""
         await self._read_relations()
-        before, self.catalogue = self.catalogue, await read_own_catalog(self.driver, self.settings)
-        changes = changes_between(before, self.catalogue) if before is not None else ()
+        before, self.catalog = self.catalog, await read_own_catalog(self.driver, self.settings)
+        changes = changes_between(before, self.catalog) if before is not None else ()
         return tuple(
             change for change in changes if change.op is not Op.CHANGED or change.fields.keys() - _POSITION
         )

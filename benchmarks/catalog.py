@@ -1,7 +1,7 @@
-"""Measure reading and comparing catalogues, against `pg_dump --schema-only` and Alembic's comparison.
+"""Measure reading and comparing catalogs, against `pg_dump --schema-only` and Alembic's comparison.
 
-    ./run python benchmarks/catalogue.py                           # 10, 1,000 and 5,000 tables; half an hour
-    ./run python benchmarks/catalogue.py --sizes 10,1000 --runs 5  # some minutes
+    ./run python benchmarks/catalog.py                           # 10, 1,000 and 5,000 tables; half an hour
+    ./run python benchmarks/catalog.py --sizes 10,1000 --runs 5  # some minutes
 
 Starts a private PostgreSQL in a temporary folder and creates databases with that many tables (`schemas.py`).
 The contenders run in turns, each in a new process with a new connection. Ratios are of the CPU time of the
@@ -32,7 +32,7 @@ from circle_migrate.postgres.catalog.snapshot import Snapshot, changes_between
 from circle_migrate.postgres.embedded.binaries import find
 from circle_migrate.postgres.embedded.server import EmbeddedServer
 
-_RESULTS = Path(__file__).with_name("CATALOGUE.md")
+_RESULTS = Path(__file__).with_name("CATALOG.md")
 _DUMP, _ALEMBIC = "pg_dump --schema-only", "Alembic compare_metadata"
 
 
@@ -157,7 +157,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--sizes", default="10,1000,5000")
     parser.add_argument("--runs", type=int, default=5)
-    parser.add_argument("--write", action="store_true", help="into CATALOGUE.md")
+    parser.add_argument("--write", action="store_true", help="into CATALOG.md")
     parser.add_argument("--work", nargs=3, metavar=("WHAT", "URL", "PID"), help=argparse.SUPPRESS)
     asked = parser.parse_args()
     if asked.work:
@@ -179,9 +179,9 @@ def main() -> None:
                 print("\n".join(rows), flush=True)
         finally:
             embedded.stop()
-    command = f"    ./run python benchmarks/catalogue.py --sizes {asked.sizes} --runs {asked.runs} --write"
+    command = f"    ./run python benchmarks/catalog.py --sizes {asked.sizes} --runs {asked.runs} --write"
     text = (
-        f"# Cost of reading catalogues\n\n{command}\n\n"
+        f"# Cost of reading catalogs\n\n{command}\n\n"
         f"PostgreSQL 18, Python {sys.version.split()[0]}, {os.cpu_count()} processors, load average "
         f"{os.getloadavg()[0]:.1f} at the end. Medians of {asked.runs} runs.\n\n" + "\n".join(rows) + "\n"
     )
