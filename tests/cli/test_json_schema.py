@@ -275,7 +275,7 @@ DUMP = Dump(
     revisions=("m1",),
     snapshot_at="2026-03-01T00:00:00.000001Z",
     objects={"table": 1},
-    catalog="0" * 64,
+    catalogue="0" * 64,
 )
 MANIFEST = Manifest("r", "1", "2026-03-01T00:00:00Z", 0.5, locked=True, dumps=(DUMP,))
 

@@ -321,7 +321,7 @@ def test_a_backup_that_is_not_sound_is_refused_before_anything_is_touched(
 
 
 def test_what_is_restored_is_compared_with_the_manifest(copied: Path, empty_databases: Databases) -> None:
-    _edit(lambda m: m["databases"][0].update(catalog="0" * 64), sign=True)(copied)
+    _edit(lambda m: m["databases"][0].update(catalogue="0" * 64), sign=True)(copied)
     with pytest.raises(RestoreFailed, match="differs from the dumped one"):
         bring_back(empty_databases, copied, replace=True)
     assert beside(empty_databases) == []
