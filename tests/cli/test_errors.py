@@ -329,6 +329,7 @@ PRIVILEGES = [
         ],
         Case("downgrade main@-1 --yes", 9, ["owner", "b4fcf60d8659_", "main is at b4fcf60d8659"]),
         id="owning",
+        marks=pytest.mark.thorough,
     ),
 ]
 

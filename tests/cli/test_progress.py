@@ -107,7 +107,7 @@ def test_failed_step_restores_the_terminal_before_its_error(
     assert not [line for line in screen(terminal.written) if "0/1" in line]
 
 
-@pytest.mark.parametrize("on_terminal", [True, False])
+@pytest.mark.parametrize("on_terminal", [True, pytest.param(False, marks=pytest.mark.thorough)])
 def test_waiting_step_names_the_blocker_and_the_time_of_the_retry(
     contended: Project, empty_databases: Databases, on_terminal: bool
 ) -> None:

@@ -52,6 +52,7 @@ def reported(result: DiffResult) -> set[tuple[str | None, str, str | None, str]]
     }
 
 
+@pytest.mark.thorough
 def test_nothing_differs_at_any_revision(empty_databases: Databases) -> None:
     """Upgrades one by one and at once give the same catalog, which the models match."""
     deployed = on(empty_databases)

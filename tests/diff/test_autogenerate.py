@@ -220,6 +220,7 @@ Table("orders", metadata, key(),
 WORK_DONE = "SELECT (SELECT count(*) FROM calls), last_value, is_called FROM counter"
 
 
+@pytest.mark.thorough
 def test_no_default_is_computed_on_the_live_database(
     shop: Shop, deploy: Deploy, empty_databases: Databases
 ) -> None:

@@ -27,7 +27,10 @@ BLOCKED_BY_A_DEPLOYER = """
 """
 
 
-@pytest.mark.parametrize("first", [(), ("main@m1",)], ids=["empty", "half-way"])
+@pytest.mark.parametrize(
+    "first",
+    [pytest.param((), id="empty"), pytest.param(("main@m1",), id="half-way", marks=pytest.mark.thorough)],
+)
 def test_ten_at_once(shop: Shop, databases: Databases, first: tuple[str, ...]) -> None:
     if first:
         assert Process(databases, shop.folder, "upgrade", *first).end().status == 0

@@ -229,7 +229,7 @@ READING = [
 ]
 
 
-@pytest.mark.parametrize("first", ["empty", "plain alembic"])
+@pytest.mark.parametrize("first", ["empty", pytest.param("plain alembic", marks=pytest.mark.thorough)])
 def test_reading_commands_create_no_journal(
     shop: Shop, databases: Databases, command: Callable[..., Answer], first: str, subtests: pytest.Subtests
 ) -> None:

@@ -173,8 +173,10 @@ LOST = {
     ("case", "database"),
     [
         pytest.param((False, "main"), "main", id="serial: main"),
-        pytest.param((False, "credentials"), "credentials", id="serial: credentials"),
-        pytest.param((True, "main"), "main", id="atomic: main"),
+        pytest.param(
+            (False, "credentials"), "credentials", id="serial: credentials", marks=pytest.mark.thorough
+        ),
+        pytest.param((True, "main"), "main", id="atomic: main", marks=pytest.mark.thorough),
         pytest.param((True, "prepare"), "credentials", id="atomic: prepare"),
         pytest.param((True, "finish"), "credentials", id="atomic: commit prepared"),
     ],

@@ -24,7 +24,13 @@ OURS = (
     "WHERE application_name LIKE 'circle-migrate%' AND datname = current_database()"
 )
 
-each_signal = pytest.mark.parametrize("number", SIGNALS, ids=lambda number: number.name)
+each_signal = pytest.mark.parametrize(
+    "number",
+    [
+        pytest.param(number, id=number.name, marks=[pytest.mark.thorough] * (number is signal.SIGHUP))
+        for number in SIGNALS
+    ],
+)
 
 
 async def gone(databases: Databases) -> None:

@@ -314,6 +314,7 @@ def test_autogenerate_in_both_databases_at_once(empty_databases: Databases, proj
     assert write(empty_databases, "again").revisions == ()
 
 
+@pytest.mark.thorough
 def test_autogenerate_of_one_database_leaves_the_other_alone(
     empty_databases: Databases, project: Project
 ) -> None:
