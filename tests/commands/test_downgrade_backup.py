@@ -187,7 +187,7 @@ def test_without_pg_dump_only_a_backup_that_was_asked_for_is_missed(
     (at_hand / "bin").mkdir()
     refused = invoke([*LOSING, "--pg-bin", "bin"])
     assert (refused.status, "there is no pg_dump in" in refused.stderr) == (2, True)
-    monkeypatch.setattr(pg_programs, "binaries", SimpleNamespace(installed=dict, embedded=dict))
+    monkeypatch.setattr(pg_programs, "binaries", SimpleNamespace(find_installed=dict, find_embedded=dict))
     looked: list[Plan] = []
 
     async def look(plan: Plan) -> LossCollector:
