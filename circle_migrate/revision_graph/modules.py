@@ -12,6 +12,7 @@ from traceback import walk_tb
 from types import FunctionType, ModuleType
 
 import alembic.op
+from alembic.operations import Operations
 
 from circle_migrate.core.errors import TreeError
 from circle_migrate.revision_graph.plan import Step
@@ -66,6 +67,8 @@ def load_module(path: Path | str) -> ModuleType:
 
 def missing_package_hint(error: BaseException) -> str | None:
     """Return what to install or import where a module was not found, None for other errors."""
+    if isinstance(error, AttributeError) and isinstance(error.obj, Operations):
+        return "correct the name, or import in the revision what adds it to op, as no env.py is run"
     if isinstance(error, AttributeError) and isinstance(error.obj, ModuleType):
         with suppress(ImportError):
             if find_spec(name := f"{error.obj.__name__}.{error.name}"):

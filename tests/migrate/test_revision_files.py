@@ -131,6 +131,7 @@ def test_file_that_cannot_be_read_is_refused_by_every_command(project: Project, 
             "correct the import of shop.gone, or install the version",
         ),
         ("import shop", "shop.unloaded", ExitCode.FAILED, "write `import shop.unloaded` in the revision"),
+        ("", "op.sync_enum_values()", ExitCode.FAILED, "or import in the revision what adds it to op"),
     ],
 )
 def test_missing_package_is_named_with_the_place_to_install_it(

@@ -51,12 +51,11 @@ async def loss_report(deployment: Deployment, collector: LossCollector) -> LossR
             losses = await predict.with_cross_database_rows(deployment, relations, losses)
     except SettingsError as error:
         notes.append(f"related rows of other databases were not counted: {error.message}")
-    order = list(plan.databases)
     return LossReport(
         "downgrade",
         plan,
         deployment.commit_mode,
-        tuple(sorted(losses, key=lambda loss: (order.index(loss.database), *sort_key(loss)))),
+        tuple(sorted(losses, key=lambda loss: (plan.databases.index(loss.database), *sort_key(loss)))),
         tuple(collector.methods),
         datetime.now(UTC),
         tuple(collector.failures),
