@@ -529,6 +529,18 @@ def test_a_downgrade_that_fails_is_reported(unusual: tuple[Project, Databases]) 
     assert report.exit_code is ExitCode.FAILED
 
 
+def test_changed_rows_of_an_empty_table_are_no_loss(tmp_path: Path, empty_databases: Databases) -> None:
+    revisions = {
+        "m1": (["CREATE TABLE t (n int)"], ["DROP TABLE t"]),
+        "m2": (["SELECT 1"], ["UPDATE t SET n = 0", "DELETE FROM t"]),
+    }
+    deployment = deploy(write_project(tmp_path / "t", revisions), empty_databases)
+    run(upgrade(deployment))
+    assert run(find_losses(deployment, "main@m1")).exit_code is ExitCode.DONE
+    run(execute(empty_databases, "main", "INSERT INTO t VALUES (1)"))
+    assert len(run(find_losses(deployment, "main@m1")).destroyed) == 2
+
+
 def test_statement_that_sqlalchemy_refuses_has_no_sqlstate(
     tmp_path: Path, empty_databases: Databases
 ) -> None:

@@ -127,7 +127,7 @@ class _LossCounter:
         """Return the loss with its counts; None where the live database has no such object."""
         try:
             match loss.effect, loss.kind:
-                case ((Effect.DROPPED | Effect.DELETED), "table" | "materialized view"):
+                case ((Effect.DROPPED | Effect.DELETED | Effect.UPDATED), "table" | "materialized view"):
                     loss = await self._table(loss)
                 case Effect.DROPPED, "column":
                     loss = await self._dropped_column(loss)
@@ -150,12 +150,13 @@ class _LossCounter:
         return row
 
     async def _table(self, loss: Loss) -> Loss:
-        if loss.rows is not None or loss.unknown:
+        if loss.rows is not None:
             return loss
         size = self._sizes.get(loss.identity)
         rows, unknown = await self._row_count(loss.identity)
-        is_exact = rows is not None and rows.exact
-        newest = await self._newest(loss.identity) if is_exact and loss.kind == "table" else None
+        if loss.unknown and rows != Count(0):
+            return loss
+        newest = await self._newest(loss.identity) if rows and rows.exact and loss.kind == "table" else None
         size_bytes = Count(size.bytes) if size is not None else None
         return replace(loss, rows=rows, bytes=size_bytes, newest=newest, unknown=unknown)
 
