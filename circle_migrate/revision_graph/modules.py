@@ -1,23 +1,27 @@
 """Load revision files as Python modules, and locate errors in them."""
 
+import re
 import sys
 from asyncio import CancelledError
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from importlib.machinery import ModuleSpec, SourceFileLoader
-from importlib.util import find_spec, module_from_spec
+from importlib.util import module_from_spec
 from pathlib import Path
+from pkgutil import resolve_name
 from traceback import walk_tb
 from types import FunctionType, ModuleType
 
 import alembic.op
+from alembic.operations import Operations
 
 from circle_migrate.core.errors import TreeError
 from circle_migrate.revision_graph.plan import Step
 from circle_migrate.revision_graph.revision import Revision
 
 _INSTALLED = {"site-packages", "dist-packages"}
+_DOTTED_NAME = re.compile(r"\b(([^\W\d]\w*)(?:\.[^\W\d]\w*)+)")
 
 
 class ExitCalled(Exception):
@@ -66,10 +70,8 @@ def load_module(path: Path | str) -> ModuleType:
 
 def missing_package_hint(error: BaseException) -> str | None:
     """Return what to install or import where a module was not found, None for other errors."""
-    if isinstance(error, AttributeError) and isinstance(error.obj, ModuleType):
-        with suppress(ImportError):
-            if find_spec(name := f"{error.obj.__name__}.{error.name}"):
-                return f"write `import {name}` in the revision: no env.py is run, which may have imported it"
+    if isinstance(error, AttributeError) and isinstance(error.obj, Operations):
+        return "correct the name, or import in the revision what adds it to op, as no env.py is run"
     if not isinstance(error, ModuleNotFoundError) or not error.name:
         return None
     package = error.name.partition(".")[0]
@@ -121,6 +123,11 @@ def _load(revision: Revision) -> LoadedModule:
     if loaded is not None and loaded.checksum == revision.checksum:
         return loaded
     module = load_module(revision.path)
+    text = Path(revision.path).read_text(encoding="utf-8", errors="ignore")
+    for name, package in dict.fromkeys(_DOTTED_NAME.findall(text)):
+        if getattr(vars(module).get(package), "__name__", "") == package:  # after `import package`
+            with suppress(Exception):
+                resolve_name(name)  # imports its modules, as env.py may do, which is not run
     names: dict[str, str | None] = {}
     for name, value in vars(module).items():
         if value is alembic.op:

@@ -80,10 +80,10 @@ def ends(lines: list[tuple[str, str]], row: int, column: int, *, slanting: bool 
     left, here, right = text[column], text[column + 1], text[column + 2]
     if left == "/" and (slanting or here == " "):
         return ends(lines, row + 1, column - 2, slanting=True)
-    found = ends(lines, row + 1, column + 2) if right == "\\" else set()
+    result = ends(lines, row + 1, column + 2) if right == "\\" else set()
     if here == "*":
-        return found | {key}
-    return found | (ends(lines, row + 1, column) if here == "|" else set())
+        return result | {key}
+    return result | (ends(lines, row + 1, column) if here == "|" else set())
 
 
 @pytest.mark.parametrize("seed", range(200))

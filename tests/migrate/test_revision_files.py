@@ -130,7 +130,7 @@ def test_file_that_cannot_be_read_is_refused_by_every_command(project: Project, 
             ExitCode.REFUSED,
             "correct the import of shop.gone, or install the version",
         ),
-        ("import shop", "shop.unloaded", ExitCode.FAILED, "write `import shop.unloaded` in the revision"),
+        ("", "op.sync_enum_values()", ExitCode.FAILED, "or import in the revision what adds it to op"),
     ],
 )
 def test_missing_package_is_named_with_the_place_to_install_it(
@@ -144,6 +144,14 @@ def test_missing_package_is_named_with_the_place_to_install_it(
     assert "a2.py:" in text
     assert words in text
     assert "no_such_package" not in words or sys.executable in text
+
+
+def test_submodules_that_only_env_py_imports_are_imported(project: Project) -> None:
+    project.write("shop/types/__init__.py", "")
+    project.write("shop/types/money.py", "from sqlalchemy import Numeric as Money\n")
+    table = 'op.create_table("t", sa.Column("price", shop.types.money.Money()))'
+    project.revision("main", "a2", "a1", table, "pass", imports="import shop")
+    assert asked("upgrade").status == ExitCode.DONE
 
 
 LONG = "20260102_every_colour_of_every_thing_that_we_have_ever_sold"

@@ -385,6 +385,40 @@ def test_rows_that_restored_constraints_would_reject(tmp_path: Path, empty_datab
     assert not report.destroyed
 
 
+_RESTORING_A_TABLE = {
+    "m1": (
+        [
+            "CREATE TABLE owners (id int PRIMARY KEY)",
+            "CREATE TABLE things (owner int CONSTRAINT fk_owner REFERENCES owners)",
+        ],
+        ["DROP TABLE things, owners"],
+    ),
+    "m2": (
+        ["DROP TABLE owners CASCADE"],
+        [
+            "CREATE TABLE owners (id int PRIMARY KEY)",
+            "ALTER TABLE things ADD CONSTRAINT fk_owner FOREIGN KEY (owner) REFERENCES owners",
+        ],
+    ),
+}
+
+
+@pytest.mark.parametrize(
+    ("rows", "rejected"), [("", {}), ("(NULL)", {}), ("(1)", {"main.things.fk_owner": None})]
+)
+def test_reference_to_a_table_that_the_downgrade_creates(
+    tmp_path: Path, empty_databases: Databases, rows: str, rejected: dict[str, None]
+) -> None:
+    """Rows without a key cannot be rejected; how many of the others are is not known."""
+    deployment = deploy(write_project(tmp_path / "things", _RESTORING_A_TABLE), empty_databases)
+    run(upgrade(deployment))
+    if rows:
+        run(execute(empty_databases, "main", f"INSERT INTO things VALUES {rows}"))
+    report = run(find_losses(deployment, "main@m1"))
+    assert {loss.name: loss.rows for loss in report.rejected} == rejected
+    assert report.exit_code is (ExitCode.REFUSED if rejected else ExitCode.DONE)
+
+
 def test_what_the_release_can_no_longer_write_is_no_loss(tmp_path: Path, empty_databases: Databases) -> None:
     """A dropped default, and a constraint that is NOT VALID, lose no rows and reject none."""
     revisions = {
@@ -493,6 +527,30 @@ def test_a_downgrade_that_fails_is_reported(unusual: tuple[Project, Databases]) 
     assert "does not exist (SQLSTATE 42P01)" in failure.message
     assert "main.t dropped" in descriptions(report), "losses by snapshots are added"
     assert report.exit_code is ExitCode.FAILED
+
+
+def test_changed_rows_of_an_empty_table_are_no_loss(tmp_path: Path, empty_databases: Databases) -> None:
+    revisions = {
+        "m1": (["CREATE TABLE t (n int)"], ["DROP TABLE t"]),
+        "m2": (["SELECT 1"], ["UPDATE t SET n = 0", "DELETE FROM t"]),
+    }
+    deployment = deploy(write_project(tmp_path / "t", revisions), empty_databases)
+    run(upgrade(deployment))
+    assert run(find_losses(deployment, "main@m1")).exit_code is ExitCode.DONE
+    run(execute(empty_databases, "main", "INSERT INTO t VALUES (1)"))
+    assert len(run(find_losses(deployment, "main@m1")).destroyed) == 2
+
+
+def test_statement_that_sqlalchemy_refuses_has_no_sqlstate(
+    tmp_path: Path, empty_databases: Databases
+) -> None:
+    project = write_project(tmp_path / "t", {"m1": (["CREATE TABLE t ()"], ["DROP TABLE t"])})
+    project.revision("main", "m2", "m1", "pass", 'op.drop_constraint(None, "t", type_="unique")')
+    deployment = deploy(project, empty_databases)
+    run(upgrade(deployment))
+    (failure,) = run(find_losses(deployment, "main@m1")).failures
+    assert "it has no name" in failure.message
+    assert "SQLSTATE" not in failure.message
 
 
 _EVERY_KIND = """

@@ -102,7 +102,10 @@ def _is_new(change: Change, context: ProbeContext) -> bool:
     if not (is_kept and definition and _checks_rows(change, definition)):
         return False
     if change.op is Op.CHANGED and "validated" not in change.fields:
-        return not context.renames.is_rename and not _has_new_type(change, context)
+        columns = context.renames.changes(Op.CHANGED, "column")
+        # Another type of a column of the relation changes how definitions are printed.
+        is_retyped = any(column.of == change.of and "type" in column.fields for column in columns)
+        return not (context.renames.is_rename or is_retyped)
     return not (_is_covered_by_parent(change, context) or _held_before(change, definition, context))
 
 
@@ -110,12 +113,6 @@ def _checks_rows(change: Change, definition: str) -> bool:
     if change.key.kind == "index":
         return definition.startswith("CREATE UNIQUE ") and "no" not in change.fields.get("valid", ())
     return change.new("validated") != "no" and not definition.startswith(("NOT NULL ", "TRIGGER"))
-
-
-def _has_new_type(change: Change, context: ProbeContext) -> bool:
-    """Return whether a column of the relation has another type, which changes how definitions are printed."""
-    columns = context.renames.changes(Op.CHANGED, "column")
-    return any(column.of == change.of and "type" in column.fields for column in columns)
 
 
 def _is_covered_by_parent(change: Change, context: ProbeContext) -> bool:
@@ -180,15 +177,16 @@ def _orphans(context: ProbeContext, relation: str, subject: str, definition: str
     absent = next((name for name in child if isinstance(name, NoLiveName)), None)
     if absent is not None:
         return context.row_probe(ProbeKind.ORPHANS, relation, subject, absent)
-    if isinstance(parent, NoLiveName) or any(isinstance(name, NoLiveName) for name in referenced):
-        reason = "the plan creates the referenced table or column"
-        return context.unknown(ProbeKind.ORPHANS, relation, subject, reason)
     columns = [f"child.{name}" for name in child]
-    pairs = " AND ".join(f"parent.{name} = {own}" for own, name in zip(columns, referenced, strict=True))
     has_key = (" OR " if key.full else " AND ").join(f"{name} IS NOT NULL" for name in columns)
+    if any(isinstance(name, NoLiveName) for name in referenced):
+        query = count_query(f"{live} AS child", has_key)
+        reason = "the plan creates the referenced table or column"
+        return (Probe(ProbeKind.ORPHANS, str(live), subject, query, unknown=reason),)
+    pairs = " AND ".join(f"parent.{name} = {own}" for own, name in zip(columns, referenced, strict=True))
     condition = f"({has_key}) AND NOT EXISTS (SELECT 1 FROM {parent} AS parent WHERE {pairs})"
     query = count_query(f"{live} AS child", condition)
-    related = (str(live), relation, parent, key.relation)
+    related = (str(live), relation, str(parent), key.relation)
     return (Probe(ProbeKind.ORPHANS, str(live), subject, query, related=related),)
 
 

@@ -175,16 +175,17 @@ async def run_probes(
 
 
 async def _answer(live: LiveQuery, probe: Probe) -> Answer:
-    if probe.unknown:
+    if not probe.query:
         return Answer(probe, None, why=probe.unknown)
     try:
         rows = await _rows(live, probe.query)
     except QueryError as error:
         return _unanswered(probe, error)
     count = int(rows[0][0] or 0) if rows else 0
-    if count and probe.fixed_by:
+    if count and (probe.unknown or probe.fixed_by):
         number = f"more than {LIMIT}" if count > LIMIT else count
-        return Answer(probe, None, why=f"{number} now, but {probe.fixed_by} changes that in the same run")
+        changed = f"{number} now, but {probe.fixed_by} changes that in the same run"
+        return Answer(probe, None, why=probe.unknown or changed)
     return Answer(probe, min(count, LIMIT), more=count > LIMIT)
 
 

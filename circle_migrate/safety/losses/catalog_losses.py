@@ -60,7 +60,9 @@ def catalog_losses(
     parts = _parts(before.snapshot, lost)
     for key in sorted(lost - parts):
         detail = "another one of the same name is created" if key in new else ""
-        derived = _is_derived(old[key]) or (key.kind == "sequence" and _is_continued(key, old, new))
+        owner = ObjectKey.parse(old[key].get("of") or "")
+        derived = old[key].get("generated") is not None or owner.kind in _WITHOUT_OWN_ROWS
+        derived = derived or (key.kind == "sequence" and _is_continued(key, old, new))
         yield replace(namer.loss(key, Effect.DROPPED, dropped[key], detail), derived=derived)
     if after is None:
         return
@@ -89,12 +91,6 @@ def compare_by_name(namer: LossNamer, before: Snapshot, after: Snapshot) -> Iter
     steps = [("", frozenset(remaining.values()))]
     target = CatalogAddresses(after, remaining)
     return catalog_losses(namer, CatalogAddresses(before, addresses), steps, target)
-
-
-def _is_derived(fields: Fields) -> bool:
-    """Return whether the values of a column are computed, or stored elsewhere."""
-    owner = ObjectKey.parse(fields.get("of") or "")
-    return fields.get("generated") is not None or owner.kind in _WITHOUT_OWN_ROWS
 
 
 def _is_continued(

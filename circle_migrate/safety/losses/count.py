@@ -51,12 +51,11 @@ async def loss_report(deployment: Deployment, collector: LossCollector) -> LossR
             losses = await predict.with_cross_database_rows(deployment, relations, losses)
     except SettingsError as error:
         notes.append(f"related rows of other databases were not counted: {error.message}")
-    order = list(plan.databases)
     return LossReport(
         "downgrade",
         plan,
         deployment.commit_mode,
-        tuple(sorted(losses, key=lambda loss: (order.index(loss.database), *sort_key(loss)))),
+        tuple(sorted(losses, key=lambda loss: (plan.databases.index(loss.database), *sort_key(loss)))),
         tuple(collector.methods),
         datetime.now(UTC),
         tuple(collector.failures),
@@ -128,7 +127,7 @@ class _LossCounter:
         """Return the loss with its counts; None where the live database has no such object."""
         try:
             match loss.effect, loss.kind:
-                case ((Effect.DROPPED | Effect.DELETED), "table" | "materialized view"):
+                case ((Effect.DROPPED | Effect.DELETED | Effect.UPDATED), "table" | "materialized view"):
                     loss = await self._table(loss)
                 case Effect.DROPPED, "column":
                     loss = await self._dropped_column(loss)
@@ -151,12 +150,13 @@ class _LossCounter:
         return row
 
     async def _table(self, loss: Loss) -> Loss:
-        if loss.rows is not None or loss.unknown:
+        if loss.rows is not None:
             return loss
         size = self._sizes.get(loss.identity)
         rows, unknown = await self._row_count(loss.identity)
-        is_exact = rows is not None and rows.exact
-        newest = await self._newest(loss.identity) if is_exact and loss.kind == "table" else None
+        if loss.unknown and rows != Count(0):
+            return loss
+        newest = await self._newest(loss.identity) if rows and rows.exact and loss.kind == "table" else None
         size_bytes = Count(size.bytes) if size is not None else None
         return replace(loss, rows=rows, bytes=size_bytes, newest=newest, unknown=unknown)
 

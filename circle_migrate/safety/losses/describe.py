@@ -32,10 +32,8 @@ def summary(report: LossReport) -> str:
     if not report.losses:
         return "nothing would be lost"
     lost, rejected = len(report.destroyed), len(report.rejected)
-    parts = [f"{lost} of {len(report.losses)} would destroy data" if lost else "no data would be lost"]
-    if rejected:
-        parts.append(f"{rejected} of them would make the downgrade fail")
-    return ", ".join(parts)
+    text = f"{lost} of {len(report.losses)} would destroy data" if lost else "no data would be lost"
+    return text + (f", {rejected} of them would make the downgrade fail" if rejected else "")
 
 
 def report_notes(report: LossReport) -> Iterator[str]:

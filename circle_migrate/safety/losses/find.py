@@ -119,9 +119,8 @@ async def _from_scratch(deployment: Deployment, collector: LossCollector) -> Non
     for statement in traced.statements:
         if statement.error is not None:
             location = f"{statement.file}:{statement.line}" if statement.file else None
-            message = f"{statement.error.message} (SQLSTATE {statement.error.sqlstate})"
-            failure = Failure(statement.database, statement.revision, Method.SCRATCH, message, location)
-            collector.failures.append(failure)
+            where = statement.database, statement.revision, Method.SCRATCH
+            collector.failures.append(Failure(*where, str(statement.error), location))
     if collector.failures or traced.untraced:
         try:
             await _from_snapshots(deployment, collector, majors)
@@ -167,8 +166,7 @@ async def _from_rehearsal(
     collector.failures += filter(None, [rehearsal.failure])
     collector.notes += filter(None, [rehearsal.note])
     if rehearsal.advanced:
-        sequences = sorted(rehearsal.advanced)
-        advanced = ", ".join(namers[name].name(sequence) for name, sequence in sequences)
+        advanced = ", ".join(namers[name].name(sequence) for name, sequence in sorted(rehearsal.advanced))
         collector.notes.append(f"a rollback does not reset sequences: the rehearsal advanced {advanced}")
     collector.losses = [_with_inserts(loss, rehearsal, namers[loss.database]) for loss in collector.losses]
     # The rehearsal has counted the rows that these statements delete or change.

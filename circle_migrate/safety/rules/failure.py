@@ -129,8 +129,7 @@ def _restarted_sequence(context: StatementContext) -> Iterator[HazardFinding]:
 
 
 def _error(context: StatementContext, error: ServerError) -> HazardFinding:
-    suffix = f" (SQLSTATE {error.sqlstate})" if error.sqlstate else ""
-    reason = f"failed on a scratch database: {error.message}{suffix}"
+    reason = f"failed on a scratch database: {error}"
     if error.lacked:
         reason += f"; {error.lacked}"
         return context.finding("CM060", Severity.WARNING, context.statement.qualified, reason)

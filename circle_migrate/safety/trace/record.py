@@ -110,6 +110,9 @@ class ServerError:
     sqlstate: str
     message: str
 
+    def __str__(self) -> str:
+        return f"{self.message} (SQLSTATE {self.sqlstate})" if self.sqlstate else self.message
+
     @property
     def lacked(self) -> str | None:
         """What only the scratch server may lack, and what to do; None if it lacks nothing."""
