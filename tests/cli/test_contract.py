@@ -69,7 +69,7 @@ PACKAGE = [
     ("schema", "schema status"),
     ("dev-status", "dev status"),
     ("error-usage", "upgrade nonsense"),
-    ("error-unconfirmed", "downgrade base"),
+    ("error-unconfirmed", "downgrade -d main -- -1"),
 ]
 PROJECT = [
     ("revision", "revision -m text -d main --rev-id m3"),

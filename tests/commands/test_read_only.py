@@ -180,7 +180,9 @@ def test_every_command_is_known_to_read_or_to_write() -> None:
     ("lines", "omitted"),
     [
         pytest.param(
-            QUICK, {"empty databases", "migrated databases", "default_transaction_read_only"}, id=""
+            QUICK,
+            {"empty databases", "migrated databases", "default_transaction_read_only", "a hot standby"},
+            id="as a role that may only look",
         ),
         pytest.param([*QUICK, *SLOW], set(), id="everywhere", marks=pytest.mark.thorough),
     ],

@@ -65,7 +65,11 @@ def test_requirement_runs_in_the_database_nobody_named(empty_databases: Database
     run(scenario())
 
 
-@pytest.mark.parametrize("states", STATES, ids=str)
+@pytest.mark.parametrize(
+    "states",
+    [*(pytest.param(states, marks=pytest.mark.thorough) for states in STATES[:-2]), *STATES[-2:]],
+    ids=str,
+)
 def test_database_of_the_old_script_is_recognised_and_taken_to_head(
     create_databases: Callable[..., Databases],
     migrated_databases: Databases,
@@ -152,6 +156,7 @@ class Alembic:
         return stdout.decode().strip()
 
 
+@pytest.mark.thorough
 def test_alembic_and_the_package_take_turns(migrated_databases: Databases, tmp_path: Path) -> None:
     async def scenario() -> None:
         commands = [Alembic(tmp_path, name, migrated_databases.urls[name]) for name in NAMES]

@@ -275,6 +275,7 @@ def test_what_models_say_nothing_about_is_left_alone(
     assert "circle-migrate diff --database main" in note
 
 
+@pytest.mark.thorough
 def test_files_are_enough_and_both_databases_are_written(shop: Shop, deploy: Deploy) -> None:
     shop.model(HEAD + 'Table("people", metadata, key())\n')
     shop.model(HEAD + 'Table("keys", metadata, key(), schema="vault")\n', "secrets")

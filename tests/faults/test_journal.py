@@ -188,6 +188,7 @@ def test_edited_revision_is_refused_with_a_diff_unless_allowed(
     assert run(position(databases)) == HEAD
 
 
+@pytest.mark.thorough
 def test_revision_undone_and_edited_may_be_applied_again(
     own_shop: Shop, databases: Databases, command: Callable[..., Answer]
 ) -> None:
@@ -243,6 +244,7 @@ def test_reading_commands_create_no_journal(
             assert (run(everything(databases)), run(versions(databases))) == before
 
 
+@pytest.mark.thorough
 def test_database_without_a_journal_gets_one_with_its_first_step(
     shop: Shop, databases: Databases, command: Callable[..., Answer]
 ) -> None:

@@ -115,6 +115,7 @@ async def kill_while_building(shop: Shop, databases: Databases) -> None:
         await until(databases, "main", NOBODY_WORKS)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     "way",
     [WAYS["helper"], pytest.param(WAYS["helper, undeclared"], marks=pytest.mark.thorough)],

@@ -91,6 +91,7 @@ def test_version_table_can_be_declared_right(shop: Shop, empty_databases: Databa
     assert contents(empty_databases) == ["b1", "m2"]
 
 
+@pytest.mark.thorough
 def test_stamped_revisions_count_as_applied(shop: Shop, empty_databases: Databases) -> None:
     assert invoke(["stamp", "main@m1", "--yes"]).status == 0
     assert invoke(["stamp", "main@m2", "--yes"]).status == 0

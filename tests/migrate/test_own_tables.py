@@ -108,6 +108,7 @@ def test_recover_and_restore_refuse_them_too(eve: str, empty_databases: Database
         assert "nothing was changed" in answer.stderr
 
 
+@pytest.mark.thorough
 def test_journal_without_its_steps(eve: str, empty_databases: Databases) -> None:
     assert invoke(["upgrade"]).status == 0
     run(execute(empty_databases, "main", f"DROP TABLE {STEPS}"))

@@ -83,6 +83,7 @@ def test_relations_of_the_tree_and_of_extensions_are_not_foreign(
     assert answer.status == 0, answer
 
 
+@pytest.mark.thorough
 def test_database_that_was_migrated_before_is_not_foreign(shop: Shop, empty_databases: Databases) -> None:
     assert invoke(["upgrade"]).status == 0
     assert invoke(["downgrade", "main@base", "--yes", "--no-backup"]).status == 0

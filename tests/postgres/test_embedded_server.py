@@ -199,6 +199,7 @@ def test_url_and_psql_of_a_stopped_server(embedded_server: EmbeddedServer) -> No
         embedded_server.psql_command("main")
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     "name",
     [
@@ -242,6 +243,7 @@ def test_a_version_the_wheel_lacks(folder: Path) -> None:
     assert entries(folder) == []
 
 
+@pytest.mark.thorough
 def test_data_of_a_version_the_wheel_no_longer_has(embedded_server: EmbeddedServer) -> None:
     embedded_server.start()
     embedded_server.stop()
@@ -291,6 +293,7 @@ def test_a_folder_given_by_a_link(folder: Path) -> None:
     assert (folder / "link").is_symlink()
 
 
+@pytest.mark.thorough
 def test_two_starters_at_once(folder: Path) -> None:
     data = folder / "postgres"
     with ThreadPoolExecutor(3) as pool:
@@ -326,6 +329,7 @@ def test_a_killed_postmaster_is_noticed_and_replaced(embedded_server: EmbeddedSe
     assert ask(second.url("postgres"), "SELECT to_regclass('kept')") == "kept"
 
 
+@pytest.mark.thorough
 def test_a_start_waits_for_the_backends_of_a_killed_postmaster(embedded_server: EmbeddedServer) -> None:
     """A backend that has not noticed the end of the postmaster, simulated by a stopped process."""
     status = embedded_server.start()
@@ -351,6 +355,7 @@ def test_a_pid_file_that_names_another_process(embedded_server: EmbeddedServer) 
     assert not embedded_server.stop()
 
 
+@pytest.mark.thorough
 def test_a_run_killed_during_initdb_is_forgotten(embedded_server: EmbeddedServer) -> None:
     embedded_server.start()
     embedded_server.stop()
@@ -370,6 +375,7 @@ def test_a_server_that_does_not_come_up_shows_its_log(embedded_server: EmbeddedS
     assert str(embedded_server.data / "server.log") in str(failure.value.hint)
 
 
+@pytest.mark.thorough
 def test_a_failing_initdb_leaves_nothing_half_made(embedded_server: EmbeddedServer) -> None:
     code = """if True:
         import resource, sys

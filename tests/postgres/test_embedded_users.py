@@ -123,6 +123,7 @@ def test_another_users_empty_folder_is_not_taken(folder: Path) -> None:
     assert entries(folder / "trap") == []
 
 
+@pytest.mark.thorough
 @only_root
 def test_root_serves_an_ordinary_users_folder_as_that_user(folder: Path) -> None:
     os.chown(folder, *_nobody())

@@ -140,6 +140,7 @@ def paths(empty_databases: Databases, monkeypatch: pytest.MonkeyPatch) -> list[t
     return seen
 
 
+@pytest.mark.thorough
 def test_every_query_of_ours_runs_under_pg_catalog(project: Project, paths: list[tuple[str, str]]) -> None:
     answers = {arguments: invoke(arguments) for arguments in _COMMANDS}
     assert not [answer for answer in answers.values() if answer.status in (1, 2, 8, 9, 10)], answers
