@@ -103,7 +103,8 @@ class View:
 
     def say(self, text: str, style: str = "") -> None:
         """Write a line."""
-        self._screen.print(printable(text), style=style, markup=False, soft_wrap=True)
+        with self._lock:
+            self._screen.print(printable(text), style=style, markup=False, soft_wrap=True)
 
     def stop(self) -> None:
         """End the view."""

@@ -1,5 +1,7 @@
 """Progress on a terminal: a row per database, redrawn below the lines of the finished steps."""
 
+import threading
+
 from rich import live
 from rich.console import Console
 from rich.progress_bar import ProgressBar
@@ -9,7 +11,8 @@ from rich.text import Text
 from circle_migrate.cli.progress_lines import STYLES, DatabaseProgress, View, printable
 from circle_migrate.core.events import EventKind
 
-_REFRESHES_PER_SECOND = 8
+_SECONDS = 1 / 8
+"""Seconds between two redraws."""
 _BAR_WIDTH = 16
 
 
@@ -21,14 +24,24 @@ class Live(View):
         self._live = live.Live(
             console=screen,
             get_renderable=self._table,
-            refresh_per_second=_REFRESHES_PER_SECOND,
+            auto_refresh=False,  # a line that rich writes during its own refresh can leave a row behind
             transient=True,
         )
         self._live.start()
+        self._stopped = threading.Event()
+        threading.Thread(target=self._redraw, name="progress", daemon=True).start()
 
     def stop(self) -> None:
         """Remove the view and show the cursor again."""
-        self._live.stop()
+        with self._lock:
+            self._stopped.set()
+            self._live.stop()
+
+    def _redraw(self) -> None:
+        while not self._stopped.wait(_SECONDS):
+            with self._lock:
+                if not self._stopped.is_set():
+                    self._live.refresh()
 
     def _table(self) -> Table:
         table = Table.grid(padding=(0, 1), expand=True)
