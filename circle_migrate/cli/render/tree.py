@@ -1,8 +1,12 @@
 """Draw a revision tree beside its list, as `git log --graph` does."""
 
-from collections.abc import Iterator, Sequence
+from __future__ import annotations
 
-from circle_migrate.commands.history import ListedRevision
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from circle_migrate.commands.history import ListedRevision
 
 
 def draw_tree(entries: Sequence[ListedRevision]) -> Iterator[tuple[str, ListedRevision | None]]:
