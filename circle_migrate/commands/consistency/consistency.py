@@ -176,7 +176,7 @@ async def consistency(
     """Compare both sides of every relation of the selected databases, or of the relations with these names.
 
     A relation is skipped if a side does not exist yet. An error that prevents the comparison of one relation
-    is a finding; the others are result. `limit` is the number of keys that a finding shows. Raises
+    is a finding; the others are compared. `limit` is the number of keys that a finding shows. Raises
     `UsageError` and `SettingsError` for missing relations or addresses.
     """
     all_relations = load_relations(deployment.settings, names)

@@ -42,7 +42,7 @@ class RelationResult:
 
 @dataclass(frozen=True, slots=True)
 class ConsistencyResult(Report):
-    """The checks, and the figures of every relation that could be result."""
+    """The checks, and the figures of every relation that could be compared."""
 
     relations: tuple[RelationResult, ...] = ()
 
