@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 import asyncpg
 
 from circle_migrate.core.errors import MissingDatabase, MissingPrivilege
-from circle_migrate.postgres.database import Database
+from circle_migrate.postgres.database import Database, terminated_on_error
 from circle_migrate.postgres.deployment import Deployment
 from circle_migrate.postgres.identifier import literal, quote
 from circle_migrate.postgres.search_path import PINNED
@@ -120,7 +120,8 @@ async def _connect(database: Database, maintenance_database: str) -> asyncpg.Con
     address = database.address.with_database(maintenance_database)
     with connection_errors(database.name, address):
         connection = await asyncpg.connect(**address.connect_kwargs())
-        await connection.execute(PINNED)
+        with terminated_on_error(connection):
+            await connection.execute(PINNED)
     return connection
 
 

@@ -7,8 +7,8 @@ for steps are SQLAlchemy's, created by the same `connect` on the same driver, or
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager, suppress
 from functools import cached_property
 from pathlib import Path
 from types import ModuleType
@@ -104,6 +104,19 @@ class State(NamedTuple):
         return None if self.cluster is None else (self.cluster, self.oid)
 
 
+@contextmanager
+def terminated_on_error(connection: asyncpg.Connection) -> Iterator[None]:
+    """Close a new connection if its first statements fail or are cancelled."""
+    try:
+        task = asyncio.current_task()
+        if task is not None and task.cancelling():  # on Python 3.11, connecting can lose it
+            raise asyncio.CancelledError
+        yield
+    except BaseException:
+        connection.terminate()
+        raise
+
+
 class Database:
     """A database with its settings and revisions, without a connection."""
 
@@ -143,15 +156,9 @@ class Database:
             except (asyncpg.PostgresError, asyncpg.InterfaceError, ConnectionError):
                 await warn_of_missing_tls(self.name, self.address)
                 raise
-            try:
-                task = asyncio.current_task()
-                if task is not None and task.cancelling():  # on Python 3.11, connecting can lose it
-                    raise asyncio.CancelledError
+            with terminated_on_error(connection):
                 await warn_of_missing_tls(self.name, self.address, connection)
                 await connection.execute(f"{begin};{self.session_sql({})}")
-            except BaseException:
-                connection.terminate()
-                raise
         return connection
 
     @asynccontextmanager

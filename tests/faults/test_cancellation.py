@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import asyncpg
 import pytest
 
 from circle_migrate.migrate.session import monitor, working_session
+from circle_migrate.postgres.create_database import maintenance_connection
+from circle_migrate.postgres.database import Database
 from tests.deployments import deployment
 from tests.servers import Databases, run
 
@@ -38,16 +41,29 @@ def test_a_watch_cancelled_while_it_connects_ends(
     run(scenario())
 
 
+async def maintain(database: Database) -> None:
+    async with maintenance_connection(database):
+        pass
+
+
+@pytest.mark.parametrize("work", [Database.state, maintain], ids=["state", "maintenance connection"])
 def test_a_command_cancelled_while_it_connects_does_not_go_on(
-    empty_databases: Databases, monkeypatch: pytest.MonkeyPatch
+    work: Callable[[Database], Awaitable[object]], empty_databases: Databases, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    made = []
+
+    async def connecting(**arguments: Any) -> asyncpg.Connection:
+        made.append(await losing_a_cancellation(**arguments))
+        return made[-1]
+
     async def scenario() -> None:
-        asking = asyncio.create_task(deployment(empty_databases).databases["main"].state())
+        asking = asyncio.ensure_future(work(deployment(empty_databases).databases["main"]))
         await asyncio.sleep(0.05)
         asking.cancel()
         await asking
 
     with monkeypatch.context() as patched:
-        patched.setattr(asyncpg, "connect", losing_a_cancellation)
+        patched.setattr(asyncpg, "connect", connecting)
         with pytest.raises(asyncio.CancelledError):
             run(scenario())
+    assert [connection.is_closed() for connection in made] == [True]
