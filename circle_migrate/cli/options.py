@@ -92,7 +92,7 @@ def databases(incomplete: str) -> list[str]:
     try:
         from circle_migrate.config.load import load
 
-        return [item.name for item in load().databases if item.name.startswith(incomplete)]
+        return [name for name in load().databases if name.startswith(incomplete)]
     except Exception:  # noqa: BLE001 - a completing shell cannot show an error
         return []
 

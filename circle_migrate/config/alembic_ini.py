@@ -11,7 +11,8 @@ from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from circle_migrate.config.settings import Locations
+from circle_migrate.config.databases import Locations
+from circle_migrate.config.provenance import Provenance
 from circle_migrate.core.errors import SettingsError
 
 _SEPARATORS = {"space": " ", "newline": "\n", "os": os.pathsep, ":": ":", ";": ";"}
@@ -62,6 +63,36 @@ class _Section(NamedTuple):
                 hint=f"write one of {', '.join(_SEPARATORS)}",
             )
         return [text.strip() for text in value.split(_SEPARATORS[separator]) if text.strip()]
+
+
+def find(
+    texts: Sequence[str], database: str, folder: Path, subject: str, provenance: Provenance
+) -> Locations:
+    """Return where the revisions of a database are; wrong folders become problems.
+
+    `texts` are its setting `revisions`, relative to `folder`; without a `subject` it is the default.
+    """
+    root, table, resolve = provenance.project_root, provenance.alembic, provenance.packages.folder
+    if not subject and not (folder / "alembic.ini").exists() and "script_location" not in table:
+        raise SettingsError(
+            f"{root / 'pyproject.toml'} [tool.circle-migrate.databases.{database}] has no `revisions`,"
+            f" and there is no {folder / 'alembic.ini'}",
+            hint='write revisions = "FOLDER"',
+        )
+    places = []
+    for text in texts:
+        try:
+            if match := INI_FILE.fullmatch(text):
+                sections = (match["section"],) if match["section"] else (database, "alembic")
+                places.append(locate_section(folder / match["file"], sections, table, resolve))
+            else:
+                places.append(locate(resolve(text, folder, subject), root, table, resolve))
+        except SettingsError as error:
+            error.database = database
+            provenance.problems.append(error)
+    folders = dict.fromkeys(folder for place in places for folder in place.folders)
+    ini = places[0].ini if places else None
+    return Locations(tuple(folders), any(place.recursive for place in places), ini)
 
 
 def locate(folder: Path, root: Path, table: Mapping[str, Any], resolve: Resolve) -> Locations:

@@ -1,0 +1,96 @@
+"""The declared model: keys, variables and the JSON Schema follow from it."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+from jsonschema import Draft202012Validator
+
+from circle_migrate.cli.options import BEFORE_COMMAND, COMMON, OPTIONS
+from circle_migrate.config.databases import PLATFORM
+from circle_migrate.config.json_schema import settings_schema
+from circle_migrate.config.load import load
+from circle_migrate.config.settings import DatabaseSettings, Settings
+from circle_migrate.config.sources import variables
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_every_setting_has_a_description() -> None:
+    for model in (Settings, DatabaseSettings):
+        for name, field in model.model_fields.items():
+            assert field.exclude or re.fullmatch(r"[A-Z`].*\.", field.description or ""), name
+
+
+def test_every_flag_is_a_setting() -> None:
+    flags = {*COMMON, *OPTIONS} - {*BEFORE_COMMAND, "url"}
+    urls = {known.url_variable.lower() for known in PLATFORM}
+    assert flags - urls <= Settings.model_fields.keys()
+
+
+def test_every_variable_sets_the_setting_of_its_key(tmp_path: Path) -> None:
+    for key, names in variables(PLATFORM).items():
+        for name in names:
+            values = load(environ={name: value_of(key)}, cwd=tmp_path).values
+            inherited = ["databases.main.protected", "databases.credentials.protected"]
+            expected = [key, *(inherited if key == "protected" else ())]
+            assert [value.key for value in values if not value.is_default] == expected
+
+
+def value_of(key: str) -> str:
+    """Return a valid value that is written as in a variable."""
+    if key.endswith("url"):
+        return "postgresql://u@h/d"
+    name = key.rpartition(".")[2].replace("-", "_")
+    return {
+        "transaction": "per-revision",
+        "safety": "off",
+        "safety_ignore": "CM012 # why",
+        "safety_tables": "t = large",
+        "diff_ignore": "view *",
+        "x_arguments": "a=b",
+        "relations": "json:x",
+        "models": "json:x",
+        "revisions": str(ROOT),
+        "profile": "strict",
+        "driver": "psycopg",
+        "embedded": "0",
+        "atomic": "0",
+        "protected": "0",
+        "scratch_on_target": "0",
+        "pg_bin": "bin",
+        "embedded_data": "data",
+        "secrets_dir": str(ROOT),
+    }.get(name, "7")
+
+
+@pytest.mark.parametrize(
+    ("text", "valid"),
+    [
+        ("lock-wait = '2min'\nlock-timeout = 3\ndiff-ignore = ['view *']", True),
+        ("databases.main.revisions = ['a', 'b']\ndatabases.main.protected = true", True),
+        ("databases.a-b = {revisions = 'x', models = 'a.b:c', url-env = 'X'}", True),
+        ("lock_wait = 3", False),
+        ("lock-wait = [3]", False),
+        ("safety = 'perhaps'", False),
+        ("diff-ignore = 'view *'", False),
+        ("databases.main.url = 'postgresql://u@h/d'", False),
+        ("databases.main.name = 'x'", False),
+        ("databases.main.x-arguments = []", False),
+    ],
+)
+def test_schema_of_the_table(text: str, valid: bool) -> None:
+    schema = settings_schema()
+    Draft202012Validator.check_schema(schema)
+    assert Draft202012Validator(schema).is_valid(tomllib.loads(text)) == valid
+
+
+def test_schema_accepts_the_example_of_the_documentation() -> None:
+    text = (ROOT / "docs/settings.md").read_text(encoding="utf-8")
+    (example,) = re.findall(r"```toml\n(.*?)```", text, re.DOTALL)
+    table: dict[str, Any] = tomllib.loads(example)["tool"]["circle-migrate"]
+    assert Draft202012Validator(settings_schema()).is_valid(table)
