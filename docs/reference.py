@@ -89,18 +89,22 @@ def _page(command: Any, context: Any, panel: str) -> Page:
     usage = " ".join(command.get_usage(context).removeprefix("Usage: ").split())
     records = [_record(param, context) for param in command.get_params(context) if "--help" not in param.opts]
     name = context.command_path.removeprefix("circle-migrate ")
-    return Page(name, panel, usage, _plain(command.help), list(filter(None, records)))
+    return Page(name, panel, usage, _plain(command.help), records)
 
 
-def _record(param: Any, context: Any) -> Record | None:
-    names, text = param.get_help_record(context) or ("", "")
-    default = "Arguments" if param.param_type_name == "argument" else "Options"
-    return Record(param.rich_help_panel or default, names, _plain(text)) if names else None
+def _record(param: Any, context: Any) -> Record:
+    names, text = param.get_help_record(context)
+    default = "Options"
+    if param.param_type_name == "argument":
+        default, names = "Arguments", param.metavar
+    return Record(param.rich_help_panel or default, names, _plain(text))
 
 
 def _plain(text: str) -> str:
-    """Return the text in one line, its default as a sentence."""
-    return re.sub(r"\[default: (.+)\]$", r"Default: \1.", " ".join(text.split()))
+    """Return the text in one line, its environment variable and default as sentences."""
+    text = re.sub(r"; x>=[\d.]+|\[x>=[\d.]+\]", "", " ".join(text.split())).strip()
+    text = re.sub(r"\[env: (\w+)(?:; (default: .+?))?\]", r"Environment: `\1`. [\2]", text)
+    return re.sub(r"\[default: (.+?)\]", r"Default: \1.", text).replace(" []", "")
 
 
 def render() -> str:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from circle_migrate.config.databases import Locations
-from circle_migrate.config.provenance import Provenance
+from circle_migrate.config.provenance import DEFAULT, Origin, Provenance
 from circle_migrate.core.errors import SettingsError
 
 _SEPARATORS = {"space": " ", "newline": "\n", "os": os.pathsep, ":": ":", ";": ";"}
@@ -65,18 +65,14 @@ class _Section(NamedTuple):
         return [text.strip() for text in value.split(_SEPARATORS[separator]) if text.strip()]
 
 
-def find(
-    texts: Sequence[str], database: str, folder: Path, subject: str, provenance: Provenance
-) -> Locations:
-    """Return where the revisions of a database are; wrong folders become problems.
-
-    `texts` are its setting `revisions`, relative to `folder`; without a `subject` it is the default.
-    """
+def find(texts: Sequence[str], database: str, origin: Origin, provenance: Provenance) -> Locations:
+    """Return where the revisions of a database are by its setting `revisions`; wrong folders are problems."""
     root, table, resolve = provenance.project_root, provenance.alembic, provenance.packages.folder
-    if not subject and not (folder / "alembic.ini").exists() and "script_location" not in table:
+    folder = root if origin is DEFAULT else origin.folder
+    if origin is DEFAULT and not (root / "alembic.ini").exists() and "script_location" not in table:
         raise SettingsError(
             f"{root / 'pyproject.toml'} [tool.circle-migrate.databases.{database}] has no `revisions`,"
-            f" and there is no {folder / 'alembic.ini'}",
+            f" and there is no {root / 'alembic.ini'}",
             hint='write revisions = "FOLDER"',
         )
     places = []
@@ -86,7 +82,7 @@ def find(
                 sections = (match["section"],) if match["section"] else (database, "alembic")
                 places.append(locate_section(folder / match["file"], sections, table, resolve))
             else:
-                places.append(locate(resolve(text, folder, subject), root, table, resolve))
+                places.append(locate(resolve(text, folder, origin.subject), root, table, resolve))
         except SettingsError as error:
             error.database = database
             provenance.problems.append(error)

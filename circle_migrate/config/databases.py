@@ -1,11 +1,19 @@
 """The databases of a project: their names, and the defaults of settings that differ between them."""
 
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 PREFIX = "CIRCLE_MIGRATE_"
 SAFE_FOLDERS = f"{PREFIX}SAFE_FOLDERS"
 """The environment variable, and only that, with the folders of other users whose settings are read."""
+
+
+Profile = Literal["default", "strict"]
+Transaction = Literal["all", "per-revision"]
+"""How many steps share a transaction."""
+
+SafetyMode = Literal["off", "warn", "require"]
+"""The safety check of an upgrade: none, one that reports dangers, or one that refuses them."""
 
 
 class Locations(NamedTuple):

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
-from pydantic import AfterValidator, BeforeValidator, PlainValidator, StringConstraints, ValidationInfo
+from pydantic import AfterValidator, BeforeValidator, Field, PlainValidator, StringConstraints, ValidationInfo
 
 from circle_migrate.config.databases import BUNDLED, Locations
 from circle_migrate.config.provenance import DEFAULT, READING, Origin, Provenance, read_text
@@ -22,6 +22,9 @@ else:
 
 _DURATION = re.compile(r"(?P<number>\d+(?:\.\d+)?)\s*(?P<unit>ms|s|min|h)?")
 _UNITS = {None: 1.0, "ms": 0.001, "s": 1.0, "min": 60.0, "h": 3600.0}
+# In PostgreSQL, lock_timeout is a 32-bit number of milliseconds, and 0 means no limit.
+_MAX_SECONDS = 2**31 // 1000
+_MIN_LOCK_TIMEOUT = 0.001
 _MAX_IDENTIFIER_LENGTH = 63
 """Characters; PostgreSQL truncates longer names without an error."""
 
@@ -138,19 +141,12 @@ def _find_revisions(value: Any, given: _Given) -> Locations:
     if (
         not isinstance(texts, list)
         or not texts
-        or not all(isinstance(text, str) and text.strip() for text in texts)
+        or not all(isinstance(item, str) and item.strip() for item in texts)
     ):
         raise ValueError("should be a folder or a list of folders")
     from circle_migrate.config.alembic_ini import find
 
-    provenance, is_default = given.provenance, given.origin is DEFAULT
-    return find(
-        list(map(str.strip, texts)),
-        str(given.database),
-        provenance.project_root if is_default else given.origin.folder,
-        "" if is_default else given.origin.subject,
-        provenance,
-    )
+    return find(list(map(str.strip, texts)), str(given.database), given.origin, given.provenance)
 
 
 def _parse_seconds(value: object) -> object:
@@ -171,7 +167,9 @@ def _ensure_own(name: str) -> str:
 
 
 Embedded = Annotated[bool, AfterValidator(_validator(_decide_embedded))]
-Seconds = Annotated[float, BeforeValidator(_parse_seconds, json_schema_input_type=float | str)]
+_Seconds = Annotated[float, BeforeValidator(_parse_seconds, json_schema_input_type=float | str)]
+Wait = Annotated[_Seconds, Field(ge=0, le=_MAX_SECONDS)]
+LockTimeout = Annotated[_Seconds, Field(ge=_MIN_LOCK_TIMEOUT, le=_MAX_SECONDS)]
 Text = Annotated[str, StringConstraints(min_length=1, strip_whitespace=True)]
 Identifier = Annotated[
     str, StringConstraints(min_length=1, max_length=_MAX_IDENTIFIER_LENGTH, strip_whitespace=True)
@@ -185,8 +183,13 @@ Reference = Annotated[str, _from_text(_check_reference, "of the form package.mod
 Revisions = Annotated[
     Locations, PlainValidator(_validator(_find_revisions), json_schema_input_type=str | list[str])
 ]
-DifferenceRule = Annotated[IgnoreRule, _from_text(_parse_difference, "a text")]
-HazardRule = Annotated[IgnoreRule, _from_text(_parse_hazard, "a text")]
-Assumption = Annotated[SizeAssumption, _from_text(_parse_assumption, "a text")]
 # Environment variables write a list as the lines of a text.
-Lines = BeforeValidator(lambda value: value.splitlines() if isinstance(value, str) else value)
+_Lines = BeforeValidator(lambda value: value.splitlines() if isinstance(value, str) else value)
+Texts = Annotated[tuple[Text, ...], _Lines]
+DifferenceRules = Annotated[
+    tuple[Annotated[IgnoreRule, _from_text(_parse_difference, "a text")], ...], _Lines
+]
+HazardRules = Annotated[tuple[Annotated[IgnoreRule, _from_text(_parse_hazard, "a text")], ...], _Lines]
+Assumptions = Annotated[
+    tuple[Annotated[SizeAssumption, _from_text(_parse_assumption, "a text")], ...], _Lines
+]

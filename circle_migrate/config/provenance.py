@@ -34,10 +34,10 @@ DEFAULT = Origin("default", "the default", Path())
 class Provenance:
     """The origin of every value by its key, such as `databases.main.url`, and all problems.
 
-    `variables` are the environment variables of every setting by its key. `alembic` is the table
-    [tool.alembic]. `hazard_ids` returns the ids that `safety_ignore` may name, None for any. `embedded` is
-    whether the embedded server replaces the URLs. `warnings` and `notes` are messages on variables that set
-    nothing; commands show the warnings.
+    Sources are read in order of precedence, so the first origin of a value stays. `variables` are the
+    environment variables of every setting by its key. `alembic` is the table [tool.alembic]. `hazard_ids`
+    returns the ids that `safety_ignore` may name, None for any. `embedded` is whether the embedded server
+    replaces the URLs. `warnings` and `notes` are messages on variables that set nothing.
     """
 
     def __init__(self, environ: Mapping[str, str], hazard_ids: Callable[[], Collection[str] | None]) -> None:
@@ -63,10 +63,6 @@ class Provenance:
         """Return the origin of a value; databases inherit `protected`."""
         inherited = "protected" if key.endswith(".protected") else key
         return self.origins.get(key) or self.origins.get(inherited, DEFAULT)
-
-    def add(self, key: str, origin: Origin) -> None:
-        """Record an origin; sources are read in order of precedence, so the first one stays."""
-        self.origins.setdefault(key, origin)
 
     def problem(self, message: str, *, hint: str, detail: str | None = None) -> None:
         """Record a problem, to be raised with all others."""

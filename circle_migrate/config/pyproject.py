@@ -138,21 +138,20 @@ def read_settings(
     record: Provenance,
 ) -> dict[str, Any]:
     """Return the settings of the table [tool.circle-migrate] by key; unknown keys are problems."""
+    own = {key: value for key, value in table.items() if key != _DATABASES_KEY}
+    parts: list[tuple[str, type[BaseModel], Mapping[str, Any]]] = [("", Settings, own)]
+    parts += [(known.key, DatabaseSettings, entries) for known, entries in databases.items()]
     values: dict[str, Any] = {}
-
-    def add(entries: Mapping[str, Any], model: type[BaseModel], header: str, beginning: str) -> None:
+    for beginning, model, entries in parts:
+        header = f"{_TABLE}.{beginning}".rstrip(".")
         allowed = [str(field.alias) for field in model.model_fields.values() if not field.exclude]
         for key, value in entries.items():
             if key in allowed:
-                label, subject = f"{path.name} [{header}]", f"{key} in {path} [{header}]"
+                origin = Origin(f"{path.name} [{header}]", f"{key} in {path} [{header}]", path.parent)
+                record.origins.setdefault(f"{beginning}{key}", origin._replace(is_shared=True))
                 values[f"{beginning}{key}"] = value
-                record.add(f"{beginning}{key}", Origin(label, subject, path.parent, is_shared=True))
             else:
                 _add_unknown_key(key, allowed, f"{path} [{header}]", record)
-
-    add({key: value for key, value in table.items() if key != _DATABASES_KEY}, Settings, _TABLE, "")
-    for known, entries in databases.items():
-        add(entries, DatabaseSettings, f"{_TABLE}.{known.key.rstrip('.')}", known.key)
     return values
 
 

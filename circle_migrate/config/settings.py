@@ -2,28 +2,15 @@
 
 import re
 from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from pydantic import BaseModel, Field, PrivateAttr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from circle_migrate.config.databases import Locations
-from circle_migrate.config.field_types import (
-    Assumption,
-    DifferenceRule,
-    Embedded,
-    Folder,
-    HazardRule,
-    Identifier,
-    JournalSchema,
-    Lines,
-    Reference,
-    Revisions,
-    Seconds,
-    Text,
-    Url,
-)
+from circle_migrate.config import field_types as kind
+from circle_migrate.config.databases import Locations, Profile, SafetyMode, Transaction
 from circle_migrate.config.provenance import DEFAULT, READING, Provenance
 from circle_migrate.config.url.address import Address
 from circle_migrate.core.errors import SettingsError, UsageError
@@ -31,15 +18,8 @@ from circle_migrate.core.redaction import redact
 
 _SCHEMA = re.compile(r'"(?P<double>(?:[^"]|"")+)"|\'(?P<single>[^\']+)\'|(?P<plain>[^\s,"\']+)')
 _USER = "$user"
-# In PostgreSQL, lock_timeout is a 32-bit number of milliseconds, and 0 means no limit.
-_MAX_SECONDS = 2**31 // 1000
-_MIN_LOCK_TIMEOUT = 0.001
-
-_DEFAULT_REVISIONS: Any = "alembic.ini"  # validated for each database
 DEFAULT_DATA = Path(".circle-migrate/postgres")
 DEFAULT_SECRETS = Path("/run/secrets")
-
-Profile = Literal["default", "strict"]
 
 _CONFIG = SettingsConfigDict(
     alias_generator=lambda name: name.replace("_", "-"),
@@ -48,9 +28,13 @@ _CONFIG = SettingsConfigDict(
     extra="forbid",
     frozen=True,
     hide_input_in_errors=True,
-    populate_by_name=True,
     validate_default=False,
 )
+
+
+def setting(default: Any, description: str, **details: Any) -> Any:
+    """Return a field of a setting."""
+    return Field(default, description=description, **details)
 
 
 class Value(NamedTuple):
@@ -59,11 +43,6 @@ class Value(NamedTuple):
     key: str
     shown: str
     source: str
-
-    @property
-    def is_default(self) -> bool:
-        """Whether no source sets it."""
-        return self.source == DEFAULT.label
 
 
 class DatabaseSettings(BaseModel):
@@ -76,38 +55,31 @@ class DatabaseSettings(BaseModel):
     model_config = _CONFIG
 
     name: str = Field(exclude=True)
-    url: Url | None = Field(None, exclude=True)
+    url: kind.Url | None = Field(None, exclude=True)
     protected_by: str = Field("", exclude=True)
-    x_arguments: Annotated[tuple[Text, ...], Lines] = Field((), exclude=True)
-    url_env: str = Field(
+    x_arguments: kind.Texts = Field((), exclude=True)
+    url_env: str = setting(
         "NAME_DATABASE_URL",
-        description="The variable of the URL; `DATABASE_URL` for `main`, `CREDS_DATABASE_URL` for"
-        " `credentials`.",
+        "The variable of the URL; `DATABASE_URL` for `main`, `CREDS_DATABASE_URL` for `credentials`.",
     )
-    revisions: Revisions = Field(
-        _DEFAULT_REVISIONS,
-        description="Folders of revisions, or what an `alembic.ini` says (settings.md#your-own-databases).",
+    revisions: kind.Revisions = setting(
+        "alembic.ini", "Folders of revisions, or what an `alembic.ini` says (settings.md#your-own-databases)."
     )
-    models: Reference | None = Field(
-        None, description="The models, for `diff` and `revision --autogenerate`."
+    models: kind.Reference | None = setting(None, "The models, for `diff` and `revision --autogenerate`.")
+    version_table: kind.Identifier = setting("alembic_version", "The name of Alembic's table.")
+    version_table_schema: kind.Identifier | None = setting(
+        None, "Its schema; without it, the first schema of the search_path."
     )
-    version_table: Identifier = Field("alembic_version", description="The name of Alembic's table.")
-    version_table_schema: Identifier | None = Field(
-        None, description="Its schema; without it, the first schema of the search_path."
+    journal_schema: kind.JournalSchema = setting(
+        "circle_migrate", "The schema of the journal, which has nothing else."
     )
-    journal_schema: JournalSchema = Field(
-        "circle_migrate", description="The schema of the journal, which has nothing else."
-    )
-    search_path: Text = Field("public", description="The search_path of revisions.")
-    profile: Profile = Field(
+    search_path: kind.Text = setting("public", "The search_path of revisions.")
+    profile: Profile = setting(
         "default",
-        description="With `strict`, differences of privileges and triggers are errors; it is the default of"
-        " `credentials`.",
+        "With `strict`, which `credentials` has, differences of privileges and triggers are errors.",
     )
-    driver: Literal["asyncpg", "psycopg"] = Field(
-        "asyncpg", description="The driver of steps: `asyncpg` or `psycopg`."
-    )
-    protected: bool = Field(False, description="As above, for one database.")
+    driver: Literal["asyncpg", "psycopg"] = setting("asyncpg", "The driver of steps: `asyncpg` or `psycopg`.")
+    protected: bool = setting(False, "As above, for one database.")
 
     @property
     def names_from_models(self) -> bool:
@@ -163,67 +135,48 @@ class Settings(BaseSettings):
 
     model_config = _CONFIG
 
-    embedded: Embedded = Field(False, description="Use a private PostgreSQL in this project.")
-    embedded_data: Folder = Field(DEFAULT_DATA, description="The folder of its data.")
-    atomic: bool = Field(False, description="Commit all databases by one decision (two-phase commit).")
-    transaction: Literal["all", "per-revision"] = Field(
-        "all",
-        description="Steps that share a transaction: `all` that can, or those of one revision"
-        " (`per-revision`).",
+    embedded: kind.Embedded = setting(False, "Use a private PostgreSQL in this project.")
+    embedded_data: kind.Folder = setting(DEFAULT_DATA, "The folder of its data.")
+    atomic: bool = setting(False, "Commit all databases by one decision (two-phase commit).")
+    transaction: Transaction = setting(
+        "all", "Steps that share a transaction: `all` that can, or those of one revision (`per-revision`)."
     )
-    lock_wait: Seconds = Field(
-        60.0,
-        ge=0,
-        le=_MAX_SECONDS,
-        description="Seconds to wait for other deployers and for locks; also `500ms`, `2min`, `1h`.",
+    lock_wait: kind.Wait = setting(
+        60.0, "Seconds to wait for other deployers and for locks; also `500ms`, `2min`, `1h`."
     )
-    lock_timeout: Seconds = Field(
-        4.0,
-        ge=_MIN_LOCK_TIMEOUT,
-        le=_MAX_SECONDS,
-        description="Seconds that a statement waits for a lock; then its segment is rolled back and tried"
-        " again.",
+    lock_timeout: kind.LockTimeout = setting(
+        4.0, "Seconds that a statement waits for a lock; then its segment is rolled back and tried again."
     )
-    protected: bool = Field(
-        False,
-        description="Refuse downgrades, stamps and restores that replace data"
-        " (operations.md#protected-databases).",
+    protected: bool = setting(
+        False, "Refuse downgrades, stamps and restores that replace data (operations.md#protected-databases)."
     )
-    safety: Literal["off", "warn", "require"] = Field(
-        "warn",
-        description="What an upgrade does about dangers: `off`, `warn` or `require`, which refuses them.",
+    safety: SafetyMode = setting(
+        "warn", "What an upgrade does about dangers: `off`, `warn` or `require`, which refuses them."
     )
-    safety_ignore: Annotated[tuple[HazardRule, ...], Lines] = Field(
-        (), description="Hazards that are accepted (safety.md)."
+    safety_ignore: kind.HazardRules = setting((), "Hazards that are accepted (safety.md).")
+    safety_tables: kind.Assumptions = setting((), "Assumed sizes of tables (safety.md).")
+    safety_rows: int = setting(10_000, "From this number of rows on, a table is large.", ge=0)
+    safety_bytes: int = setting(50 << 20, "From this number of bytes on, a table is large.", ge=0)
+    scratch_url: kind.Url | None = setting(
+        None, "A server for scratch databases; without it the embedded server, else a container."
     )
-    safety_tables: Annotated[tuple[Assumption, ...], Lines] = Field(
-        (), description="Assumed sizes of tables (safety.md)."
+    scratch_on_target: bool = setting(False, "Allow scratch databases on the live servers.")
+    diff_ignore: kind.DifferenceRules = setting(
+        (), "Differences that are ignored, besides those of `diff --ignore` (diff.md)."
     )
-    safety_rows: int = Field(10_000, ge=0, description="From this number of rows on, a table is large.")
-    safety_bytes: int = Field(50 << 20, ge=0, description="From this number of bytes on, a table is large.")
-    scratch_url: Url | None = Field(
-        None,
-        description="A server for scratch databases; without it the embedded server, else a container.",
+    x_arguments: kind.Texts = setting(
+        (), "`KEY=VALUE` texts that revisions read with `context.get_x_argument()`."
     )
-    scratch_on_target: bool = Field(False, description="Allow scratch databases on the live servers.")
-    diff_ignore: Annotated[tuple[DifferenceRule, ...], Lines] = Field(
-        (), description="Differences that are ignored, besides those of `diff --ignore` (diff.md)."
+    pg_bin: kind.Folder | None = setting(
+        None, "The folder of pg_dump and pg_restore; without it PATH, else the embedded package."
     )
-    x_arguments: Annotated[tuple[Text, ...], Lines] = Field(
-        (), description="`KEY=VALUE` texts that revisions read with `context.get_x_argument()`."
+    relations: kind.Reference | None = setting(
+        None, "The keys that relate the databases, for `consistency`; the platform's have theirs."
     )
-    pg_bin: Folder | None = Field(
-        None,
-        description="The folder of pg_dump and pg_restore; without it PATH, else the embedded package.",
+    secrets_dir: kind.Folder = setting(
+        DEFAULT_SECRETS, "A folder of files named like variables, with a value in each."
     )
-    relations: Reference | None = Field(
-        None,
-        description="The keys that relate the databases, for `consistency`; the platform's have theirs.",
-    )
-    secrets_dir: Folder = Field(
-        DEFAULT_SECRETS, description="A folder of files named like variables, with a value in each."
-    )
-    databases: dict[str, DatabaseSettings] = Field({}, description="The databases by name.")
+    databases: dict[str, DatabaseSettings] = setting({}, "The databases by name.")
     _provenance: Provenance = PrivateAttr()
 
     def model_post_init(self, _context: object) -> None:
@@ -255,14 +208,8 @@ class Settings(BaseSettings):
     @property
     def values(self) -> tuple[Value, ...]:
         """All settings as in `config show`."""
-        return (
-            *self._values(self, ""),
-            *(
-                value
-                for item in self.databases.values()
-                for value in self._values(item, f"databases.{item.name}.")
-            ),
-        )
+        databases = (self._values(item, f"databases.{name}.") for name, item in self.databases.items())
+        return (*self._values(self, ""), *chain.from_iterable(databases))
 
     def _values(self, model: BaseModel, beginning: str) -> Iterator[Value]:
         for name, field in type(model).model_fields.items():

@@ -124,7 +124,7 @@ def _flags(flags: Mapping[str, object], provenance: Provenance, cwd: Path) -> di
         for key, label, given in entries:
             if given is not None and key in provenance.variables:
                 values.setdefault(key, given)
-                provenance.add(key, Origin(label, label, cwd, is_flag=True))
+                provenance.origins.setdefault(key, Origin(label, label, cwd, is_flag=True))
             elif given is not None:
                 provenance.problem(
                     f"{label}: the project has no such database",
@@ -143,7 +143,7 @@ def _by_key(
         name = next((names[text.lower()] for text in candidates if text.lower() in names), None)
         if name is not None:
             values[key] = pairs[name]
-            provenance.add(key, origin(name))
+            provenance.origins.setdefault(key, origin(name))
     for known in provenance.databases:
         name = names.get(f"{known.url_variable}_FILE".lower())
         if name is None:
@@ -159,9 +159,8 @@ def _by_key(
             path = variable.folder / Path((pairs[name] or "").strip()).expanduser()
             subject = f"the file {path} that {variable.subject} names"
             values[key] = str(path)
-            provenance.add(
-                key, Origin(f"file {path} ({variable.label})", subject, variable.folder, file=path)
-            )
+            file = Origin(f"file {path} ({variable.label})", subject, variable.folder, file=path)
+            provenance.origins.setdefault(key, file)
     _warn(names, provenance, origin)
     return values
 
@@ -249,7 +248,9 @@ def _read_secrets(folder: Path, provenance: Provenance, *, is_set: bool) -> dict
                 )
             elif text := path.read_text(encoding="utf-8").strip():
                 values[key] = text
-                provenance.add(key, Origin(f"secrets {path}", f"the secret file {path}", folder))
+                provenance.origins.setdefault(
+                    key, Origin(f"secrets {path}", f"the secret file {path}", folder)
+                )
     except (OSError, UnicodeDecodeError):
         if is_set:
             provenance.problem(

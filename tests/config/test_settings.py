@@ -26,10 +26,18 @@ def test_every_setting_has_a_description() -> None:
             assert field.exclude or re.fullmatch(r"[A-Z`].*\.", field.description or ""), name
 
 
-def test_every_flag_is_a_setting() -> None:
-    flags = {*COMMON, *OPTIONS} - {*BEFORE_COMMAND, "url"}
-    urls = {known.url_variable.lower() for known in PLATFORM}
-    assert flags - urls <= Settings.model_fields.keys()
+def test_help_of_every_flag_names_its_variable_and_the_default_of_the_setting() -> None:
+    keys = {known.url_variable.lower(): f"{known.key}url" for known in PLATFORM}
+    for name in {*COMMON, *OPTIONS} - {*BEFORE_COMMAND, "url"}:
+        text = {**COMMON, **OPTIONS}[name].default.help
+        (shown,) = re.findall(r"  \[env: (\w+)(?:; default: (\S+))?\]$", text)
+        assert shown[0] == variables(PLATFORM)[keys.get(name, name.replace("_", "-"))][0]
+        assert not shown[1] or shown[1] == shown_default(Settings.model_fields[name].default)
+
+
+def shown_default(default: object) -> str:
+    """Return a default as help shows it."""
+    return "serial" if default is False else str(default).removesuffix(".0")
 
 
 def test_every_variable_sets_the_setting_of_its_key(tmp_path: Path) -> None:
@@ -38,7 +46,7 @@ def test_every_variable_sets_the_setting_of_its_key(tmp_path: Path) -> None:
             values = load(environ={name: value_of(key)}, cwd=tmp_path).values
             inherited = ["databases.main.protected", "databases.credentials.protected"]
             expected = [key, *(inherited if key == "protected" else ())]
-            assert [value.key for value in values if not value.is_default] == expected
+            assert [value.key for value in values if value.source != "default"] == expected
 
 
 def value_of(key: str) -> str:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from circle_migrate.cli.command import command, group
+from circle_migrate.cli.command import Declarations, command, group
 from circle_migrate.cli.context import CommandContext
 from circle_migrate.cli.options import CHECKS, COMMON, YES, argument, flag, option
 from circle_migrate.core.errors import ExitCode, UsageError
@@ -24,7 +24,7 @@ _WITHOUT = ("database", *_URLS)
 _WITHOUT_RUN = (*_WITHOUT, "embedded_data", "quiet", "no_progress")
 
 
-def register(app: typer.Typer) -> None:
+def register(app: Declarations) -> None:
     """Add the commands to the application."""
     _register_config(group(app, "config", "Show the settings, and the schema of their table.", _PANEL))
 
@@ -130,7 +130,7 @@ def register(app: typer.Typer) -> None:
         return await build_snapshots(context.files(), folder, major or (), check=check)
 
 
-def _register_config(config: typer.Typer) -> None:
+def _register_config(config: Declarations) -> None:
     @command(config, "show", panel=_PANEL, without=("database",))
     def show(
         context: CommandContext,
@@ -138,10 +138,11 @@ def _register_config(config: typer.Typer) -> None:
     ) -> Result:
         """Show the settings that are set with their sources, without passwords."""
         from circle_migrate.commands.set_up_results import ConfigurationResult
+        from circle_migrate.config.provenance import DEFAULT
 
         values = context.settings(notes=True).values
-        shown = values if with_defaults else tuple(value for value in values if not value.is_default)
-        return ConfigurationResult("config show", shown)
+        shown = [value for value in values if with_defaults or value.source != DEFAULT.label]
+        return ConfigurationResult("config show", tuple(shown))
 
     @command(config, "schema", panel=_PANEL, without=_WITHOUT_RUN)
     def settings_schema(_context: CommandContext) -> Result:
