@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
+import subprocess
+import sys
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -102,3 +105,33 @@ def test_schema_accepts_the_example_of_the_documentation() -> None:
     (example,) = re.findall(r"```toml\n(.*?)```", text, re.DOTALL)
     table: dict[str, Any] = tomllib.loads(example)["tool"]["circle-migrate"]
     assert Draft202012Validator(settings_schema()).is_valid(table)
+
+
+PLUGIN = """
+class Plugin:
+    def new_schema_validator(self, schema, schema_type, schema_type_path, *_):
+        print("seen", schema_type_path.name)
+        return None, None, None
+
+
+plugin = Plugin()
+"""
+LOADS = """
+from circle_migrate.config.load import load
+load(environ={})
+from pydantic import BaseModel
+class Own(BaseModel): pass
+"""
+
+
+def test_plugins_of_pydantic_see_the_projects_models_only(tmp_path: Path) -> None:
+    (tmp_path / "plug.py").write_text(PLUGIN)
+    info = tmp_path / "plug-1.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: plug\nVersion: 1\n")
+    (info / "entry_points.txt").write_text("[pydantic]\nplug = plug:plugin\n")
+    env = {**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{tmp_path}"}
+    done = subprocess.run(
+        [sys.executable, "-c", LOADS], cwd=tmp_path, env=env, capture_output=True, text=True, check=True
+    )
+    assert (done.stdout.split(), done.stderr) == (["seen", "Own"], "")
