@@ -55,8 +55,8 @@ _HINTS = {
     r"before any query": "a revision cannot choose the level of the transaction that it shares: write "
     '`transactional = False` below `revision`, op.execute("BEGIN ISOLATION LEVEL ...") before the '
     'statements and op.execute("COMMIT") after them',
-    r"SQLSTATE (25001|2D000)\)": "write `transactional = False` below `revision`: the revision then runs "
-    "without a transaction, each statement by itself; then run the same command again",
+    r"SQLSTATE (25001|2D000)\)|ended its transaction": "write `transactional = False` below `revision`: the "
+    "revision then runs without a transaction, each statement by itself; then run the same command again",
     r"SQLSTATE 55P04\)": "write `transactional = False` into the revision that adds the value, so that it is "
     "committed before the value is used; then run the same command again",
     r'at or near "%"': "write $1, $2 for parameters of driver SQL, or use sa.text with :name; revisions that "
