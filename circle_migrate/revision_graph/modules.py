@@ -17,6 +17,7 @@ import alembic.op
 from alembic.operations import Operations
 
 from circle_migrate.core.errors import TreeError
+from circle_migrate.core.shield import end_if_signalled
 from circle_migrate.revision_graph.plan import Step
 from circle_migrate.revision_graph.revision import Revision
 
@@ -34,8 +35,10 @@ def exits_as_errors() -> Iterator[None]:
     try:
         yield
     except (Exception, KeyboardInterrupt, CancelledError):
+        end_if_signalled()
         raise
     except BaseException as error:  # noqa: BLE001 - a revision can raise anything
+        end_if_signalled()
         text = f"the revision calls sys.exit() or raises {error!r}; write `return` to end a step early"
         text += ", or raise another exception to fail"
         raise ExitCalled(text).with_traceback(error.__traceback__) from None

@@ -29,6 +29,7 @@ from circle_migrate.config.object_reference import naming_metadata
 from circle_migrate.config.settings import DatabaseSettings
 from circle_migrate.core.errors import MigrateError, Refused
 from circle_migrate.core.redaction import MASK
+from circle_migrate.core.shield import end_if_signalled
 from circle_migrate.migrate.alembic_adapter.context import Context, Transcript, VersionTable, bind_revision
 from circle_migrate.migrate.half_done import STEP_SETTING
 from circle_migrate.postgres.identifier import literal
@@ -111,6 +112,7 @@ class Runner:
             finally:
                 adapter.watch = None
         self.transcript = None
+        end_if_signalled()
 
     def _run_function(self, context: Context, function: Callable[[], None]) -> None:
         """Let the revision's own statements, and no others, see the configured search_path and its settings.
