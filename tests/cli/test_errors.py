@@ -463,6 +463,8 @@ BROKEN: list[tuple[str, Break, int | None, Sequence[str]]] = [
     ("own parent", m2("down_revision = 'm1'", "down_revision = 'm2'"), 9, ["cycle"]),
     ("duplicate id", second_file, 9, ["m2 exists twice", "m2.py"]),
     ("refused id", m2("revision = 'm2'", "revision = 'm-2'"), None, ["m-2"]),
+    ("quoted id", m2("'m2'", '"m\'2"'), None, ["m'2"]),
+    ("no parent", m2("down_revision = 'm1'", ""), 9, ["no `down_revision`"]),
     ("odd parent", m2("down_revision = 'm1'", "down_revision = 5"), None, ["down_revision"]),
     ("unknown requirement", m2("depends_on = None", "requires = 'credentials@c9'"), None, ["c9"]),
     ("import error", m2("import sqlalchemy as sa", "import not_there"), 7, ["not_there"]),
@@ -554,6 +556,7 @@ def test_step_fails(
         assert f"{path.relative_to(project.folder)}:{line}" in answer.stderr
     assert run(versions(empty_databases)) == {"main": None, "credentials": None}
     assert run(tables(empty_databases)) == {"main": [], "credentials": []}
+
 
 
 @pytest.mark.parametrize(
