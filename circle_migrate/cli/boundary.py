@@ -16,7 +16,7 @@ import typer
 
 from circle_migrate.cli.context import CommandContext
 from circle_migrate.cli.progress import Progress
-from circle_migrate.core.errors import ExitCode, Interrupted, MigrateError
+from circle_migrate.core.errors import ExitCode, Interrupted, MigrateError, text_of
 from circle_migrate.core.redaction import redact_statement, redact_traceback
 from circle_migrate.core.result import Result
 from circle_migrate.core.shield import signal_delivered
@@ -182,6 +182,6 @@ def _migrate_error(exception: BaseException, signals: _Signals) -> MigrateError:
         return exception
     return MigrateError(
         "unexpected error; this is a bug in circle-migrate",
-        detail=f"{type(exception).__name__}: {exception}",
+        detail=f"{type(exception).__name__}: {text_of(exception)}",
         hint="run the command again with --debug and report the output",
     )

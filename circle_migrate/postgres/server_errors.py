@@ -7,7 +7,6 @@ import socket
 import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from traceback import TracebackException
 from typing import TYPE_CHECKING, Any
 
 from circle_migrate.config.url.address import Address
@@ -20,6 +19,7 @@ from circle_migrate.core.errors import (
     NotWritable,
     SettingsError,
     Unreachable,
+    text_of,
 )
 from circle_migrate.core.redaction import redact
 
@@ -145,8 +145,7 @@ def server_message(error: BaseException) -> str:
     """Return the server's message, SQLSTATE and hint; DETAIL is omitted, as it can quote secret rows."""
     original = server_error(error)
     if original is None:
-        text = str(TracebackException(type(error), error, None))  # also where the error's __str__ fails
-        return driver_message(error) or " ".join(redact(text).split()) or type(error).__name__
+        return driver_message(error) or " ".join(redact(text_of(error)).split()) or type(error).__name__
     diagnostic = getattr(original, "diag", None)  # of psycopg
     message = getattr(original, "message", None) or getattr(diagnostic, "message_primary", None)
     message = message or str(original).partition("\n")[0]

@@ -558,6 +558,41 @@ def test_step_fails(
     assert run(tables(empty_databases)) == {"main": [], "credentials": []}
 
 
+TEXTLESS = """
+class Textless({base}):
+    def __str__(self):
+        raise RuntimeError("no text")
+
+    __repr__ = __str__
+"""
+
+
+@pytest.mark.parametrize(
+    ("base", "body", "place"),
+    [
+        ("ValueError", "raise Textless", "step"),
+        ("object", "raise ValueError(Textless())", "step"),
+        ("SystemExit", "raise Textless(0)", "step"),
+        ("ValueError", "raise Textless", "file"),
+        ("ValueError", "raise Textless", "models"),
+    ],
+)
+def test_error_whose_text_fails(
+    project: Project, empty_databases: Databases, urls: Callable[..., None], base: str, body: str, place: str
+) -> None:
+    imports = TEXTLESS.format(base=base) + (body if place == "file" else "")
+    project.revision("main", "m3", "m2", body if place == "step" else "pass", "pass", imports=imports)
+    lines = ["safety-check", "upgrade --sql", "upgrade --debug", "upgrade"]
+    if place == "models":
+        project.versions("main").joinpath("m3.py").unlink()
+        project.write("shop/models.py", f"{TEXTLESS.format(base=base)}\n{body}")
+        lines = ["diff --missing", "check --models"]
+    urls(empty_databases)
+    for line in lines:
+        answer = invoke(line.split())
+        assert answer.status in {2, 5, 10}, (line, answer)
+        assert "<exception str() failed>" in answer.everything, (line, answer)
+
 
 @pytest.mark.parametrize(
     "body", ["op.get_bind().connection.commit()", 'op.execute("COMMIT")', 'op.execute("ROLLBACK")']

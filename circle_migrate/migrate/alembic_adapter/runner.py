@@ -27,7 +27,7 @@ from sqlalchemy.util import await_only
 from circle_migrate.config.alembic_ini import unreadable_error
 from circle_migrate.config.object_reference import naming_metadata
 from circle_migrate.config.settings import DatabaseSettings
-from circle_migrate.core.errors import MigrateError, Refused
+from circle_migrate.core.errors import MigrateError, Refused, text_of
 from circle_migrate.core.redaction import MASK
 from circle_migrate.core.shield import end_if_signalled
 from circle_migrate.migrate.alembic_adapter.context import Context, Transcript, VersionTable, bind_revision
@@ -163,6 +163,7 @@ class Runner:
                 continue
             offline = {
                 "as_sql": True,
+                "literal_binds": True,
                 "output_buffer": output,
                 "starting_rev": start or None,
                 "transaction_per_migration": not segment.transactional,
@@ -281,12 +282,12 @@ def _as_alembic(graph: Graph, modules: Mapping[str, ModuleType]) -> Iterator[Ale
 
 
 def _not_renderable_error(step: Step, error: Exception) -> Refused:
-    reason = "exits" if isinstance(error, ExitCalled) else "reads the database"
+    reason = "exits" if isinstance(error, ExitCalled) else "fails or reads the database"
     return Refused(
         f"revision {step.revision.id} {reason} while it runs, so it cannot be written as SQL",
         database=step.database,
         location=failing_line(step.revision, error),
-        detail=f"{type(error).__name__}: {error}",
+        detail=f"{type(error).__name__}: {text_of(error)}",
         hint="run it with `circle-migrate upgrade`, or read only where op.get_context().as_sql is false",
     )
 
