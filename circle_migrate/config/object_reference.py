@@ -13,7 +13,7 @@ from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from circle_migrate.core.errors import SettingsError, UsageError
+from circle_migrate.core.errors import SettingsError, UsageError, text_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -108,7 +108,7 @@ def load_models(settings: DatabaseSettings) -> tuple[MetaData, ...]:
         raise SettingsError(
             f"the models of {settings.name} cannot be loaded from {settings.models}",
             database=settings.name,
-            detail=f"{type(error).__name__}: {error}",
+            detail=f"{type(error).__name__}: {text_of(error)}",
             hint=hint,
         ) from error
     if not models:
@@ -165,7 +165,7 @@ def _load(reference: str, settings: Settings) -> tuple[Relation, ...]:
     try:
         relations = _import(reference)
     except Exception as error:
-        raise _error(reference, f"{type(error).__name__}: {error}") from error
+        raise _error(reference, f"{type(error).__name__}: {text_of(error)}") from error
     if not isinstance(relations, list | tuple) or not all(isinstance(item, Relation) for item in relations):
         raise _error(reference, "it is not a tuple of circle_migrate.config.relation.Relation")
     known = {database.name for database in settings.databases}

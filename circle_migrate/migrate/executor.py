@@ -186,7 +186,8 @@ async def _run_in_transactions(run: MigrationRun, number: int, segment: Segment)
         except failure.StepFailedError as failed:
             pause = min(_BACKOFF[0] * 2 ** (attempt - 1), _BACKOFF[1]) * random.uniform(0.5, 1.0)  # noqa: S311
             is_last = attempt == MAX_ATTEMPTS or time.monotonic() + pause > deadline
-            if is_last or not failure.is_lock_conflict(failed.error):
+            changes = await failure.remaining_changes(run, failed.action.database)
+            if is_last or changes or not failure.is_lock_conflict(failed.error):
                 raise await failure.failed_step_error(run, failed, attempt) from failed.error
             text = f"rolled back, attempt {attempt + 1} in {pause:.1f} s"
             run.emit(EventKind.RETRY, failed.action.database, text)
@@ -239,11 +240,6 @@ async def _run_without_transaction(run: MigrationRun, number: int, segment: Segm
         if failed.is_lost and is_committing and await _is_recorded(run, number, action):
             runner.transcript = None  # all of it is committed
         raise await failure.failed_step_error(run, failed) from failed.error
-    except MigrateError as error:
-        await roll_back(session)
-        if await failure.remaining_changes(run, action.database):
-            raise await failure.step_error(run, action, error) from error
-        raise
     else:
         if not await _is_recorded(run, number, action):
             raise await failure.not_recorded_error(run, action)
@@ -286,13 +282,13 @@ async def _run_action(run: MigrationRun, segment: int, action: Action) -> Applie
 
     try:
         session = run.sessions[action.database]
-        if isinstance(action, Step) and not session.connection.in_transaction():
-            await run.journals[action.database].begin_step(session.driver, run.id, action)
-            run.stays = None
+        if isinstance(action, Step):
+            run.unfinished = action
+            if not session.connection.in_transaction():
+                await run.journals[action.database].begin_step(session.driver, run.id, action)
+                run.stays = None
         async with step_lock():
             await session.connection.run_sync(run_with_hooks)
-    except MigrateError:
-        raise
     except KeyboardInterrupt:  # a signal while the step ran Python, not while it awaited the server
         raise asyncio.CancelledError from None
     except Exception as error:

@@ -172,7 +172,7 @@ WITH RECURSIVE own (oid) AS (
     SELECT oid FROM pg_catalog.pg_roles WHERE rolname = current_user
     UNION SELECT m.roleid FROM pg_catalog.pg_auth_members m JOIN own ON m.member = own.oid
 )
-SELECT object.schema, object.name, object.ordinary, owner.rolname AS owner,
+SELECT object.schema, object.name, object.ordinary, object.writable, owner.rolname AS owner,
        owner.rolsuper OR owner.oid IN (SELECT oid FROM own) OR owner.oid = (
            SELECT datdba FROM pg_catalog.pg_database WHERE datname = current_database()
        ) AS trusted,
@@ -180,10 +180,11 @@ SELECT object.schema, object.name, object.ordinary, owner.rolname AS owner,
         WHERE tgrelid = object.oid AND NOT tgisinternal) AS trigger,
        (SELECT min(rulename::text) FROM pg_catalog.pg_rewrite WHERE ev_class = object.oid) AS rule
 FROM (
-    SELECT nspname AS schema, NULL AS name, true AS ordinary, NULL::oid AS oid, nspowner AS owner
+    SELECT nspname AS schema, NULL AS name, true AS ordinary, NULL::oid AS oid, nspowner AS owner,
+           has_schema_privilege(oid, 'CREATE') AS writable
     FROM pg_catalog.pg_namespace WHERE nspname = $3 OR nspname IN {OWN_SCHEMAS}
     UNION ALL
-    SELECT n.nspname, c.relname, c.relkind = 'r', c.oid, c.relowner
+    SELECT n.nspname, c.relname, c.relkind = 'r', c.oid, c.relowner, has_table_privilege(c.oid, 'INSERT')
     FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
     WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f')
       AND (n.nspname = $1::text AND c.relname = ANY ($2::text[])
@@ -193,14 +194,18 @@ ORDER BY object.schema, object.name NULLS FIRST
 """  # noqa: S608 - constants
 
 
-async def ensure_own_tables(connection: asyncpg.Connection, state: State) -> None:
+async def ensure_own_tables(
+    connection: asyncpg.Connection, state: State, *, only_writable: bool = False
+) -> None:
     """Raise `Refused` for a table of ours that another role made, or that runs code when it is written.
 
     The role, roles that it is a member of, the owner of the database and superusers may own the tables and
-    their schemas.
+    their schemas. `only_writable` leaves out what the role may not write: it does not run upgrades.
     """
     names = [state.version_table, *OWN_TABLES]
     for row in await connection.fetch(_OBJECTS, state.schema, names, state.journal_schema):
+        if only_writable and not row["writable"]:
+            continue
         kind, name = "SCHEMA", quote(row["schema"])
         if row["name"]:
             kind, name = "TABLE", f"{name}.{quote(row['name'])}"

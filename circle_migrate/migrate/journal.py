@@ -106,8 +106,11 @@ class Journal:
         error: str | None = None,
         fingerprint: str | None = None,
         stays: Sequence[str] | None = (),
+        step: Step | None = None,
     ) -> None:
-        """Record the end of a run, the fingerprint after it, and what `stays` of its step, if known."""
+        """Record the end of a run, the fingerprint after it, and what `stays` of its `step`, if known."""
+        if stays and step is not None and step.database == self.database.name:
+            await self.begin_step(connection, run, step)
         await connection.execute(
             f"UPDATE {self.runs} SET outcome = $2, error = $3, fingerprint = $4, "
             "ended_at = clock_timestamp(), notes = CASE WHEN $5::text IS NULL THEN notes "

@@ -16,7 +16,8 @@ from types import FunctionType, ModuleType
 import alembic.op
 from alembic.operations import Operations
 
-from circle_migrate.core.errors import TreeError
+from circle_migrate.core.errors import TreeError, text_of
+from circle_migrate.core.shield import end_if_signalled
 from circle_migrate.revision_graph.plan import Step
 from circle_migrate.revision_graph.revision import Revision
 
@@ -34,10 +35,12 @@ def exits_as_errors() -> Iterator[None]:
     try:
         yield
     except (Exception, KeyboardInterrupt, CancelledError):
+        end_if_signalled()
         raise
     except BaseException as error:  # noqa: BLE001 - a revision can raise anything
-        text = f"the revision calls sys.exit() or raises {error!r}; write `return` to end a step early"
-        text += ", or raise another exception to fail"
+        end_if_signalled()
+        text = f"the revision calls sys.exit() or raises {type(error).__name__}({text_of(error)}); write"
+        text += " `return` to end a step early, or raise another exception to fail"
         raise ExitCalled(text).with_traceback(error.__traceback__) from None
 
 
@@ -63,7 +66,7 @@ def load_module(path: Path | str) -> ModuleType:
         raise TreeError(
             f"{path.name} cannot be loaded",
             location=f"{path}:{_line_in(path, error)}",
-            detail=f"{type(error).__name__}: {error}",
+            detail=f"{type(error).__name__}: {text_of(error)}",
             hint=missing_package_hint(error) or "correct the file; nothing was run",
         ) from error
 

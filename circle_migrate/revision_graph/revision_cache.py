@@ -28,7 +28,7 @@ from circle_migrate.revision_graph.directory import file_names
 from circle_migrate.revision_graph.graph import Graph
 from circle_migrate.revision_graph.revision import ModuleLoader, Revision
 
-_FORMAT = [10, *Revision._fields]
+_FORMAT = [11, *Revision._fields]
 """Raise the number when `parse_file` reads other values into the same fields."""
 _GRANULARITY_NS = 2_000_000_000
 """The coarsest granularity of file times among file systems in use (FAT)."""

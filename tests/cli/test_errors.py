@@ -463,6 +463,8 @@ BROKEN: list[tuple[str, Break, int | None, Sequence[str]]] = [
     ("own parent", m2("down_revision = 'm1'", "down_revision = 'm2'"), 9, ["cycle"]),
     ("duplicate id", second_file, 9, ["m2 exists twice", "m2.py"]),
     ("refused id", m2("revision = 'm2'", "revision = 'm-2'"), None, ["m-2"]),
+    ("quoted id", m2("'m2'", '"m\'2"'), None, ["m'2"]),
+    ("no parent", m2("down_revision = 'm1'", ""), 9, ["no `down_revision`"]),
     ("odd parent", m2("down_revision = 'm1'", "down_revision = 5"), None, ["down_revision"]),
     ("unknown requirement", m2("depends_on = None", "requires = 'credentials@c9'"), None, ["c9"]),
     ("import error", m2("import sqlalchemy as sa", "import not_there"), 7, ["not_there"]),
@@ -554,6 +556,42 @@ def test_step_fails(
         assert f"{path.relative_to(project.folder)}:{line}" in answer.stderr
     assert run(versions(empty_databases)) == {"main": None, "credentials": None}
     assert run(tables(empty_databases)) == {"main": [], "credentials": []}
+
+
+TEXTLESS = """
+class Textless({base}):
+    def __str__(self):
+        raise RuntimeError("no text")
+
+    __repr__ = __str__
+"""
+
+
+@pytest.mark.parametrize(
+    ("base", "body", "place"),
+    [
+        ("ValueError", "raise Textless", "step"),
+        ("object", "raise ValueError(Textless())", "step"),
+        ("SystemExit", "raise Textless(0)", "step"),
+        ("ValueError", "raise Textless", "file"),
+        ("ValueError", "raise Textless", "models"),
+    ],
+)
+def test_error_whose_text_fails(
+    project: Project, empty_databases: Databases, urls: Callable[..., None], base: str, body: str, place: str
+) -> None:
+    imports = TEXTLESS.format(base=base) + (body if place == "file" else "")
+    project.revision("main", "m3", "m2", body if place == "step" else "pass", "pass", imports=imports)
+    lines = ["safety-check", "upgrade --sql", "upgrade --debug", "upgrade"]
+    if place == "models":
+        project.versions("main").joinpath("m3.py").unlink()
+        project.write("shop/models.py", f"{TEXTLESS.format(base=base)}\n{body}")
+        lines = ["diff --missing", "check --models"]
+    urls(empty_databases)
+    for line in lines:
+        answer = invoke(line.split())
+        assert answer.status in {2, 5, 10}, (line, answer)
+        assert "<exception str() failed>" in answer.everything, (line, answer)
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from sqlalchemy.exc import CompileError, IdentifierError
 from sqlalchemy.util import await_only
 
 import circle_migrate
-from circle_migrate.core.errors import MigrateError
+from circle_migrate.core.errors import MigrateError, text_of
 from circle_migrate.core.redaction import redact, redact_quotation
 from circle_migrate.migrate.alembic_adapter.runner import LITERAL_PERCENT
 from circle_migrate.migrate.run import Hooks, MigrationRun
@@ -141,7 +141,8 @@ def error_summary(error: BaseException, sql: str | None) -> ServerError:
     """Return the error of a statement; no SQLSTATE if the server did not raise it."""
     cause, sql = server_error(error), sql or ""
     if cause is None:
-        message = driver_message(error) or (str(error.args[0]) if error.args else type(error).__name__)
+        text = error.args[0] if error.args and isinstance(error.args[0], str) else text_of(error)
+        message = driver_message(error) or text or type(error).__name__
         return ServerError("", " ".join(redact_quotation(message, sql).split()))
     message = getattr(cause, "message", None) or str(cause).partition("\n")[0]
     return ServerError(str(getattr(cause, "sqlstate", "")), redact_quotation(message, sql))
