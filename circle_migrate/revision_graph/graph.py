@@ -219,7 +219,7 @@ class Graph:
 
     def branch(self, label: str) -> set[str]:
         """Return the revisions of a branch: those above the label, and those below as far as it is linear."""
-        key = self.labels[label]
+        key = self.find(label)
         revisions = closure([key], self.successors.__getitem__)
         while len(down := self.down_revisions[key]) == 1 and len(self.successors[down[0]]) == 1:
             key = down[0]
@@ -227,8 +227,9 @@ class Graph:
         return revisions
 
     def related(self, key: str) -> set[str]:
-        """Return the revision with its ancestors and descendants."""
-        return self.ancestors([key]) | self.descendants([key])
+        """Return the revision with all below and above it by `down_revision`, without dependencies."""
+        below = closure([key], self.down_revisions.__getitem__)
+        return below | closure([key], self.successors.__getitem__)
 
     def head(self, label: str | None = None) -> str | None:
         """Return the head, None in an empty graph. Raises `SeveralHeads` where there are several."""

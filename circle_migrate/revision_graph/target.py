@@ -145,10 +145,10 @@ def downgrade_set(graph: Graph, current: Collection[str], target: Target) -> set
             hint=f"type `circle-migrate upgrade {key}`" if current else "the version table has no revision",
         )
     roots = graph.bases if key is None else graph.successors[key]
-    if target.label is not None:
-        branch: str | None = graph.find(target.label)
+    if target.symbol:
+        branch = None if target.label is None else graph.find(target.label)
     else:  # the current revision limits -1
-        branch = None if target.symbol else _start(graph, current, target)
+        branch = _start(graph, current, target)
     if branch is not None and len(roots) > 1:
         ancestors = closure([branch], graph.down_revisions.__getitem__)
         roots = [root for root in roots if root in ancestors]
@@ -169,14 +169,23 @@ def _with_ancestors(graph: Graph, target: Target) -> set[str]:
         if target.label is None:
             return graph.ancestors(graph.effective_heads)
         return graph.ancestors(set(graph.heads) & graph.branch(target.label))
-    return graph.ancestors(filter(None, [_resolve(graph, target)]))
+    key = _resolve(graph, target)
+    if key and target.label is not None and key not in graph.related(graph.find(target.label)):
+        raise UsageError(
+            f"{key} is not a revision of the branch {target.label}",
+            database=graph.database,
+            hint=f"type {key} for the revision, or {target.label}@head for the branch",
+        )
+    return graph.ancestors(filter(None, [key]))
 
 
 def _start(graph: Graph, current: Collection[str], target: Target) -> str | None:
     """Return the current revision from which relative steps count, None for base."""
     applied = graph.ancestors(current)
     if target.label is not None:
-        applied &= graph.related(graph.find(target.label))
+        lineage, branch = graph.related(graph.find(target.label)), graph.branch(target.label)
+        is_above = lineage.isdisjoint(current)  # then a step down would undo what other branches share
+        applied &= branch if target.steps < 0 and (is_above or branch & applied) else lineage
     rows = graph.version_rows(applied)
     if len(rows) > 1:
         raise UsageError(
