@@ -7,8 +7,8 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from circle_migrate.cli.formats.sanitize import visible
 from circle_migrate.core.events import Event, EventKind
-from circle_migrate.core.redaction import redact
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -104,7 +104,7 @@ class View:
     def say(self, text: str, style: str = "") -> None:
         """Write a line."""
         with self._lock:
-            self._screen.print(printable(text), style=style, markup=False, soft_wrap=True)
+            self._screen.print(visible(text.replace("\n", " ")), style=style, markup=False, soft_wrap=True)
 
     def stop(self) -> None:
         """End the view."""
@@ -155,8 +155,3 @@ def line(event: Event) -> str | None:
         case EventKind.WAITING | EventKind.RETRY:
             return f"{event.database}  {event.kind} {event.text}"
     return None
-
-
-def printable(text: str) -> str:
-    """Return the text without secrets and control characters: it can quote another session's statement."""
-    return "".join(character if character.isprintable() else " " for character in redact(text))

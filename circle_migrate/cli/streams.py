@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stdout, suppress
 from typing import Any, TextIO, cast
 
+from circle_migrate.core.redaction import redact
+
 
 @contextmanager
 def stdout_for_result() -> Iterator[None]:
@@ -45,8 +47,8 @@ class SafeStream:
         return getattr(self._stream, name)
 
     def write(self, text: str) -> int:
-        """Write the text if there is a reader."""
-        self._try(self._stream.write, text)
+        """Write the text without secrets if there is a reader."""
+        self._try(self._stream.write, redact(text))
         return len(text)
 
     def flush(self) -> None:

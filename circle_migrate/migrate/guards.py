@@ -10,6 +10,7 @@ from circle_migrate.postgres import server_errors
 from circle_migrate.postgres.database import State
 from circle_migrate.postgres.identifier import quote
 from circle_migrate.postgres.journal_tables import OWN_SCHEMAS, OWN_TABLES
+from circle_migrate.postgres.search_path import TRUSTED_OWNERS
 
 if TYPE_CHECKING:
     import asyncpg
@@ -166,16 +167,9 @@ def _unknown_revision_error(combined_graph: CombinedGraph, key: str, state: Stat
     )
 
 
-# pg_has_role says yes to a superuser for every role, so memberships are read.
 _OBJECTS = f"""
-WITH RECURSIVE own (oid) AS (
-    SELECT oid FROM pg_catalog.pg_roles WHERE rolname = current_user
-    UNION SELECT m.roleid FROM pg_catalog.pg_auth_members m JOIN own ON m.member = own.oid
-)
 SELECT object.schema, object.name, object.ordinary, object.writable, owner.rolname AS owner,
-       owner.rolsuper OR owner.oid IN (SELECT oid FROM own) OR owner.oid = (
-           SELECT datdba FROM pg_catalog.pg_database WHERE datname = current_database()
-       ) AS trusted,
+       owner.oid IN ({TRUSTED_OWNERS}) AS trusted,
        (SELECT min(tgname::text) FROM pg_catalog.pg_trigger
         WHERE tgrelid = object.oid AND NOT tgisinternal) AS trigger,
        (SELECT min(rulename::text) FROM pg_catalog.pg_rewrite WHERE ev_class = object.oid) AS rule

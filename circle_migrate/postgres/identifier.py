@@ -13,6 +13,8 @@ _PART = re.compile(r'"(?:[^"]|"")*"|[^."(]+')
 _BASE_NAME = re.compile(rf"(?:(?:{_PART.pattern})\.)*(?P<name>{_PART.pattern})(?:\(.*)?", re.DOTALL)
 _NEEDS_NO_QUOTES = re.compile(r"[a-z_][a-z0-9_]*")
 _LINE = re.compile(r'(?:"[^"]*"|[^"\n])+')
+_LISTS = {"local_preload_libraries", "search_path", "session_preload_libraries", "temp_tablespaces"}
+"""Settings with quoted items (variable_is_guc_list_quote in PostgreSQL's dumputils.c)."""
 
 
 def quote(name: str) -> str:
@@ -39,6 +41,14 @@ def literal(text: str) -> str:
     """Return the text as a string constant that is valid for both values of `standard_conforming_strings`."""
     quoted = "'" + text.replace("'", "''") + "'"
     return "E" + quoted.replace("\\", "\\\\") if "\\" in text else quoted
+
+
+def setting_value(name: str, stored: str) -> str:
+    """Return the value of pg_db_role_setting as constants for SET; any role may store any text for itself."""
+    if name not in _LISTS:
+        return literal(stored)
+    items = re.findall(r'"(?:[^"]|"")*"|[^,\s][^,]*', stored)
+    return ", ".join(literal(unquote(item.strip())) for item in items) or "''"
 
 
 def split_identity(identity: str) -> tuple[str, ...]:

@@ -95,6 +95,7 @@ def test_verbose_shows_notices_and_alembics_log(project: Project) -> None:
 def test_verbose_shows_statements_without_secrets_and_values(project: Project) -> None:
     body = (
         "op.execute(\"COMMENT ON SCHEMA public IS $$PASSWORD 'x1y2'$$\")\n"
+        "print(\"PASSWORD 'x1y2'\")\n"
         "op.get_bind().exec_driver_sql('SELECT $1::text', ('v4lue',))"
     )
     project.revision("main", "m1", None, body, "pass")
@@ -104,6 +105,7 @@ def test_verbose_shows_statements_without_secrets_and_values(project: Project) -
     assert "COMMENT ON SCHEMA public IS" in shown.stderr
     assert "SELECT $1::text\n" in shown.stderr
     assert "x1y2" not in shown.stderr
+    assert "\nPASSWORD '***'\n" in shown.stderr
     assert "v4lue" not in shown.stderr
     assert "DELETE FROM" not in hidden.stderr
 

@@ -14,8 +14,11 @@ if TYPE_CHECKING:
 
 # Characters that XML 1.0 does not allow, that control a terminal, or that reverse what it shows.
 _CONTROL = "[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff\ufffe\uffff]"
-# The start of a line that GitHub, Azure or TeamCity obeys, also behind blanks.
-_CI_COMMAND = re.compile(r"^(\s*)(?=::|##)")
+# What GitHub, Azure or TeamCity obeys: a line that begins with ::, perhaps after a wrap, and ##[ anywhere.
+_CI_COMMAND = re.compile(
+    r"(?m)^\s*:(?=:)|:(?=:(?:error|warning|notice|debug|group|endgroup|echo|add-|remove-|stop-|set-|save-)"
+    r"[\w-]*[\s:])|#(?=#\w*\[)"
+)
 _MARKDOWN = re.compile(r"([\\`*_{}\[\]<>#|~@&!])")
 
 
@@ -25,7 +28,7 @@ def safe(text: str) -> str:
 
 
 def visible(text: str) -> str:
-    """Return the text in one line, without secrets, with escapes for characters that are not printable.
+    """Return the text in one line, without secrets and CI commands, with escapes for what is not printable.
 
     This includes characters that look like others, such as a no-break space.
     """
@@ -33,11 +36,17 @@ def visible(text: str) -> str:
 
 
 def visible_lines(text: str) -> str:
-    """Return the text as `visible` does, but with its line ends; no line is a command to a CI system."""
-    return "\n".join(_CI_COMMAND.sub(r"\1\\", _escape(line)) for line in redact(text).split("\n"))
+    """Return the text as `visible` does, but with its line ends."""
+    return "\n".join(map(_escape, redact(text).split("\n")))
+
+
+def inert(text: str) -> str:
+    """Return the text with a backslash in each command that a CI system would obey."""
+    return _CI_COMMAND.sub(r"\g<0>\\", text)
 
 
 def _escape(text: str) -> str:
+    text = inert(text)
     if text.isprintable():
         return text
     return "".join(
@@ -50,7 +59,7 @@ def _escape(text: str) -> str:
 
 def markdown(text: str) -> str:
     """Return the text in one line, without secrets, with Markdown's special characters escaped."""
-    return _MARKDOWN.sub(r"\\\1", safe(text)).replace("\n", " ")
+    return inert(_MARKDOWN.sub(r"\\\1", safe(text))).replace("\n", " ")
 
 
 def redact_values(value: Any) -> Any:

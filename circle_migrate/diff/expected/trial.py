@@ -10,11 +10,13 @@ import asyncpg
 from circle_migrate.core.errors import MigrateError
 from circle_migrate.core.redaction import redact
 from circle_migrate.diff.compare import CompareOptions
+from circle_migrate.diff.ddl.dependencies import ROUTINES
 from circle_migrate.diff.ddl.script import MigrationScript, generate
 from circle_migrate.diff.ddl.statement import HIDDEN, Statement
 from circle_migrate.diff.describe import summary
 from circle_migrate.diff.equivalence import compare_in_scratch
 from circle_migrate.diff.result import Comparison, Trial
+from circle_migrate.postgres.catalog.read import OWNER
 from circle_migrate.postgres.catalog.read_live import read_live_catalog
 from circle_migrate.postgres.catalog.snapshot import Snapshot
 from circle_migrate.postgres.scratch.databases import Scratch
@@ -27,6 +29,10 @@ async def run_trial(servers: ScratchServers, comparison: Comparison, *, undo: bo
     script, major = generate(comparison, undo=undo), comparison.before.major
     if not script.statements:
         return Trial()
+    objects = {**script.plan.before.objects, **script.plan.after.objects}
+    routines = {str(key): fields for key, fields in objects.items() if key.kind in ROUTINES}
+    if foreign := sorted(key for key, fields in routines.items() if fields.get("owner", OWNER) != OWNER):
+        return Trial(untried=f"it could run what another role has written: {', '.join(foreign)}")
     try:
         async with servers.databases([comparison.database], major=major) as scratch:
             if scratch.majors[comparison.database] == major:
