@@ -139,6 +139,7 @@ class Catalog:
     def _text(self, key: ObjectKey) -> str:
         fields = self.objects[key]
         texts = [value for name, value in fields.items() if value and name not in _NO_TEXT]
+        yield from (ObjectKey("schema", name) for name in split_lines(fields.get("schemas")))
         if key.kind in ROUTINES:
             texts = [_BODY.sub("", text) for text in texts] + [key.identity.partition("(")[2]]
         return "\n".join(texts)
