@@ -82,9 +82,11 @@ class ChangePlan:
         owner = self.after.owner_of(key)
         for parent in self.after.parent_columns(key) if key.kind == "column" else ():
             if owner is not None and self.is_created(owner):
-                if not self.after.value(key, "local"):
-                    fields |= {name: self.after.value(parent, name) for name in ("default", "not_null")}
-                    fields["identity"] = None
+                local = self.after.value(key, "local")
+                if not local:
+                    fields |= {"identity": None, "not_null": self.after.value(parent, "not_null")}
+                if not local or not self.after.value(key, "default"):
+                    fields["default"] = self.after.value(parent, "default")
             elif parent in self.before.parent_columns(key):
                 change = self.change(parent)
                 fields |= self._set_by_parents(parent)

@@ -55,7 +55,7 @@ def _body(change: ObjectChange) -> str:
     if fields.get("partition_of") and not _has_local_columns(change):
         return f"PARTITION OF {fields['partition_of']} {fields.get('partition_bound')}"
     columns = ",\n".join(
-        f"    {definition(change.catalog, column)}"
+        f"    {definition(change.catalog, column, inherits=bool(fields.get('inherits')))}"
         for column in change.catalog.parts_of(change.key, "column")
         if is_local(change.catalog.objects[column])
     )
