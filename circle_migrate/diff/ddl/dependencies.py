@@ -105,7 +105,8 @@ class Catalog:
         for key in self.objects:
             if self.owner_of(key) is None or key.kind in {"sequence", "index", "statistics"}:
                 name = without_arguments(key.identity).partition(" USING ")[0]
-                keys.setdefault(name, []).append(key)
+                for other in {name, self.value(key, "multirange") or name}:
+                    keys.setdefault(other, []).append(key)
         return keys
 
     def _references(self, key: ObjectKey) -> Iterator[ObjectKey]:
