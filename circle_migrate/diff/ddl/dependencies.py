@@ -75,6 +75,19 @@ class Catalog:
         columns = (ObjectKey("column", f"{table}.{base_name(column.identity)}") for table in tables)
         return [key for key in columns if key in self]
 
+    def ancestors(self, partition: ObjectKey | None) -> Iterator[ObjectKey]:
+        """Yield the table that has a partition, and those that have that table as a partition."""
+        while partition and (parent := self.value(partition, "partition_of")):
+            yield (partition := ObjectKey("table", parent))
+
+    def merged_into(self, key: ObjectKey) -> set[ObjectKey]:
+        """Return those above a partition's index or constraint, if this has a name of its own."""
+        if not self.value(key, "inherited") or self.value(key, "generated_name"):
+            return set()
+        tables = self.ancestors(self.owner_of(key))
+        above = {other for table in tables for other in self.parts_of(table, key.kind)}
+        return set() if base_name(key.identity) in {base_name(other.identity) for other in above} else above
+
     def needs(self, key: ObjectKey) -> frozenset[ObjectKey]:
         """Return the objects that an object needs."""
         if key not in self._needs:

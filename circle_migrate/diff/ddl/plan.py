@@ -280,11 +280,9 @@ class ChangePlan:
         return {node: earlier - {node} for node, earlier in predecessors.items()}
 
     def _created_after(self, key: ObjectKey) -> set[ObjectKey]:
-        """Return the columns or indexes of a parent that accept those that a child has, not the reverse."""
-        owner = self.after.owner_of(key)
-        if owner is not None and key.kind == "index":
-            parent = ObjectKey("table", self.after.value(owner, "partition_of") or "")
-            return set(self.after.parts_of(parent, "index"))
+        """Return the parts of a parent that accept those that a child has, not the reverse."""
+        if key.kind in {"index", "constraint"}:
+            return self.after.merged_into(key)
         return set(self.after.parent_columns(key)) if self.after.value(key, "local") else set()
 
     def _retyped_first(self, table: ObjectKey) -> set[ObjectKey]:
