@@ -94,6 +94,15 @@ def test_views_on_a_column_go_before_it_changes_and_come_back_after() -> None:
     ]
 
 
+def test_users_of_a_function_stay_when_another_one_of_its_name_goes() -> None:
+    kept, dropped = (
+        {ObjectKey("function", f"app.f({arguments})"): {"definition": f"CREATE FUNCTION app.f({arguments})"}}
+        for arguments in ("text", "text, integer")
+    )
+    view = {ObjectKey("view", "app.v"): {"definition": " SELECT app.f(a) AS f FROM app.t;"}}
+    assert statements(kept | dropped | view, kept | view) == ["DROP FUNCTION app.f(text, integer)"]
+
+
 def test_a_view_that_does_not_read_the_column_stays() -> None:
     before = table("app.t", "a integer", "b integer") | VIEW
     after = table("app.t", "a integer", "b bigint") | VIEW

@@ -94,6 +94,11 @@ class Catalog:
             self._needs[key] = frozenset(self._references(key)) & self.objects.keys() - {key}
         return self._needs[key]
 
+    def overloads_of(self, routine: ObjectKey) -> set[ObjectKey]:
+        """Return the routines with the name of a routine; none for another object."""
+        keys = self._by_name[without_arguments(routine.identity)] if routine.kind in ROUTINES else ()
+        return {key for key in keys if key.kind in ROUTINES}
+
     @cached_property
     def needed_by(self) -> Mapping[ObjectKey, set[ObjectKey]]:
         """The objects that need an object."""
@@ -128,11 +133,13 @@ class Catalog:
         owner = self.owner_of(key)
         text = self._text(key)
         named = {named_key for name in _qualified_names(text) for named_key in self._by_name.get(name, ())}
+        named -= self.overloads_of(key)
         yield from named
         if owner is not None and key.kind != "sequence":
             yield owner
         if key.kind not in {"schema", "extension", "setting", "event trigger", "publication", "column"}:
             yield ObjectKey("schema", schema_of(key.identity))
+        yield from (ObjectKey("schema", name) for name in split_lines(fields.get("schemas")))
         for field in ("schema", "language", "server", "wrapper"):
             yield ObjectKey(_NAMED_BY_FIELD.get(field, field), fields.get(field) or "")
         identifiers = {unquote(identifier) for identifier in _IDENTIFIERS.findall(text)}
@@ -153,7 +160,6 @@ class Catalog:
     def _text(self, key: ObjectKey) -> str:
         fields = self.objects[key]
         texts = [value for name, value in fields.items() if value and name not in _NO_TEXT]
-        yield from (ObjectKey("schema", name) for name in split_lines(fields.get("schemas")))
         if key.kind in ROUTINES:
             texts = [_BODY.sub("", text) for text in texts] + [key.identity.partition("(")[2]]
         return "\n".join(texts)

@@ -212,6 +212,9 @@ class ChangePlan:
         """Decide what happens to an object whose needed object is dropped, renamed or retyped."""
         if user not in self.common or user in self.replaced:
             return
+        overloads = self.before.overloads_of(needed) if needed in self.dropped else set()
+        if user not in self.altered and not self.common.isdisjoint(overloads):
+            return  # the same text now means another routine, so it did before
         if user.kind == "column":
             self._invalidate_column(user, needed, pending)
         elif user.kind in {"table", "foreign table"}:
