@@ -115,7 +115,9 @@ def _defaults(renames: StatementRenames, known: Mapping[ColumnName, str]) -> dic
     defaults = dict(known)
     for change in () if renames.is_rename else renames.statement.changes:
         column, is_new = column_of(change), change.op is Op.ADDED
-        if change.key.kind == "column" and (is_new or (column in known and "default" in change.fields)):
+        if change.new("identity") or "nextval(" in change.new("default"):
+            defaults.pop(column, None)
+        elif change.key.kind == "column" and (is_new or (column in known and "default" in change.fields)):
             null = f"NULL::{change.new('type') or 'text'}"
             defaults[column] = f"({change.new('default') or change.new('generated') or null})"
     return defaults

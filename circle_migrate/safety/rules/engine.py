@@ -14,6 +14,7 @@ from circle_migrate.safety.rules import (
     dropped_guards,
     failure,
     lock,
+    refused_statements,
 )
 from circle_migrate.safety.rules.context import PlanContext
 from circle_migrate.safety.rules.data_loss import check_data_loss
@@ -33,7 +34,11 @@ _STATEMENT_RULES = (
     constraint_and_type.check_new_objects,
 )
 _RULES_OF_FAILED_STATEMENTS = (lock.check_locks, failure.check_failures)
-_TRANSACTION_RULES = (application_breakage.check_removed_names, dropped_guards.check_replication)
+_TRANSACTION_RULES = (
+    application_breakage.check_removed_names,
+    refused_statements.check_refused_statements,
+    dropped_guards.check_replication,
+)
 _PLAN_RULES = (
     failure.check_probe_answers,
     lock.check_blockers,

@@ -27,6 +27,8 @@ _HAZARDS: Mapping[ProbeKind, str] = {
 }
 """The hazard of each kind of probe that counts rows; `data_loss` handles VALUES and ROWS."""
 
+_SQLSTATES = {"check": "23514", "foreign key": "23503", "exclusion": "23P01"}
+
 _RESTART = compile_pattern(
     r"\bALTER\s+(?:SEQUENCE|TABLE)\s+(?:IF\s+EXISTS\s+)?(?:ONLY\s+)?(?P<name>\S+)\s.*\bRESTART\b"
 )
@@ -67,14 +69,16 @@ def _probe_answer(context: StatementContext, answer: Answer) -> Iterator[HazardF
     fixed = answer.count is None and bool(probe.fixed_by) and bool(probe.query)
     unknown = Severity.NOTE if fixed else Severity.WARNING
     constraint = context.after.get(ObjectKey("constraint", probe.subject), {})
-    rule = "CM025" if constraint.get("type") == "exclusion" else _HAZARDS[probe.kind]
+    rule = _HAZARDS[probe.kind]
+    if probe.kind is ProbeKind.DUPLICATES and constraint.get("type") == "exclusion":
+        rule = "CM025"
     reason = f"could not check for {probe.kind}: {answer.why}"
     if answer.count is not None:
         reason = f"{'more than ' if answer.more else ''}{answer.count} {probe.kind}"
     severity, confidence = (Severity.ERROR, Confidence.LIVE) if answer.count else (unknown, None)
     if answer.count and probe.kind is ProbeKind.INSERTS:
         severity = severity_of_missing_value(ObjectKey("table", probe.relation), context.last)
-        reason = f"{probe.kind} fails (23514)"
+        reason = f"{probe.kind} fails ({_SQLSTATES.get(constraint.get('type') or '', '23505')})"
     yield context.finding(
         rule, severity, probe.subject, reason, relation=probe.relation, confidence=confidence
     )
