@@ -9,6 +9,7 @@ from typing import Any
 from circle_migrate.config.fields import DATABASE_FIELDS, PLATFORM, SHARED, TABLE_FIELDS, KnownDatabase
 from circle_migrate.config.object_reference import ObjectResolver
 from circle_migrate.config.provenance import DEFAULT_SECRETS, Provenance, read_text
+from circle_migrate.config.pyproject import foreign_error
 from circle_migrate.config.settings import DatabaseSettings, Locations, Settings, Value
 from circle_migrate.config.url.address import Address
 from circle_migrate.config.url.parse import has_password, parse
@@ -202,16 +203,25 @@ class SettingsLoader:
         for text in map(str.strip, value.splitlines() if isinstance(value, str) else value):
             try:
                 if match := INI_FILE.fullmatch(text):
+                    if origin is None and file.exists():
+                        self._ensure_own(file, root)
                     sections = (match["section"],) if match["section"] else (known.name, "alembic")
                     places.append(locate_section(folder / match["file"], sections, table, resolve))
                 else:
-                    places.append(locate(resolve(text, folder, subject), root, table, resolve))
+                    places.append(
+                        locate(resolve(text, folder, subject), root, table, resolve, self._ensure_own)
+                    )
             except SettingsError as error:
                 error.database = known.name
                 self.provenance.problems.append(error)
         folders = dict.fromkeys(folder for place in places for folder in place.folders)
         ini = places[0].ini if places else None
         return Locations(tuple(folders), any(place.recursive for place in places), ini)
+
+    def _ensure_own(self, file: Path, named: Path) -> None:
+        """Raise `SettingsError` for a file of another user than this one and the owner of what was named."""
+        if error := foreign_error(file, file, self.environ, named.stat().st_uid):
+            raise error
 
     def _relations(self) -> str | None:
         """Return the reference to the relations; the default applies only to the package's own revisions."""
