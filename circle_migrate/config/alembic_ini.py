@@ -64,23 +64,15 @@ class _Section(NamedTuple):
         return [text.strip() for text in value.split(_SEPARATORS[separator]) if text.strip()]
 
 
-def locate(
-    folder: Path,
-    root: Path,
-    table: Mapping[str, Any],
-    resolve: Resolve,
-    ensure_own: Callable[[Path, Path], None],
-) -> Locations:
+def locate(folder: Path, root: Path, table: Mapping[str, Any], resolve: Resolve) -> Locations:
     """Return where the revisions of `folder` are: an environment, or one of an environment's folders.
 
     `table` is [tool.alembic] of the pyproject.toml in `root`. Raises `SettingsError` for a file that cannot
-    be read, for a folder that does not exist, and those of `ensure_own` for a file that is found.
+    be read and for a folder that does not exist.
     """
     inside = [parent for parent in (folder, *folder.parents) if parent.is_relative_to(root)]
     places = [parent / "alembic.ini" for parent in inside or (folder, folder.parent)]
     files = [file for file in places if file.is_file()]
-    for file in files:
-        ensure_own(file, folder)
     nearest = next(iter(files), None)
     own = [_Section(root / "pyproject.toml", "tool.alembic", table)] if "script_location" in table else []
     for section in chain(chain.from_iterable(map(_read, files)), own):

@@ -204,26 +204,23 @@ class SettingsLoader:
         places = []
         for text in map(str.strip, value.splitlines() if isinstance(value, str) else value):
             try:
-                if match := INI_FILE.fullmatch(text):
-                    if origin is None and file.exists():
-                        self._ensure_own(file, root)
+                match = INI_FILE.fullmatch(text)
+                named = root if match else resolve(text, folder, subject)
+                if match:
                     sections = (match["section"],) if match["section"] else (known.name, "alembic")
-                    places.append(locate_section(folder / match["file"], sections, table, resolve))
+                    place = locate_section(folder / match["file"], sections, table, resolve)
                 else:
-                    places.append(
-                        locate(resolve(text, folder, subject), root, table, resolve, self._ensure_own)
-                    )
-            except SettingsError as error:
-                error.database = known.name
-                self.provenance.problems.append(error)
+                    place = locate(named, root, table, resolve)
+                ini = None if match and origin else place.ini  # one that no setting names
+                if ini and (error := foreign_error(ini, ini, self.environ, named.stat().st_uid)):
+                    raise error
+                places.append(place)
+            except SettingsError as problem:
+                problem.database = known.name
+                self.provenance.problems.append(problem)
         folders = dict.fromkeys(folder for place in places for folder in place.folders)
         ini = places[0].ini if places else None
         return Locations(tuple(folders), any(place.recursive for place in places), ini)
-
-    def _ensure_own(self, file: Path, named: Path) -> None:
-        """Raise `SettingsError` for a file of another user than this one and the owner of what was named."""
-        if error := foreign_error(file, file, self.environ, named.stat().st_uid):
-            raise error
 
     def _relations(self) -> str | None:
         """Return the reference to the relations; the default applies only to the package's own revisions."""

@@ -108,12 +108,8 @@ def import_modules(settings: DatabaseSettings) -> None:
         try:
             import_module(name)
         except Exception as error:
-            raise SettingsError(
-                f"the module {name} of the setting imports cannot be imported",
-                database=settings.name,
-                detail=f"{type(error).__name__}: {text_of(error)}",
-                hint="install or correct it, or remove it from imports in [tool.circle-migrate]",
-            ) from error
+            text = f"the module {name} of the setting imports cannot be imported"
+            raise SettingsError(text, detail=f"{type(error).__name__}: {text_of(error)}") from error
 
 
 def load_models(settings: DatabaseSettings) -> tuple[MetaData, ...]:

@@ -249,25 +249,22 @@ class Journal:
 
     def _parsed(self, row: asyncpg.Record, table: str) -> dict[str, Any]:
         """Return the row with its JSON parsed. Raises `Refused` for a value that no run writes."""
-        values = {
-            name: json.loads(value or "null") if name in ("planned", "notes", "elsewhere") else value
-            for name, value in row.items()
-        }
-        for name, value in values.items():
+        values: dict[str, Any] = dict(row)
+        for name, value in row.items():
             is_right = value is not None or name in ("error", "ended_at", "checksum")
-            if name == "notes":
-                is_right = isinstance(value, dict) and isinstance(value.get("safety", {}), dict)
-            elif name in ("planned", "elsewhere"):
-                is_right = isinstance(value, dict) and all(isinstance(item, list) for item in value.values())
+            if is_right and name in ("planned", "elsewhere", "notes"):
+                values[name] = parsed = json.loads(value)
+                kind = list if name != "notes" else object
+                is_right = isinstance(parsed, dict) and all(
+                    isinstance(part, kind) for part in parsed.values()
+                )
+                is_right = is_right and isinstance(parsed.get("safety", {}), dict)
             if not is_right:
                 run = "IS NULL" if row["run"] is None else f"= '{row['run']}'"
                 text = f"{table} has a damaged row of run {row['run']}: {name} is {value!r}"
-                raise Refused(
-                    f"{self.database.name}: {text}",
-                    database=self.database.name,
-                    hint="restore it, or remove the run from the journal: "
-                    f"DELETE FROM {self.steps} WHERE run {run}; DELETE FROM {self.runs} WHERE run {run};",
-                )
+                hint = "restore it, or remove the run from the journal: "
+                hint += f"DELETE FROM {self.steps} WHERE run {run}; DELETE FROM {self.runs} WHERE run {run};"
+                raise Refused(f"{self.database.name}: {text}", database=self.database.name, hint=hint)
         return values
 
 

@@ -88,22 +88,20 @@ class UnfinishedStep(NamedTuple):
     stays: Sequence[str] = ()
 
     @classmethod
-    def from_row(cls, text: str, runs: str, database: str) -> UnfinishedStep:
-        """Parse a note in the table `runs`. Raises `Refused` for what `begin_step` cannot write."""
+    def from_row(cls, text: str, journal: str | None, database: str) -> UnfinishedStep:
+        """Parse a note of a run in the journal. Raises `Refused` for what `begin_step` cannot write."""
         import json
 
-        row = json.loads(text)
+        row, runs = json.loads(text), f"{journal}{RUNS}"
         match row["note"]:
             case {"revision": str(key), "direction": "up" | "down" as direction, "after": int(), **more}:
                 stays = more.get("stays", [])
                 if isinstance(stays, list) and all(isinstance(item, str) for item in stays):
                     return cls(key, direction, row["run"], row["at"], stays)
-        raise Refused(
-            f"{database}: {runs} has a damaged note about run {row['run']}: {json.dumps(row['note'])[:200]}",
-            database=database,
-            hint="restore it, or, if no revision is half applied: "
-            f"UPDATE {runs} SET notes = '{{}}' WHERE run = '{row['run']}';",
-        )
+        text = f"{runs} has a damaged note about run {row['run']}: {json.dumps(row['note'])[:200]}"
+        hint = f"restore it, or, if no revision is half applied: UPDATE {runs} SET notes = '{{}}' "
+        hint += f"WHERE run = '{row['run']}';"
+        raise Refused(f"{database}: {text}", database=database, hint=hint)
 
     @property
     def is_downgrade(self) -> bool:
@@ -267,9 +265,7 @@ async def read_contents(
         "journal_of": journal_of,
         "marker": marker_of_row or unreadable,
         "id_length": id_length,
-        "unfinished": tuple(
-            UnfinishedStep.from_row(text, f"{journal}{RUNS}", settings.name) for text in unfinished
-        ),
+        "unfinished": tuple(UnfinishedStep.from_row(row, journal, settings.name) for row in unfinished),
     }
 
 
