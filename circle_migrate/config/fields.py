@@ -62,6 +62,7 @@ SHARED: dict[str, Any] = {
     "safety_rows": 10_000,
     "safety_bytes": 50 << 20,
     "x_arguments": (),
+    "imports": (),
     "relations": "circle_migrate.models.relations:RELATIONS",
     "pg_bin": None,
     "secrets_dir": None,

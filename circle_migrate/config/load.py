@@ -8,7 +8,8 @@ from typing import Any
 
 from circle_migrate.config.fields import DATABASE_FIELDS, PLATFORM, SHARED, TABLE_FIELDS, KnownDatabase
 from circle_migrate.config.object_reference import ObjectResolver
-from circle_migrate.config.provenance import DEFAULT_SECRETS, Provenance, read_text
+from circle_migrate.config.provenance import DEFAULT_SECRETS, Origin, Provenance, read_text
+from circle_migrate.config.pyproject import foreign_error
 from circle_migrate.config.settings import DatabaseSettings, Locations, Settings, Value
 from circle_migrate.config.url.address import Address
 from circle_migrate.config.url.parse import has_password, parse
@@ -19,7 +20,7 @@ _EMBEDDED_DATA = Path(".circle-migrate") / "postgres"
 # Settings that are copied unchanged.
 _SAFETY = ("safety", "safety_rows", "safety_bytes")
 _SHARED = ("lock_wait", "lock_timeout", "atomic", "transaction", "scratch_on_target", *_SAFETY)
-_LINES = ("diff_ignore", "safety_ignore", "safety_tables")
+_LINES = ("diff_ignore", "safety_ignore", "safety_tables", "x_arguments", "imports")
 _PER_DATABASE = (*TABLE_FIELDS, "search_path", "profile", "driver")
 
 
@@ -66,6 +67,8 @@ class SettingsLoader:
         safety_ignore = self._parse_lines("safety_ignore", "ignore_rule.parse_hazard_rule", known_hazards)
         assumptions = self._parse_lines("safety_tables", "assumed_size.parse_assumption")
         relations = self._relations()
+        for module in values["imports"]:
+            self._check(self.packages.check_module, module, self.provenance.origins["imports"])
         self.provenance.raise_problems()
         data = self._path("embedded_data") or self.provenance.project_root / _EMBEDDED_DATA
         programs = self._path("pg_bin")
@@ -80,7 +83,6 @@ class SettingsLoader:
             **{name: "; ".join(values[name]) or None for name in _LINES},
             "relations": relations,
             "pg_bin": programs,
-            "x_arguments": "; ".join(values["x_arguments"]) or None,
             "secrets_dir": self._path("secrets_dir") or DEFAULT_SECRETS,
         }
         return Settings(
@@ -142,6 +144,7 @@ class SettingsLoader:
             protected_by=self._source(protected),
             names_from_models=f"{known.prefix}models" in self.provenance.origins,
             x_arguments=self.values["x_arguments"],
+            imports=self.values["imports"],
             url_variable=known.url_variable,
             **{field: self.values[known.prefix + field] for field in _PER_DATABASE},
         )
@@ -201,14 +204,20 @@ class SettingsLoader:
         places = []
         for text in map(str.strip, value.splitlines() if isinstance(value, str) else value):
             try:
-                if match := INI_FILE.fullmatch(text):
+                match = INI_FILE.fullmatch(text)
+                named = root if match else resolve(text, folder, subject)
+                if match:
                     sections = (match["section"],) if match["section"] else (known.name, "alembic")
-                    places.append(locate_section(folder / match["file"], sections, table, resolve))
+                    place = locate_section(folder / match["file"], sections, table, resolve)
                 else:
-                    places.append(locate(resolve(text, folder, subject), root, table, resolve))
-            except SettingsError as error:
-                error.database = known.name
-                self.provenance.problems.append(error)
+                    place = locate(named, root, table, resolve)
+                ini = None if match and origin else place.ini  # one that no setting names
+                if ini and (error := foreign_error(ini, ini, self.environ, named.stat().st_uid)):
+                    raise error
+                places.append(place)
+            except SettingsError as problem:
+                problem.database = known.name
+                self.provenance.problems.append(problem)
         folders = dict.fromkeys(folder for place in places for folder in place.folders)
         ini = places[0].ini if places else None
         return Locations(tuple(folders), any(place.recursive for place in places), ini)
@@ -226,11 +235,14 @@ class SettingsLoader:
         origin = self.provenance.origins.get(name)
         text: str | None = self.values[name]
         if origin and text:
-            try:
-                self.packages.check_attribute(text, origin.subject)
-            except SettingsError as error:
-                self.provenance.problems.append(error)
+            self._check(self.packages.check_attribute, text, origin)
         return text
+
+    def _check(self, check: Callable[[str, str], None], text: str, origin: Origin) -> None:
+        try:
+            check(text, origin.subject)
+        except SettingsError as error:
+            self.provenance.problems.append(error)
 
     def _path(self, name: str) -> Path | None:
         path: Path | None = self.values[name]

@@ -87,6 +87,7 @@ _SHARED_TYPES: dict[str, Any] = {
     "safety_bytes": Annotated[int, Field(ge=0)],
     "pg_bin": Path | None,
     "x_arguments": _Lines,
+    "imports": _Lines,
     "relations": _Text,
     "secrets_dir": Path | None,
 }

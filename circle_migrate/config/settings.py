@@ -45,7 +45,8 @@ class DatabaseSettings(NamedTuple):
     the severity of differences. `protected_by` is the source of `protected`.
     With `names_from_models`, constraints that revisions create get names by the naming convention of the
     models; the package's own revisions state every name. `x_arguments` is what revisions read with
-    `context.get_x_argument`; it is the same for all databases. `driver` runs the steps of revisions.
+    `context.get_x_argument`, and `imports` are modules that are imported before revisions run; both are the
+    same for all databases. `driver` runs the steps of revisions.
     """
 
     name: str
@@ -64,6 +65,7 @@ class DatabaseSettings(NamedTuple):
     alembic_ini: Path | None = None
     names_from_models: bool = False
     x_arguments: tuple[str, ...] = ()
+    imports: tuple[str, ...] = ()
     driver: Literal["asyncpg", "psycopg"] = "asyncpg"
 
     @property

@@ -188,17 +188,15 @@ ORDER BY object.schema, object.name NULLS FIRST
 """  # noqa: S608 - constants
 
 
-async def ensure_own_tables(
-    connection: asyncpg.Connection, state: State, *, only_writable: bool = False
-) -> None:
+async def ensure_own_tables(connection: asyncpg.Connection, state: State, *, writable: bool = False) -> None:
     """Raise `Refused` for a table of ours that another role made, or that runs code when it is written.
 
     The role, roles that it is a member of, the owner of the database and superusers may own the tables and
-    their schemas. `only_writable` leaves out what the role may not write: it does not run upgrades.
+    their schemas. With `writable`, what the role may not write is left out: it does not run upgrades.
     """
     names = [state.version_table, *OWN_TABLES]
     for row in await connection.fetch(_OBJECTS, state.schema, names, state.journal_schema):
-        if only_writable and not row["writable"]:
+        if writable and not row["writable"]:
             continue
         kind, name = "SCHEMA", quote(row["schema"])
         if row["name"]:

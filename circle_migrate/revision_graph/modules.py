@@ -74,7 +74,7 @@ def load_module(path: Path | str) -> ModuleType:
 def missing_package_hint(error: BaseException) -> str | None:
     """Return what to install or import where a module was not found, None for other errors."""
     if isinstance(error, AttributeError) and isinstance(error.obj, Operations):
-        return "correct the name, or import in the revision what adds it to op, as no env.py is run"
+        return "correct the name, or name the module that adds it to op in `imports`, as no env.py is run"
     if not isinstance(error, ModuleNotFoundError) or not error.name:
         return None
     package = error.name.partition(".")[0]

@@ -68,7 +68,7 @@ async def read_facts(database: Database) -> DatabaseFacts:
             unknown_revisions={key: None for key in state.current if key not in graph},
         )
         try:
-            await ensure_own_tables(connection, state, only_writable=True)
+            await ensure_own_tables(connection, state, writable=True)
         except Refused as error:
             facts = facts._replace(refused=error)
         with journal.reading_as(state.role):

@@ -53,7 +53,10 @@ def suggest(
             script = produce_migrations(context, models)  # type: ignore[arg-type] # it takes several
         except Exception:  # noqa: BLE001 - assertions, missing attributes, errors of custom types
             return ()
-        suggestions = map(_suggestion, _leaves(script.upgrade_ops))
+        known = (
+            op for op in _leaves(script.upgrade_ops) if type(op).__module__ == MigrateOperation.__module__
+        )
+        suggestions = map(_suggestion, known)
         return tuple(suggestion for suggestion in suggestions if suggestion is not None)
 
 

@@ -98,12 +98,11 @@ class Transcript(Watch):
 
     def has_ended(self) -> bool:
         """Return whether a transaction that the step may not end was ended on the driver's connection."""
-        if not self._adapter.has_lost_transaction or self._adapter.driver.is_closed():
-            return False
-        if not self._adapter.is_in_transaction:
+        is_lost = self._adapter.has_lost_transaction and not self._adapter.driver.is_closed()
+        if is_lost and not self._adapter.is_in_transaction:
             (self.ended if self._refusal else self.committed).extend(self._pending)
             self._pending.clear()
-        return self._refusal is not None
+        return is_lost and self._refusal is not None
 
     @property
     def _statements(self) -> list[str]:

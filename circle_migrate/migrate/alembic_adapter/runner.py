@@ -25,7 +25,7 @@ from sqlalchemy import event
 from sqlalchemy.util import await_only
 
 from circle_migrate.config.alembic_ini import unreadable_error
-from circle_migrate.config.object_reference import naming_metadata
+from circle_migrate.config.object_reference import import_modules, naming_metadata
 from circle_migrate.config.settings import DatabaseSettings
 from circle_migrate.core.errors import MigrateError, Refused, text_of
 from circle_migrate.core.redaction import MASK
@@ -55,7 +55,7 @@ class Runner:
     `reset_sql` ends the settings of a step, before its version row, and `reset_answer` is the answer to it,
     empty for a stamp. `transcript` is that of the step that runs or has failed. The constructor loads the
     files of all steps, so the caller holds the step lock. It raises `TreeError` for a broken file, and
-    `SettingsError` for a broken alembic.ini.
+    `SettingsError` for a broken alembic.ini or a module of `imports`.
     """
 
     def __init__(
@@ -69,6 +69,8 @@ class Runner:
         self.table = replace(table, id_length=max(table.id_length, len(graph.longest_id)))
         self.reset_sql, self.reset_answer = "", ""
         self.transcript: Transcript | None = None
+        if settings is not None:
+            import_modules(settings)
         self._environment = _environment(graph, steps, settings)
         self._naming = _naming_options(settings)
         with self._environment:
