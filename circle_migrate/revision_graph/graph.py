@@ -229,8 +229,7 @@ class Graph:
 
     def related(self, key: str) -> set[str]:
         """Return the revision with all below and above it by `down_revision`, without dependencies."""
-        below = closure([key], self.down_revisions.__getitem__)
-        return below | closure([key], self.successors.__getitem__)
+        return closure([key], self.down_revisions.__getitem__) | closure([key], self.successors.__getitem__)
 
     def head(self, label: str | None = None) -> str | None:
         """Return the head, None in an empty graph. Raises `SeveralHeads` where there are several."""
