@@ -46,6 +46,15 @@ class SafeStream:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._stream, name)
 
+    def detach(self) -> "SafeStream":
+        """Return the stream of bytes."""
+        return SafeStream(cast("Any", self._stream.buffer))
+
+    buffer = property(detach)
+
+    def close(self) -> None:
+        """Leave it open, as others use it too; a wrapper of `buffer` closes that when it is deleted."""
+
     def write(self, text: str) -> int:
         """Write the text without secrets if there is a reader."""
         self._try(self._stream.write, redact(text))
@@ -60,7 +69,7 @@ class SafeStream:
             function(*arguments)
         except BlockingIOError:
             pass  # a reader that is too slow misses a line
-        except OSError:
+        except (OSError, ValueError):  # ValueError after a close
             from circle_migrate.cli.write import discard
 
             discard(self._stream)

@@ -133,14 +133,15 @@ def load_models(settings: DatabaseSettings) -> tuple[MetaData, ...]:
 
 
 def _all_metadata(models: Any) -> tuple[MetaData, ...]:
-    """Return the MetaData of a model or module, of all items of a list, or of what a function returns."""
+    """Return the MetaData of a model or module, of a list, or of what a function returns; else nothing."""
     from sqlalchemy import MetaData
 
     models = getattr(models, "metadata", models)
     if isinstance(models, MetaData):
         return (models,)
     if isinstance(models, list | tuple | set):
-        return tuple(metadata for item in models for metadata in _all_metadata(item))
+        items = [_all_metadata(item) for item in models]
+        return sum(items, ()) if all(items) else ()
     return _all_metadata(_call(models)) if callable(models) else ()
 
 

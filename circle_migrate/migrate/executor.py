@@ -15,6 +15,8 @@ from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from sqlalchemy.util import await_only
+
 from circle_migrate.core.errors import MigrateError
 from circle_migrate.core.events import EventKind, Notify
 from circle_migrate.core.shield import shield
@@ -38,6 +40,7 @@ from circle_migrate.migrate.run import (
 from circle_migrate.migrate.session import check_constraints, monitor, reset_sql, working_session
 from circle_migrate.postgres.deployer_lock import deployer_lock
 from circle_migrate.postgres.deployment import Current, Deployment
+from circle_migrate.postgres.server_errors import sqlstate
 from circle_migrate.revision_graph.plan import Action, Plan, Segment, Step
 
 if TYPE_CHECKING:
@@ -198,15 +201,12 @@ async def _run_in_transactions(run: MigrationRun, number: int, segment: Segment)
 
 
 async def _try_segment(run: MigrationRun, number: int, segment: Segment) -> None:
-    done: list[AppliedAction] = []
     step_number, current = run.step_number, dict(run.current)
     sessions = [run.sessions[name] for name in segment.databases]
     try:
         for session in sessions:
             await session.connection.begin()
-        for action in segment.actions:
-            done.append(await _run_action(run, number, action))
-            await _check_constraints(run, action)
+        done = [await _run_action(run, number, action) for action in segment.actions]
         last = {action.database: action for action in segment.actions}
         for action in last.values():  # the commit must not fail on one database alone
             await _check_constraints(run, action, before_commit=True)
@@ -277,7 +277,8 @@ async def _run_action(run: MigrationRun, segment: int, action: Action) -> Applie
 
     def run_with_hooks(connection: Connection) -> None:
         run.hooks.before_step(connection, action)
-        run.runners[action.database].run(connection, action, current, record)
+        runner = run.runners[action.database]
+        runner.run(connection, action, current, record, lambda: await_only(_check_constraints(run, action)))
         run.hooks.after_step(connection, action)
 
     try:
@@ -289,6 +290,8 @@ async def _run_action(run: MigrationRun, segment: int, action: Action) -> Applie
                 run.stays = None
         async with step_lock():
             await session.connection.run_sync(run_with_hooks)
+    except failure.StepFailedError:
+        raise
     except KeyboardInterrupt:  # a signal while the step ran Python, not while it awaited the server
         raise asyncio.CancelledError from None
     except Exception as error:
@@ -307,6 +310,6 @@ async def _check_constraints(run: MigrationRun, action: Action, *, before_commit
         await check_constraints(run.sessions[action.database].driver, before_commit=before_commit)
     except Exception as error:
         failed = failure.StepFailedError(run, action, error)
-        if failed.is_lost or failure.is_lock_conflict(error):
+        if failed.is_lost or failure.is_lock_conflict(error) or sqlstate(error) == "25P02":
             raise failed from error
         raise await failure.deferred_constraint_error(run, action, error) from error

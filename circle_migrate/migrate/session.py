@@ -258,15 +258,16 @@ FROM (
 async def check_constraints(driver: asyncpg.Connection, *, before_commit: bool) -> None:
     """Check deferred constraints, whose pending events would refuse the next ALTER of their table.
 
+    Triggers see the settings of the step or, `before_commit`, when they have ended, the configured path.
     Afterwards each constraint is deferred exactly if it is so initially. `SET CONSTRAINTS ALL` would change
     also constraints that are created later in the transaction; `before_commit` there are none, and it checks
     also those of schemas that the role may not name.
     """
     checked, deferred = ("ALL", None) if before_commit else await driver.fetchrow(_DEFERRABLE)
-    if checked is not None:  # the triggers of constraints are the revisions', and see the configured path
-        await driver.execute(f"{CONFIGURED}; SET CONSTRAINTS {checked} IMMEDIATE; {PINNED}")
-    if deferred is not None:
-        await driver.execute(f"SET CONSTRAINTS {deferred} DEFERRED")
+    again = f"; SET CONSTRAINTS {deferred} DEFERRED" if deferred is not None else ""
+    text = f"SET CONSTRAINTS {checked} IMMEDIATE{again}"
+    if checked is not None:
+        await driver.execute(f"{CONFIGURED}; {text}; {PINNED}" if before_commit else text)
 
 
 async def reset_sql(database: Database, driver: asyncpg.Connection) -> str:

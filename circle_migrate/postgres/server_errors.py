@@ -63,6 +63,8 @@ _HINTS = {
     'are written for psycopg run with the setting driver = "psycopg"',
     r"\bin\s+\$\d": "asyncpg takes no list after IN: write = ANY(:names), or give "
     'sa.bindparam("names", expanding=True)',
+    r"another loop is running|running event loop": "steps run in an event loop: write await_only(coroutine), "
+    "with `from sqlalchemy.util import await_only`",
     r"cannot insert multiple commands": "send each statement that has parameters by itself",
 }
 """What to write instead, by a pattern of the error and its statement."""

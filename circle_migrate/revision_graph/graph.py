@@ -7,6 +7,7 @@ The graph needs neither Alembic nor the revision modules. It agrees with
 from collections.abc import Collection, Iterable, Mapping
 from functools import cached_property
 from itertools import chain
+from pathlib import Path
 
 from circle_migrate.core.errors import SeveralHeads, TreeError, UsageError
 from circle_migrate.revision_graph.revision import Revision, files_digest
@@ -21,14 +22,15 @@ class Graph:
         self.revisions: dict[str, Revision] = {}
         for revision in revisions:
             first = self.revisions.setdefault(revision.id, revision)
-            if first is not revision:
+            if first is not revision and Path(first.path).resolve() != Path(revision.path).resolve():
                 raise TreeError(
                     f"revision {revision.id} exists twice: in {first.location} and in {revision.location}",
                     database=database,
                     location=revision.location,
                     hint="give one of the two files another `revision` id",
                 )
-        self._undo_order = self._sorted()  # raises the errors of labels, parents and order
+        self.labels = self._find_labels()
+        self._undo_order = self._sorted()  # raises the errors of parents and order
 
     @cached_property
     def parents(self) -> Edges:
@@ -95,9 +97,8 @@ class Graph:
     def __getitem__(self, key: str) -> Revision:
         return self.revisions[key]
 
-    @cached_property
-    def labels(self) -> Mapping[str, str]:
-        """The revisions of the branch labels. Raises `TreeError` for a label that is not unique."""
+    def _find_labels(self) -> Mapping[str, str]:
+        """Return the revisions of the branch labels. Raises `TreeError` for a label that is not unique."""
         labels: dict[str, str] = {}
         for revision in self.revisions.values():
             for label in revision.labels:
@@ -126,8 +127,8 @@ class Graph:
                     f"revision {revision.id} follows {parent}, which no revision file has",
                     database=self.database,
                     location=revision.location,
-                    hint=self._suggestion(parent, exclude=revision.id)
-                    or "restore the missing file or correct `down_revision`",
+                    hint=self._suggestion(self.labels.get(parent, parent), exclude=revision.id)
+                    or "restore the missing file or correct `down_revision` or `depends_on`",
                 )
         return tuple(dict.fromkeys(parents))
 
@@ -228,8 +229,7 @@ class Graph:
 
     def related(self, key: str) -> set[str]:
         """Return the revision with all below and above it by `down_revision`, without dependencies."""
-        below = closure([key], self.down_revisions.__getitem__)
-        return below | closure([key], self.successors.__getitem__)
+        return closure([key], self.down_revisions.__getitem__) | closure([key], self.successors.__getitem__)
 
     def head(self, label: str | None = None) -> str | None:
         """Return the head, None in an empty graph. Raises `SeveralHeads` where there are several."""

@@ -34,6 +34,8 @@ def exits_as_errors() -> Iterator[None]:
     """Raise `ExitCalled` for what would end the run without an error; signals do so as before."""
     try:
         yield
+    except StopIteration as error:  # no coroutine may raise it
+        raise RuntimeError("StopIteration, as of next()").with_traceback(error.__traceback__) from None
     except (Exception, KeyboardInterrupt, CancelledError):
         end_if_signalled()
         raise

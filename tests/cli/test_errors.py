@@ -445,6 +445,17 @@ def circle(project: Project) -> Path:
     return project.versions("main") / "m1.py"
 
 
+def labelled_twice(project: Project) -> Path:
+    for name in ("m1", "m2"):
+        rewrite(project.versions("main") / f"{name}.py", "branch_labels = None", "branch_labels = 'shop'")
+    return project.versions("main") / "m2.py"
+
+
+def label_as_parent(project: Project) -> Path:
+    rewrite(project.versions("main") / "m1.py", "branch_labels = None", "branch_labels = 'shop'")
+    return m2("down_revision = 'm1'", "down_revision = 'shop'")(project)
+
+
 def second_head(project: Project) -> Path:
     return project.revision("main", "m2b", "m1", "pass", "pass")
 
@@ -462,6 +473,8 @@ BROKEN: list[tuple[str, Break, int | None, Sequence[str]]] = [
     ("circle", circle, 9, ["cycle", "m1", "m2"]),
     ("own parent", m2("down_revision = 'm1'", "down_revision = 'm2'"), 9, ["cycle"]),
     ("duplicate id", second_file, 9, ["m2 exists twice", "m2.py"]),
+    ("label twice", labelled_twice, 9, ["branch label 'shop' is used by m1 and by m2"]),
+    ("label as parent", label_as_parent, 9, ["m2 follows shop", "did you mean m1 ("]),
     ("refused id", m2("revision = 'm2'", "revision = 'm-2'"), None, ["m-2"]),
     ("quoted id", m2("'m2'", '"m\'2"'), None, ["m'2"]),
     ("no parent", m2("down_revision = 'm1'", ""), 9, ["no `down_revision`"]),

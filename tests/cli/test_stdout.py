@@ -119,3 +119,21 @@ def test_reader_that_has_closed_stderr_fails_no_step(project: Project) -> None:
         process.stderr.close()
         assert json.loads(process.stdout.read())["ok"] is True
     assert process.returncode == 0
+
+
+CLOSING = {
+    "close": "sys.stdout.close()",
+    "wrapper": "sys.stdout = io.TextIOWrapper(sys.stdout.buffer, encoding='utf-8'); sys.stdout = None",
+    "detach": "codecs.getwriter('utf-8')(sys.stdout.detach()).write('x\\n')",
+    "stderr": "sys.stderr.close()",
+}
+
+
+@pytest.mark.parametrize("how", CLOSING)
+def test_revision_that_closes_its_stream(project: Project, how: str) -> None:
+    imports = "import codecs, gc, io, sys"
+    project.revision("main", "m1", None, CLOSING[how] + "\ngc.collect()", "pass", imports=imports)
+    project.revision("main", "m2", "m1", 'op.execute("SELECT 1")', "pass")
+    run = circle_migrate("upgrade", "--format", "json", "--safety", "off")
+    assert run.returncode == 0, run
+    assert json.loads(run.stdout)["ok"] is True

@@ -205,6 +205,30 @@ def test_exit_while_a_file_is_read_is_explained(project: Project) -> None:
     assert "the revision calls sys.exit() or raises SystemExit(0)" in done.stderr
 
 
+PYTHON_ERRORS = {
+    "next(iter([]))": "StopIteration, as of next()",
+    "asyncio.run(asyncio.sleep(0))": "write await_only(coroutine)",
+    "asyncio.new_event_loop().run_until_complete(asyncio.sleep(0))": "write await_only(coroutine)",
+}
+
+
+@pytest.mark.parametrize("call", PYTHON_ERRORS)
+@pytest.mark.filterwarnings("ignore:coroutine", "ignore:unclosed event loop")
+def test_error_of_python_has_its_line_and_a_remedy(project: Project, call: str) -> None:
+    file = project.revision("main", "m1", None, f"pass\n{call}", "pass", imports="import asyncio")
+    line = file.read_text(encoding="utf-8").splitlines().index(f"    {call}") + 1
+    done = invoke(["upgrade", "-d", "main", "--safety", "off"])
+    assert done.status == 10, done
+    assert PYTHON_ERRORS[call] in done.stderr
+    assert f"m1.py:{line}" in done.stderr
+
+
+def test_coroutine_is_awaited_as_the_hint_says(project: Project) -> None:
+    imports = "import asyncio\nfrom sqlalchemy.util import await_only"
+    project.revision("main", "m1", None, "await_only(asyncio.sleep(0))", "pass", imports=imports)
+    assert invoke(["upgrade", "-d", "main", "--safety", "off"]).status == 0
+
+
 RAISING = {
     "raise GeneratorExit": "raises GeneratorExit()",
     "raise type('Skipped', (BaseException,), {})('no')": "raises Skipped(no)",

@@ -129,8 +129,8 @@ def test_targets_in_branches_mean_the_same(data: st.DataObject, spec: Spec, up: 
         assert expected is None or any(words in answer for words in STRICTER_IN_BRANCHES), answer
     elif expected is None:  # it refuses -1 if other branches begin there, and @heads with their dependencies
         assert not answer or "@-" in text or "@heads" in text
-    else:
-        assert answer == expected
+    else:  # a step below the first revision of a branch undoes that one, not all that a merge joins with it
+        assert answer == expected or ("@-" in text and answer < expected)
 
 
 SHARED: Spec = [("r0", (), ()), ("r1", ("r0",), ()), ("r2", ("r0",), ()), ("r3", (), ("r1",))]

@@ -83,14 +83,15 @@ class Runner:
         action: Action,
         current: tuple[str, ...],
         record: Callable[[Connection], None],
+        check: Callable[[], None] = lambda: None,
     ) -> None:
         """Run one action and write the version table.
 
         `current` saves Alembic a query before every step. `record` is called in the transaction that writes
-        the version table. The caller begins and commits the transaction; only a step that cannot run in a
-        transaction begins and ends its own.
+        the version table, `check` before the settings of a step in a transaction end. The caller begins and
+        commits the transaction; only a step that cannot run in a transaction begins and ends its own.
         """
-        self.reset_answer = ""
+        self.reset_answer, self._check = "", check
         if isinstance(action, Stamp):
             _stamp(connection, action, self.table)
             record(connection)
@@ -146,7 +147,9 @@ class Runner:
             raise RuntimeError(Transcript.ENDED)
         if adapter.has_lost_transaction and not adapter.is_in_transaction:
             connection.rollback()  # SQLAlchemy's transaction object; the server has no transaction
-        # Deferred triggers belong to the step, and would fire at a COMMIT under our own path.
+        # Deferred triggers belong to the step, and would fire at a COMMIT under our own path and settings.
+        if context.owned_by_us:
+            self._check()
         commits = adapter.is_in_transaction and not context.owned_by_us
         end = self.reset_sql or PINNED
         text = f"SET CONSTRAINTS ALL IMMEDIATE;{end}" if commits else end

@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from io import StringIO
 from typing import TYPE_CHECKING, TypeGuard
 
+from sqlalchemy.util import await_only
+
 from circle_migrate.core.errors import MigrationFailed, MissingPrivilege, Refused
 from circle_migrate.migrate.alembic_adapter.autocommit import needs_autocommit
 from circle_migrate.migrate.alembic_adapter.context import OutsideTransaction, step_lock
@@ -18,6 +20,7 @@ from circle_migrate.migrate.kept_data.registry import KeptEntry, KeptKind, KeptR
 from circle_migrate.migrate.kept_data.restore import restore_rows
 from circle_migrate.migrate.kept_data.tables import TablesState, find_losses, read_tables
 from circle_migrate.migrate.run import Hooks, MigrationRun
+from circle_migrate.migrate.session import check_constraints
 from circle_migrate.postgres.identifier import quote
 from circle_migrate.postgres.journal_tables import KEPT_SCHEMA
 from circle_migrate.revision_graph.plan import Action, Direction, Plan, Segment, Step
@@ -176,6 +179,8 @@ class RestoreKeptHooks(_CountHooks):
         self._counts[self._segment] += restore_entries(self._run, connection, action.database, entries)
         if action.revision.non_transactional_reason is not None:
             _commit(connection)
+        else:  # later steps defer constraints again
+            await_only(check_constraints(self._run.sessions[action.database].driver, before_commit=False))
 
 
 def _last_kept(entries: Sequence[KeptEntry], revision: str) -> list[KeptEntry]:

@@ -11,7 +11,7 @@ from typing import TypeVar
 import asyncpg
 
 from circle_migrate.config.url.address import Address
-from circle_migrate.core.errors import MigrateError, MigrationFailed, MissingPrivilege, Unreachable
+from circle_migrate.core.errors import ExitCode, MigrateError, MigrationFailed, MissingPrivilege, Unreachable
 from circle_migrate.core.shield import shield
 from circle_migrate.postgres.create_database import locale_options
 from circle_migrate.postgres.database import Database
@@ -203,6 +203,8 @@ def _describe_failure(error: MigrateError, role: str | None) -> None:
     """Say that a step failed on a scratch database, and what to do if only its server lacks something."""
     error.message += " on a scratch database"
     error.state = "nothing was changed"
+    if error.status == ExitCode.IN_DOUBT:  # what stays is dropped
+        error.status, error.hint = ExitCode.FAILED, "correct the cause and run the same command again"
     if role is not None:
         error.hint = f"run on the server of the scratch databases: CREATE ROLE {quote(role)} NOLOGIN;"
     else:
