@@ -35,10 +35,7 @@ def end_stdout() -> None:
 
 
 class SafeStream:
-    """A stream whose reader may close it: the output ends, and the migration goes on.
-
-    Rich would end the process and redirect stdout to the null device.
-    """
+    """A stream whose reader may close it; rich would then end the process."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream

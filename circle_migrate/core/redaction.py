@@ -19,14 +19,12 @@ _URL_PASSWORD = re.compile(
     r"(?P<head>(?<![a-zA-Z0-9+.-])[a-zA-Z][a-zA-Z0-9+.-]*://[^\s:/@]*:)(?!PASSWORD@)(?P<secret>[^\s]*)(?=@)"
 )
 # Tokens of known services, and JSON Web Tokens.
-_SERVICE_KEYS = (
-    r"\b(?:gh[oprsu]_|github_pat_|glpat-|[rs]k_live_|xox[abeoprs]-|eyJ[\w-]{8,}\.)[\w-]{8,}(?:\.[\w-]+)?"
-)
+_KEYS = r"\b(?:gh\w_|github_pat_|glpat-|[rs]k_live_|xox\w-|eyJ[\w-]{8,}\.)[\w-]{8,}(?:\.[\w-]+)?"
 # A secret in the query of a URL, in an assignment, or in a header of HTTP.
 _ASSIGNED = (
     r"(?i)(?P<head>\b\w*(?:password|passfile|secret|token|(?:api|access)_?key)="
     r"|\b(?:authorization|(?:x-)?api-key|x-[\w-]*token)['\"]?\s*:\s*['\"]?(?:(?:basic|bearer|token)\s+)?"
-    r"|\b(?:set-)?cookie: ?|\bbearer\s+(?=\S*\d)|\b(?:mysql\w*|sshpass)\s(?:[^|;\n]*\s)?-p ?"
+    r"|\b(?:set-)?cookie: ?|\bbearer\s+(?=\S*\d)|\b(?:mysql\w*|sshpass)\s(?:[^|;\n]{0,200}\s)?-p ?"
     r"|(?<!\S)(?:-u|--user)[ =]?[^\s:'\"]+:(?!\d+\b)"
     r"|\b(?:password|passphrase|secret)(?: is)?:? (?=\S*\d)(?=\S*[a-z])(?=[^\s'\"(),]{8,}(?!\()))"
     r"(?P<secret>[^\s&'\"]+)"
@@ -46,7 +44,7 @@ _QUOTED = (
     r'|\\*"[^"]+(?:"|\Z))'
 )
 _LITERAL = (
-    r"(?:\$(?P<tag>\w*)\$.*?(?:\$(?P=tag)\$|\Z)|"
+    r"(?:\$(?P<tag>\w*)\$(?!\s*(?:;|\Z)).*?(?:\$(?P=tag)\$|\Z)|"
     + _QUOTED.replace("@", "1")
     + rf"(?:{_GAP}(?:\|\|)?{_GAP}{_QUOTED.replace('@', '2')})*)"
 )
@@ -108,10 +106,7 @@ def register(secret: str | None) -> None:
 
 @cache
 def _spellings(secret: str) -> tuple[str, re.Pattern[str]]:
-    """Return a part of the secret without special characters, and a pattern for all of it.
-
-    It matches the secret as URLs, SQL, JSON, Python and HTML spell it, also one in another, or folded.
-    """
+    """Return a plain part of the secret, and a pattern for any mix of URL, SQL, JSON, Python and HTML."""
 
     def pattern(character: str) -> str:
         if character.isascii() and character.isalnum():
@@ -135,29 +130,20 @@ def redact(text: str) -> str:
     for secret in sorted(_secrets, key=len, reverse=True):
         plain, spellings = _spellings(secret)
         text = spellings.sub(MASK, text) if plain in text else text
-    text = re.sub(_SERVICE_KEYS, MASK, _URL_PASSWORD.sub(rf"\g<head>{MASK}", text))
+    text = re.sub(_KEYS, MASK, _URL_PASSWORD.sub(rf"\g<head>{MASK}", text))
     if not _SUSPICIOUS.search(text):
         return text
     if not _QUOTES.isdisjoint(text):
         for pattern in _SQL_SECRETS:
-            text = re.sub(pattern, _mask_literal, text)
+            text = re.sub(pattern, rf"\g<head>'{MASK}'", text)
         text = re.sub(_CONNECTION_STRING, rf"\g<head>{MASK}", text)
     for pattern in (_PRIVATE_KEY, _SET, _ASSIGNED):
         text = re.sub(pattern, rf"\g<head>{MASK}", text)
     return text
 
 
-def _mask_literal(match: re.Match[str]) -> str:
-    tag = f"${match['tag']}$"
-    is_end = match["tag"] is not None and match.string.count(tag, 0, match.start("secret")) % 2
-    return match[0] if is_end else f"{match['head']}'{MASK}'"
-
-
 def redact_statement(sql: str) -> str:
-    """Return a statement as `redact` does, and without literals if a word for a secret may mean any of them.
-
-    It means the next literal if `redact` has masked that.
-    """
+    """Return a statement as `redact` does, without literals if a word may mean another than a masked one."""
     text = redact(sql)
     if not re.search(_WORD, text):
         return text

@@ -224,10 +224,7 @@ async def _try_segment(run: MigrationRun, number: int, segment: Segment) -> None
 
 
 async def _run_without_transaction(run: MigrationRun, number: int, segment: Segment) -> None:
-    """Run a step that begins and ends its own transactions.
-
-    The step must tolerate what an interrupted attempt of it has left behind.
-    """
+    """Run a step that begins and ends its own transactions, also after an interrupted attempt of it."""
     (action,) = segment.actions
     session = run.sessions[action.database]
     run.hooks.before_segment(number, segment)

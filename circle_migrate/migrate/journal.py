@@ -275,7 +275,7 @@ def _revision_columns(action: Action) -> tuple[str, str, str | None, str | None]
     if isinstance(action, Stamp):
         return ", ".join(action.heads) or "base", "stamped", None, None
     revision = action.revision
-    return revision.id, revision.message, revision.checksum, revision.read_source()
+    return revision.id, revision.message, revision.checksum, redact(revision.read_source())
 
 
 def os_user() -> str:

@@ -14,7 +14,6 @@ _BASE_NAME = re.compile(rf"(?:(?:{_PART.pattern})\.)*(?P<name>{_PART.pattern})(?
 _NEEDS_NO_QUOTES = re.compile(r"[a-z_][a-z0-9_]*")
 _LINE = re.compile(r'(?:"[^"]*"|[^"\n])+')
 _LISTS = {"local_preload_libraries", "search_path", "session_preload_libraries", "temp_tablespaces"}
-"""Settings with quoted items (variable_is_guc_list_quote in PostgreSQL's dumputils.c)."""
 
 
 def quote(name: str) -> str:
@@ -44,7 +43,7 @@ def literal(text: str) -> str:
 
 
 def setting_value(name: str, stored: str) -> str:
-    """Return the value of pg_db_role_setting as constants for SET; any role may store any text for itself."""
+    """Return a value of pg_db_role_setting, in which any role may store any text, as constants for SET."""
     if name not in _LISTS:
         return literal(stored)
     items = re.findall(r'"(?:[^"]|"")*"|[^,\s][^,]*', stored)

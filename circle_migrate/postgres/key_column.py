@@ -24,8 +24,8 @@ WITH RECURSIVE place AS (
                                  current_setting('search_path')), ',')
     ) WITH ORDINALITY AS entry (name, number)
 ), relation AS (
-    SELECT c.oid, n.oid AS schema, n.nspname, c.relname, c.reltuples, c.relowner,
-           c.relkind IN ('v', 'f') AS computed
+    SELECT c.oid, n.oid AS schema, n.nspname, c.relname, c.reltuples, c.relkind IN ('v', 'f')
+           AND has_schema_privilege(n.oid, 'CREATE') AND c.relowner NOT IN ({TRUSTED_OWNERS}) AS foreign
     FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
     JOIN place ON place.name = n.nspname
     WHERE c.relname = $2 AND c.relkind IN ('r', 'p', 'v', 'm', 'f') ORDER BY place.number LIMIT 1
@@ -39,9 +39,7 @@ WITH RECURSIVE place AS (
 )
 SELECT format('%I.%I', r.nspname, r.relname) AS relation, format('%I', $3::text) AS name,
        format('%I', r.nspname) AS schema, r.reltuples::bigint AS rows, current_user AS role,
-       row_security_active(r.oid) AS filtered, pg_get_userbyid(r.relowner) AS owner,
-       r.computed AND has_schema_privilege(r.schema, 'CREATE')
-       AND r.relowner NOT IN ({TRUSTED_OWNERS}) AS foreign,
+       row_security_active(r.oid) AS filtered, r.foreign,
        has_schema_privilege(r.schema, 'USAGE') AS usable,
        has_column_privilege(r.oid, k.attnum, 'SELECT') AS readable,
        format_type(k.type, k.modifier) AS type, format_type(k.type, NULL) AS bare
@@ -113,9 +111,7 @@ def _ensure_readable(row: asyncpg.Record, column: ColumnReference) -> None:
         denied = f"see all rows of {relation}: row-level security hides some"
         hint = f"ALTER ROLE {role} BYPASSRLS;"
     elif row["foreign"]:
-        denied = (
-            f"run functions that {row['owner']} may have written: {relation} is its view or foreign table"
-        )
+        denied = f"run functions of another role: {relation} is its view or foreign table"
         hint = "run the command as a role without CREATE on the schema"
     else:
         return

@@ -36,13 +36,12 @@ def pin(configured: str) -> str:
     return f"SET search_path = {configured};{_REMEMBER};{PINNED}"
 
 
-# pg_has_role says yes to a superuser for every role, so memberships are read.
 TRUSTED_OWNERS = """
 WITH RECURSIVE own (oid) AS (
     SELECT oid FROM pg_catalog.pg_roles WHERE rolname = current_user
     UNION SELECT m.roleid FROM pg_catalog.pg_auth_members m JOIN own ON m.member = own.oid
 )
-SELECT oid FROM own UNION SELECT oid FROM pg_catalog.pg_roles WHERE rolsuper
+TABLE own UNION SELECT oid FROM pg_catalog.pg_roles WHERE rolsuper
 UNION SELECT datdba FROM pg_catalog.pg_database WHERE datname = current_database()
 """
-"""The role, roles that it is a member of, superusers, and the owner of the database."""
+"""The role, those of which it is a member (pg_has_role names all to superusers), superusers, the owner."""

@@ -68,8 +68,8 @@ async def may_create_databases(url: str, role: str) -> object:
 @pytest.mark.parametrize(
     ("command", "words"),
     [
-        ("consistency", "run functions that {eve} may have written: public.people"),
-        ("check --consistency --no-pending", "run functions that {eve} may have written: public.people"),
+        ("consistency", "run functions of another role: public.people"),
+        ("check --consistency --no-pending", "run functions of another role: public.people"),
         (
             "diff -d main --format sql",
             "it could run what another role has written: function public.raise_rights()",

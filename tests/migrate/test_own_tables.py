@@ -132,6 +132,18 @@ def test_recover_and_restore_refuse_them_too(eve: str, empty_databases: Database
         assert "nothing was changed" in answer.stderr
 
 
+@pytest.mark.parametrize("entries", ["VIEW {} AS SELECT public.trap() AS number", "TABLE {} (number int)"])
+def test_kept_entries_of_another_role_are_not_read(
+    eve: str, empty_databases: Databases, entries: str
+) -> None:
+    trap = "CREATE FUNCTION public.trap() RETURNS int LANGUAGE sql AS 'SELECT 1 / 0'"
+    schema = f"CREATE SCHEMA circle_kept AUTHORIZATION {eve}"
+    create = f"CREATE {entries.format('circle_kept.entries')}"
+    run(execute(empty_databases, "main", schema, f"SET ROLE {eve}", trap, create))
+    answer = invoke(["kept", "list"])
+    assert (answer.status, "circle_kept.entries is of another" in answer.stderr) == (5, True), answer
+
+
 @pytest.mark.thorough
 def test_journal_without_its_steps(eve: str, empty_databases: Databases) -> None:
     assert invoke(["upgrade"]).status == 0

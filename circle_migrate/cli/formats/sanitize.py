@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +20,8 @@ _CI_COMMAND = re.compile(
     r"(?m)^\s*:(?=:)|:(?=:(?:error|warning|notice|debug|group|endgroup|echo|add-|remove-|stop-|set-|save-)"
     r"[\w-]*[\s:])|#(?=#\w*\[)"
 )
+inert = partial(_CI_COMMAND.sub, r"\g<0>\\")
+"""Return a text with a backslash in each of these."""
 _MARKDOWN = re.compile(r"([\\`*_{}\[\]<>#|~@&!])")
 
 
@@ -28,21 +31,13 @@ def safe(text: str) -> str:
 
 
 def visible(text: str) -> str:
-    """Return the text in one line, without secrets and CI commands, with escapes for what is not printable.
-
-    This includes characters that look like others, such as a no-break space.
-    """
+    """Return the text in one line, without secrets and CI commands; escape what is not printable."""
     return _escape(redact(text))
 
 
 def visible_lines(text: str) -> str:
     """Return the text as `visible` does, but with its line ends."""
     return "\n".join(map(_escape, redact(text).split("\n")))
-
-
-def inert(text: str) -> str:
-    """Return the text with a backslash in each command that a CI system would obey."""
-    return _CI_COMMAND.sub(r"\g<0>\\", text)
 
 
 def _escape(text: str) -> str:

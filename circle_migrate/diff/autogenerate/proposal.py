@@ -37,10 +37,7 @@ _ROUND_TRIP = CompareOptions("strict", partitions=True)
 
 @dataclass(frozen=True, slots=True)
 class ModelDiff:
-    """The catalogs of the head and of the models, and the options of their comparison.
-
-    `open_scratch` opens a scratch database at the head.
-    """
+    """The catalogs of the head and of the models; `open_scratch` opens a scratch database at the head."""
 
     head: Snapshot
     models: Snapshot

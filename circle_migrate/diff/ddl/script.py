@@ -42,10 +42,7 @@ class MigrationScript:
 
 
 def generate(comparison: Comparison, *, undo: bool = False) -> MigrationScript:
-    """Return the DDL for the differences of a comparison only, or the DDL that undoes it, as it was tried.
-
-    A rename is a DROP and a CREATE.
-    """
+    """Return the DDL for the differences of a comparison, or to undo it; a rename is a DROP and a CREATE."""
     catalogs = [Catalog(comparison.before.objects), Catalog(_target(comparison))]
     before, after = reversed(catalogs) if undo else catalogs
     plan = ChangePlan(before, after, comparison.before.major)

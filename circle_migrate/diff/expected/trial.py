@@ -29,10 +29,9 @@ async def run_trial(servers: ScratchServers, comparison: Comparison, *, undo: bo
     script, major = generate(comparison, undo=undo), comparison.before.major
     if not script.statements:
         return Trial()
-    objects = {**script.plan.before.objects, **script.plan.after.objects}
-    routines = {str(key): fields for key, fields in objects.items() if key.kind in ROUTINES}
-    if foreign := sorted(key for key, fields in routines.items() if fields.get("owner", OWNER) != OWNER):
-        return Trial(untried=f"it could run what another role has written: {', '.join(foreign)}")
+    for key, fields in sorted({**script.plan.before.objects, **script.plan.after.objects}.items()):
+        if key.kind in ROUTINES and fields.get("owner", OWNER) != OWNER:
+            return Trial(untried=f"it could run what another role has written: {key}")
     try:
         async with servers.databases([comparison.database], major=major) as scratch:
             if scratch.majors[comparison.database] == major:

@@ -218,10 +218,7 @@ def _run_whole(function: Callable[..., Any], **arguments: Any) -> None:
 def _unescape_percents(
     connection: Connection, _cursor: object, statement: str, parameters: Any, context: Any, _many: object
 ) -> tuple[str, Any]:
-    """Replace %% in driver SQL without parameters by %, as psycopg does itself.
-
-    Text with a single % is not written for psycopg, which refuses it.
-    """
+    """Replace %% in driver SQL without parameters by %, as psycopg does, which refuses a single %."""
     keeps = context.compiled is not None or LITERAL_PERCENT.items() <= context.execution_options.items()
     keeps = keeps or connection.dialect.driver == "psycopg"
     if not keeps and not parameters and "%" not in statement.replace("%%", ""):

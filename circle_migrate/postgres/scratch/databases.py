@@ -85,7 +85,11 @@ class Scratch:
                     if isinstance(error, MigrationFailed | Unreachable):
                         _describe_failure(error, role)
                     raise
-                await _add_role(next(iter(self._hosts.values())), role)
+                async with next(iter(self._hosts.values())).maintenance_database.connected() as connection:
+                    # One transaction: a role that existed before must not get the comment, by which roles
+                    # are dropped.
+                    statement = f"CREATE ROLE {quote(role)} NOLOGIN; COMMENT ON ROLE {quote(role)} IS "
+                    await _try_all(connection, [statement + literal(_ROLE_COMMENT)])
                 added.add(role)
 
 
@@ -214,10 +218,3 @@ def _describe_failure(error: MigrateError, role: str | None) -> None:
 def _missing_role(error: Exception) -> str | None:
     match = _MISSING_ROLE.search(server_message(error))
     return match["name"] if match and sqlstate(error) == _UNDEFINED_OBJECT else None
-
-
-async def _add_role(host: ScratchHost, name: str) -> None:
-    async with host.maintenance_database.connected() as connection:
-        # One transaction: a role that existed before must not get the comment, by which roles are dropped.
-        statement = f"CREATE ROLE {quote(name)} NOLOGIN; COMMENT ON ROLE {quote(name)} IS "
-        await _try_all(connection, [statement + literal(_ROLE_COMMENT)])
