@@ -103,6 +103,13 @@ def test_users_of_a_function_stay_when_another_one_of_its_name_goes() -> None:
     assert statements(kept | dropped | view, kept | view) == ["DROP FUNCTION app.f(text, integer)"]
 
 
+def test_a_partition_has_no_part_in_the_tablespace_of_its_table() -> None:
+    parent = table("app.p", "a integer", tablespace="fast", partition_key="LIST (a)")
+    partition = table("app.p1", partition_of="app.p", partition_bound="DEFAULT")
+    [sql] = statements(parent, parent | partition)
+    assert sql == "CREATE TABLE app.p1 PARTITION OF app.p DEFAULT\nTABLESPACE pg_default"
+
+
 def test_a_view_that_does_not_read_the_column_stays() -> None:
     before = table("app.t", "a integer", "b integer") | VIEW
     after = table("app.t", "a integer", "b bigint") | VIEW

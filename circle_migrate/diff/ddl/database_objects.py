@@ -187,11 +187,6 @@ def _create_language(change: ObjectChange) -> Commands:
     yield f"CREATE {trusted}LANGUAGE {change.key.identity} {clauses}"
 
 
-def _create_transform(change: ObjectChange) -> Commands:
-    definition = (change.after.get("definition") or "").replace(" SQL ", " SQL WITH FUNCTION ")
-    yield f"CREATE TRANSFORM {change.key.identity} ({definition})"
-
-
 def _create_configuration(change: ObjectChange) -> Commands:
     parser, *mappings = split_field(change.after.get("definition"))
     name = f"TEXT SEARCH CONFIGURATION {change.key.identity}"
@@ -247,5 +242,5 @@ CAST = ObjectKind("CAST", create="({0}) {1}", name=lambda key, _fields: f"({key.
 OPERATOR = ObjectKind("OPERATOR", create=_create_operator)
 CONVERSION = ObjectKind("CONVERSION", create=_create_conversion)
 LANGUAGE = ObjectKind("LANGUAGE", create=_create_language, grant="LANGUAGE")
-TRANSFORM = ObjectKind("TRANSFORM", create=_create_transform)
+TRANSFORM = ObjectKind("TRANSFORM", create="{0} ({1})")
 CONFIGURATION = ObjectKind("TEXT SEARCH CONFIGURATION", create=_create_configuration)

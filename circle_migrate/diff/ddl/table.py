@@ -42,6 +42,8 @@ def _create(change: ObjectChange) -> Commands:
         fields, {"partition_key": "PARTITION BY {}", "server": "SERVER {}", "access_method": "USING {}"}
     )
     clauses += with_options(fields, foreign=foreign)
+    if any(change.catalog.value(table, "tablespace") for table in change.catalog.ancestors(change.key)):
+        fields = {"tablespace": "pg_default", **fields}  # else the partition gets that of its table
     yield "\n".join([*clauses, *optional_clauses(fields, {"tablespace": "TABLESPACE {}"})])
     if fields.get("partition_of") and _has_local_columns(change):
         yield _attach(change)

@@ -51,13 +51,14 @@ async def _run(script: MigrationScript, scratch: Scratch) -> Trial:
     )
 
     async def difference(wanted: Snapshot) -> Comparison:
-        """Return the difference between the copy and a snapshot, without the secrets that the copy lacks."""
+        """Return the difference between the copy and a snapshot, without secrets and INVALID indexes."""
         options, current = CompareOptions(partitions=True), await read_live_catalog(database)
         comparison = await compare_in_scratch(current, wanted, options, lambda: nullcontext(database))
         common = current.objects.keys() & wanted.objects.keys()
         secret = {key for key in common if HIDDEN in (wanted.value(key, "options") or "")}
         differences = (item for item in comparison.differences if item.change.key not in secret)
-        return replace(comparison, differences=tuple(differences))
+        others = (item for item in differences if item.change.fields != {"valid": (None, "no")})
+        return replace(comparison, differences=tuple(others))
 
     async def execute(sql: str) -> None:
         await scratch.run_adding_missing_roles(partial(connection.execute, sql))
