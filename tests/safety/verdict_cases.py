@@ -506,6 +506,7 @@ NEW_COLUMNS = [
     *_cases(
         "safe",
         {
+            "unique-default-outside-of-the-condition": "ALTER TABLE empty ADD chief boolean NOT NULL DEFAULT false; CREATE UNIQUE INDEX ON empty (chief) WHERE chief",
             "unique-column-of-nulls": (_ONE, _SLUG.format("one", "one").replace("NOT NULL DEFAULT ''", "")),
             "unique-computed-default": (
                 _ONE,

@@ -90,9 +90,9 @@ def _refused_writes(change: Change, relation: str, context: ProbeContext) -> Ite
             elif not_valid:
                 yield from context.row_probe(ProbeKind.REFUSED, relation, subject, condition)
         elif definition.startswith(("CREATE UNIQUE", "UNIQUE", "PRIMARY", "EXCLUDE")):
-            keys = definitions.parse_uniqueness(definition).keys
-            values = (context.defaults.get(ColumnName(relation, key), "") for key in keys)
-            if all(map(_CONSTANT.fullmatch, values)):
+            unique = definitions.parse_uniqueness(definition)
+            values = (context.defaults.get(ColumnName(relation, key), "") for key in unique.keys)
+            if unique.predicate is None and all(map(_CONSTANT.fullmatch, values)):
                 yield Probe(ProbeKind.INSERTS, live, subject, "SELECT 1")
 
 
