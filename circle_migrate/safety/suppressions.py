@@ -1,12 +1,8 @@
 """Suppressions of findings by revision files, settings or a baseline.
 
 A comment in a revision file, `# circle: ignore[ID, ID] reason=TEXT until=DATE`, applies to the statement that
-it is in, beside or above. A dictionary in the file,
-
-    safety = {"ignore": {"CM012": "unused since release 4"}, "assume": {"users": "small"}}
-
-applies to all statements of the revision in both directions; `assume` overrides the measured size of tables.
-Files are parsed and not run.
+it is in, beside or above, the dictionary `safety` to all statements of the revision in both directions. Files
+are parsed and not run.
 """
 
 import ast
@@ -46,10 +42,7 @@ _FUNCTIONS = ("upgrade", "downgrade")
 
 @dataclass(frozen=True, slots=True)
 class Suppression:
-    """A rule and where it is declared; without a `revision` it is from the settings.
-
-    A comment applies to the lines `span` of its file. `function` is the function that it is in, or empty.
-    """
+    """A rule with the lines and the function of its comment; without a `revision` it is from the settings."""
 
     rule: ignore_rule.IgnoreRule
     source: SuppressionSource
@@ -118,10 +111,7 @@ def apply_suppressions(
     untraced: Collection[str] = (),
     today: date | None = None,
 ) -> SuppressionResult:
-    """Suppress findings by annotations, rules of the settings, and the fingerprints of a baseline (`known`).
-
-    An unused one becomes a finding, but not in an `untraced` revision or if `direction` is None: no trace.
-    """
+    """Suppress findings; an unused suppression is one, but not in `untraced` or without a `direction`."""
     today = today or datetime.now(UTC).date()
     of_settings = (Suppression(rule, SuppressionSource.SETTINGS) for rule in rules)
     suppressions = [*annotations.suppressions, *of_settings]

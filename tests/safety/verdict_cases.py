@@ -48,6 +48,7 @@ INSERTS = [
                 "CREATE TABLE t (id bigserial PRIMARY KEY)",
                 "ALTER TABLE t ALTER id DROP DEFAULT",
             ),
+            "identity-of-a-column-that-inserts-list": "ALTER TABLE visits ALTER id ADD GENERATED ALWAYS AS IDENTITY (START WITH 5000)",
             "required-column-of-an-empty-table": "ALTER TABLE empty ADD f int NOT NULL",
             "required-after-a-backfill": "ALTER TABLE empty ADD f int / UPDATE empty SET f = 1 / ALTER TABLE empty ALTER f SET NOT NULL",
         },
@@ -94,6 +95,15 @@ LOST_NAMES = [
             "function-dropped": "DROP FUNCTION wipe()",
             "type-dropped": ("CREATE TYPE mood AS ENUM ('ok')", "DROP TYPE mood"),
             "domain-dropped": ("CREATE DOMAIN percent AS int", "DROP DOMAIN percent"),
+            "operator-dropped": (
+                "CREATE OPERATOR === (LEFTARG = int, RIGHTARG = int, FUNCTION = int4eq)",
+                "DROP OPERATOR === (int, int)",
+            ),
+            "collation-dropped": ('CREATE COLLATION plain FROM "C"', "DROP COLLATION plain"),
+            "text-search-configuration-dropped": (
+                "CREATE TEXT SEARCH CONFIGURATION words (COPY = simple)",
+                "DROP TEXT SEARCH CONFIGURATION words",
+            ),
             "column-without-values-dropped": "ALTER TABLE empty DROP note",
             "table-without-rows-dropped": "DROP TABLE empty",
         },
@@ -148,6 +158,8 @@ DELETES = [
             "delete-in-batches": "DO $$ BEGIN LOOP DELETE FROM visits WHERE id IN (SELECT id FROM visits LIMIT 10); EXIT WHEN NOT FOUND; END LOOP; END $$",
             "delete-in-a-computed-text": "DO $$ BEGIN EXECUTE format('DELETE FROM %I', 'visits'); END $$",
             "delete-in-with": "WITH gone AS (DELETE FROM visits RETURNING id) SELECT count(*) FROM gone",
+            "delete-in-with-after-a-comment": "/* all */ WITH gone AS (DELETE FROM visits WHERE pages > 3 RETURNING id) SELECT count(*) FROM gone",
+            "merge-with-a-named-query": "WITH u AS (SELECT id FROM users) MERGE INTO visits USING u ON visits.user_id = u.id WHEN MATCHED THEN DELETE",
             "most-rows-deleted": "DELETE FROM visits WHERE pages > 100",
         },
     ),
@@ -156,12 +168,14 @@ DELETES = [
         {
             "a-few-rows-deleted-in-do": "DO $$ BEGIN DELETE FROM visits WHERE pages = 5; END $$",
             "no-row-deleted": "DELETE FROM visits WHERE id < 0",
+            "batch-deleted-that-a-loop-may-repeat": "DELETE FROM visits WHERE id IN (SELECT id FROM visits LIMIT 10)",
             "merge-that-updates": "MERGE INTO visits USING users ON visits.user_id = users.id WHEN MATCHED THEN UPDATE SET pages = 1",
         },
     ),
     *_cases(
         "safe",
         {
+            "empty-table-deleted-from": "DELETE FROM empty",
             "merge-of-a-list-of-values": "MERGE INTO visits USING (VALUES (1::bigint)) v (i) ON visits.id = v.i WHEN MATCHED THEN DELETE",
             "row-deleted-in-a-function": (
                 "CREATE FUNCTION one(bigint) RETURNS void LANGUAGE sql AS 'DELETE FROM visits WHERE id = $1'",
@@ -281,6 +295,13 @@ REPLACED_NAMES = [
         {
             "table-renamed-and-made-anew": "ALTER TABLE visits RENAME TO old_visits; CREATE TABLE visits (LIKE old_visits INCLUDING ALL)",
             "table-moved-and-made-anew": "CREATE SCHEMA attic; ALTER TABLE visits SET SCHEMA attic; CREATE TABLE visits (LIKE attic.visits)",
+            "table-renamed-and-made-anew-in-do": "DO $$ BEGIN ALTER TABLE visits RENAME TO old_visits; CREATE TABLE visits (LIKE old_visits INCLUDING ALL); END $$",
+            "view-of-some-rows": "ALTER TABLE visits RENAME TO old_visits; CREATE VIEW visits AS SELECT * FROM old_visits WHERE pages > 5",
+            "view-with-an-expression": "ALTER TABLE empty RENAME TO old_empty; CREATE VIEW empty AS SELECT id, upper(note) AS note FROM old_empty",
+            "function-with-a-required-argument": (
+                _FUNCTION.replace("(int)", "(int, int DEFAULT 1)"),
+                f"DROP FUNCTION f(int, int); {_FUNCTION.replace('(int)', '(int, int)')}",
+            ),
             "view-of-another-table": "ALTER TABLE visits RENAME TO old_visits; CREATE VIEW visits AS SELECT id, id AS user_id, now()::date AS at, 1 AS pages FROM users",
             "view-renamed-and-made-anew": (
                 "CREATE VIEW adults AS SELECT id FROM users",
@@ -485,6 +506,7 @@ NEW_COLUMNS = [
     *_cases(
         "safe",
         {
+            "unique-default-outside-of-the-condition": "ALTER TABLE empty ADD chief boolean NOT NULL DEFAULT false; CREATE UNIQUE INDEX ON empty (chief) WHERE chief",
             "unique-column-of-nulls": (_ONE, _SLUG.format("one", "one").replace("NOT NULL DEFAULT ''", "")),
             "unique-computed-default": (
                 _ONE,

@@ -39,12 +39,9 @@ class HazardClass(StrEnum):
 class ExampleRevision:
     """One revision of an example.
 
-    `upgrade` and `downgrade` are function bodies. `requires_previous` makes it require the revision before
-    it, which belongs to the other database; `second_database` puts it into the deployment's second database.
-
-    `setup` is SQL that prepares its database, in addition to the setup of the hazard. `meanwhile`, of the
-    first revision, is SQL that another session has run in a transaction that is still open. `fails`, of the
-    last revision, is the SQLSTATE or the name of the error that it fails with.
+    `requires_previous` makes it require the revision before it, of the other database. `setup` is SQL that
+    prepares its database, `meanwhile` SQL that another session has run in a transaction that is still open.
+    `fails`, of the last revision, is the SQLSTATE or the name of the error that it fails with.
     """
 
     upgrade: str
@@ -86,12 +83,7 @@ def _imports(body: str) -> Iterator[str]:
 
 @dataclass(frozen=True, slots=True)
 class Hazard:
-    """A hazard of migrations.
-
-    `condition` says when it occurs, `effect` who waits or what is lost, `remedy` what to do instead.
-    `bad` are revisions that show it, `good` revisions that avoid it, in the order in which they run: in one
-    transaction with `one_transaction`, else in one each. `setup` is SQL that prepares the first database.
-    """
+    """A hazard: when it occurs, who waits or what is lost, what to do instead, and examples."""
 
     id: str
     title: str

@@ -1,8 +1,4 @@
-"""Probes for changed and dropped columns and relations: nulls, conversions, dropped values and rows.
-
-ALTER COLUMN … TYPE converts by assignment, or by an expression after USING that the catalog does not keep.
-Of such expressions only chains of casts of the column itself are checked.
-"""
+"""Probes for changed and dropped columns and relations; of USING only chains of casts are checked."""
 
 from __future__ import annotations
 
@@ -66,7 +62,7 @@ def column_probes(context: ProbeContext) -> Iterator[Probe]:
             yield from context.domain_probes(ProbeKind.NULLS, domain, domain, "VALUE IS NULL")
     for work in context.renames.statement.work:
         live = context.before.relation(work.relation)
-        if work.task is Task.TRUNCATE and not isinstance(live, NoLiveName):
+        if work.task in (Task.TRUNCATE, Task.DELETE) and not isinstance(live, NoLiveName):
             yield Probe(ProbeKind.ROWS, live, work.relation, count_query(live, ""))
 
 
@@ -146,7 +142,13 @@ def _null_values(context: ProbeContext, relation: str, column: str, *, subject: 
 
 def _conversion(change: Change, context: ProbeContext) -> Iterator[Probe]:
     old, new = change.old("type"), change.new("type")
-    if not old or not new or _is_type_rename(old, new, context):
+    types = {
+        (other.op, other.key.identity)
+        for other in context.renames.statement.changes
+        if other.key.kind in TYPES
+    }
+    renamed = {(Op.REMOVED, old.removesuffix("[]")), (Op.ADDED, new.removesuffix("[]"))}
+    if not old or not new or renamed <= types:
         return
     column, subject = column_of(change), change.key.identity
     live = context.after.column(*column)
@@ -160,13 +162,6 @@ def _conversion(change: Change, context: ProbeContext) -> Iterator[Probe]:
     for kind, query, unknown in checks:
         related = (relation, column.relation) if query else ()
         yield Probe(kind, relation, subject, query, unknown=unknown, related=related)
-
-
-def _is_type_rename(old: str, new: str, context: ProbeContext) -> bool:
-    """Return whether the type itself was renamed."""
-    removed = {change.key.identity for change in context.renames.changes(Op.REMOVED, *TYPES)}
-    added = {change.key.identity for change in context.renames.changes(Op.ADDED, *TYPES)}
-    return old.removesuffix("[]") in removed and new.removesuffix("[]") in added
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,11 +188,7 @@ def conversion_checks(
     sql: str,
     labels: Mapping[str, tuple[str, ...]],
 ) -> Iterator[tuple[ProbeKind, str, str]]:
-    """Yield queries for values that a change of a column's type, old and new, by `sql` rejects or alters.
-
-    Where there is no query, the third text says why. `relation` and `value` are live names; `labels` are
-    those of enumerations that the plan has created or changed, by type.
-    """
+    """Yield queries for values that a new type rejects or alters, or say why there is no query."""
     old_type, new_type = types
     using = using_expression(column, sql)
     casts = None if using is None else cast_types(column, using)

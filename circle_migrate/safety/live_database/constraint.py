@@ -1,8 +1,4 @@
-"""Probes for constraints and unique indexes that existing rows have to satisfy, and for sequences.
-
-The catalog does not show a restart, as the last value is a row of the sequence: it is read from the
-statement's text, constant numbers only. `setval` to a computed maximum yields no value again.
-"""
+"""Probes for constraints, unique indexes, sequences, and constants to which their text restarts these."""
 
 from __future__ import annotations
 
@@ -71,10 +67,7 @@ def _relation_probes(change: Change, relation: str, context: ProbeContext) -> It
 
 
 def _refused_writes(change: Change, relation: str, context: ProbeContext) -> Iterator[Probe]:
-    """Yield the probes for what the running release can no longer write under a new constraint or index.
-
-    One that is NOT VALID refuses to change existing rows; one on new columns only may refuse their defaults.
-    """
+    """Yield the probes for what the running release can no longer write: existing rows, or new defaults."""
     definition, subject = change.new("definition"), change.key.identity
     not_valid, live = change.new("validated") == "no", context.after.relation(relation)
     if isinstance(live, NoLiveName) or _is_covered_by_parent(change, context):
@@ -97,9 +90,9 @@ def _refused_writes(change: Change, relation: str, context: ProbeContext) -> Ite
             elif not_valid:
                 yield from context.row_probe(ProbeKind.REFUSED, relation, subject, condition)
         elif definition.startswith(("CREATE UNIQUE", "UNIQUE", "PRIMARY", "EXCLUDE")):
-            keys = definitions.parse_uniqueness(definition).keys
-            values = (context.defaults.get(ColumnName(relation, key), "") for key in keys)
-            if all(map(_CONSTANT.fullmatch, values)):
+            unique = definitions.parse_uniqueness(definition)
+            values = (context.defaults.get(ColumnName(relation, key), "") for key in unique.keys)
+            if unique.predicate is None and all(map(_CONSTANT.fullmatch, values)):
                 yield Probe(ProbeKind.INSERTS, live, subject, "SELECT 1")
 
 
@@ -111,8 +104,12 @@ def _has_defaults(context: ProbeContext, relation: str, names: Iterable[str]) ->
 def _is_new(change: Change, context: ProbeContext) -> bool:
     """Return whether existing rows have to satisfy a constraint that they did not have to before."""
     definition = change.new("definition")
-    is_kept = change.op is not Op.REMOVED and change.key.kind in _KINDS
-    if not (is_kept and definition and _checks_rows(change, definition)):
+    if not definition or change.op is Op.REMOVED or change.key.kind not in _KINDS:
+        return False
+    if change.key.kind == "index":
+        if not definition.startswith("CREATE UNIQUE ") or "no" in change.fields.get("valid", ()):
+            return False
+    elif change.new("validated") == "no" or definition.startswith(("NOT NULL ", "TRIGGER")):
         return False
     if change.op is Op.CHANGED and "validated" not in change.fields:
         columns = context.renames.changes(Op.CHANGED, "column")
@@ -120,12 +117,6 @@ def _is_new(change: Change, context: ProbeContext) -> bool:
         is_retyped = any(column.of == change.of and "type" in column.fields for column in columns)
         return not (context.renames.is_rename or is_retyped)
     return not (_is_covered_by_parent(change, context) or _held_before(change, definition, context))
-
-
-def _checks_rows(change: Change, definition: str) -> bool:
-    if change.key.kind == "index":
-        return definition.startswith("CREATE UNIQUE ") and "no" not in change.fields.get("valid", ())
-    return change.new("validated") != "no" and not definition.startswith(("NOT NULL ", "TRIGGER"))
 
 
 def _is_covered_by_parent(change: Change, context: ProbeContext) -> bool:
@@ -233,11 +224,7 @@ def _violations(
 
 
 def _partition_probes(context: ProbeContext) -> Iterator[Probe]:
-    """Yield a probe without query for each table whose rows are checked against partition bounds.
-
-    PostgreSQL reads a table that becomes a partition, and the default partition beside a new one, unless a
-    constraint proves that the rows fit.
-    """
+    """Yield a probe without query for each table whose rows PostgreSQL checks against partition bounds."""
     attached = _attached(context)
     tables = context.renames.changes(Op.ADDED, "table")
     created = any(change.new("partition_of") for change in tables)

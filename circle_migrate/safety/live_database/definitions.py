@@ -1,8 +1,4 @@
-"""Parse definitions as PostgreSQL prints them: names, lists, expressions, and the columns in expressions.
-
-These are the outputs of `pg_get_indexdef`, `pg_get_constraintdef` and `format_type`
-(src/backend/utils/adt/ruleutils.c). Any other shape raises `UnreadableError`.
-"""
+"""Parse definitions as PostgreSQL's ruleutils.c prints them; any other shape raises `UnreadableError`."""
 
 import re
 from collections.abc import Iterator, Mapping
@@ -35,10 +31,7 @@ class Token:
 
 @dataclass(frozen=True, slots=True)
 class Uniqueness:
-    """The expressions that an index or constraint makes unique, in the rows that meet `predicate`.
-
-    `operators` are those of an exclusion constraint, for each expression the one that says that two conflict.
-    """
+    """What an index makes unique in the rows that meet `predicate`; `operators` are those of an exclusion."""
 
     keys: tuple[str, ...]
     predicate: str | None = None

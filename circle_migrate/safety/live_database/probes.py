@@ -1,8 +1,4 @@
-"""Derive probes of live rows from the changes and work of statements, and run them; estimate written rows.
-
-A probe counts up to LIMIT rows and one more; where there are fewer, it reads the table to its end or to the
-time limit of `run_probes`. A probe without an answer is unknown, never a guess.
-"""
+"""Derive probes of live rows from a trace, and run them, each up to a LIMIT; estimate written rows."""
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -59,7 +55,7 @@ WITH RECURSIVE above (name, oid) AS (
 SELECT above.name, named.name AS ancestor
 FROM above JOIN ({NAMED}) named USING (oid) WHERE named.name <> above.name
 """
-_MAY_BE_PLANNED = compile_pattern(r"\s*(?:UPDATE|DELETE|INSERT|MERGE|WITH)\b")
+_MAY_BE_PLANNED = compile_pattern(r"(?:\s|--[^\n]*\n|/\*.*?\*/)*(?:UPDATE|DELETE|INSERT|MERGE|WITH)\b")
 _NAME = "circle_migrate_estimate"
 _PARAMETERS = "SELECT cardinality(parameter_types) FROM pg_catalog.pg_prepared_statements WHERE name = $1"
 
@@ -67,11 +63,7 @@ _PARAMETERS = "SELECT cardinality(parameter_types) FROM pg_catalog.pg_prepared_s
 def derive_probes(
     statements: Sequence[TracedStatement], usage: Mapping[str, ObjectUsage] | None = None
 ) -> tuple[Probe, ...]:
-    """Return the probes of the live databases for these statements, in the order of the plan.
-
-    `usage` has the facts that only the live catalog has, by database; probes that need them are unknown
-    without it. Objects that the plan creates have no probe, renamed ones are probed by their live names.
-    """
+    """Return the probes in the order of the plan; without `usage`, by database, some are unknown."""
     probes: list[Probe] = []
     for index, context in enumerate(_contexts(statements, usage or {})):
         for derive in (column_probes, constraint_probes, sequence_probes):
@@ -90,7 +82,9 @@ def _contexts(
         database, renames = statement.database, StatementRenames(statement)
         previous = last.get(database) or ProbeContext(renames, LiveNames(), LiveNames(), {}, {}, {}, None)
         before, after = previous.after, previous.after.after(renames)
-        known, starts = {**previous.labels, **_labels(renames)}, {**previous.starts, **_starts(renames)}
+        created = () if renames.is_rename else renames.changes(Op.ADDED, "sequence")
+        starts = {change.key.identity: change.fields["start"][1] or "1" for change in created}
+        known, starts = {**previous.labels, **_labels(renames)}, {**previous.starts, **starts}
         defaults = _defaults(renames, previous.defaults)
         last[database] = ProbeContext(renames, before, after, known, starts, defaults, usage.get(database))
         yield last[database]
@@ -103,11 +97,6 @@ def _labels(renames: StatementRenames) -> dict[str, tuple[str, ...]]:
         for change in renames.changes(op, "enum")
         if (field := change.new("labels"))
     }
-
-
-def _starts(renames: StatementRenames) -> dict[str, str]:
-    created = () if renames.is_rename else renames.changes(Op.ADDED, "sequence")
-    return {change.key.identity: change.fields["start"][1] or "1" for change in created}
 
 
 def _defaults(renames: StatementRenames, known: Mapping[ColumnName, str]) -> dict[ColumnName, str]:
@@ -124,10 +113,7 @@ def _defaults(renames: StatementRenames, known: Mapping[ColumnName, str]) -> dic
 
 
 def _fixed_by(probe: Probe, statements: Sequence[TracedStatement], index: int) -> str:
-    """Return the revision that changes the rows before a statement, or the sequence after it; else "".
-
-    A lock or the work in the trace shows a write; the text does where a stronger lock was already held.
-    """
+    """Return the revision that changes the rows before a statement, or the sequence after it; else ""."""
     database = statements[index].database
     if probe.kind is ProbeKind.BEHIND:
         names = (probe.relation, *probe.related)
@@ -164,11 +150,7 @@ def _names_any(statement: TracedStatement, relations: Sequence[str]) -> bool:
 async def run_probes(
     database: Database, probes: Sequence[Probe], seconds: float = 2.0, total: float = TOTAL_SECONDS
 ) -> tuple[Answer, ...]:
-    """Return the answers to the probes of one database, in their order.
-
-    One probe may take `seconds`, all together `total`. A partition is left out where its parent has the same
-    probe. An unknown answer says why. Raises only what connecting raises.
-    """
+    """Return the answers, in `seconds` for each and `total` for all. Raises what connecting raises."""
     if not any(probe.query for probe in probes):
         return tuple(Answer(probe, None, why=probe.unknown) for probe in probes)
     async with open_live_query(database, seconds, total) as live:
@@ -231,10 +213,7 @@ def _key(probe: Probe, relation: str) -> tuple[object, ...]:
 
 
 async def expected_rows(database: Database, statements: Iterable[str]) -> dict[tuple[str, str], int]:
-    """Return the rows that statements are expected to write, by the database and the statement.
-
-    Those that write none are left out, or cannot be planned. Raises what `bounded_read` raises.
-    """
+    """Return the rows that statements are expected to write. Raises what `bounded_read` raises."""
     writing = dict.fromkeys(filter(_MAY_BE_PLANNED.match, statements))
     if not writing:
         return {}

@@ -52,10 +52,7 @@ def run_rules(evidence: Evidence) -> tuple[HazardFinding, ...]:
     """Run all rules; return findings in the order of the statements, for each statement the worst first.
 
     There is one finding for each hazard, statement and object, with the strongest confidence that any rule
-    has. Severities: error, the step fails on the live rows, loses stored values, breaks statements of the
-    running release, or works on a large table while others wait for one; warning, every row of a large table
-    is written, a protection is dropped, two large tables are locked together, the facts that decide are
-    unknown, or a downgrade breaks statements of a release that is gone by then; note, information.
+    has; docs/safety.md has the meaning of the severities.
     """
     plan = PlanContext(evidence)
     trace = evidence.trace

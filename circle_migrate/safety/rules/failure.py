@@ -49,6 +49,7 @@ def check_failures(context: StatementContext) -> Iterator[HazardFinding]:
             yield _required_column(context, change)
     yield from _shifted_times(context)
     yield from _restarted_sequence(context)
+    yield from _unseen_code(context)
 
 
 def check_probe_answers(plan: PlanContext) -> Iterator[HazardFinding]:
@@ -117,6 +118,23 @@ def _shifted_times(context: StatementContext) -> Iterator[HazardFinding]:
             reason = "values are read as times of the session's TimeZone, which is not UTC"
             name, owner = change.key.identity, change.owner
             yield context.finding("CM016", Severity.WARNING, name, reason, relation=owner)
+
+
+def _unseen_code(context: StatementContext) -> Iterator[HazardFinding]:
+    """Yield a finding for code that gets rows of a table, which is empty on the scratch database."""
+    statement, deletions = context.statement, context.statement.read_by_code
+    tables = [
+        name
+        for name in statement.relations_in_text
+        if context.holds_rows(name) and not is_empty(context.size(name))
+    ]
+    if deletions is not None and tables:
+        reason = (
+            f"the code gets rows of {tables[0]}, which the scratch database lacks; what it does with them"
+        )
+        reason += f" is not seen{deletions and f', such as {deletions}'}"
+        severity = Severity.ERROR if deletions else Severity.NOTE
+        yield context.finding("CM060", severity, tables[0], reason, relation=tables[0])
 
 
 def _restarted_sequence(context: StatementContext) -> Iterator[HazardFinding]:

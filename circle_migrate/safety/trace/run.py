@@ -55,12 +55,10 @@ async def trace_plan(
 ) -> Trace:
     """Run the plan on scratch databases at its current revisions and return what each statement did.
 
-    `major` is the major version of the live servers, None if unknown; `hooks` may observe more of the run.
-    With `round_trips` the downgrades of an upgrade run, too, and the catalogs are compared. Of the live
-    databases only settings are read. The trace has the errors of failing steps. Raises `SettingsError`
+    `major` is the major version of the live servers, of which only settings are read. With `round_trips`
+    the downgrades of an upgrade run, too. The trace has the errors of failing steps. Raises `SettingsError`
     without a server for scratch databases, `Unreachable` if it is lost, `MigrationFailed` if the current
-    revisions cannot be reached on an empty database, `TreeError` for a revision file that cannot be loaded,
-    and `Interrupted`.
+    revisions cannot be reached there, `TreeError` for an invalid revision file, and `Interrupted`.
     """
     from circle_migrate.diff.expected.expected import upgrade_scratch
 
@@ -114,11 +112,7 @@ async def _run(
 def _explain(
     plan: Plan, hooks: TraceHooks, error: MigrateError
 ) -> tuple[tuple[TracedStatement, ...], tuple[str, ...], tuple[str, ...]]:
-    """Return the statements, untraced revisions and notes of a run that ended at a step.
-
-    A failing statement becomes a finding; an exception of the step's Python code may come from empty tables.
-    Where no step was running, a deferred constraint of the last one does not hold.
-    """
+    """Return the statements, untraced revisions and notes of a run that ended at a step."""
     done = len(hooks.completed) - (hooks.running is None)
     rest = [action.revision.qualified for action in plan.actions[done:] if isinstance(action, Step)]
     failed = hooks.failure(error)
