@@ -61,8 +61,9 @@ def register(app: typer.Typer) -> None:
             circle-migrate diff revisions@-1 revisions -d main --format sql
             circle-migrate diff yesterday/ live --ignore 'index public.tmp_*'
         """
-        from circle_migrate.commands.diff import DRIFT, MISSING, DiffOptions
+        from circle_migrate.commands.diff import DRIFT, GRANT_FIELDS, MISSING, OWNER_FIELDS
         from circle_migrate.commands.diff import diff as action
+        from circle_migrate.diff.compare import CompareOptions
         from circle_migrate.diff.side import parse_sides
 
         comparisons = [tuple(sides)] if sides else []
@@ -73,10 +74,14 @@ def register(app: typer.Typer) -> None:
             )
         texts = comparisons[0] if comparisons else DRIFT
         trials = {"sql": (False,), "alembic": (False, True)}.get(context.format, ())
-        options = DiffOptions(column_order, partitions, grants, owners, ignore or (), trials)
+        options = CompareOptions(
+            always_error=frozenset(GRANT_FIELDS * grants + OWNER_FIELDS * owners),
+            column_order=column_order,
+            partitions=partitions,
+        )
         reads = any(side.needs_live_database for side in parse_sides(texts))
         deployment = await context.ready() if reads else context.files()
-        return await action(deployment, texts, options)
+        return await action(deployment, texts, options, ignore or (), trials)
 
     @command(app, panel=_PANEL, options=SCRATCH)
     async def snapshot(
