@@ -153,7 +153,8 @@ def register(app: typer.Typer) -> None:
             circle-migrate graph revisions 8b56: --current
             circle-migrate graph entities --from live --as dot | dot -Tpdf -o tables.pdf
         """
-        from circle_migrate.commands.graph.graph import entities, resolve_format, revisions, write_diagram
+        from circle_migrate.commands.graph import graph as action
+        from circle_migrate.commands.history import history
 
         if subject is _Subject.ENTITIES and (revision_range or current):
             raise UsageError(
@@ -161,15 +162,16 @@ def register(app: typer.Typer) -> None:
             )
         if subject is _Subject.REVISIONS and origin:
             raise UsageError("--from is for tables", hint=f"circle-migrate graph entities --from {origin}")
-        diagram_format = resolve_format(given_format, output)
+        diagram_format = action.resolve_format(given_format, output)
         if subject is _Subject.REVISIONS:
             deployment, rows = await context.trees(with_current=current)
-            diagram = revisions(deployment, revision_range, rows)
+            listing = history(deployment, revision_range, rows)
+            diagram = action.revision_trees(deployment.combined_graph, listing)
         else:
             source = Source(origin or Source.MODELS)
             deployment = await context.ready() if source is Source.LIVE else context.files()
-            diagram = await entities(deployment, source)
-        result = write_diagram(diagram, diagram_format, output)
+            diagram = await action.entities(deployment, source)
+        result = action.write_diagram(diagram, diagram_format, output)
         for note in result.notes:
             context.progress.say(note)
         return result
