@@ -29,13 +29,12 @@ class Live(View):
             transient=True,
         )
         self._live.start()
-        self._stopped = threading.Event()
         threading.Thread(target=self._redraw, name="progress", daemon=True).start()
 
     def stop(self) -> None:
         """Remove the view and show the cursor again."""
         with self._lock:
-            self._stopped.set()
+            super().stop()
             self._live.stop()
 
     def _redraw(self) -> None:
@@ -52,7 +51,7 @@ class Live(View):
         table.add_column(justify="right", no_wrap=True)
         table.add_column(ratio=1, no_wrap=True, overflow="ellipsis")
         with self._lock:
-            for name, progress in self._progress.databases.items():
+            for name, progress in self.databases.items():
                 self._add_rows(table, name, progress)
         return table
 

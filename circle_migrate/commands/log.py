@@ -24,11 +24,12 @@ class LogResult(Result):
 
     def to_dict(self) -> dict[str, Any]:
         """Return one object per run and database."""
-        return {"runs": [_run_dict(run) for run in self.runs]}
-
-
-def _run_dict(run: JournalRun) -> dict[str, Any]:
-    return json_fields(run, " ".join(run._fields)) | {"steps": [_step_dict(step) for step in run.steps]}
+        names = " ".join(JournalRun._fields)
+        return {
+            "runs": [
+                json_fields(run, names) | {"steps": list(map(_step_dict, run.steps))} for run in self.runs
+            ]
+        }
 
 
 def _step_dict(step: JournalStep) -> dict[str, Any]:

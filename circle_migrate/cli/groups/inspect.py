@@ -44,7 +44,6 @@ def register(app: typer.Typer) -> None:
             circle-migrate check --models --drift --consistency --safety [dim]# everything[/dim]
             circle-migrate check --files-only --base origin/main --format github
         """
-        from circle_migrate.commands.check import CheckSelection
         from circle_migrate.commands.check import check as action
 
         if files_only and (drift or consistency):
@@ -54,7 +53,8 @@ def register(app: typer.Typer) -> None:
             raise UsageError(
                 "--files-only --safety needs --base to know what is pending", hint="add --base origin/main"
             )
-        selection = CheckSelection(
+        return await action(
+            context.files() if files_only else await context.ready(),
             databases=not files_only,
             pending=not no_pending,
             base=base,
@@ -63,7 +63,6 @@ def register(app: typer.Typer) -> None:
             consistency=consistency,
             safety=check_safety,
         )
-        return await action(context.files() if files_only else await context.ready(), selection)
 
     @command(app, panel=_PANEL, formats=CHECKS)
     async def wait(

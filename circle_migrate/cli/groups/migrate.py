@@ -13,16 +13,7 @@ import typer
 from circle_migrate.cli import options as shared
 from circle_migrate.cli.command import command
 from circle_migrate.cli.context import CommandContext
-from circle_migrate.cli.options import (
-    MARKDOWN,
-    RUN,
-    SIZES,
-    Format,
-    flag,
-    option,
-    safety_flag,
-    safety_option,
-)
+from circle_migrate.cli.options import MARKDOWN, RUN, SIZES, Format, flag, option, safety_flag, safety_option
 from circle_migrate.core.errors import UsageError
 from circle_migrate.core.result import Result
 
@@ -276,8 +267,12 @@ def _gate(context: CommandContext, deployment: Deployment, allow: Sequence[str])
             raise UsageError("--allow has no effect with --safety off", hint="add --safety require")
         return None
     from circle_migrate.safety.gate import SafetyGate
+    from circle_migrate.safety.hazards.hazard import HazardClass
 
-    allowed = frozenset(map(_hazard_class, allow))
+    for name in allow:
+        if name not in list(HazardClass):
+            raise UsageError(f"there is no hazard class {name!r}", hint="classes: " + ", ".join(HazardClass))
+    allowed = frozenset(map(HazardClass, allow))
 
     def show(report: SafetyReport) -> None:
         for line in _warnings(report, allowed):
@@ -287,14 +282,6 @@ def _gate(context: CommandContext, deployment: Deployment, allow: Sequence[str])
         context.progress.say(f"safety: {text}")
 
     return SafetyGate(deployment, mode == "require", allowed, show, say)
-
-
-def _hazard_class(name: str) -> HazardClass:
-    from circle_migrate.safety.hazards.hazard import HazardClass
-
-    if name not in list(HazardClass):
-        raise UsageError(f"there is no hazard class {name!r}", hint="classes: " + ", ".join(HazardClass))
-    return HazardClass(name)
 
 
 def _warnings(report: SafetyReport, allowed: frozenset[HazardClass]) -> list[str]:
