@@ -268,7 +268,9 @@ def test_read_only(empty_databases: Databases, urls: Callable[..., None], statem
     run(execute(empty_databases, "main", statement.format(f'"{empty_databases.names["main"]}"')))
     urls(empty_databases)
     check(Case("upgrade", 9, ["main", "read-only", reset, "nothing was changed"]))
-    assert invoke(["current"]).status == 0
+    check(Case("recover", 9, ["main", "read-only", reset, "nothing was changed"]))
+    for line in (["current"], ["recover", "--dry-run"]):
+        assert invoke(line).status == 0
     assert run(versions(empty_databases)) == {"main": None, "credentials": None}
 
 
