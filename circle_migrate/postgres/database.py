@@ -198,9 +198,9 @@ class Database:
             row = await connection.fetchrow(_STATE, *names, GID_PREFIX, tables)
             if row["schema"] is None:
                 raise MissingPrivilege(
-                    f"{self.name}: the role {row['role']!r} has no USAGE on any schema of its search_path",
+                    f"{self.name}: the role {row['role']!r} has USAGE on no existing schema of its path",
                     database=self.name,
-                    hint=f'GRANT USAGE ON SCHEMA {self.settings.search_path} TO "{row["role"]}";',
+                    hint=f'GRANT USAGE ON SCHEMA {settings.search_path} TO "{row["role"]}"; or create it',
                 )
             journal_tables.ensure_not_in_search_path(settings, [row["schema"]])
             contents = await journal_tables.read_contents(connection, settings, row)

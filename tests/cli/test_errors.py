@@ -245,6 +245,16 @@ def test_no_server_of_the_kind_that_the_url_asks_for(
     check(Case("upgrade", 9, [" is read-only", "correct target_session_attrs"], never=["SessionAttribute"]))
 
 
+@pytest.mark.parametrize("command", ["upgrade"])
+def test_missing_schema_of_the_path(
+    empty_databases: Databases, urls: Callable[..., None], command: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The hint does not only propose a GRANT on a schema that does not exist."""
+    urls(empty_databases)
+    monkeypatch.setenv("CIRCLE_MIGRATE_MAIN_SEARCH_PATH", "nosuch")
+    check(Case(command, 9, ["no existing schema", "or create it"]))
+
+
 @pytest.mark.parametrize("command", ["upgrade", "stamp head --yes", "upgrade --dry-run"])
 def test_same_database_twice(empty_databases: Databases, urls: Callable[..., None], command: str) -> None:
     urls(empty_databases, CREDS_DATABASE_URL=empty_databases.urls["main"])

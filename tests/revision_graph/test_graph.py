@@ -43,8 +43,15 @@ def both(spec: Spec, labelled: str = "") -> tuple[Graph, RevisionMap]:
     ours = Graph(
         "main",
         [
-            Revision("main", key, down_revisions=down, depends_on=deps, labels=labels.get(key, ()))
-            for key, down, deps in spec
+            Revision(
+                "main",
+                key,
+                path=f"{number}.py",
+                down_revisions=down,
+                depends_on=deps,
+                labels=labels.get(key, ()),
+            )
+            for number, (key, down, deps) in enumerate(spec)
         ],
     )
     theirs = RevisionMap(
