@@ -50,7 +50,6 @@ class _Commands(CommandGroup):
 
     @property
     def commands(self) -> MutableMapping[str, Command]:
-        """All commands by name."""
         if not self._complete:
             self._complete = True
             for module in _COMMANDS:
@@ -62,7 +61,6 @@ class _Commands(CommandGroup):
         self._created, self._complete = created, False
 
     def get_command(self, ctx: Context, cmd_name: str) -> Command | None:  # noqa: ARG002 - Typer's signature
-        """Return the command of that name, or None."""
         if cmd_name not in self._created:
             from circle_migrate.cli.command import SingleCommandApp
 

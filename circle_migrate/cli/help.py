@@ -30,7 +30,6 @@ class _Page(AnyCommand):
     """A command or group with `LazyParam`s whose plain text page has the same panels as the drawn one."""
 
     def format_help(self, ctx: Context, formatter: HelpFormatter) -> None:
-        """Write the page."""
         if is_terminal(sys.stdout):
             super().format_help(ctx, formatter)
         else:
