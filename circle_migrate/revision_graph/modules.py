@@ -36,11 +36,10 @@ def exits_as_errors() -> Iterator[None]:
         yield
     except StopIteration as error:  # no coroutine may raise it
         raise RuntimeError("StopIteration, as of next()").with_traceback(error.__traceback__) from None
-    except (Exception, KeyboardInterrupt, CancelledError):
+    except BaseException as error:
         end_if_signalled()
-        raise
-    except BaseException as error:  # noqa: BLE001 - a revision can raise anything
-        end_if_signalled()
+        if isinstance(error, Exception | KeyboardInterrupt | CancelledError):
+            raise
         text = f"the revision calls sys.exit() or raises {type(error).__name__}({text_of(error)}); write"
         text += " `return` to end a step early, or raise another exception to fail"
         raise ExitCalled(text).with_traceback(error.__traceback__) from None

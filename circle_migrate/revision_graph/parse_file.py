@@ -114,7 +114,7 @@ def read_source(database: str, path: Path, source: bytes, load_module: ModuleLoa
     for name, text in ("upgrade", "upgrade()"), ("down_revision", "`down_revision`, None if it is the first"):
         if name not in names:
             raise TreeError(f"revision {key} has no {text}", database=database, location=f"{path}:{line}")
-    code = _code(tree)
+    code = list(ast.walk(tree))
     return Revision(
         database=database,
         id=key,
@@ -278,15 +278,3 @@ def _text(node: ast.expr) -> str:
     if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
         return _text(node.func.value)
     return ""
-
-
-def _code(tree: ast.Module) -> list[ast.AST]:
-    """Return all nodes except docstrings."""
-    nodes = list(ast.walk(tree))
-    docstrings = {
-        node.body[0].value  # type: ignore[attr-defined]
-        for node in nodes
-        if isinstance(node, ast.Module | ast.FunctionDef | ast.ClassDef)
-        and ast.get_docstring(node) is not None
-    }
-    return [node for node in nodes if node not in docstrings]

@@ -7,8 +7,7 @@ operations.
 
 import warnings
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from alembic.autogenerate import produce_migrations, render_python_code
 from alembic.operations.ops import AlterColumnOp, MigrateOperation, OpContainer, UpgradeOps
@@ -21,8 +20,7 @@ from circle_migrate.postgres.identifier import split_identity, unquote
 from circle_migrate.postgres.journal_tables import OWN_TABLES
 
 
-@dataclass(frozen=True, slots=True)
-class Suggestion:
+class Suggestion(NamedTuple):
     """One operation and its reverse, as indented code."""
 
     upgrade: str

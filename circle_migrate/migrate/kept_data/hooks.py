@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from io import StringIO
-from typing import TYPE_CHECKING, TypeGuard
+from typing import TYPE_CHECKING, NamedTuple, TypeGuard
 
 from sqlalchemy.util import await_only
 
@@ -44,8 +44,7 @@ FROM (SELECT) one LEFT JOIN pg_catalog.pg_namespace n ON n.nspname = $1::text
 """
 
 
-@dataclass(frozen=True, slots=True)
-class _CopiedData:
+class _CopiedData(NamedTuple):
     """The tables before the running step, the copies, and the positions of sequences that will be dropped."""
 
     before: TablesState
@@ -106,12 +105,12 @@ class KeepHooks(_CountHooks):
             if action.revision.qualified not in self._transactional:
                 return
             connection.begin()
-        before = _read_state(self._run, connection, action)
+        before = _read_state(self._run, connection, action.database)
         savepoint = connection.begin_nested()
         try:
             runner = self._run.runners[action.database]
             runner.run(connection, action, self._run.current[action.database], lambda _connection: None)
-            after = _read_state(self._run, connection, action)
+            after = _read_state(self._run, connection, action.database)
         finally:
             savepoint.rollback()
         registry.ensure_tables(connection)
@@ -128,7 +127,7 @@ class KeepHooks(_CountHooks):
         if self._run is None or data is None or not _is_step(action, Direction.DOWN):
             return
         run, revision = self._run.id, action.revision.id
-        after = _read_state(self._run, connection, action)
+        after = _read_state(self._run, connection, action.database)
         _ensure_copied(data, after, action)
         for table_copy in data.copies.values():
             rows = record_kept_rows(connection, run, revision, table_copy, after)
@@ -138,7 +137,7 @@ class KeepHooks(_CountHooks):
         for sequence, position in data.positions.items():
             registry.add_entry(connection, run, revision, KeptKind.SEQUENCE, sequence, position=position)
         if action.revision.non_transactional_reason is not None:
-            _commit(connection)
+            connection.commit()
 
 
 @dataclass(slots=True)
@@ -178,7 +177,7 @@ class RestoreKeptHooks(_CountHooks):
             connection.begin()
         self._counts[self._segment] += restore_entries(self._run, connection, action.database, entries)
         if action.revision.non_transactional_reason is not None:
-            _commit(connection)
+            connection.commit()
         else:  # later steps defer constraints again
             await_only(check_constraints(self._run.sessions[action.database].driver, before_commit=False))
 
@@ -193,22 +192,15 @@ def restore_entries(
     run: MigrationRun, connection: Connection, database: str, entries: Sequence[KeptEntry]
 ) -> tuple[KeptRowCount, ...]:
     """Restore entries of a database in the connection's transaction. Raises `MigrationFailed`."""
-    return restore_rows(connection, entries, run.states[database].schema, run.runners[database].table.name)
+    return restore_rows(connection, entries, _read_state(run, connection, database))
 
 
 def _is_step(action: Action, direction: Direction) -> TypeGuard[Step]:
     return isinstance(action, Step) and action.direction is direction
 
 
-def _read_state(run: MigrationRun, connection: Connection, action: Step) -> TablesState:
-    version_table = run.runners[action.database].table.name
-    return read_tables(connection, run.states[action.database].schema, version_table)
-
-
-def _commit(connection: Connection) -> None:
-    transaction = connection.get_transaction()
-    if transaction is not None:
-        transaction.commit()
+def _read_state(run: MigrationRun, connection: Connection, database: str) -> TablesState:
+    return read_tables(connection, run.states[database].schema, run.runners[database].table.name)
 
 
 def _positions(connection: Connection, sequences: Sequence[tuple[str, str]]) -> dict[tuple[str, str], int]:

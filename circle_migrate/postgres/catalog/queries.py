@@ -73,13 +73,11 @@ def catalog(major: int, used: frozenset[str]) -> Statements:
     return Statements(tables, scope + "\nUNION ALL\n".join(map(json.format, queries.values())))
 
 
-@cache
 def object_ids_query() -> str:
     """Return the query for kind, name and id (three columns) of objects, parameters as of `catalog`."""
     return _texts("sql")["scope"] + _texts("sql/session")["object_ids"]
 
 
-@cache
 def row_versions() -> str:
     """Return a query whose result changes with every commit that changes a definition."""
     return _texts("sql/session")["row_versions"]

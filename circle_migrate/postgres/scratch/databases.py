@@ -141,7 +141,13 @@ async def _create(connection: asyncpg.Connection, host: ScratchHost, name: str) 
     try:
         await connection.execute(f"CREATE DATABASE {quote(name)} {' '.join(options)}")
     except Exception as error:
-        raise _creation_error(host.maintenance_database, error) from error
+        database = host.maintenance_database
+        failure = named_error(error, database.name, "create a scratch database")
+        failure.state = "nothing was changed"
+        failure.hint = "use another server for scratch databases: --scratch-url URL"
+        if isinstance(failure, MissingPrivilege):
+            failure.hint = f"ALTER ROLE {quote(database.address.user)} CREATEDB; or {failure.hint}"
+        raise failure from error
     await connection.execute(f"REVOKE CONNECT, TEMPORARY ON DATABASE {quote(name)} FROM PUBLIC")
     await connection.execute(f"COMMENT ON DATABASE {quote(name)} IS {literal(COMMENT)}")
 
@@ -158,15 +164,6 @@ async def _create_schemas(database: Database) -> None:
         async with database.connected() as connection:
             for schema in filter(None, schemas):
                 await connection.execute(f"CREATE SCHEMA IF NOT EXISTS {quote(schema)}")
-
-
-def _creation_error(database: Database, error: Exception) -> MigrateError:
-    failure = named_error(error, database.name, "create a scratch database")
-    failure.state = "nothing was changed"
-    failure.hint = "use another server for scratch databases: --scratch-url URL"
-    if isinstance(failure, MissingPrivilege):
-        failure.hint = f"ALTER ROLE {quote(database.address.user)} CREATEDB; or {failure.hint}"
-    return failure
 
 
 async def _drop_stale(connection: asyncpg.Connection) -> None:
