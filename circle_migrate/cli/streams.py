@@ -52,16 +52,20 @@ class SafeStream:
     def close(self) -> None:
         """Leave it open, as others use it too; a wrapper of `buffer` closes that when it is deleted."""
 
-    def write(self, text: str) -> int:
+    def write(self, text: str | bytes) -> int:
         """Write the text without secrets if there is a reader."""
-        self._try(self._stream.write, redact(text))
+        if isinstance(text, str):
+            self._try(self._stream.write, redact(text))
+        else:
+            readable = bytes(text).decode(errors="surrogateescape")
+            self._try(self._stream.write, redact(readable).encode(errors="surrogateescape"))
         return len(text)
 
     def flush(self) -> None:
         """Flush the stream if there is a reader."""
         self._try(self._stream.flush)
 
-    def _try(self, function: Any, *arguments: str) -> None:
+    def _try(self, function: Any, *arguments: object) -> None:
         try:
             function(*arguments)
         except BlockingIOError:

@@ -267,12 +267,8 @@ def _gate(context: CommandContext, deployment: Deployment, allow: Sequence[str])
             raise UsageError("--allow has no effect with --safety off", hint="add --safety require")
         return None
     from circle_migrate.safety.gate import SafetyGate
-    from circle_migrate.safety.hazards.hazard import HazardClass
 
-    for name in allow:
-        if name not in list(HazardClass):
-            raise UsageError(f"there is no hazard class {name!r}", hint="classes: " + ", ".join(HazardClass))
-    allowed = frozenset(map(HazardClass, allow))
+    allowed = frozenset(map(_hazard_class, allow))
 
     def show(report: SafetyReport) -> None:
         for line in _warnings(report, allowed):
@@ -282,6 +278,14 @@ def _gate(context: CommandContext, deployment: Deployment, allow: Sequence[str])
         context.progress.say(f"safety: {text}")
 
     return SafetyGate(deployment, mode == "require", allowed, show, say)
+
+
+def _hazard_class(name: str) -> HazardClass:
+    from circle_migrate.safety.hazards.hazard import HazardClass
+
+    if name not in list(HazardClass):
+        raise UsageError(f"there is no hazard class {name!r}", hint="classes: " + ", ".join(HazardClass))
+    return HazardClass(name)
 
 
 def _warnings(report: SafetyReport, allowed: frozenset[HazardClass]) -> list[str]:
