@@ -152,9 +152,8 @@ def redact_statement(sql: str) -> str:
     is_dynamic = re.search(r"(?i)\bEXECUTE\b|\bformat\s*\(|\|\|", re.sub(_SQL_PARTS, "", text))
 
     def code(part: re.Match[str]) -> str:
-        is_name = is_dynamic or re.fullmatch(
-            r"[\w.-]+", part["quoted"] or ""
-        )  # as in ('smtp_password', '...')
+        # A name, as in ('smtp_password', '...').
+        is_name = is_dynamic or re.fullmatch(r"[\w.-]+", part["quoted"] or "")
         literal = part["quoted"] or part["escaped"] if is_name else part[0] if MASK in part[0] else "''"
         return part["comment"] or part["name"] or literal or "''"
 

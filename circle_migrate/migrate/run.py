@@ -144,7 +144,7 @@ def describe(action: Action) -> str:
 
 
 async def describe_current_revisions(run: MigrationRun) -> str:
-    """Return the current revisions of the run's databases as a sentence, read on new connections."""
+    """Read the current revisions on new connections, note them in the run and return them as a sentence."""
     states = await run.deployment.states_or_errors(tuple(run.sessions))
     run.current.update({name: state.current for name, state in states.items() if isinstance(state, State)})
     return ", ".join(
