@@ -263,9 +263,9 @@ async def check_constraints(driver: asyncpg.Connection, *, before_commit: bool) 
     if before_commit:
         await driver.execute(f"{CONFIGURED}; SET CONSTRAINTS ALL IMMEDIATE; {PINNED}")
         return
-    await driver.execute(f"SAVEPOINT circle_migrate; {PINNED}")
+    await driver.execute(f"SAVEPOINT circle_migrate; SET statement_timeout = 0; {PINNED}")
     checked, deferred = await driver.fetchrow(_DEFERRABLE)
-    text = "ROLLBACK TO circle_migrate; RELEASE circle_migrate"  # gives the session its own path again
+    text = "ROLLBACK TO circle_migrate; RELEASE circle_migrate"  # which gives back path and timeout
     if checked is not None:
         text += f"; SET CONSTRAINTS {checked} IMMEDIATE"
     if deferred is not None:

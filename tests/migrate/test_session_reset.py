@@ -120,6 +120,7 @@ SETTINGS = [
     "SET SESSION AUTHORIZATION pg_monitor",
     "SET session_replication_role = replica; SET ROLE pg_monitor",
     "SELECT set_config('search_path', 'pg_temp', false)",
+    "SET statement_timeout = '1ms'",
     "DO $$ BEGIN PERFORM set_config('app.tenant', '7', false); SET check_function_bodies = off; END $$",
 ]
 _READ = """
@@ -127,7 +128,7 @@ SELECT ARRAY[
     current_setting('timezone'), current_setting('datestyle'), current_setting('transaction_read_only'),
     session_user::text, current_setting('search_path'), coalesce(current_setting('app.tenant', true), ''),
     current_setting('check_function_bodies'), current_setting('lock_timeout'), current_user::text,
-    current_setting('session_replication_role')
+    current_setting('session_replication_role'), current_setting('statement_timeout')
 ] AS settings
 """
 
