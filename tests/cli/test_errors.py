@@ -596,10 +596,10 @@ class Textless({base}):
     ("base", "body", "place"),
     [
         ("ValueError", "raise Textless", "step"),
-        ("object", "raise ValueError(Textless())", "step"),
-        ("SystemExit", "raise Textless(0)", "step"),
+        pytest.param("object", "raise ValueError(Textless())", "step", marks=pytest.mark.thorough),
+        pytest.param("SystemExit", "raise Textless(0)", "step", marks=pytest.mark.thorough),
         ("ValueError", "raise Textless", "file"),
-        ("ValueError", "raise Textless", "models"),
+        pytest.param("ValueError", "raise Textless", "models", marks=pytest.mark.thorough),
     ],
 )
 def test_error_whose_text_fails(

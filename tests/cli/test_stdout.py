@@ -129,7 +129,9 @@ CLOSING = {
 }
 
 
-@pytest.mark.parametrize("how", CLOSING)
+@pytest.mark.parametrize(
+    "how", [pytest.param(how, marks=[pytest.mark.thorough] * (how[0] in "sw")) for how in CLOSING]
+)
 def test_revision_that_closes_its_stream(project: Project, how: str) -> None:
     imports = "import codecs, gc, io, sys"
     project.revision("main", "m1", None, CLOSING[how] + "\ngc.collect()", "pass", imports=imports)

@@ -100,7 +100,13 @@ def killed(
     return Killed(shop, databases, direction, point)
 
 
-@pytest.mark.parametrize("point", POINTS, ids=str)
+SOME_POINTS = [
+    pytest.param(point, marks=[pytest.mark.thorough] * (number % 4 > 0))
+    for number, point in enumerate(POINTS)
+]
+
+
+@pytest.mark.parametrize("point", SOME_POINTS, ids=str)
 def test_recovered_and_run_again(killed: Killed) -> None:
     databases, shop = killed.databases, killed.shop
     recovered = run(shop.recover(databases))
@@ -161,6 +167,7 @@ def test_prepared_transactions_of_others_are_not_touched(killed: Killed, gid: st
     assert run(prepared(killed.databases)) == [gid]
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     "form",
     [

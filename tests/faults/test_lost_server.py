@@ -168,6 +168,7 @@ LOST = {
 }
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("cut", [cut for cut in Cut if cut is not Cut.BLACK_HOLE], ids=lambda cut: cut.value)
 @pytest.mark.parametrize(
     ("case", "database"),

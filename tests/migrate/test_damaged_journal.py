@@ -75,6 +75,7 @@ def test_note_of_an_unfinished_step(empty_databases: Databases, key: str) -> Non
     assert invoke(["status"]).status == 0
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("table", VALUES)
 def test_values(empty_databases: Databases, key: str, table: str) -> None:
     nullable = f"""DO $$ DECLARE column_name name; BEGIN

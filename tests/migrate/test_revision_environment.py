@@ -337,6 +337,7 @@ def test_models_are_loaded_for_names_only(project: Project, empty_databases: Dat
     assert query(empty_databases, "SELECT version_num FROM alembic_version") == "m1"
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     "models",
     [

@@ -193,6 +193,7 @@ def test_way_down_to_base_leaves_nothing(empty_databases: Databases, database: s
     assert not any(run(scenario()).values())
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("database", "before", "left"),
     [
