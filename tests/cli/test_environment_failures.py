@@ -149,6 +149,7 @@ def test_nested_files(project: Project, line: str, content: str) -> None:
     assert "f.json" in answer.stderr
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     "line",
     [

@@ -367,6 +367,7 @@ def test_missing_privilege(
     assert run(content(migrated_databases)) == before
 
 
+@pytest.mark.thorough
 def test_wrong_password_and_a_standby(monkeypatch: pytest.MonkeyPatch, workdir: Path) -> None:
     """The server requires passwords, and as a standby without a primary it stays in recovery."""
     hba = "local all postgres trust\nlocal all all scram-sha-256\n"

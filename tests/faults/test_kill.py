@@ -127,6 +127,7 @@ def test_recovered_and_run_again(killed: Killed) -> None:
     assert run(shop.recover(databases)).transactions == ()
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("point", MENDED_BY_RUNNING_AGAIN, ids=str)
 def test_running_again_is_enough_without_doubt(killed: Killed) -> None:
     run(killed.shop.move(killed.databases, killed.direction))
@@ -155,6 +156,7 @@ def test_in_doubt_is_reported_and_nothing_changed(killed: Killed, monkeypatch: p
 PREPARE = ("BEGIN", "CREATE TABLE left_alone ()", "PREPARE TRANSACTION '{gid}'")
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("point", [Point(True, "after commit main", DECIDED, in_doubt=True)], ids=str)
 @pytest.mark.parametrize(
     "gid", ["other:1:main:credentials", f"not_{GID_PREFIX}1", "CIRCLE_MIGRATE:1:2:main:x"]

@@ -138,6 +138,7 @@ def test_server_killed_and_back_at_once(
     check_mended(shop, databases)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(("atomic", "point", "_error", "expected"), CASES)
 def test_server_killed_and_away(
     shop: Shop,

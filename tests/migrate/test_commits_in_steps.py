@@ -120,6 +120,7 @@ ENDING = {
 }
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("is_caught", [False, True], ids=["raised", "caught"])
 @pytest.mark.parametrize("how", ENDING)
 def test_refused_end_is_not_forgotten(
@@ -260,6 +261,7 @@ NOT_APPLIED = {
 }
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("case", NOT_APPLIED)
 def test_step_that_leaves_nothing_has_failed(
     project_folder: Path, empty_databases: Databases, case: str

@@ -89,6 +89,7 @@ def remedies(answer: Answer) -> list[list[str]]:
     return [shlex.split(line) for line in result]
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     "body",
     [pytest.param(None, marks=pytest.mark.thorough), pytest.param(BLOCK, marks=pytest.mark.thorough), DRIVER],
