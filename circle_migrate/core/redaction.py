@@ -77,7 +77,10 @@ _CONNECTION_STRING = (
     r"(?i)(?P<head>'\s*(?:\w+\s*=\s*(?:''[^']*''|[^\s'=]+)\s+)*(?:ssl)?password\s*=\s*)(?P<secret>[^\s'=]+)"
 )
 _QUOTES = frozenset("'\"$")
-_SUSPICIOUS = re.compile("pass|pw|secret|key|token|auth|credential|dsn|bearer|cookie|-u|mysql", re.IGNORECASE)
+_SUSPICIOUS = re.compile(
+    "pass|pw|secret|key|token|auth|credential|dsn|bearer|cookie|-u|mysql|gh._|_pat_|glpat|_live_|xox|eyJ",
+    re.IGNORECASE,
+)
 
 # In statements and source, where a word for a secret is a name and not a part of a sentence.
 _WORD = (
@@ -105,8 +108,14 @@ def register(secret: str | None) -> None:
 
 
 @cache
-def _spellings(secret: str) -> tuple[str, re.Pattern[str]]:
-    """Return a plain part of the secret, and a pattern for any mix of URL, SQL, JSON, Python and HTML."""
+def _plain_part(secret: str) -> str:
+    """Return the longest part of the secret that is the same in every spelling."""
+    return max(re.findall("[0-9A-Za-z]+", secret), key=len, default="")
+
+
+@cache
+def _spellings(secret: str) -> re.Pattern[str]:
+    """Return a pattern for any mix of URL, SQL, JSON, Python and HTML."""
 
     def pattern(character: str) -> str:
         if character.isascii() and character.isalnum():
@@ -118,8 +127,7 @@ def _spellings(secret: str) -> tuple[str, re.Pattern[str]]:
         unit = utf16.replace(",", r"\\+u")
         return rf"(?i:{own}|%(?:25)*{percent}|\\+x{byte}|\\+u{unit}|\\+U?x?0*{ord(character):02x}|&[#\w]+;)"
 
-    plain = max(re.findall("[0-9A-Za-z]+", secret), key=len, default="")
-    return plain, re.compile("".join(map(pattern, " ".join(secret.split()) or secret)))
+    return re.compile("".join(map(pattern, " ".join(secret.split()) or secret)))
 
 
 def redact(text: str) -> str:
@@ -128,11 +136,12 @@ def redact(text: str) -> str:
     Call it before the text is joined with others or cut, as either can hide where a secret ends.
     """
     for secret in sorted(_secrets, key=len, reverse=True):
-        plain, spellings = _spellings(secret)
-        text = spellings.sub(MASK, text) if plain in text else text
-    text = re.sub(_KEYS, MASK, _URL_PASSWORD.sub(rf"\g<head>{MASK}", text))
+        if _plain_part(secret) in text:
+            text = _spellings(secret).sub(MASK, text)
+    text = _URL_PASSWORD.sub(rf"\g<head>{MASK}", text)
     if not _SUSPICIOUS.search(text):
         return text
+    text = re.sub(_KEYS, MASK, text)
     if not _QUOTES.isdisjoint(text):
         for pattern in _SQL_SECRETS:
             text = re.sub(pattern, rf"\g<head>'{MASK}'", text)
