@@ -146,11 +146,11 @@ SELECT number, run, revision, kind, ARRAY[schema_name, object_name] AS "table", 
 FROM {ENTRIES} ORDER BY number
 """
 _EXISTS = f"SELECT to_regclass('{ENTRIES}') IS NOT NULL"
-# A view, or a type that a user created, could run code of another role.
+# A view, a policy, or a type that a user created, could run code of another role.
 _IS_OURS = f"""
-SELECT relkind = 'r' AND 15 = (SELECT count(*) FROM pg_catalog.pg_attribute WHERE attrelid = c.oid
-    AND atttypid < 16384 AND attname = ANY ('{{number,run,revision,kind,schema_name,object_name,side_table,
-    keys,columns,rows,created_at,state,position,restored,missing}}'))
+SELECT relkind = 'r' AND NOT relrowsecurity AND 15 = (SELECT count(*) FROM pg_catalog.pg_attribute
+    WHERE attrelid = c.oid AND atttypid < 16384 AND attname = ANY ('{{number,run,revision,kind,schema_name,
+    object_name,side_table,keys,columns,rows,created_at,state,position,restored,missing}}'))
 FROM pg_catalog.pg_class c WHERE c.oid = to_regclass('{ENTRIES}')
 """
 _INSERT = f"""
