@@ -51,6 +51,7 @@ def suggest(
             script = produce_migrations(context, models)  # type: ignore[arg-type] # it takes several
         except Exception:  # noqa: BLE001 - assertions, missing attributes, errors of custom types
             return ()
+        # Operations of plugins that `imports` names are left to our own DDL.
         known = (
             op for op in _leaves(script.upgrade_ops) if type(op).__module__ == MigrateOperation.__module__
         )
