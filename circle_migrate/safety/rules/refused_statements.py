@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from circle_migrate.core.findings import Severity
-from circle_migrate.postgres.catalog.snapshot import Fields, ObjectKey
+from circle_migrate.postgres.catalog.snapshot import Change, Fields, ObjectKey, Op
 from circle_migrate.postgres.sql_text import compile_pattern
 from circle_migrate.safety.result import HazardFinding
 from circle_migrate.safety.rules.context import RELATIONS, CatalogState, StatementContext
@@ -28,14 +28,19 @@ def check_refused_statements(contexts: tuple[StatementContext, ...]) -> Iterator
     last, errors = contexts[-1], [context.statement.error for context in contexts]
     failed = any(error is not None and not error.lacked for error in errors)
     for context in () if failed else contexts:
-        kinds = {change.key.kind for change in context.statement.changes}
-        if context.before and kinds & {"table", "policy", "trigger", "rule", "function"}:
+        if context.before and any(map(_may_refuse, context.statement.changes)):
             new = set(_refusals(context.after)) - set(_refusals(context.before))
             for rule, key, reason in sorted(new.intersection(_refusals(last.after)) if new else ()):
                 owner = ObjectKey.parse(context.after[key].get("of") or str(key))
                 if context.existed(owner):
                     yield context.finding(rule, Severity.ERROR, key.identity, reason, relation=owner)
         yield from _lost_privileges(context, last)
+
+
+def _may_refuse(change: Change) -> bool:
+    """Return whether the change is of a kind for which the whole catalog is searched."""
+    access = {"rls", "rls_forced", "acl", "owner"} if change.op is Op.CHANGED else set()
+    return change.key.kind in {"policy", "trigger", "rule", "function"} or bool(access & change.fields.keys())
 
 
 def _refusals(catalog: CatalogState) -> Iterator[tuple[str, ObjectKey, str]]:
