@@ -29,7 +29,12 @@ _DEFAULT_MAJOR = 18
 
 @dataclass(frozen=True, slots=True)
 class SafetyOptions:
-    """Options of `safety-check`; in the mode `ci` no database is queried, `base` is a git revision."""
+    """Options of `safety-check`.
+
+    In the mode `ci` no database is queried: `statistics` has the sizes, and the databases are assumed to be
+    at the heads of the git revision `base`. The `baseline` suppresses the findings in it, or is written with
+    `write_baseline`. With `allow_unknown` a plan that cannot be traced is a warning.
+    """
 
     mode: Mode = Mode.LIVE
     statistics: Path | None = None

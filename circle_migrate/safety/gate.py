@@ -23,7 +23,11 @@ _SHOWN = 3
 
 @dataclass(frozen=True, slots=True)
 class SafetyGate:
-    """Assesses the plan of an upgrade; if `required`, dangers of other than the `allowed` classes stop it."""
+    """Assesses the plan of an upgrade before it runs.
+
+    Unless `required`, nothing stops the upgrade. Dangers of the `allowed` classes never stop it. `on_result`
+    gets the report, `on_progress` a line of progress.
+    """
 
     deployment: Deployment
     required: bool

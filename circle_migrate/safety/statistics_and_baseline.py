@@ -1,4 +1,8 @@
-"""Files that pipelines commit: statistics, which may be edited, and baselines of known findings."""
+"""Files that pipelines commit: statistics, which are the result of `stats`, and baselines of known findings.
+
+Statistics have rows and bytes of each table, so that no database is needed. They may be edited, and have no
+checksum. In a baseline a finding has its hazard, revision, statement and subject, and not its line.
+"""
 
 import json
 from collections.abc import Iterable, Mapping

@@ -1,8 +1,12 @@
 """Suppressions of findings by revision files, settings or a baseline.
 
 A comment in a revision file, `# circle: ignore[ID, ID] reason=TEXT until=DATE`, applies to the statement that
-it is in, beside or above, the dictionary `safety` to all statements of the revision in both directions. Files
-are parsed and not run.
+it is in, beside or above. A dictionary in the file,
+
+    safety = {"ignore": {"CM012": "unused since release 4"}, "assume": {"users": "small"}}
+
+applies to all statements of the revision in both directions; `assume` overrides the measured size of tables.
+Files are parsed and not run.
 """
 
 import ast
@@ -42,7 +46,10 @@ _FUNCTIONS = ("upgrade", "downgrade")
 
 @dataclass(frozen=True, slots=True)
 class Suppression:
-    """A rule with the lines and the function of its comment; without a `revision` it is from the settings."""
+    """A rule and where it is declared; without a `revision` it is from the settings.
+
+    A comment applies to the lines `span` of its file. `function` is the function that it is in, or empty.
+    """
 
     rule: ignore_rule.IgnoreRule
     source: SuppressionSource

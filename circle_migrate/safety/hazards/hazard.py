@@ -83,7 +83,12 @@ def _imports(body: str) -> Iterator[str]:
 
 @dataclass(frozen=True, slots=True)
 class Hazard:
-    """A hazard: when it occurs, who waits or what is lost, what to do instead, and examples."""
+    """A hazard of migrations.
+
+    `condition` says when it occurs, `effect` who waits or what is lost, `remedy` what to do instead.
+    `bad` are revisions that show it, `good` revisions that avoid it, in the order in which they run: in one
+    transaction with `one_transaction`, else in one each. `setup` is SQL that prepares the first database.
+    """
 
     id: str
     title: str

@@ -195,7 +195,9 @@ async def find_blockers(
     """Return the sessions and prepared transactions that block these locks, by relation, the oldest first.
 
     `concurrent` are relations on which an index is built CONCURRENTLY, which also waits for their writers and
-    for every older snapshot; an autovacuum ends when it blocks. Raises what `bounded_read` raises.
+    for every older snapshot. An autovacuum is left out unless it prevents wraparound: it ends when it blocks
+    a lock. A role without pg_read_all_stats sees no details of other roles. Raises what `bounded_read`
+    raises.
     """
     modes = {**locks, **{name: max(Lock.Share, locks.get(name, Lock.Share)) for name in concurrent}}
     if not modes:

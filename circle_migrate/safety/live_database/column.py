@@ -1,4 +1,8 @@
-"""Probes for changed and dropped columns and relations; of USING only chains of casts are checked."""
+"""Probes for changed and dropped columns and relations: nulls, conversions, dropped values and rows.
+
+ALTER COLUMN … TYPE converts by assignment, or by an expression after USING that the catalog does not keep.
+Of such expressions only chains of casts of the column itself are checked.
+"""
 
 from __future__ import annotations
 
@@ -188,7 +192,11 @@ def conversion_checks(
     sql: str,
     labels: Mapping[str, tuple[str, ...]],
 ) -> Iterator[tuple[ProbeKind, str, str]]:
-    """Yield queries for values that a new type rejects or alters, or say why there is no query."""
+    """Yield queries for values that a change of a column's type, old and new, by `sql` rejects or alters.
+
+    Where there is no query, the third text says why. `relation` and `value` are live names; `labels` are
+    those of enumerations that the plan has created or changed, by type.
+    """
     old_type, new_type = types
     using = using_expression(column, sql)
     casts = None if using is None else cast_types(column, using)

@@ -1,4 +1,8 @@
-"""Probes for constraints, unique indexes, sequences, and constants to which their text restarts these."""
+"""Probes for constraints and unique indexes that existing rows have to satisfy, and for sequences.
+
+The catalog does not show a restart, as the last value is a row of the sequence: it is read from the
+statement's text, constant numbers only. `setval` to a computed maximum yields no value again.
+"""
 
 from __future__ import annotations
 

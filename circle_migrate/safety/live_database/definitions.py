@@ -1,4 +1,8 @@
-"""Parse definitions as PostgreSQL's ruleutils.c prints them; any other shape raises `UnreadableError`."""
+"""Parse definitions as PostgreSQL prints them: names, lists, expressions, and the columns in expressions.
+
+These are the outputs of `pg_get_indexdef`, `pg_get_constraintdef` and `format_type`
+(src/backend/utils/adt/ruleutils.c). Any other shape raises `UnreadableError`.
+"""
 
 import re
 from collections.abc import Iterator, Mapping

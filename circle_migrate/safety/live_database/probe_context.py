@@ -1,4 +1,8 @@
-"""One statement of a plan with the names that its objects have in the live database."""
+"""One statement of a plan with the names that its objects have in the live database, where it has not run.
+
+A possible rename counts as one where the statement says RENAME or SET SCHEMA. A plain ALTER, CREATE or DROP
+without these renames nothing; a statement whose text does not show what runs, such as DO, may have.
+"""
 
 from __future__ import annotations
 

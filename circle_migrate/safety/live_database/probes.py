@@ -1,4 +1,8 @@
-"""Derive probes of live rows from a trace, and run them, each up to a LIMIT; estimate written rows."""
+"""Derive probes of live rows from the changes and work of statements, and run them; estimate written rows.
+
+A probe counts up to LIMIT rows and one more; where there are fewer, it reads the table to its end or to the
+time limit of `run_probes`. A probe without an answer is unknown, never a guess.
+"""
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -63,7 +67,11 @@ _PARAMETERS = "SELECT cardinality(parameter_types) FROM pg_catalog.pg_prepared_s
 def derive_probes(
     statements: Sequence[TracedStatement], usage: Mapping[str, ObjectUsage] | None = None
 ) -> tuple[Probe, ...]:
-    """Return the probes in the order of the plan; without `usage`, by database, some are unknown."""
+    """Return the probes of the live databases for these statements, in the order of the plan.
+
+    `usage` has the facts that only the live catalog has, by database; probes that need them are unknown
+    without it. Objects that the plan creates have no probe, renamed ones are probed by their live names.
+    """
     probes: list[Probe] = []
     for index, context in enumerate(_contexts(statements, usage or {})):
         for derive in (column_probes, constraint_probes, sequence_probes):
@@ -150,7 +158,11 @@ def _names_any(statement: TracedStatement, relations: Sequence[str]) -> bool:
 async def run_probes(
     database: Database, probes: Sequence[Probe], seconds: float = 2.0, total: float = TOTAL_SECONDS
 ) -> tuple[Answer, ...]:
-    """Return the answers, in `seconds` for each and `total` for all. Raises what connecting raises."""
+    """Return the answers to the probes of one database, in their order.
+
+    One probe may take `seconds`, all together `total`. A partition is left out where its parent has the same
+    probe. An unknown answer says why. Raises only what connecting raises.
+    """
     if not any(probe.query for probe in probes):
         return tuple(Answer(probe, None, why=probe.unknown) for probe in probes)
     async with open_live_query(database, seconds, total) as live:
@@ -213,7 +225,10 @@ def _key(probe: Probe, relation: str) -> tuple[object, ...]:
 
 
 async def expected_rows(database: Database, statements: Iterable[str]) -> dict[tuple[str, str], int]:
-    """Return the rows that statements are expected to write. Raises what `bounded_read` raises."""
+    """Return the rows that statements are expected to write, by the database and the statement.
+
+    Those that write none are left out, or cannot be planned. Raises what `bounded_read` raises.
+    """
     writing = dict.fromkeys(filter(_MAY_BE_PLANNED.match, statements))
     if not writing:
         return {}

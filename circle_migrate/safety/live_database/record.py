@@ -77,7 +77,11 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Blocker:
-    """A session or prepared transaction with a lock, or a snapshot if `held` is None, that a step awaits."""
+    """A session or prepared transaction that holds a lock which a step would have to wait for.
+
+    `held` is None for one that holds only a snapshot, on which a concurrent index build waits.
+    `since_seconds` is the age of its transaction, 0 where this role may not see it; `who` says so then.
+    """
 
     relation: str
     held: Lock | None

@@ -1,4 +1,10 @@
-"""Find the losses of a downgrade by a run on scratch databases, on request by one that is rolled back."""
+"""Find the losses of a downgrade before it runs.
+
+The downgrade runs on scratch databases at the live ones' revisions, and catalogs are compared there by the
+addresses of objects. That shows the effects of `op.execute`, helpers and CASCADE, and tells a rename from a
+column that is dropped and added again. The effects of a revision's own statements depend on live rows: on
+request the downgrade is rehearsed on the live databases and rolled back.
+"""
 
 from __future__ import annotations
 
@@ -32,7 +38,11 @@ _INCOMPLETE = "the downgrade failed on scratch databases: the losses in its snap
 
 @dataclass
 class LossCollector:
-    """The losses of a plan without counts; `before` has the catalogs, `statements` the trace."""
+    """The losses of a plan as the methods find them, without counts.
+
+    `before` has the catalogs before the plan, `statements` those of the trace. `skipped` and `altered` are
+    those of the rehearsal.
+    """
 
     plan: Plan
     namers: Mapping[str, LossNamer] = field(default_factory=dict)

@@ -32,7 +32,10 @@ FROM ({NAMED}) named WHERE relkind IN ('r', 'p') AND name = ANY ($1)
 
 
 def increased_losses(accepted: Iterable[Loss], now: Iterable[Loss]) -> Iterator[tuple[Loss | None, Loss]]:
-    """Yield the losses that were accepted with a lower count or not at all: as accepted and as now."""
+    """Yield the losses that were not accepted, or were accepted with a lower count: as accepted and as now.
+
+    An unknown count was accepted as any number. A count that was known and is unknown now may be higher.
+    """
     known = {loss.key: loss for loss in accepted if loss.destroys_data}
     for loss in now:
         before = known.get(loss.key)

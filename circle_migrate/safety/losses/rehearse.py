@@ -1,7 +1,8 @@
 """Run a downgrade on the live databases, in transactions that are always rolled back.
 
-Other sessions wait for the tables that a step has locked for at most `seconds`. Revisions are left out that
-cannot run in a transaction, or have effects that a rollback does not undo.
+Other sessions wait for the tables that a step has locked until the rollback, after at most `seconds`. Steps
+that cannot run in a transaction are left out, and statements with effects that a rollback does not undo, on
+sequences or outside of the database. Rolled back rows leave dead tuples for VACUUM.
 """
 
 import asyncio
@@ -62,7 +63,12 @@ class RowChanges:
 
 @dataclass(slots=True)
 class Rehearsal:
-    """The result of a rehearsal; revisions are `database@id`, `skipped` ones with a reason."""
+    """The result of a rehearsal.
+
+    `skipped` has the reasons for revisions that were left out, `completed` the revisions that ran, both as
+    `database@id`. `advanced` are the advanced sequences with their databases, `altered` the numbers of values
+    that conversions altered, by database and column.
+    """
 
     watch: CatalogWatch
     skipped: Mapping[str, str]
@@ -87,7 +93,11 @@ class Rehearsal:
 async def rehearse(
     deployment: Deployment, plan: Plan, statements: Iterable[TracedStatement], seconds: float, notify: Notify
 ) -> Rehearsal:
-    """Run the plan on the live databases and roll it back. Raises `NotWritable`, `Refused`, `Interrupted`."""
+    """Run the plan on the live databases and roll it back; return its effects.
+
+    `statements` are those of a trace of the plan. Raises what connecting raises, `NotWritable`, `Refused`
+    where the databases have changed, and `Interrupted`.
+    """
     from circle_migrate.migrate.executor import RunOptions, execute
 
     steps = [action for action in plan.actions if isinstance(action, Step)]

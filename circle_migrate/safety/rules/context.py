@@ -206,7 +206,11 @@ class StatementContext:
         works: Sequence[Work] = (),
         confidence: Confidence | None = None,
     ) -> HazardFinding:
-        """Return a finding about the statement; the longest of the `works` decides how long they take."""
+        """Return a finding about the statement; by default its confidence is that of the trace.
+
+        `reason` is the message without the hazard's title. The `relation` is a key, or a name from before the
+        plan. The longest of the `works` decides how long they take.
+        """
         statement = self.statement
         name = self.live_relation(relation) if isinstance(relation, ObjectKey) else relation
         total = self.total_size(works)

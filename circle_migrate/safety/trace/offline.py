@@ -32,7 +32,10 @@ class _RenderedStep:
 
 
 async def render(deployment: Deployment, plan: Plan, major: int) -> Trace:
-    """Render each step as one statement for a major version, or as `untraced`. Raises `TreeError`."""
+    """Render each step of a plan as one statement for servers of a major version, without running it.
+
+    Steps that cannot be rendered are `untraced`. Raises `TreeError` for a file that cannot be loaded.
+    """
     steps = await _render_steps(deployment, plan)
     statements = []
     for step in steps:

@@ -53,7 +53,11 @@ class Task(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """Work on a relation by the statement, or by the nested `sql`, `uncounted` if often or not known."""
+    """Work on a relation, which is named with its schema.
+
+    `sql` is the statement inside another one that writes the rows; `uncounted` if that may run more than
+    once, or is not known.
+    """
 
     task: Task
     relation: str
@@ -80,7 +84,10 @@ class TracedRelation:
 
 @dataclass(frozen=True, slots=True)
 class XactState:
-    """A transaction's lock modes, data files, scans, inserted rows by oid, and rows written into catalogs."""
+    """The state of a transaction, by oid of relations: lock modes, data files, full scans, inserted rows.
+
+    `catalog_writes` counts the rows written into catalogs. All are empty outside of a transaction.
+    """
 
     modes: Mapping[int, frozenset[str]] = field(default_factory=dict)
     files: Mapping[int, int | None] = field(default_factory=dict)
@@ -165,6 +172,8 @@ class Trace:
 
     `untraced` are the revisions that did not run, or not to their end, as `database@id`; not one that ends
     in a statement with an `error`. `notes` say why, and how the scratch database differs from the live one.
+    `round_trip_issues` says how the downgrades of revisions do not restore the catalog, `render_differences`
+    how rendered SQL differs from what ran.
     """
 
     statements: tuple[TracedStatement, ...]

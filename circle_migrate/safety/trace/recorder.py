@@ -171,7 +171,10 @@ def error_summary(error: BaseException, sql: str | None) -> ServerError:
 
 @dataclass(slots=True)
 class TraceHooks(Hooks):
-    """Records the statements of a plan; `running` is the current or failed action."""
+    """Records the statements of a plan, in one or more runs, each after the committed segments.
+
+    `running` is the current or failed action. `catalogs` are from before each revision.
+    """
 
     committed_segments: int = 0
     completed: list[Action] = field(default_factory=list)

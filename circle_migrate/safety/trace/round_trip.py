@@ -40,7 +40,11 @@ _NOT_RESTORED = frozenset({"position"})
 async def check_round_trips(
     databases: Scratch, plan: Plan, catalogs: Mapping[str, Snapshot], command: str
 ) -> dict[str, str]:
-    """Describe by revision how downgrades, run up to an irreversible one, fail or leave another catalog."""
+    """Describe by revision how downgrades are missing, fail, or leave another catalog.
+
+    The plan has run on the scratch databases; `catalogs` are from before each of its revisions, which are
+    downgraded from the last to the first irreversible one. Raises `Interrupted` and `Unreachable`.
+    """
     steps = [step for step in plan.actions if isinstance(step, Step)]
     revisions = [step.revision for step in steps]
     if any(step.direction is Direction.DOWN for step in steps):

@@ -55,10 +55,12 @@ async def trace_plan(
 ) -> Trace:
     """Run the plan on scratch databases at its current revisions and return what each statement did.
 
-    `major` is the major version of the live servers, of which only settings are read. With `round_trips`
-    the downgrades of an upgrade run, too. The trace has the errors of failing steps. Raises `SettingsError`
+    `major` is the major version of the live servers, None if unknown; `hooks` may observe more of the run.
+    With `round_trips` the downgrades of an upgrade run, too, and the catalogs are compared. Of the live
+    databases only settings are read. The trace has the errors of failing steps. Raises `SettingsError`
     without a server for scratch databases, `Unreachable` if it is lost, `MigrationFailed` if the current
-    revisions cannot be reached there, `TreeError` for an invalid revision file, and `Interrupted`.
+    revisions cannot be reached on an empty database, `TreeError` for a revision file that cannot be loaded,
+    and `Interrupted`.
     """
     from circle_migrate.diff.expected.expected import upgrade_scratch
 
