@@ -132,7 +132,19 @@ def test_recover_and_restore_refuse_them_too(eve: str, empty_databases: Database
         assert "nothing was changed" in answer.stderr
 
 
-@pytest.mark.parametrize("entries", ["VIEW {} AS SELECT public.trap() AS number", "TABLE {} (number int)"])
+COLUMNS = (
+    "number, run, revision, kind, schema_name, object_name, side_table, keys, columns, rows, created_at, state,"
+    " position, restored, missing"
+)
+WITH_POLICIES = (
+    f"TABLE {{0}} ({COLUMNS.replace(',', ' text,')} text); ALTER TABLE {{0}} ENABLE ROW LEVEL SECURITY;"
+    " CREATE POLICY trap ON {0} USING (public.trap() = 1)"
+)
+
+
+@pytest.mark.parametrize(
+    "entries", ["VIEW {} AS SELECT public.trap() AS number", "TABLE {} (number int)", WITH_POLICIES]
+)
 def test_kept_entries_of_another_role_are_not_read(
     eve: str, empty_databases: Databases, entries: str
 ) -> None:
