@@ -144,7 +144,9 @@ def run_command(
         success(result, context.format)
     except typer.Exit:
         raise
-    except BaseException as exception:  # noqa: BLE001 - this is the boundary
+    except BaseException as exception:
+        if not has_result and isinstance(exception, OSError):
+            raise  # of stdout, as of --help
         error = _migrate_error(exception, signals)
         if context.debug:
             lines = redact_traceback("".join(traceback.format_exception(exception)).rstrip("\n"))

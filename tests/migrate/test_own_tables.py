@@ -133,8 +133,8 @@ def test_recover_and_restore_refuse_them_too(eve: str, empty_databases: Database
 
 
 COLUMNS = (
-    "number, run, revision, kind, schema_name, object_name, side_table, keys, columns, rows, created_at, state,"
-    " position, restored, missing"
+    "number, run, revision, kind, schema_name, object_name, side_table, keys, columns, rows, created_at,"
+    " state, position, restored, missing"
 )
 WITH_POLICIES = (
     f"TABLE {{0}} ({COLUMNS.replace(',', ' text,')} text); ALTER TABLE {{0}} ENABLE ROW LEVEL SECURITY;"

@@ -34,10 +34,7 @@ _ASSUMED_KEYS = frozenset({"id"})
 
 
 class RowEstimate(StrEnum):
-    """Which part of a table is written.
-
-    SOME is unknown; the planner estimates MANY and PART; FEW, BATCH and UNKNOWN follow from the text.
-    """
+    """Which part of a table is written; MANY and PART are of the planner, the others of the text."""
 
     ALL = "every row"
     MANY = "a large part of the rows"

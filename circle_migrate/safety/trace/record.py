@@ -84,10 +84,7 @@ class TracedRelation:
 
 @dataclass(frozen=True, slots=True)
 class XactState:
-    """The state of a transaction, by oid of relations: lock modes, data files, full scans, inserted rows.
-
-    `catalog_writes` counts the rows written into catalogs. All are empty outside of a transaction.
-    """
+    """A transaction's lock modes, data files, scans, inserted rows by oid, and rows written into catalogs."""
 
     modes: Mapping[int, frozenset[str]] = field(default_factory=dict)
     files: Mapping[int, int | None] = field(default_factory=dict)
