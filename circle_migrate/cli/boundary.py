@@ -145,7 +145,7 @@ def run_command(
     except typer.Exit:
         raise
     except BaseException as exception:
-        if not has_result and isinstance(exception, OSError):
+        if context.command == "help" and isinstance(exception, OSError):
             raise  # of stdout, as of --help
         error = _migrate_error(exception, signals)
         if context.debug:
