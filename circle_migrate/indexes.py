@@ -87,6 +87,13 @@ class _Index(NamedTuple):
     columns: list[str | None]
     builder: int | None
 
+    def covers(self, columns: Sequence[object]) -> bool:
+        """Return whether these are its columns; an expression among them can be any."""
+        return len(self.columns) == len(columns) and all(
+            existing == column or not isinstance(column, str)
+            for existing, column in zip(self.columns, columns, strict=True)
+        )
+
 
 def ensure_index_concurrently(
     op: Operations,
@@ -112,7 +119,14 @@ def ensure_index_concurrently(
         index = connection and _find(connection, _quoted(name), _quoted(schema, table))
         if index:
             _ensure_usable(index, name, table)
-            _ensure_same_definition(index, name, table, columns, unique=unique)
+            if index.unique != unique or not index.covers(columns):
+                existing = ", ".join(column or "an expression" for column in index.columns)
+                raise MigrationFailed(
+                    f"index {name} of {table} exists with another definition",
+                    detail=f"it is {'unique' if index.unique else 'not unique'} and covers {existing}",
+                    hint="drop or rename that index, or give the index of this revision another name; "
+                    f"see \\d {table}",
+                )
             if index.valid:
                 return
             _drop_left(op, index)
@@ -220,28 +234,6 @@ def _concurrent_index(op: Operations, operation: MigrateOperation) -> tuple[str,
         return preparer.format_index(index), preparer.format_table(index.table)
     match = _RAW_BUILD.search(str(getattr(operation, "sqltext", "")))
     return (match["name"], match["table"]) if match else None
-
-
-def _ensure_same_definition(
-    index: _Index,
-    name: str,
-    table: str,
-    columns: Sequence[str | TextClause | ColumnElement[object]],
-    *,
-    unique: bool,
-) -> None:
-    same_columns = len(index.columns) == len(columns) and all(
-        existing == column or not isinstance(column, str)
-        for existing, column in zip(index.columns, columns, strict=True)
-    )
-    if index.unique == unique and same_columns:
-        return
-    existing_columns = ", ".join(column or "an expression" for column in index.columns)
-    raise MigrationFailed(
-        f"index {name} of {table} exists with another definition",
-        detail=f"it is {'unique' if index.unique else 'not unique'} and covers {existing_columns}",
-        hint=f"drop or rename that index, or give the index of this revision another name; see \\d {table}",
-    )
 
 
 def _ensure_usable(index: _Index, name: str, table: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import re
 import secrets
@@ -45,6 +46,12 @@ class Cli(Protocol):
         cwd: Path | None = None,
         input: str | None = None,  # noqa: A002 -- as in subprocess.run
     ) -> subprocess.CompletedProcess[str]: ...
+
+
+def pytest_collection_finish() -> None:
+    """Let the garbage collector skip what collecting made: it costs a tenth of the processor otherwise."""
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 100)
 
 
 def pytest_report_header() -> str:

@@ -83,13 +83,16 @@ class Dump:
 
     @classmethod
     def from_dict(cls, stored: Mapping[str, Any]) -> Self:
-        """Return the dump from its JSON. Raises `KeyError` or `TypeError` for any other JSON."""
+        """Return the dump from its JSON. Raises as `Manifest.from_dict`."""
         values = {attribute.name: stored[attribute.name] for attribute in fields(cls)}
         for attribute in fields(cls):
             kind = get_origin(attribute.type) or attribute.type
             if type(values[attribute.name]) is not _JSON_TYPES.get(kind, kind):
                 raise TypeError(attribute.name)
-        return cls(**{**values, "revisions": tuple(values["revisions"])})
+        dump = cls(**{**values, "revisions": tuple(values["revisions"])})
+        if not all(isinstance(key, str) for key in dump.revisions) or not dump.dump_major:
+            raise TypeError("revisions, dump_version")
+        return dump
 
 
 @dataclass(frozen=True, slots=True)
@@ -231,6 +234,8 @@ def verify_dump(folder: Path, dump: Dump) -> None:
     path = folder / dump.file
     try:
         size = path.stat().st_size
+        if not path.is_file():
+            raise _broken(f"{path} is not a regular file", dump.database)
         if size != dump.bytes:
             raise _broken(f"{path} has {size:,} bytes instead of {dump.bytes:,}", dump.database)
         digest = sha256(path)

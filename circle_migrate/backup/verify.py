@@ -114,6 +114,9 @@ async def _verify(scratch: Scratch, dump: Dump, path: Path, programs: Path | Non
         try:
             await scratch.run_adding_missing_roles(restore)
         except _MissingRoleError:
+            # Without its owner, a function would run with the rights of the role that restores it.
+            if {"function", "procedure", "aggregate", "window function"} & dump.objects.keys():
+                raise
             await restore(owners=False)
     except (_MissingRoleError, RestoreFailed) as error:
         detail = error.detail or "" if isinstance(error, RestoreFailed) else str(error)

@@ -78,6 +78,11 @@ class _Commands(CommandGroup):
 
             show_usage_error(error)
             status = error.exit_code
+        except SystemExit:  # Typer's, where the reader of --help has closed the pipe
+            from circle_migrate.cli.write import discard
+
+            discard(sys.stdout)
+            status = 0
         except OSError as error:  # of --help and --version; errors of commands do not come here
             from circle_migrate.cli.options import Format
             from circle_migrate.cli.write import discard, failure

@@ -16,9 +16,10 @@ import typer
 
 from circle_migrate.cli.context import CommandContext
 from circle_migrate.cli.progress import Progress
-from circle_migrate.core.errors import ExitCode, Interrupted, MigrateError
+from circle_migrate.core.errors import ExitCode, Interrupted, MigrateError, text_of
 from circle_migrate.core.redaction import redact_statement, redact_traceback
 from circle_migrate.core.result import Result
+from circle_migrate.core.shield import signal_delivered
 
 _SIGNALS = {
     signal.SIGINT: ExitCode.INTERRUPTED,
@@ -35,7 +36,6 @@ class _Signals:
     def __init__(self, progress: Progress) -> None:
         self.status: ExitCode | None = None
         self._progress = progress
-        self._delivered = False
 
     @contextmanager
     def cancel_on_signal(self, task: asyncio.Task[Any]) -> Iterator[None]:
@@ -52,6 +52,7 @@ class _Signals:
             yield
         finally:
             signal.setitimer(signal.ITIMER_REAL, 0)
+            signal_delivered.clear()
             for number, handler in handlers.items():
                 signal.signal(number, handler)
 
@@ -68,14 +69,14 @@ class _Signals:
         loop.call_soon_threadsafe(self._cancel, task)
 
     def _cancel(self, task: asyncio.Task[Any]) -> None:
-        if not self._delivered:
-            self._delivered = True
+        if not signal_delivered.is_set():
+            signal_delivered.set()
             signal.setitimer(signal.ITIMER_REAL, 0)
             task.cancel()
 
     def _interrupt(self, _number: int, _frame: object) -> None:
         """Raise KeyboardInterrupt in Python code, for example of a revision, that keeps the loop busy."""
-        self._delivered = True
+        signal_delivered.set()
         raise KeyboardInterrupt
 
 
@@ -143,7 +144,9 @@ def run_command(
         success(result, context.format)
     except typer.Exit:
         raise
-    except BaseException as exception:  # noqa: BLE001 - this is the boundary
+    except BaseException as exception:
+        if context.command == "help" and isinstance(exception, OSError):
+            raise  # of stdout, as of --help
         error = _migrate_error(exception, signals)
         if context.debug:
             lines = redact_traceback("".join(traceback.format_exception(exception)).rstrip("\n"))
@@ -181,6 +184,6 @@ def _migrate_error(exception: BaseException, signals: _Signals) -> MigrateError:
         return exception
     return MigrateError(
         "unexpected error; this is a bug in circle-migrate",
-        detail=f"{type(exception).__name__}: {exception}",
+        detail=f"{type(exception).__name__}: {text_of(exception)}",
         hint="run the command again with --debug and report the output",
     )

@@ -1,5 +1,6 @@
 """Ask for confirmation before a change that cannot be undone; without a terminal nothing is asked."""
 
+import shlex
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -113,7 +114,7 @@ def _ask_for_names(
         raise NotConfirmed(
             text if yes else f"{text}, and there is no terminal to ask on",
             database=database,
-            hint="to confirm, add " + " ".join(f"{option} {name}" for name in names),
+            hint="to confirm, add " + " ".join(f"{option} {shlex.quote(name)}" for name in names),
         )
     wanted = " ".join(names)
     with _prompt():

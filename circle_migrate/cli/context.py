@@ -46,9 +46,9 @@ class CommandContext(NamedTuple):
 
         settings = self.settings()
         if settings.embedded:
-            from circle_migrate.postgres.embedded.server import configured_server, with_embedded_urls
+            from circle_migrate.postgres.embedded.server import EmbeddedServer, with_embedded_urls
 
-            settings = with_embedded_urls(settings, configured_server(settings).start())
+            settings = with_embedded_urls(settings, EmbeddedServer(settings.embedded_data).start())
         return Deployment(settings, self.database)
 
     async def ready(self) -> Deployment:

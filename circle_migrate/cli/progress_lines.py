@@ -7,8 +7,8 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from circle_migrate.cli.formats.sanitize import visible
 from circle_migrate.core.events import Event, EventKind
-from circle_migrate.core.redaction import redact
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -54,11 +54,14 @@ class DatabaseProgress:
         return f"{self.kind} {self.activity}" if self.activity else ""
 
 
-class RunProgress:
-    """The progress of all databases of a run."""
+class View:
+    """A view of the progress of a run by database, which other threads redraw or repeat."""
 
-    def __init__(self) -> None:
+    def __init__(self, screen: Console) -> None:
         self.databases: dict[str, DatabaseProgress] = {}
+        self._screen = screen
+        self._lock = threading.RLock()
+        self._stopped = threading.Event()
 
     def update(self, event: Event) -> bool:
         """Apply an event. Returns False for a database that only goes on waiting."""
@@ -84,19 +87,10 @@ class RunProgress:
                 progress.activity, progress.keys_read = event.text, (event.number, event.total)
         return is_news
 
-
-class View:
-    """A view of the progress of a run, which other threads redraw or repeat."""
-
-    def __init__(self, screen: Console) -> None:
-        self._screen = screen
-        self._progress = RunProgress()
-        self._lock = threading.RLock()
-
     def show(self, event: Event) -> None:
         """Update the view, and write the line of the event, unless a database only goes on waiting."""
         with self._lock:
-            is_news = self._progress.update(event)
+            is_news = self.update(event)
         text = line(event)
         if text is not None and is_news:
             self.say(text, STYLES.get(event.kind, ""))
@@ -104,11 +98,12 @@ class View:
     def say(self, text: str, style: str = "") -> None:
         """Write a line."""
         with self._lock:
-            self._screen.print(printable(text), style=style, markup=False, soft_wrap=True)
+            self._screen.print(visible(text.replace("\n", " ")), style=style, markup=False, soft_wrap=True)
 
     def stop(self) -> None:
         """End the view."""
-        raise NotImplementedError
+        with self._lock:
+            self._stopped.set()
 
 
 class Lines(View):
@@ -118,7 +113,6 @@ class Lines(View):
         super().__init__(screen)
         self._heartbeat = heartbeat
         self._due = time.monotonic() + heartbeat
-        self._stopped = threading.Event()
         threading.Thread(target=self._beat, name="progress", daemon=True).start()
 
     def say(self, text: str, style: str = "") -> None:
@@ -127,18 +121,13 @@ class Lines(View):
             super().say(text, style)
             self._due = time.monotonic() + self._heartbeat
 
-    def stop(self) -> None:
-        """End the heartbeat."""
-        with self._lock:
-            self._stopped.set()
-
     def _beat(self) -> None:
         while not self._stopped.wait(max(self._due - time.monotonic(), 0)):
             with self._lock:
                 if self._stopped.is_set() or time.monotonic() < self._due:
                     continue
                 self._due = time.monotonic() + self._heartbeat
-                for name, progress in self._progress.databases.items():
+                for name, progress in self.databases.items():
                     running = progress.running
                     if running:
                         running += f"  running for {progress.seconds:.0f} s"
@@ -155,8 +144,3 @@ def line(event: Event) -> str | None:
         case EventKind.WAITING | EventKind.RETRY:
             return f"{event.database}  {event.kind} {event.text}"
     return None
-
-
-def printable(text: str) -> str:
-    """Return the text without secrets and control characters: it can quote another session's statement."""
-    return "".join(character if character.isprintable() else " " for character in redact(text))

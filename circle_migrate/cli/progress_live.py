@@ -8,7 +8,8 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from circle_migrate.cli.progress_lines import STYLES, DatabaseProgress, View, printable
+from circle_migrate.cli.formats.sanitize import visible
+from circle_migrate.cli.progress_lines import STYLES, DatabaseProgress, View
 from circle_migrate.core.events import EventKind
 
 _SECONDS = 1 / 8
@@ -28,13 +29,12 @@ class Live(View):
             transient=True,
         )
         self._live.start()
-        self._stopped = threading.Event()
         threading.Thread(target=self._redraw, name="progress", daemon=True).start()
 
     def stop(self) -> None:
         """Remove the view and show the cursor again."""
         with self._lock:
-            self._stopped.set()
+            super().stop()
             self._live.stop()
 
     def _redraw(self) -> None:
@@ -51,7 +51,7 @@ class Live(View):
         table.add_column(justify="right", no_wrap=True)
         table.add_column(ratio=1, no_wrap=True, overflow="ellipsis")
         with self._lock:
-            for name, progress in self._progress.databases.items():
+            for name, progress in self.databases.items():
                 self._add_rows(table, name, progress)
         return table
 
@@ -59,7 +59,7 @@ class Live(View):
         done, total = len(progress.done), len(progress.steps)
         state, activity = _state(progress), progress.description
         if progress.kind is EventKind.READING:
-            (done, total), state, activity = progress.keys_read, Text(printable(activity)), ""
+            (done, total), state, activity = progress.keys_read, Text(visible(activity)), ""
         seconds = f"{progress.seconds:.0f} s" if progress.running else ""
         if total:
             bar = ProgressBar(total, done, _BAR_WIDTH, complete_style="cyan", finished_style="green")
@@ -67,14 +67,14 @@ class Live(View):
         else:
             table.add_row(name, "", "", seconds, state)
         if activity:
-            table.add_row("", "", "", "", Text(printable(activity), STYLES.get(progress.kind, "")))
+            table.add_row("", "", "", "", Text(visible(activity), STYLES.get(progress.kind, "")))
 
 
 def _state(progress: DatabaseProgress) -> Text:
     if progress.running:
-        return Text(printable(progress.running))
+        return Text(visible(progress.running))
     if progress.next:
-        return Text(f"next: {printable(progress.next)}", "dim")
+        return Text(f"next: {visible(progress.next)}", "dim")
     if not progress.steps:
         return Text("")
     if progress.committed == len(progress.steps):

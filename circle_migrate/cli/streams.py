@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stdout, suppress
 from typing import Any, TextIO, cast
 
+from circle_migrate.core.redaction import redact
+
 
 @contextmanager
 def stdout_for_result() -> Iterator[None]:
@@ -33,10 +35,7 @@ def end_stdout() -> None:
 
 
 class SafeStream:
-    """A stream whose reader may close it: the output ends, and the migration goes on.
-
-    Rich would end the process and redirect stdout to the null device.
-    """
+    """A stream whose reader may close it; rich would then end the process."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
@@ -44,21 +43,34 @@ class SafeStream:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._stream, name)
 
-    def write(self, text: str) -> int:
-        """Write the text if there is a reader."""
-        self._try(self._stream.write, text)
+    def detach(self) -> "SafeStream":
+        """Return the stream of bytes."""
+        return SafeStream(cast("Any", self._stream.buffer))
+
+    buffer = property(detach)
+
+    def close(self) -> None:
+        """Leave it open, as others use it too; a wrapper of `buffer` closes that when it is deleted."""
+
+    def write(self, text: str | bytes) -> int:
+        """Write the text without secrets if there is a reader."""
+        if isinstance(text, str):
+            self._try(self._stream.write, redact(text))
+        else:
+            readable = bytes(text).decode(errors="surrogateescape")
+            self._try(self._stream.write, redact(readable).encode(errors="surrogateescape"))
         return len(text)
 
     def flush(self) -> None:
         """Flush the stream if there is a reader."""
         self._try(self._stream.flush)
 
-    def _try(self, function: Any, *arguments: str) -> None:
+    def _try(self, function: Any, *arguments: object) -> None:
         try:
             function(*arguments)
         except BlockingIOError:
             pass  # a reader that is too slow misses a line
-        except OSError:
+        except (OSError, ValueError):  # ValueError after a close
             from circle_migrate.cli.write import discard
 
             discard(self._stream)

@@ -66,27 +66,23 @@ def render(result: Result, console: Console) -> None:
 def format_result(output_format: str, result: Result) -> str:
     """Return the result in the format. Raises `UsageError` for a result that the format cannot express."""
     if output_format != Format.JSON:
-        _ensure_expressible(output_format, result)
+        from circle_migrate.core.findings import Report
+        from circle_migrate.diff.result import DiffResult
+        from circle_migrate.migrate.result import PlanResult
+        from circle_migrate.safety.losses.report import LossReport
+
+        kinds: tuple[type[Result], ...] = (DiffResult,) if output_format in DIFFERENCES else (Report,)
+        kinds += (LossReport, PlanResult) if output_format == Format.MARKDOWN else ()
+        if not isinstance(result, kinds):
+            raise UsageError(
+                f"this result of `{result.command}` cannot be written as {output_format}",
+                hint="add --format table or --format json",
+            )
     module, function = (
         ("comparison", output_format) if output_format in DIFFERENCES else (output_format, "write")
     )
     text: str = getattr(import_module(f"circle_migrate.cli.formats.{module}"), function)(result)
     return text
-
-
-def _ensure_expressible(output_format: str, result: Result) -> None:
-    from circle_migrate.core.findings import Report
-    from circle_migrate.diff.result import DiffResult
-    from circle_migrate.migrate.result import PlanResult
-    from circle_migrate.safety.losses.report import LossReport
-
-    kinds: tuple[type[Result], ...] = (DiffResult,) if output_format in DIFFERENCES else (Report,)
-    kinds += (LossReport, PlanResult) if output_format == Format.MARKDOWN else ()
-    if not isinstance(result, kinds):
-        raise UsageError(
-            f"this result of `{result.command}` cannot be written as {output_format}",
-            hint="add --format table or --format json",
-        )
 
 
 def format_failure(output_format: str, command: str, error: MigrateError) -> str:

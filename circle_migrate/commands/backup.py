@@ -220,7 +220,11 @@ def _complete(folder: Path, manifest: Manifest, unverified: Mapping[str, str]) -
     final = folder.with_name(folder.name.removesuffix(_UNFINISHED))
     folder.rename(final)
     for path in (final, final.parent):
-        _sync(path)
+        handle = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
     files = [dump.file for dump in manifest.dumps if not dump.encrypted]
     notes = [f"{file} is not encrypted: whoever can read the file can read the data" for file in files]
     if not manifest.locked:
@@ -231,12 +235,3 @@ def _complete(folder: Path, manifest: Manifest, unverified: Mapping[str, str]) -
         for name, reason in unverified.items()
     ]
     return BackupResult("backup", manifest, str(final), tuple(notes), verified=not unverified)
-
-
-def _sync(folder: Path) -> None:
-    """Flush the entries of the folder to disk."""
-    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

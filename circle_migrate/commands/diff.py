@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 
 from circle_migrate.config.ignore_rule import IgnoreRule, parse_difference_rule
@@ -29,54 +29,35 @@ MISSING = (str(Source.MODELS), str(Source.REVISIONS))
 """The sides that show changes of the models without a revision."""
 
 
-@dataclass(frozen=True, slots=True)
-class DiffOptions:
-    """Options of a comparison; `grants` and `owners` are errors under any profile, `ignore` adds rules.
-
-    `trials` are the directions in which the DDL is tried: False for FROM to TO, True for its undoing.
-    """
-
-    column_order: bool = False
-    partitions: bool = False
-    grants: bool = False
-    owners: bool = False
-    ignore: Sequence[str] = ()
-    trials: Sequence[bool] = ()
-
-    @property
-    def always_error(self) -> frozenset[str]:
-        """Fields whose differences are errors under any profile."""
-        grants = {"acl", "sequence_acl"} if self.grants else set()
-        return frozenset(grants | ({"owner"} if self.owners else set()))
+GRANT_FIELDS = ("acl", "sequence_acl")
+OWNER_FIELDS = ("owner",)
+"""Fields for `CompareOptions.always_error`."""
 
 
 async def diff(
-    deployment: Deployment, texts: Sequence[str] = DRIFT, options: DiffOptions | None = None
+    deployment: Deployment,
+    texts: Sequence[str] = DRIFT,
+    options: CompareOptions | None = None,
+    ignore_texts: Sequence[str] = (),
+    trials: Sequence[bool] = (),
 ) -> DiffResult:
     """Compare both sides of every selected database.
 
-    An error that prevents the comparison of one database is a finding; the others are compared. Raises
-    `UsageError` for invalid sides and rules, `SettingsError` for a missing address.
+    `ignore_texts` are rules beside those of the settings. `trials` are the directions in which the DDL is
+    tried: False for FROM to TO, True for its undoing. An error that prevents the comparison of one database
+    is a finding; the others are compared. Raises `UsageError` for invalid sides and rules, `SettingsError`
+    for a missing address.
     """
-    options = options or DiffOptions()
     sides = parse_sides(tuple(texts))
     ignore = (
         *deployment.settings.diff_ignore,
-        *(parse_difference_rule(text, deployment.databases) for text in options.ignore),
+        *(parse_difference_rule(text, deployment.databases) for text in ignore_texts),
     )
     models = (models for models, side in zip(Models, sides, strict=True) if side.source is Source.MODELS)
-    compare_options = CompareOptions(
-        always_error=options.always_error,
-        models=next(models, None),
-        column_order=options.column_order,
-        partitions=options.partitions,
-        ignore=ignore,
-    )
+    options = replace(options or CompareOptions(), models=next(models, None), ignore=ignore)
     async with ScratchServers(deployment) as servers:
-        sources = ComparisonSources(deployment, servers, sides, on_server=bool(options.trials))
-        results = await asyncio.gather(
-            *(_compare(sources, name, compare_options, options.trials) for name in sources.names)
-        )
+        sources = ComparisonSources(deployment, servers, sides, on_server=bool(trials))
+        results = await asyncio.gather(*(_compare(sources, name, options, trials) for name in sources.names))
     comparisons = tuple(result for result in results if isinstance(result, Comparison))
     name, rule, title = _check_names(sides)
     findings = tuple(finding for result in results for finding in _findings(result, deployment, rule, sides))

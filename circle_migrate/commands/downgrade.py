@@ -7,7 +7,7 @@ from enum import StrEnum
 from functools import partial
 from pathlib import Path
 
-from circle_migrate.backup.manifest import MANIFEST, BackupResult
+from circle_migrate.backup.manifest import MANIFEST
 from circle_migrate.commands.backup import BackupOptions, backup, plan_dumps
 from circle_migrate.commands.plan import SavedPlan
 from circle_migrate.core.errors import MigrateError, SettingsError
@@ -92,20 +92,18 @@ class BackupHooks(Hooks):
             error.state = "there is no backup; nothing was changed"
             error.hint = "; ".join(filter(None, (error.hint, "to downgrade without a backup: --no-backup")))
             raise
-        self.restore_instructions = _restore_instructions(deployment, result)
+        path = str(Path(result.folder) / MANIFEST)
+        argv = ["circle-migrate", "restore", path, "--replace"]
+        if len(deployment.selected) < len(deployment.databases):
+            argv += [word for name in deployment.selected for word in ("--database", name)]
+        if deployment.settings.embedded:
+            argv.append("--embedded")
+        if any(dump.encrypted for dump in result.manifest.dumps):
+            argv += ["--identity", "KEYFILE"]
+        self.restore_instructions = RestoreInstructions(
+            result.manifest.id, path, shlex.join(argv), result.notes
+        )
         self._notes["backup"] = self.restore_instructions.to_dict()
-
-
-def _restore_instructions(deployment: Deployment, result: BackupResult) -> RestoreInstructions:
-    path = Path(result.folder) / MANIFEST
-    argv = ["circle-migrate", "restore", str(path), "--replace"]
-    if len(deployment.selected) < len(deployment.databases):
-        argv += [word for name in deployment.selected for word in ("--database", name)]
-    if deployment.settings.embedded:
-        argv.append("--embedded")
-    if any(dump.encrypted for dump in result.manifest.dumps):
-        argv += ["--identity", "KEYFILE"]
-    return RestoreInstructions(result.manifest.id, str(path), shlex.join(argv), result.notes)
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,25 +112,6 @@ class LossConfirmation:
 
     find: Callable[[Plan], Awaitable[LossCollector]]
     accept: Callable[[LossReport], None]
-
-
-@dataclass(frozen=True, slots=True)
-class ConfirmedDowngrade:
-    """The decision on a backup, and the losses if they were assessed."""
-
-    backup: BackupDecision
-    collector: LossCollector | None = None
-    report: LossReport | None = None
-
-    @property
-    def notes(self) -> dict[str, object]:
-        """Notes for the journal."""
-        notes: dict[str, object] = {}
-        if self.report is not None and self.report.destroyed:
-            notes["losses"] = self.report.to_dict()
-        if self.backup.skip_reason:
-            notes["backup"] = {"none": self.backup.skip_reason}
-        return notes
 
 
 async def downgrade(
@@ -170,71 +149,30 @@ async def downgrade(
     else:
         notes = ()
         guard.ensure_unprotected(states, plan.databases)
-    confirmed = await _confirm(deployment, plan, states, confirm, backup_policy, keep=keep, dry_run=dry_run)
-    if dry_run and confirmed.report is not None:
-        return replace(confirmed.report, notes=(*notes, *confirmed.report.notes))
-    planner = planner.guarded(partial(ensure_same_plan, plan))
-    return await _execute(deployment, names, planner, confirmed, guard, notify, keep=keep)
+    decision, collector, report = await _confirm(
+        deployment, plan, states, confirm, backup_policy, keep=keep, dry_run=dry_run
+    )
+    if dry_run and report is not None:
+        return replace(report, notes=(*notes, *report.notes))
 
-
-async def _confirm(
-    deployment: Deployment,
-    plan: Plan,
-    states: Mapping[str, State],
-    confirm: Confirm | LossConfirmation,
-    backup_policy: BackupPolicy | None,
-    *,
-    keep: bool,
-    dry_run: bool,
-) -> ConfirmedDowngrade:
-    """Ask for confirmation, unless the run is refused anyway. A dry run only finds the losses."""
-    decide = partial((backup_policy or BackupPolicy()).decide, deployment, states)
-    decision = decide(lossy=False) if plan else BackupDecision()  # raises before the losses are sought
-    if not isinstance(confirm, LossConfirmation):
-        confirm(plan)
-        return ConfirmedDowngrade(decision)
-    ensure_not_in_doubt(states)
-    for name in () if dry_run else plan.databases:
-        ensure_writable(states[name])
-    from circle_migrate.safety.losses.count import loss_report
-
-    collector = await confirm.find(plan)
-    report = await loss_report(deployment, collector)
-    if keep:
-        from circle_migrate.safety.losses.growth_guard import ensure_restorable
-
-        await ensure_restorable(deployment, report)
-    if plan and report.destroyed and not keep:
-        decision = decide(lossy=True)
-    report = replace(report, notes=(*report.notes, *filter(None, [decision.explanation])))
-    if not dry_run:
-        confirm.accept(report)
-    return ConfirmedDowngrade(decision, collector, report)
-
-
-async def _execute(
-    deployment: Deployment,
-    names: tuple[str, ...],
-    planner: Planner,
-    confirmed: ConfirmedDowngrade,
-    guard: ProtectionGuard,
-    notify: Notify,
-    *,
-    keep: bool,
-) -> MigrationResult:
     from circle_migrate.migrate.executor import RunOptions, execute
     from circle_migrate.migrate.kept_data.hooks import KeepHooks
     from circle_migrate.safety.losses.growth_guard import GrowthHooks
 
-    notes = confirmed.notes
+    journal_notes: dict[str, object] = {}
+    if report is not None and report.destroyed:
+        journal_notes["losses"] = report.to_dict()
+    if decision.skip_reason:
+        journal_notes["backup"] = {"none": decision.skip_reason}
     keep_hooks = KeepHooks() if keep else None
-    backup_hooks = BackupHooks(confirmed.backup.options, notes) if confirmed.backup.options else None
+    backup_hooks = BackupHooks(decision.options, journal_notes) if decision.options else None
     growth_hooks = None
-    if confirmed.collector is not None and confirmed.report is not None and not keep:
-        growth_hooks = GrowthHooks(confirmed.collector, confirmed.report)
+    if collector is not None and report is not None and not keep:
+        growth_hooks = GrowthHooks(collector, report)
     # The check runs again after a backup, which does not contain rows written since its snapshot.
     hooks = Hooks(*filter(None, (keep_hooks, growth_hooks, backup_hooks, backup_hooks and growth_hooks)))
-    options = RunOptions("downgrade", allow_edited=True, hooks=hooks, guard=guard, notes=notes)
+    options = RunOptions("downgrade", allow_edited=True, hooks=hooks, guard=guard, notes=journal_notes)
+    planner = planner.guarded(partial(ensure_same_plan, plan))
     try:
         outcome = await execute(deployment, names, planner, notify, options)
     except MigrateError as error:
@@ -252,3 +190,41 @@ async def _execute(
         notes=outcome.warnings,
         restore_instructions=backup_hooks.restore_instructions if backup_hooks else None,
     )
+
+
+async def _confirm(
+    deployment: Deployment,
+    plan: Plan,
+    states: Mapping[str, State],
+    confirm: Confirm | LossConfirmation,
+    backup_policy: BackupPolicy | None,
+    *,
+    keep: bool,
+    dry_run: bool,
+) -> tuple[BackupDecision, LossCollector | None, LossReport | None]:
+    """Ask for confirmation, unless the run is refused anyway. A dry run only finds the losses.
+
+    Returns the decision on a backup, and the losses if they were assessed.
+    """
+    decide = partial((backup_policy or BackupPolicy()).decide, deployment, states)
+    decision = decide(lossy=False) if plan else BackupDecision()  # raises before the losses are sought
+    if not isinstance(confirm, LossConfirmation):
+        confirm(plan)
+        return decision, None, None
+    ensure_not_in_doubt(states)
+    for name in () if dry_run else plan.databases:
+        ensure_writable(states[name])
+    from circle_migrate.safety.losses.count import loss_report
+
+    collector = await confirm.find(plan)
+    report = await loss_report(deployment, collector)
+    if keep:
+        from circle_migrate.safety.losses.growth_guard import ensure_restorable
+
+        await ensure_restorable(deployment, report)
+    if plan and report.destroyed and not keep:
+        decision = decide(lossy=True)
+    report = replace(report, notes=(*report.notes, *filter(None, [decision.explanation])))
+    if not dry_run:
+        confirm.accept(report)
+    return decision, collector, report

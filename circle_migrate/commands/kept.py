@@ -45,7 +45,7 @@ async def restore(
 ) -> KeptEntries:
     """Restore entries, or all of a run, as an upgrade does. Raises `UsageError`, `MigrationFailed`."""
     entries = _select(await _read_all(deployment), names)
-    return await _execute(deployment, "kept restore", entries, _RestoreHooks(entries), notify)
+    return await _execute(deployment, "kept restore", entries, _EntryHooks(entries), notify)
 
 
 async def drop(
@@ -63,7 +63,7 @@ async def drop(
     guard.check_override_names(states)
     guard.ensure_unprotected(states, _databases(deployment, entries))
     confirm(entries)
-    return await _execute(deployment, "kept drop", entries, _DropHooks(entries), notify, guard)
+    return await _execute(deployment, "kept drop", entries, _EntryHooks(entries, drop=True), notify, guard)
 
 
 async def _read_all(deployment: Deployment) -> list[KeptEntry]:
@@ -115,9 +115,10 @@ async def _execute(
 
 @dataclass(slots=True)
 class _EntryHooks(Hooks):
-    """Hooks that process the entries of each database in its transaction."""
+    """Hooks that restore, or with `drop` drop, the entries of each database in its transaction."""
 
     entries: Sequence[KeptEntry]
+    drop: bool = False
     run: MigrationRun | None = field(default=None, init=False)
 
     async def before_run(self, run: MigrationRun, plan: Plan) -> None:
@@ -133,20 +134,12 @@ class _EntryHooks(Hooks):
                         hint="circle-migrate kept list",
                     )
 
-    def _of_database(self, database: str) -> list[KeptEntry]:
-        return [entry for entry in self.entries if entry.database == database]
-
-
-class _RestoreHooks(_EntryHooks):
     def after_step(self, connection: Connection, action: Action) -> None:
         from circle_migrate.migrate.kept_data.hooks import restore_entries
 
-        if self.run is not None:
-            restore_entries(self.run, connection, action.database, self._of_database(action.database))
-
-
-class _DropHooks(_EntryHooks):
-    def after_step(self, connection: Connection, action: Action) -> None:
-        for entry in self._of_database(action.database):
+        entries = [entry for entry in self.entries if entry.database == action.database]
+        if self.run is not None and not self.drop:
+            restore_entries(self.run, connection, action.database, entries)
+        for entry in entries if self.drop else ():
             state = KeptState.DROPPED if entry.state is KeptState.KEPT else entry.state
             registry.update_entry(connection, entry, state, restored=entry.restored, missing=entry.missing)

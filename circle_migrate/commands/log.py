@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 import asyncpg
 
 from circle_migrate.core.errors import UsageError
+from circle_migrate.core.redaction import redact
 from circle_migrate.core.result import Result, json_fields
 from circle_migrate.migrate.journal import Journal, JournalRun, JournalStep
 from circle_migrate.postgres.deployment import Deployment
@@ -23,11 +24,12 @@ class LogResult(Result):
 
     def to_dict(self) -> dict[str, Any]:
         """Return one object per run and database."""
-        return {"runs": [_run_dict(run) for run in self.runs]}
-
-
-def _run_dict(run: JournalRun) -> dict[str, Any]:
-    return json_fields(run, " ".join(run._fields)) | {"steps": [_step_dict(step) for step in run.steps]}
+        names = " ".join(JournalRun._fields)
+        return {
+            "runs": [
+                json_fields(run, names) | {"steps": list(map(_step_dict, run.steps))} for run in self.runs
+            ]
+        }
 
 
 def _step_dict(step: JournalStep) -> dict[str, Any]:
@@ -62,7 +64,7 @@ async def source(deployment: Deployment, revision: str) -> SourceResult:
 
     async def read_sources(journal: Journal, connection: asyncpg.Connection) -> list[SourceResult]:
         texts = await journal.sources(connection, prefix=revision)
-        return [SourceResult("log", journal.database.name, key, text) for key, text in texts.items()]
+        return [SourceResult("log", journal.database.name, key, redact(text)) for key, text in texts.items()]
 
     matches = [match for name in deployment.selected for match in await _read(deployment, name, read_sources)]
     for match in matches:

@@ -7,14 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from circle_migrate import __version__
-from circle_migrate.core.atomic_write import write_text
 from circle_migrate.core.errors import Refused, UsageError
-from circle_migrate.core.json_file import parse_json, read_bounded
 from circle_migrate.migrate.contradictions import plan_in_agreement
 from circle_migrate.migrate.guards import ensure_not_in_doubt, verify_identity
 from circle_migrate.migrate.planner import PlanGuard, Planner
 from circle_migrate.migrate.result import PlanResult, plan_dict
-from circle_migrate.migrate.unknown_relations import ensure_not_foreign
 from circle_migrate.postgres.deployment import Deployment
 from circle_migrate.revision_graph.plan import Direction, Plan, Step
 
@@ -35,6 +32,8 @@ async def plan(
     ensure_not_in_doubt(states)
     new_plan = await plan_in_agreement(deployment, states, Planner(deployment, targets, direction, cascade))
     if not into_existing:
+        from circle_migrate.migrate.unknown_relations import ensure_not_foreign
+
         await ensure_not_foreign(deployment, states, new_plan)
     return PlanResult("plan", new_plan, deployment.commit_mode)
 
@@ -51,6 +50,8 @@ def save(
         "cascade": cascade,
         **_comparable(result.plan, result.mode),
     }
+    from circle_migrate.core.atomic_write import write_text
+
     write_text(path, json.dumps(content, indent=2) + "\n", hint="choose another file with -o")
     return replace(result, file=str(path))
 
@@ -72,6 +73,8 @@ class SavedPlan:
     def __init__(self, path: Path) -> None:
         self.path = path
         try:
+            from circle_migrate.core.json_file import parse_json, read_bounded
+
             self.content: dict[str, Any] = parse_json(read_bounded(path))
             if self.content["circle_migrate_plan"] != _FORMAT:
                 raise UsageError(

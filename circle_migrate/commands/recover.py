@@ -16,7 +16,7 @@ from circle_migrate.core.errors import ExitCode, InDoubt, UsageError
 from circle_migrate.core.events import Notify, ignore_event
 from circle_migrate.core.result import Result, json_fields
 from circle_migrate.migrate.commit import Gid
-from circle_migrate.migrate.guards import ensure_own_tables
+from circle_migrate.migrate.guards import ensure_own_tables, ensure_writable
 from circle_migrate.migrate.journal import Journal
 from circle_migrate.migrate.session import ensure_dedicated_session
 from circle_migrate.postgres.database import State
@@ -77,7 +77,7 @@ async def recover(
 
     Takes the deployer lock on every database, so that no run is alive. Raises `UsageError` for a selected
     database, since another one may decide, `LockNotObtained`, `Refused` for a journal that another role
-    controls, and `InDoubt` for a transaction that cannot be finished.
+    controls, `NotWritable` for a standby, and `InDoubt` for a transaction that cannot be finished.
     """
     if len(deployment.selected) != len(deployment.databases):
         raise UsageError(
@@ -101,20 +101,19 @@ async def recover(
             for name, connection in connections.items()
         }
         for name, connection in connections.items():
+            if not dry_run:
+                ensure_writable(states[name])
             await ensure_own_tables(connection, states[name])
         transactions = [
             await _finish(deployment, connections, states, name, text, dry_run=dry_run)
             for name, state in states.items()
             for text in state.in_doubt
         ]
-        lost = {
-            name: await Journal(deployment.databases[name], state).lost_runs(
-                connections[name], mark=not dry_run
-            )
-            if state.journal_of
-            else ()
-            for name, state in states.items()
-        }
+        lost: dict[str, tuple[str, ...]] = dict.fromkeys(states, ())
+        for name, state in states.items():
+            if state.journal_of:
+                journal = Journal(deployment.databases[name], state)
+                lost[name] = await journal.lost_runs(connections[name], mark=not dry_run)
         current = {
             name: (await deployment.databases[name].read_state(connection)).current
             for name, connection in connections.items()

@@ -77,7 +77,12 @@ async def restore(
             await restore_targets.restore_in_place(targets, notify)
     current = {target.name: target.dump.revisions for target in targets}
     notes = (
-        *_job_notes(targets, options.jobs),
+        *(
+            f"{target.name}: restored by one job, because "
+            + ("the dump is encrypted" if target.job.decryption else "its server is older than pg_restore")
+            for target in targets
+            if target.job.jobs < options.jobs
+        ),
         *(
             f"{name}: the previous database is kept as {kept!r} with all its data; "
             f'to remove it: DROP DATABASE "{kept}";'
@@ -131,12 +136,3 @@ async def _protection_notes(
     states = await deployment.states_or_errors(names)
     protections = guard.protections({name: s for name, s in states.items() if isinstance(s, State)})
     return [f"{name} is protected {protection.description}" for name, protection in protections.items()]
-
-
-def _job_notes(targets: Sequence[RestoreTarget], jobs: int) -> list[str]:
-    return [
-        f"{target.name}: restored by one job, because "
-        + ("the dump is encrypted" if target.job.decryption else "its server is older than pg_restore")
-        for target in targets
-        if target.job.jobs < jobs
-    ]

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 from circle_migrate.config.databases import Locations
 from circle_migrate.config.provenance import DEFAULT, Origin, Provenance
+from circle_migrate.config.pyproject import foreign_error
 from circle_migrate.core.errors import SettingsError
 
 _SEPARATORS = {"space": " ", "newline": "\n", "os": os.pathsep, ":": ":", ";": ";"}
@@ -78,14 +79,20 @@ def find(texts: Sequence[str], database: str, origin: Origin, provenance: Proven
     places = []
     for text in texts:
         try:
-            if match := INI_FILE.fullmatch(text):
+            match = INI_FILE.fullmatch(text)
+            named = root if match else resolve(text, folder, origin.subject)
+            if match:
                 sections = (match["section"],) if match["section"] else (database, "alembic")
-                places.append(locate_section(folder / match["file"], sections, table, resolve))
+                place = locate_section(folder / match["file"], sections, table, resolve)
             else:
-                places.append(locate(resolve(text, folder, origin.subject), root, table, resolve))
-        except SettingsError as error:
-            error.database = database
-            provenance.problems.append(error)
+                place = locate(named, root, table, resolve)
+            ini = None if match and origin is not DEFAULT else place.ini  # one that no setting names
+            if ini and (error := foreign_error(ini, ini, provenance.environ, named.stat().st_uid)):
+                raise error
+            places.append(place)
+        except SettingsError as problem:
+            problem.database = database
+            provenance.problems.append(problem)
     folders = dict.fromkeys(folder for place in places for folder in place.folders)
     ini = places[0].ini if places else None
     return Locations(tuple(folders), any(place.recursive for place in places), ini)

@@ -115,6 +115,12 @@ def _check_reference(text: str, given: _Given) -> str:
     return text
 
 
+def _check_module(text: str, given: _Given) -> str:
+    if given.origin is not DEFAULT:
+        given.provenance.packages.check_module(text, given.origin.subject)
+    return text
+
+
 def _parse_difference(text: str, given: _Given) -> IgnoreRule:
     from circle_migrate.config.ignore_rule import parse_difference_rule
 
@@ -186,6 +192,7 @@ Revisions = Annotated[
 # Environment variables write a list as the lines of a text.
 _Lines = BeforeValidator(lambda value: value.splitlines() if isinstance(value, str) else value)
 Texts = Annotated[tuple[Text, ...], _Lines]
+Modules = Annotated[tuple[Annotated[str, _from_text(_check_module, "a module")], ...], _Lines]
 DifferenceRules = Annotated[
     tuple[Annotated[IgnoreRule, _from_text(_parse_difference, "a text")], ...], _Lines
 ]

@@ -8,7 +8,7 @@ from importlib import import_module
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
-from circle_migrate.core.errors import SettingsError, UsageError
+from circle_migrate.core.errors import SettingsError, UsageError, text_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -17,6 +17,16 @@ if TYPE_CHECKING:
 
     from circle_migrate.config.relation import Relation
     from circle_migrate.config.settings import DatabaseSettings, Settings
+
+
+def import_modules(settings: DatabaseSettings) -> None:
+    """Import the modules of the setting `imports`. Raises `SettingsError`."""
+    for name in settings.imports:
+        try:
+            import_module(name)
+        except Exception as error:
+            text = f"the module {name} of the setting imports cannot be imported"
+            raise SettingsError(text, detail=f"{type(error).__name__}: {text_of(error)}") from error
 
 
 def load_models(settings: DatabaseSettings) -> tuple[MetaData, ...]:
@@ -30,7 +40,7 @@ def load_models(settings: DatabaseSettings) -> tuple[MetaData, ...]:
         raise SettingsError(
             f"the models of {settings.name} cannot be loaded from {settings.models}",
             database=settings.name,
-            detail=f"{type(error).__name__}: {error}",
+            detail=f"{type(error).__name__}: {text_of(error)}",
             hint=hint,
         ) from error
     if not models:
@@ -40,14 +50,15 @@ def load_models(settings: DatabaseSettings) -> tuple[MetaData, ...]:
 
 
 def _all_metadata(models: Any) -> tuple[MetaData, ...]:
-    """Return the MetaData of a model or module, of all items of a list, or of what a function returns."""
+    """Return the MetaData of a model or module, of a list, or of what a function returns; else nothing."""
     from sqlalchemy import MetaData
 
     models = getattr(models, "metadata", models)
     if isinstance(models, MetaData):
         return (models,)
     if isinstance(models, list | tuple | set):
-        return tuple(metadata for item in models for metadata in _all_metadata(item))
+        items = [_all_metadata(item) for item in models]
+        return sum(items, ()) if all(items) else ()
     return _all_metadata(_call(models)) if callable(models) else ()
 
 
@@ -87,7 +98,7 @@ def _load(reference: str, settings: Settings) -> tuple[Relation, ...]:
     try:
         relations = _import(reference)
     except Exception as error:
-        raise _error(reference, f"{type(error).__name__}: {error}") from error
+        raise _error(reference, f"{type(error).__name__}: {text_of(error)}") from error
     if not isinstance(relations, list | tuple) or not all(isinstance(item, Relation) for item in relations):
         raise _error(reference, "it is not a tuple of circle_migrate.config.relation.Relation")
     known = settings.databases.keys()

@@ -61,9 +61,14 @@ class ObjectResolver:
                 f"{subject} is not of the form package.module:attribute",
                 hint="write for example app.models:metadata or app.models:Base.metadata",
             )
-        if not self._spec(match["package"]):
+        self.check_module(match["package"], subject)
+
+    def check_module(self, text: str, subject: str) -> None:
+        """Raise SettingsError unless the package of a module exists."""
+        package = text.partition(".")[0]
+        if not package or not self._spec(package):
             raise SettingsError(
-                f"{subject}: there is no package {match['package']}",
+                f"{subject}: there is no package {package}",
                 hint=f"install it, or run the command in its project ({self._roots[0]} was searched)",
             )
 

@@ -20,14 +20,15 @@ _NAME = re.compile(r"[A-Za-z][\w-]{0,39}", re.ASCII)
 """A database's name: @, +, : mean something in targets, and the embedded server adds `circle_`."""
 
 
-def foreign_error(path: Path, cwd: Path, environ: Mapping[str, str]) -> SettingsError | None:
+def foreign_error(path: Path, cwd: Path, environ: Mapping[str, str], *owners: int) -> SettingsError | None:
     """Return the error for a file that another user could have written or moved there.
 
     As for git, a file of this user, of root or, under sudo, of the calling user is safe. In the current
-    folder a file of the folder's owner is safe, too: a checkout in a container often has another owner.
+    folder a file of the folder's owner is safe, too: a checkout in a container often has another owner. So
+    are files of the `owners`.
     """
     user = os.geteuid()
-    safe = {user, 0}
+    safe = {user, 0, *owners}
     if user == 0 and environ.get("SUDO_UID", "").isdecimal():
         safe.add(int(environ["SUDO_UID"]))
     folder = path.parent.stat().st_uid

@@ -49,7 +49,8 @@ class DatabaseSettings(BaseModel):
     """The settings of one database.
 
     Those that are excluded do not stand in pyproject.toml. `url` is None if it is unset, or if the embedded
-    server provides it. `protected_by` is the source of `protected`. `x_arguments` is the same for all.
+    server provides it. `protected_by` is the source of `protected`. `x_arguments` and `imports` are the same
+    for all.
     """
 
     model_config = _CONFIG
@@ -58,6 +59,7 @@ class DatabaseSettings(BaseModel):
     url: kind.Url | None = Field(None, exclude=True)
     protected_by: str = Field("", exclude=True)
     x_arguments: kind.Texts = Field((), exclude=True)
+    imports: kind.Texts = Field((), exclude=True)
     url_env: str = setting(
         "NAME_DATABASE_URL",
         "The variable of the URL; `DATABASE_URL` for `main`, `CREDS_DATABASE_URL` for `credentials`.",
@@ -166,6 +168,9 @@ class Settings(BaseSettings):
     )
     x_arguments: kind.Texts = setting(
         (), "`KEY=VALUE` texts that revisions read with `context.get_x_argument()`."
+    )
+    imports: kind.Modules = setting(
+        (), "Modules that add operations to `op`, imported before revisions run, as no env.py is run."
     )
     pg_bin: kind.Folder | None = setting(
         None, "The folder of pg_dump and pg_restore; without it PATH, else the embedded package."

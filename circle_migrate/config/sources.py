@@ -69,6 +69,7 @@ class _Defaults(InitSettingsSource):
                 "protected": given.get("protected", False),
                 "protected-by": provenance.origin(f"{known.key}protected").label,
                 "x-arguments": given.get("x-arguments", ()),
+                "imports": given.get("imports", ()),
             }
         return {
             "embedded-data": provenance.project_root / DEFAULT_DATA,

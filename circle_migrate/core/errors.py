@@ -6,7 +6,13 @@ the command line passes every text through `core.redaction.redact`.
 """
 
 from enum import IntEnum
+from traceback import TracebackException
 from typing import ClassVar, Self
+
+
+def text_of(error: BaseException) -> str:
+    """Return the text of any exception, also if its `__str__` fails."""
+    return str(TracebackException(type(error), error, None))
 
 
 class ExitCode(IntEnum):

@@ -4,12 +4,11 @@ Every secret that the settings contain is registered here; everything that leave
 JSON, tracebacks of `--debug`, files) passes `redact`.
 """
 
-import json
 import re
 from contextlib import suppress
 from functools import cache
 from itertools import pairwise
-from urllib.parse import quote, quote_plus, unquote
+from urllib.parse import unquote
 
 MASK = "***"
 
@@ -19,10 +18,15 @@ _secrets: set[str] = set()
 _URL_PASSWORD = re.compile(
     r"(?P<head>(?<![a-zA-Z0-9+.-])[a-zA-Z][a-zA-Z0-9+.-]*://[^\s:/@]*:)(?!PASSWORD@)(?P<secret>[^\s]*)(?=@)"
 )
+# Tokens of known services, and JSON Web Tokens.
+_KEYS = r"\b(?:gh\w_|github_pat_|glpat-|[rs]k_live_|xox\w-|eyJ[\w-]{8,}\.)[\w-]{8,}(?:\.[\w-]+)?"
 # A secret in the query of a URL, in an assignment, or in a header of HTTP.
 _ASSIGNED = (
     r"(?i)(?P<head>\b\w*(?:password|passfile|secret|token|(?:api|access)_?key)="
-    r"|\b(?:authorization|(?:x-)?api-key|x-[\w-]*token)['\"]?\s*:\s*['\"]?(?:(?:basic|bearer|token)\s+)?)"
+    r"|\b(?:authorization|(?:x-)?api-key|x-[\w-]*token)['\"]?\s*:\s*['\"]?(?:(?:basic|bearer|token)\s+)?"
+    r"|\b(?:set-)?cookie: ?|\bbearer\s+(?=\S*\d)|\b(?:mysql\w*|sshpass)\s(?:[^|;\n]{0,200}\s)?-p ?"
+    r"|(?<!\S)(?:-u|--user)[ =]?[^\s:'\"]+:(?!\d+\b)"
+    r"|\b(?:password|passphrase|secret)(?: is)?:? (?=\S*\d)(?=\S*[a-z])(?=[^\s'\"(),]{8,}(?!\()))"
     r"(?P<secret>[^\s&'\"]+)"
 )
 _PRIVATE_KEY = r"(?s)(?P<head>-----BEGIN [A-Z ]*PRIVATE KEY-----).*?(?=-----END|\Z)"
@@ -40,16 +44,23 @@ _QUOTED = (
     r'|\\*"[^"]+(?:"|\Z))'
 )
 _LITERAL = (
-    r"(?:\$(?P<tag>\w*)\$.*?(?:\$(?P=tag)\$|\Z)|"
+    r"(?:\$(?P<tag>\w*)\$(?!\s*(?:;|\Z)).*?(?:\$(?P=tag)\$|\Z)|"
     + _QUOTED.replace("@", "1")
     + rf"(?:{_GAP}(?:\|\|)?{_GAP}{_QUOTED.replace('@', '2')})*)"
 )
+_OF_SET = rf"\bSET{_GAP}(?:(?:LOCAL|SESSION){_GAP})?"
+_SETTING = rf"(?:{_NAME}|\w*(?:key|token|auth|credentials?|dsn))"
+_OWN_SETTING = rf"\"?(?:\w+\"?\.\"?)+{_SETTING}\"?"
 _HEADS = (
     # SET app.secret = '...', and the same name as an argument, keyword or item.
-    rf"\bSET{_GAP}(?:(?:LOCAL|SESSION){_GAP})?\"?(?:\w+\.)*\"?{_NAME}\"?{_GAP}(?:=|\bTO\b){_GAP}",
+    rf"{_OF_SET}(?:{_OWN_SETTING}|\"?{_NAME}\"?){_GAP}(?:=|\bTO\b){_GAP}",
     rf"\b{_NAME}\\*['\"]?{_GAP}(?::=|=>|:(?!:)){_GAP}",
     rf"\b(?:\w*password|passwd|pwd|passfile){_GAP}={_GAP}",
-    rf"\bset_config{_GAP}\({_GAP}(?:[eE]|\\+)?'+(?:[\w ]+\.)*{_NAME}\\*'+(?:{_GAP}::{_GAP}\w+)?{_GAP},{_GAP}",
+    rf"\bset_config{_GAP}\({_GAP}(?:[eE]|\\+)?'+[\w .]*{_SETTING}\\*'+(?:{_GAP}::{_GAP}\w+)?{_GAP},{_GAP}",
+    # {"token": "..."}
+    rf"\"(?:\w*[_-])?(?:pass|pw|token|auth|credentials?)\\*\"{_GAP}:{_GAP}",
+    # EXECUTE '... PASSWORD ' || '...'
+    rf"\b{_NAME}{_GAP}'+{_GAP}\|\|{_GAP}(?:[\w.]+{_GAP}\({_GAP})?",
     # EXECUTE format('... PASSWORD %L', '...')
     rf"\b{_NAME}{_GAP}'*%(?:\d+\$)?[LsI]'*[^',]*'+{_GAP},{_GAP}",
     # The server on a setting: invalid value for parameter "app.secret": "..."
@@ -58,23 +69,23 @@ _HEADS = (
     rf"(?:\b{_NAME}\"?(?=[\s\\/-]){_GAP}|(?<![\w.'\"-])password)",
 )
 # Compiled, as those above, when a text needs them: this takes longer than most commands read their files.
-_SQL_SECRETS = tuple(rf"(?is)(?P<head>{head})(?P<secret>{_LITERAL})" for head in _HEADS)
+_SQL_SECRETS = tuple(rf"(?is)(?P<head>{head})(?P<secret>(?!'+\s*\|\|){_LITERAL})" for head in _HEADS)
 # A setting without quotes, whose name has a dot: SET app.secret TO value.
-_SET = (
-    rf"(?i)(?P<head>\bSET{_GAP}(?:(?:LOCAL|SESSION){_GAP})?\"?(?:\w+\.)+\"?(?:{_NAME}|token)\"?{_GAP}"
-    rf"(?:=|\bTO\b){_GAP})(?P<secret>[^\s;,'\"$]+)"
-)
+_SET = rf"(?i)(?P<head>{_OF_SET}{_OWN_SETTING}{_GAP}(?:=|\bTO\b){_GAP})(?P<secret>[^\s;,'\"$]+)"
 # A password with blanks around its `=` in a connection string of dblink or a subscription.
 _CONNECTION_STRING = (
     r"(?i)(?P<head>'\s*(?:\w+\s*=\s*(?:''[^']*''|[^\s'=]+)\s+)*(?:ssl)?password\s*=\s*)(?P<secret>[^\s'=]+)"
 )
 _QUOTES = frozenset("'\"$")
-_SUSPICIOUS = re.compile("pass|pwd|secret|key|token|authorization", re.IGNORECASE)
+_SUSPICIOUS = re.compile(
+    "pass|pw|secret|key|token|auth|credential|dsn|bearer|cookie|-u|mysql|gh._|_pat_|glpat|_live_|xox|eyJ",
+    re.IGNORECASE,
+)
 
 # In statements and source, where a word for a secret is a name and not a part of a sentence.
 _WORD = (
-    r"(?i)(?:passwor[dt]|passwd|passphrase|passcode|pwd|secret|token|bearer|credential|crypt|hmac|\bpgp_"
-    r"|(?<![a-z])(?:pass|pw|salt)(?![a-z])|(?:api|access|private|signing|encryption)_?key)"
+    r"(?i)(?:passwor[dt]|kennwort|passwd|passphrase|passcode|pwd|secret|token|bearer|credential|crypt|hmac|\bpgp_"
+    r"|(?<![a-z])(?:pass|pw|salt|pin|t?otp|mfa)(?![a-z])|(?:api|access|private|signing|encryption)_?key)"
 )
 _SQL_PARTS = (
     r"(?s)(?P<comment>--[^\n]*|/\*.*?(?:\*/|\Z))|(?P<name>\"[^\"]*\")|(?P<escaped>\b[eE]'(?:[^'\\]|''|\\.)*(?:'|\Z))"
@@ -91,12 +102,32 @@ _FRAME = (
 
 
 def register(secret: str | None) -> None:
-    """Register a secret for `redact`, as URLs, SQL, JSON and Python spell it, and with blanks folded."""
+    """Register a secret for `redact`."""
     if secret:
-        _secrets.update({secret, quote(secret, safe=""), quote_plus(secret), quote(secret), unquote(secret)})
-        _secrets.update({secret.replace("'", "''"), secret.replace("\\", "\\\\"), repr(secret)[1:-1]})
-        _secrets.update({json.dumps(secret)[1:-1], json.dumps(secret, ensure_ascii=False)[1:-1]})
-        _secrets.add(" ".join(secret.split()) or secret)
+        _secrets.update({secret, unquote(secret)})
+
+
+@cache
+def _plain_part(secret: str) -> str:
+    """Return the longest part of the secret that is the same in every spelling."""
+    return max(re.findall("[0-9A-Za-z]+", secret), key=len, default="")
+
+
+@cache
+def _spellings(secret: str) -> re.Pattern[str]:
+    """Return a pattern for any mix of URL, SQL, JSON, Python and HTML."""
+
+    def pattern(character: str) -> str:
+        if character.isascii() and character.isalnum():
+            return character
+        own = r"[\\'\"]+" if character in "\\'\"" else rf"\\*{re.escape(character)}"
+        own = r"(?:\s|\\+[nrt]|\+|%(?:25)*(?:20|2b|09|0a|0d))+" if character.isspace() else own
+        octets, utf16 = character.encode().hex(","), character.encode("utf-16-be").hex(",", -2)
+        percent, byte = octets.replace(",", "%(?:25)*"), octets.replace(",", r"\\+x")
+        unit = utf16.replace(",", r"\\+u")
+        return rf"(?i:{own}|%(?:25)*{percent}|\\+x{byte}|\\+u{unit}|\\+U?x?0*{ord(character):02x}|&[#\w]+;)"
+
+    return re.compile("".join(map(pattern, " ".join(secret.split()) or secret)))
 
 
 def redact(text: str) -> str:
@@ -105,10 +136,12 @@ def redact(text: str) -> str:
     Call it before the text is joined with others or cut, as either can hide where a secret ends.
     """
     for secret in sorted(_secrets, key=len, reverse=True):
-        text = text.replace(secret, MASK)
+        if _plain_part(secret) in text:
+            text = _spellings(secret).sub(MASK, text)
     text = _URL_PASSWORD.sub(rf"\g<head>{MASK}", text)
     if not _SUSPICIOUS.search(text):
         return text
+    text = re.sub(_KEYS, MASK, text)
     if not _QUOTES.isdisjoint(text):
         for pattern in _SQL_SECRETS:
             text = re.sub(pattern, rf"\g<head>'{MASK}'", text)
@@ -119,20 +152,22 @@ def redact(text: str) -> str:
 
 
 def redact_statement(sql: str) -> str:
-    """Return a statement as `redact` does, and without literals if a word for a secret may mean any of them.
-
-    It means the next literal if `redact` has masked that.
-    """
+    """Return a statement as `redact` does, without literals if a word may mean another than a masked one."""
     text = redact(sql)
     if not re.search(_WORD, text):
         return text
 
-    def code(part: re.Match[str]) -> str:
-        is_name = re.fullmatch(r"[\w.-]+", part["quoted"] or "")  # as in ('smtp_password', '...')
-        literal = part["quoted"] if is_name else part[0] if MASK in part[0] else "''"
-        return "" if part["comment"] else part["name"] or literal
+    # Then a literal is a part of a statement.
+    is_dynamic = re.search(r"(?i)\bEXECUTE\b|\bformat\s*\(|\|\|", re.sub(_SQL_PARTS, "", text))
 
-    is_open = re.search(rf"{_WORD}(?![^']*'\*\*\*')", re.sub(_SQL_PARTS, code, text))
+    def code(part: re.Match[str]) -> str:
+        # A name, as in ('smtp_password', '...').
+        is_name = is_dynamic or re.fullmatch(r"[\w.-]+", part["quoted"] or "")
+        literal = part["quoted"] or part["escaped"] if is_name else part[0] if MASK in part[0] else "''"
+        return part["comment"] or part["name"] or literal or "''"
+
+    is_masked = "" if is_dynamic else r"(?![^']*'\*\*\*')"
+    is_open = re.search(_WORD + is_masked, re.sub(_SQL_PARTS, code, text))
 
     def mask(part: re.Match[str]) -> str:
         if part["comment"]:
@@ -199,5 +234,5 @@ def redact_traceback(text: str) -> str:
 
     text = re.sub(_FRAME, redact_frame, text)
     for sql in re.findall(r"(?s)\[SQL: (.*?)\]\n(?=[ |]*(?:\[SQL|\[parameters|\(Background))", text):
-        text = redact_quotation(text, sql).replace(sql, redact_statement(sql))
+        text = redact_quotation(text.replace(sql, redact_statement(sql)), sql)
     return text

@@ -1,11 +1,21 @@
-"""Protection of work from cancellation."""
+"""Protection of work from cancellation, and of a cancellation from code that catches it."""
 
 import asyncio
+import threading
 from collections.abc import Awaitable, Callable
 from typing import ParamSpec, TypeVar
 
 P = ParamSpec("P")
 T = TypeVar("T")
+
+signal_delivered = threading.Event()
+"""Set when a signal has raised an exception in the command, which a revision may catch."""
+
+
+def end_if_signalled() -> None:
+    """Raise `CancelledError` if a signal was delivered."""
+    if signal_delivered.is_set():
+        raise asyncio.CancelledError
 
 
 async def shield(work: Awaitable[T], *, raise_error: bool = False) -> T:

@@ -15,6 +15,8 @@ from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from sqlalchemy.util import await_only
+
 from circle_migrate.core.errors import MigrateError
 from circle_migrate.core.events import EventKind, Notify
 from circle_migrate.core.shield import shield
@@ -38,6 +40,7 @@ from circle_migrate.migrate.run import (
 from circle_migrate.migrate.session import check_constraints, monitor, reset_sql, working_session
 from circle_migrate.postgres.deployer_lock import deployer_lock
 from circle_migrate.postgres.deployment import Current, Deployment
+from circle_migrate.postgres.server_errors import sqlstate
 from circle_migrate.revision_graph.plan import Action, Plan, Segment, Step
 
 if TYPE_CHECKING:
@@ -186,7 +189,8 @@ async def _run_in_transactions(run: MigrationRun, number: int, segment: Segment)
         except failure.StepFailedError as failed:
             pause = min(_BACKOFF[0] * 2 ** (attempt - 1), _BACKOFF[1]) * random.uniform(0.5, 1.0)  # noqa: S311
             is_last = attempt == MAX_ATTEMPTS or time.monotonic() + pause > deadline
-            if is_last or not failure.is_lock_conflict(failed.error):
+            changes = await failure.remaining_changes(run, failed.action.database)
+            if is_last or changes or not failure.is_lock_conflict(failed.error):
                 raise await failure.failed_step_error(run, failed, attempt) from failed.error
             text = f"rolled back, attempt {attempt + 1} in {pause:.1f} s"
             run.emit(EventKind.RETRY, failed.action.database, text)
@@ -197,15 +201,12 @@ async def _run_in_transactions(run: MigrationRun, number: int, segment: Segment)
 
 
 async def _try_segment(run: MigrationRun, number: int, segment: Segment) -> None:
-    done: list[AppliedAction] = []
     step_number, current = run.step_number, dict(run.current)
     sessions = [run.sessions[name] for name in segment.databases]
     try:
         for session in sessions:
             await session.connection.begin()
-        for action in segment.actions:
-            done.append(await _run_action(run, number, action))
-            await _check_constraints(run, action)
+        done = [await _run_action(run, number, action) for action in segment.actions]
         last = {action.database: action for action in segment.actions}
         for action in last.values():  # the commit must not fail on one database alone
             await _check_constraints(run, action, before_commit=True)
@@ -223,10 +224,7 @@ async def _try_segment(run: MigrationRun, number: int, segment: Segment) -> None
 
 
 async def _run_without_transaction(run: MigrationRun, number: int, segment: Segment) -> None:
-    """Run a step that begins and ends its own transactions.
-
-    The step must tolerate what an interrupted attempt of it has left behind.
-    """
+    """Run a step that begins and ends its own transactions, also after an interrupted attempt of it."""
     (action,) = segment.actions
     session = run.sessions[action.database]
     run.hooks.before_segment(number, segment)
@@ -239,11 +237,6 @@ async def _run_without_transaction(run: MigrationRun, number: int, segment: Segm
         if failed.is_lost and is_committing and await _is_recorded(run, number, action):
             runner.transcript = None  # all of it is committed
         raise await failure.failed_step_error(run, failed) from failed.error
-    except MigrateError as error:
-        await roll_back(session)
-        if await failure.remaining_changes(run, action.database):
-            raise await failure.step_error(run, action, error) from error
-        raise
     else:
         if not await _is_recorded(run, number, action):
             raise await failure.not_recorded_error(run, action)
@@ -281,17 +274,20 @@ async def _run_action(run: MigrationRun, segment: int, action: Action) -> Applie
 
     def run_with_hooks(connection: Connection) -> None:
         run.hooks.before_step(connection, action)
-        run.runners[action.database].run(connection, action, current, record)
+        runner = run.runners[action.database]
+        runner.run(connection, action, current, record, lambda: await_only(_check_constraints(run, action)))
         run.hooks.after_step(connection, action)
 
     try:
         session = run.sessions[action.database]
-        if isinstance(action, Step) and not session.connection.in_transaction():
-            await run.journals[action.database].begin_step(session.driver, run.id, action)
-            run.stays = None
+        if isinstance(action, Step):
+            run.unfinished = action
+            if not session.connection.in_transaction():
+                await run.journals[action.database].begin_step(session.driver, run.id, action)
+                run.stays = None
         async with step_lock():
             await session.connection.run_sync(run_with_hooks)
-    except MigrateError:
+    except failure.StepFailedError:
         raise
     except KeyboardInterrupt:  # a signal while the step ran Python, not while it awaited the server
         raise asyncio.CancelledError from None
@@ -311,6 +307,6 @@ async def _check_constraints(run: MigrationRun, action: Action, *, before_commit
         await check_constraints(run.sessions[action.database].driver, before_commit=before_commit)
     except Exception as error:
         failed = failure.StepFailedError(run, action, error)
-        if failed.is_lost or failure.is_lock_conflict(error):
+        if failed.is_lost or failure.is_lock_conflict(error) or sqlstate(error) == "25P02":
             raise failed from error
         raise await failure.deferred_constraint_error(run, action, error) from error

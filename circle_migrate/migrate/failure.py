@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from circle_migrate.core import errors
 from circle_migrate.core.redaction import redact_quotation, redact_statement
-from circle_migrate.migrate.half_done import describe_half_done, half_done, remedy_of_half_done
+from circle_migrate.migrate.half_done import STEP_SETTING, describe_half_done, half_done, remedy_of_half_done
 from circle_migrate.migrate.run import MigrationRun, describe, describe_current_revisions
 from circle_migrate.postgres import server_errors
 from circle_migrate.postgres.sql_text import one_line, without_comments_and_literals
@@ -68,15 +68,22 @@ async def remaining_changes(run: MigrationRun, database: str) -> tuple[str, ...]
     """Return the statements and INVALID indexes that a failed step leaves after its rollback."""
     run.stays = ()
     transcript = run.runners[database].transcript
-    if transcript is not None and (transcript.committed or transcript.unknown or transcript.failing):
-        driver = run.sessions[database].driver
-        connection = None if driver.is_closed() else driver
-        async with AsyncExitStack() as stack:
-            if connection is None:
-                with suppress(errors.MigrateError):  # the server may be lost
-                    new_connection = run.deployment.databases[database].connected()
-                    connection = await stack.enter_async_context(new_connection)
-            run.stays = await _remaining_changes(connection, transcript)
+    if transcript is None:
+        return ()
+    driver = run.sessions[database].driver
+    connection: asyncpg.Connection | None = None
+    async with AsyncExitStack() as stack:
+        with suppress(Exception):  # the server may be lost
+            if driver.is_closed():
+                transcript.unknown = transcript.ended + transcript.unknown
+                new_connection = run.deployment.databases[database].connected()
+                connection = await stack.enter_async_context(new_connection)
+            elif key := await driver.fetchval(f"SELECT current_setting('{STEP_SETTING}', true)"):
+                unwatched = [f"what {key} has committed on the driver's connection"]
+                transcript.committed = transcript.ended + transcript.committed or unwatched
+            connection = connection or driver
+        transcript.ended = []
+        run.stays = await _remaining_changes(connection, transcript)
     return run.stays
 
 
@@ -114,6 +121,8 @@ async def step_error(
     """Return the error for an action that raised and was rolled back; `is_lost`: its connection is lost."""
     message = f"{action.database}: {describe(action)} failed"
     stays = await remaining_changes(run, action.database)
+    if isinstance(error, errors.MigrateError) and not stays:
+        return error
     failure = server_errors.statement_error(error, action.database, "run the step")
     if isinstance(action, Step) and (stays or (not (failure or is_lost) and _earlier_attempt(run, action))):
         return _half_applied_error(run, action, error, stays, await describe_current_revisions(run))
@@ -192,7 +201,8 @@ async def not_recorded_error(run: MigrationRun, action: Action) -> errors.HalfAp
 
 def is_lock_conflict(error: BaseException) -> bool:
     """Return whether the error is a lock timeout or a deadlock, so that another attempt may succeed."""
-    return server_errors.sqlstate(error) in server_errors.LOCK_CONFLICTS
+    is_named = isinstance(error, errors.MigrateError)
+    return not is_named and server_errors.sqlstate(error) in server_errors.LOCK_CONFLICTS
 
 
 def _cause(error: Exception) -> str:
@@ -243,19 +253,21 @@ async def interrupted_error(run: MigrationRun, segment: Segment) -> errors.Migra
     """Return the error for a run that was cancelled by a signal or because a server was lost."""
     if run.task is not None:
         run.task.uncancel()
+    step = run.unfinished
+    stays: tuple[str, ...] = ()
     try:
         async with asyncio.timeout(2):
             state = await describe_current_revisions(run)
+            if step is not None:
+                stays = await remaining_changes(run, step.database)
     except TimeoutError:
         state = "the servers do not answer; `circle-migrate current` shows their revisions when they do"
-    if not segment.transactional:
-        (action,) = segment.actions
-        stays = await remaining_changes(run, action.database)
-        if run.lost is not None and stays and isinstance(action, Step):
-            return _half_applied_error(run, action, run.lost, stays, state)
+    if run.lost is not None and stays and step is not None:
+        return _half_applied_error(run, step, run.lost, stays, state)
+    if not segment.transactional and step is not None and run.runners[step.database].transcript:
         state += "; the step ran without a transaction and may be incomplete: run the same command again"
-        if stays:
-            state += f"; these stay: {'; '.join(stays)}"
+    if stays:
+        state += f"; these stay: {'; '.join(stays)}"
     if run.lost is not None:
         run.lost.state = state
         return run.lost

@@ -10,6 +10,7 @@ from circle_migrate.postgres import server_errors
 from circle_migrate.postgres.database import State
 from circle_migrate.postgres.identifier import quote
 from circle_migrate.postgres.journal_tables import OWN_SCHEMAS, OWN_TABLES
+from circle_migrate.postgres.search_path import TRUSTED_OWNERS
 
 if TYPE_CHECKING:
     import asyncpg
@@ -166,24 +167,18 @@ def _unknown_revision_error(combined_graph: CombinedGraph, key: str, state: Stat
     )
 
 
-# pg_has_role says yes to a superuser for every role, so memberships are read.
 _OBJECTS = f"""
-WITH RECURSIVE own (oid) AS (
-    SELECT oid FROM pg_catalog.pg_roles WHERE rolname = current_user
-    UNION SELECT m.roleid FROM pg_catalog.pg_auth_members m JOIN own ON m.member = own.oid
-)
-SELECT object.schema, object.name, object.ordinary, owner.rolname AS owner,
-       owner.rolsuper OR owner.oid IN (SELECT oid FROM own) OR owner.oid = (
-           SELECT datdba FROM pg_catalog.pg_database WHERE datname = current_database()
-       ) AS trusted,
+SELECT object.schema, object.name, object.ordinary, object.writable, owner.rolname AS owner,
+       owner.oid IN ({TRUSTED_OWNERS}) AS trusted,
        (SELECT min(tgname::text) FROM pg_catalog.pg_trigger
         WHERE tgrelid = object.oid AND NOT tgisinternal) AS trigger,
        (SELECT min(rulename::text) FROM pg_catalog.pg_rewrite WHERE ev_class = object.oid) AS rule
 FROM (
-    SELECT nspname AS schema, NULL AS name, true AS ordinary, NULL::oid AS oid, nspowner AS owner
+    SELECT nspname AS schema, NULL AS name, true AS ordinary, NULL::oid AS oid, nspowner AS owner,
+           has_schema_privilege(oid, 'CREATE') AS writable
     FROM pg_catalog.pg_namespace WHERE nspname = $3 OR nspname IN {OWN_SCHEMAS}
     UNION ALL
-    SELECT n.nspname, c.relname, c.relkind = 'r', c.oid, c.relowner
+    SELECT n.nspname, c.relname, c.relkind = 'r', c.oid, c.relowner, has_table_privilege(c.oid, 'INSERT')
     FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
     WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f')
       AND (n.nspname = $1::text AND c.relname = ANY ($2::text[])
@@ -193,14 +188,16 @@ ORDER BY object.schema, object.name NULLS FIRST
 """  # noqa: S608 - constants
 
 
-async def ensure_own_tables(connection: asyncpg.Connection, state: State) -> None:
+async def ensure_own_tables(connection: asyncpg.Connection, state: State, *, writable: bool = False) -> None:
     """Raise `Refused` for a table of ours that another role made, or that runs code when it is written.
 
     The role, roles that it is a member of, the owner of the database and superusers may own the tables and
-    their schemas.
+    their schemas. With `writable`, what the role may not write is left out: it does not run upgrades.
     """
     names = [state.version_table, *OWN_TABLES]
     for row in await connection.fetch(_OBJECTS, state.schema, names, state.journal_schema):
+        if writable and not row["writable"]:
+            continue
         kind, name = "SCHEMA", quote(row["schema"])
         if row["name"]:
             kind, name = "TABLE", f"{name}.{quote(row['name'])}"

@@ -7,6 +7,9 @@ from typing import TYPE_CHECKING
 
 from circle_migrate.core.errors import HalfApplied
 
+STEP_SETTING = "circle_migrate.step"
+"""The setting that has, after a rollback, the revision whose step has committed its transaction itself."""
+
 if TYPE_CHECKING:
     from circle_migrate.postgres.database import State
     from circle_migrate.postgres.journal_tables import UnfinishedStep

@@ -16,6 +16,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from circle_migrate import __version__
+from circle_migrate.core.errors import Refused
 from circle_migrate.core.redaction import redact
 from circle_migrate.migrate.journal_schema import ensure_tables
 from circle_migrate.postgres.database import Database, State
@@ -33,10 +34,13 @@ _NOT_ASCII = r"[^\0-\x7f]"
 _LACKING = {**dict.fromkeys(("UTF8", "SQL_ASCII"), r"[\ud800-\udfff]"), "LATIN1": r"[^\0-\xff]"}
 """Characters that a server encoding lacks; any that is not named here may lack all but ASCII."""
 
-_RUNS = """
-SELECT run::text, database, command, mode, {planned} AS planned, outcome, error, started_at, ended_at,
-       db_role, os_user, host, tool_version, {notes} AS notes
-FROM {runs} ORDER BY started_at DESC LIMIT $1
+_TIME = "CASE WHEN {0} BETWEEN '1970-01-01' AND '9000-01-01' THEN {0} END AS {0}"
+
+_RUNS = f"""
+SELECT run::text, database, command, mode, {{planned}} AS planned, outcome, error,
+       {_TIME.format("started_at")}, {_TIME.format("ended_at")},
+       db_role, os_user, host, tool_version, {{notes}} AS notes
+FROM {{runs}} ORDER BY started_at DESC LIMIT $1
 """
 
 
@@ -106,8 +110,11 @@ class Journal:
         error: str | None = None,
         fingerprint: str | None = None,
         stays: Sequence[str] | None = (),
+        step: Step | None = None,
     ) -> None:
-        """Record the end of a run, the fingerprint after it, and what `stays` of its step, if known."""
+        """Record the end of a run, the fingerprint after it, and what `stays` of its `step`, if known."""
+        if stays and step is not None and step.database == self.database.name:
+            await self.begin_step(connection, run, step)
         await connection.execute(
             f"UPDATE {self.runs} SET outcome = $2, error = $3, fingerprint = $4, "
             "ended_at = clock_timestamp(), notes = CASE WHEN $5::text IS NULL THEN notes "
@@ -172,7 +179,7 @@ class Journal:
         """Return the revisions of the graph that are applied after the last stamp and all later steps."""
         rows = await connection.fetch(
             "SELECT DISTINCT ON (revision, direction = 'stamp') revision, direction "
-            f"FROM {self.steps} WHERE id >= coalesce("
+            f"FROM {self.steps} WHERE revision IS NOT NULL AND id >= coalesce("
             f"(SELECT max(id) FROM {self.steps} WHERE direction = 'stamp'), 0) "
             "ORDER BY revision, direction = 'stamp', id DESC"
         )
@@ -223,28 +230,42 @@ class Journal:
     async def last_run(self, connection: asyncpg.Connection) -> JournalRun | None:
         """Return the latest run without steps, `planned` and `notes`."""
         rows = await connection.fetch(_RUNS.format(planned="'{}'", notes="'{}'", runs=self.runs), 1)
-        return JournalRun(**dict(rows[0]) | {"planned": {}, "notes": {}}) if rows else None
+        return JournalRun(**self._parsed(rows[0], self.runs)) if rows else None
 
     async def read(self, connection: asyncpg.Connection, limit: int) -> list[JournalRun]:
         """Return the latest runs, newest first, with their steps."""
         query = _RUNS.format(planned="planned::text", notes="notes::text", runs=self.runs)
         rows = await connection.fetch(query, limit)
         step_rows = await connection.fetch(
-            "SELECT run::text, segment, direction, revision, message, started_at, duration_ms, checksum, "
+            f"SELECT run::text, segment, direction, revision, message, {_TIME.format('started_at')}, "
+            "CASE WHEN duration_ms BETWEEN 0 AND 1e12 THEN duration_ms END AS duration_ms, checksum, "
             f"elsewhere::text FROM {self.steps} WHERE run = ANY($1::text[]::uuid[]) ORDER BY id",
             [row["run"] for row in rows],
         )
         steps: dict[str, list[JournalStep]] = {row["run"]: [] for row in rows}
         for row in step_rows:
-            elsewhere = {"elsewhere": json.loads(row["elsewhere"])}
-            steps[row["run"]].append(JournalStep(**dict(row) | elsewhere))
-        return [
-            JournalRun(
-                **dict(row) | {name: json.loads(row[name]) for name in ("planned", "notes")},
-                steps=tuple(steps[row["run"]]),
-            )
-            for row in rows
-        ]
+            steps[row["run"]].append(JournalStep(**self._parsed(row, self.steps)))
+        return [JournalRun(**self._parsed(row, self.runs), steps=tuple(steps[row["run"]])) for row in rows]
+
+    def _parsed(self, row: asyncpg.Record, table: str) -> dict[str, Any]:
+        """Return the row with its JSON parsed. Raises `Refused` for a value that no run writes."""
+        values: dict[str, Any] = dict(row)
+        for name, value in row.items():
+            is_right = value is not None or name in ("error", "ended_at", "checksum")
+            if is_right and name in ("planned", "elsewhere", "notes"):
+                values[name] = parsed = json.loads(value)
+                kind = list if name != "notes" else object
+                is_right = isinstance(parsed, dict) and all(
+                    isinstance(part, kind) for part in parsed.values()
+                )
+                is_right = is_right and isinstance(parsed.get("safety", {}), dict)
+            if not is_right:
+                run = "IS NULL" if row["run"] is None else f"= '{row['run']}'"
+                text = f"{table} has a damaged row of run {row['run']}: {name} is {value!r}"
+                hint = "restore it, or remove the run from the journal: "
+                hint += f"DELETE FROM {self.steps} WHERE run {run}; DELETE FROM {self.runs} WHERE run {run};"
+                raise Refused(f"{self.database.name}: {text}", database=self.database.name, hint=hint)
+        return values
 
 
 def _revision_columns(action: Action) -> tuple[str, str, str | None, str | None]:
@@ -254,7 +275,7 @@ def _revision_columns(action: Action) -> tuple[str, str, str | None, str | None]
     if isinstance(action, Stamp):
         return ", ".join(action.heads) or "base", "stamped", None, None
     revision = action.revision
-    return revision.id, revision.message, revision.checksum, revision.read_source()
+    return revision.id, revision.message, revision.checksum, redact(revision.read_source())
 
 
 def os_user() -> str:

@@ -73,9 +73,9 @@ class AppliedAction:
 class MigrationRun:
     """The state of a run; `blockers` has the last sessions that a step waited for, by database.
 
-    `changes` says how schemas have changed since the last run. `stays` is what the running step without
-    transaction has committed, None if that is not known. A `rehearsal` writes no journal and commits nothing.
-    `is_committed` is true after the last segment.
+    `changes` says how schemas have changed since the last run. `unfinished` is the step that began last, and
+    `stays` what it has committed before its end, None if that is not known. A `rehearsal` writes no journal
+    and commits nothing. `is_committed` is true after the last segment.
     """
 
     deployment: Deployment
@@ -94,6 +94,7 @@ class MigrationRun:
     applied: list[AppliedAction] = field(default_factory=list)
     changes: dict[str, Change] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
+    unfinished: Step | None = None
     stays: tuple[str, ...] | None = ()
     lost: MigrateError | None = None
     is_committed: bool = False
@@ -143,8 +144,9 @@ def describe(action: Action) -> str:
 
 
 async def describe_current_revisions(run: MigrationRun) -> str:
-    """Return the current revisions of the run's databases as a sentence, read on new connections."""
+    """Read the current revisions on new connections, note them in the run and return them as a sentence."""
     states = await run.deployment.states_or_errors(tuple(run.sessions))
+    run.current.update({name: state.current for name, state in states.items() if isinstance(state, State)})
     return ", ".join(
         f"{name} does not answer"
         if isinstance(state, MigrateError)
@@ -222,13 +224,14 @@ async def finish_run(run: MigrationRun, outcome: str, error: MigrateError | None
     for name, journal in run.journals.items():
         driver = run.sessions[name].driver
         fingerprint = await _fingerprint(run, name) if error is None else None
+        end = (run.id, outcome, text, fingerprint, run.stays, run.unfinished)
         try:
             async with asyncio.timeout(2):
                 if not driver.is_closed():
-                    await journal.finish_run(driver, run.id, outcome, text, fingerprint, run.stays)
+                    await journal.finish_run(driver, *end)
                     continue
                 async with run.deployment.databases[name].connected() as connection:
-                    await journal.finish_run(connection, run.id, outcome, text, stays=run.stays)
+                    await journal.finish_run(connection, *end)
         except Exception:  # noqa: BLE001, S112 - the next run marks it as lost
             continue
 

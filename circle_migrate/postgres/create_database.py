@@ -8,7 +8,7 @@ import asyncpg
 from circle_migrate.core.errors import MissingDatabase, MissingPrivilege
 from circle_migrate.postgres.database import Database, terminated_on_error
 from circle_migrate.postgres.deployment import Deployment
-from circle_migrate.postgres.identifier import literal, quote
+from circle_migrate.postgres.identifier import literal, quote, setting_value
 from circle_migrate.postgres.search_path import PINNED
 from circle_migrate.postgres.server_errors import connection_errors, server_message, sqlstate
 
@@ -35,15 +35,6 @@ SELECT CASE WHEN grantee <> 0 THEN pg_get_userbyid(grantee) END AS role, privile
        is_grantable AS grantable
 FROM pg_catalog.pg_database d, aclexplode(datacl) WHERE datname = $1
 """
-# Settings whose stored value is already quoted (variable_is_guc_list_quote in PostgreSQL's dumputils.c).
-_QUOTED_LISTS = {
-    "local_preload_libraries",
-    "search_path",
-    "session_preload_libraries",
-    "shared_preload_libraries",
-    "temp_tablespaces",
-    "unix_socket_directories",
-}
 
 
 async def locale_options(connection: asyncpg.Connection, name: str | None = None) -> list[str]:
@@ -77,7 +68,7 @@ async def create_like(connection: asyncpg.Connection, model: str, name: str) -> 
     if properties["comment"]:
         await connection.execute(f"COMMENT ON DATABASE {new} IS {literal(properties['comment'])}")
     for row in await connection.fetch(_SETTINGS, model):
-        value = row["value"] if row["name"] in _QUOTED_LISTS else literal(row["value"])
+        value = setting_value(row["name"], row["value"])
         role = f"ROLE {quote(row['role'])} IN " if row["role"] else ""
         setting = ".".join(map(quote, row["name"].split(".")))
         await connection.execute(f"ALTER {role}DATABASE {new} SET {setting} TO {value}")

@@ -198,9 +198,9 @@ class Database:
             row = await connection.fetchrow(_STATE, *names, GID_PREFIX, tables)
             if row["schema"] is None:
                 raise MissingPrivilege(
-                    f"{self.name}: the role {row['role']!r} has no USAGE on any schema of its search_path",
+                    f"{self.name}: the role {row['role']!r} has USAGE on no existing schema of its path",
                     database=self.name,
-                    hint=f'GRANT USAGE ON SCHEMA {self.settings.search_path} TO "{row["role"]}";',
+                    hint=f'GRANT USAGE ON SCHEMA {settings.search_path} TO "{row["role"]}"; or create it',
                 )
             journal_tables.ensure_not_in_search_path(settings, [row["schema"]])
             contents = await journal_tables.read_contents(connection, settings, row)
@@ -209,7 +209,13 @@ class Database:
         except MigrateError:
             raise
         except Exception as error:
-            raise self._state_error(error) from error
+            message = server_errors.server_message(error)
+            failure = server_errors.statement_error(error, self.name, "read the state of the database")
+            if isinstance(failure, MissingPrivilege):
+                schema = quote(settings.journal_schema)
+                failure.hint = server_errors.privilege_hint(message, self.address.user, "SELECT", schema)
+            unnamed = f"{self.name}: its state cannot be read"
+            raise failure or MigrateError(unnamed, database=self.name, detail=message) from error
         return State(
             **{field: row[field] for field in _STATE_FIELDS},
             database=self.name,
@@ -226,16 +232,6 @@ class Database:
         names = [self.settings.version_table, *journal_tables.OWN_TABLES]
         async with self.reading() as connection:
             return tuple(row["name"] for row in await connection.fetch(_VISIBLE_TABLES, names))
-
-    def _state_error(self, error: Exception) -> MigrateError:
-        message = server_errors.server_message(error)
-        failure = server_errors.statement_error(error, self.name, "read the state of the database")
-        if isinstance(failure, MissingPrivilege):
-            schema = quote(self.settings.journal_schema)
-            failure.hint = server_errors.privilege_hint(message, self.address.user, "SELECT", schema)
-        return failure or MigrateError(
-            f"{self.name}: its state cannot be read", database=self.name, detail=message
-        )
 
     @asynccontextmanager
     async def working(

@@ -60,12 +60,11 @@ class LockHolder(NamedTuple):
     connected: float | None
 
     def __str__(self) -> str:
-        details = [self.application] if self.application else []
-        if details and self.role:
-            details.append(f"role {self.role}")
-        if details and self.connected is not None:
-            details.append(f"connected for {self.connected:.0f} s")
-        return f"pid {self.pid}" + (f" ({', '.join(details)})" if details else "")
+        if not self.application:
+            return f"pid {self.pid}"
+        role = f", role {self.role}" if self.role else ""
+        age = f", connected for {self.connected:.0f} s" if self.connected is not None else ""
+        return f"pid {self.pid} ({self.application}{role}{age})"
 
 
 async def find_lock_holder(connection: asyncpg.Connection) -> LockHolder | None:

@@ -13,6 +13,7 @@ _PART = re.compile(r'"(?:[^"]|"")*"|[^."(]+')
 _BASE_NAME = re.compile(rf"(?:(?:{_PART.pattern})\.)*(?P<name>{_PART.pattern})(?:\(.*)?", re.DOTALL)
 _NEEDS_NO_QUOTES = re.compile(r"[a-z_][a-z0-9_]*")
 _LINE = re.compile(r'(?:"[^"]*"|[^"\n])+')
+_LISTS = {"local_preload_libraries", "search_path", "session_preload_libraries", "temp_tablespaces"}
 
 
 def quote(name: str) -> str:
@@ -39,6 +40,14 @@ def literal(text: str) -> str:
     """Return the text as a string constant that is valid for both values of `standard_conforming_strings`."""
     quoted = "'" + text.replace("'", "''") + "'"
     return "E" + quoted.replace("\\", "\\\\") if "\\" in text else quoted
+
+
+def setting_value(name: str, stored: str) -> str:
+    """Return a value of pg_db_role_setting, in which any role may store any text, as constants for SET."""
+    if name not in _LISTS:
+        return literal(stored)
+    items = re.findall(r'"(?:[^"]|"")*"|[^,\s][^,]*', stored)
+    return ", ".join(literal(unquote(item.strip())) for item in items) or "''"
 
 
 def split_identity(identity: str) -> tuple[str, ...]:

@@ -87,6 +87,22 @@ class UnfinishedStep(NamedTuple):
     at: str
     stays: Sequence[str] = ()
 
+    @classmethod
+    def from_row(cls, text: str, journal: str | None, database: str) -> UnfinishedStep:
+        """Parse a note of a run in the journal. Raises `Refused` for what `begin_step` cannot write."""
+        import json
+
+        row, runs = json.loads(text), f"{journal}{RUNS}"
+        match row["note"]:
+            case {"revision": str(key), "direction": "up" | "down" as direction, "after": int(), **more}:
+                stays = more.get("stays", [])
+                if isinstance(stays, list) and all(isinstance(item, str) for item in stays):
+                    return cls(key, direction, row["run"], row["at"], stays)
+        text = f"{runs} has a damaged note about run {row['run']}: {json.dumps(row['note'])[:200]}"
+        hint = f"restore it, or, if no revision is half applied: UPDATE {runs} SET notes = '{{}}' "
+        hint += f"WHERE run = '{row['run']}';"
+        raise Refused(f"{database}: {text}", database=database, hint=hint)
+
     @property
     def is_downgrade(self) -> bool:
         """Whether the step is one of a downgrade."""
@@ -139,12 +155,12 @@ def find_journal(settings: DatabaseSettings) -> str:
 
 # A later step of the revision, or a stamp, settles it. Nothing is known of a run that is active.
 _UNFINISHED = f"""
-SELECT ((notes -> 'unfinished') - 'after' || jsonb_build_object(
-    'run', run, 'at', to_char(started_at AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS "UTC"')
-))::text
+SELECT jsonb_build_object('note', notes -> 'unfinished', 'run', run,
+    'at', to_char(started_at AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS "UTC"'))::text
 FROM {{runs}}
 WHERE outcome <> 'done' AND notes ? 'unfinished' AND NOT EXISTS (
-    SELECT FROM {{steps}} step WHERE step.id > (notes -> 'unfinished' ->> 'after')::bigint AND (
+    SELECT FROM {{steps}} step
+    WHERE step.id > left(substring(notes -> 'unfinished' ->> 'after' FROM '^[0-9]+$'), 18)::bigint AND (
         step.direction <> 'stamp' AND step.revision = notes -> 'unfinished' ->> 'revision'
         OR EXISTS (SELECT FROM {{runs}} later WHERE later.run = step.run AND later.command = 'stamp')
     )
@@ -189,8 +205,6 @@ async def read_contents(
     connection: asyncpg.Connection, settings: DatabaseSettings, row: asyncpg.Record
 ) -> dict[str, Any]:
     """Return fields of the state from a `row` with `own` and `TABLES`; refuses tables of others."""
-    import json
-
     schema, journal_schema = row["schema"], row["journal"]
     version_table = f"{quote(schema)}.{quote(settings.version_table)}"
     places = (f"{quote(journal_schema)}.", f"{quote(schema)}.{OLD_PREFIX}")
@@ -234,7 +248,7 @@ async def read_contents(
         current, journal_of, marker_row, unfinished = await connection.fetchrow(query)
         marker_of_row = ProtectionMarker.from_row(marker_row) if marker_row else None
     except Exception as error:
-        if sqlstate(error) not in _OTHER_COLUMNS and not isinstance(error, KeyError | ValueError):
+        if sqlstate(error) not in _OTHER_COLUMNS and not isinstance(error, KeyError | TypeError | ValueError):
             raise
         message = f"a table is not as circle-migrate makes it: {server_message(error)}; there are {owners}"
         remedy = "rename or drop what another role has made; if it is the version table, "
@@ -251,7 +265,7 @@ async def read_contents(
         "journal_of": journal_of,
         "marker": marker_of_row or unreadable,
         "id_length": id_length,
-        "unfinished": tuple(UnfinishedStep(**json.loads(text)) for text in unfinished),
+        "unfinished": tuple(UnfinishedStep.from_row(row, journal, settings.name) for row in unfinished),
     }
 
 

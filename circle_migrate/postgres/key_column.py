@@ -13,17 +13,19 @@ import asyncpg
 
 from circle_migrate.config.relation import ColumnReference
 from circle_migrate.core.errors import MissingPrivilege, SettingsError
+from circle_migrate.postgres.search_path import TRUSTED_OWNERS
 
 # Domains are resolved to their base types. The setting search_path is parsed, because current_schemas() omits
 # schemas that the role may not use.
-_LOCATE = """
+_LOCATE = f"""
 WITH RECURSIVE place AS (
     SELECT btrim(name, '" ') AS name, number FROM unnest(
         string_to_array(coalesce($1::text, current_setting('circle_migrate.search_path', true),
                                  current_setting('search_path')), ',')
     ) WITH ORDINALITY AS entry (name, number)
 ), relation AS (
-    SELECT c.oid, n.oid AS schema, n.nspname, c.relname, c.reltuples
+    SELECT c.oid, n.oid AS schema, n.nspname, c.relname, c.reltuples, c.relkind IN ('v', 'f')
+           AND has_schema_privilege(n.oid, 'CREATE') AND c.relowner NOT IN ({TRUSTED_OWNERS}) AS foreign
     FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
     JOIN place ON place.name = n.nspname
     WHERE c.relname = $2 AND c.relkind IN ('r', 'p', 'v', 'm', 'f') ORDER BY place.number LIMIT 1
@@ -37,7 +39,7 @@ WITH RECURSIVE place AS (
 )
 SELECT format('%I.%I', r.nspname, r.relname) AS relation, format('%I', $3::text) AS name,
        format('%I', r.nspname) AS schema, r.reltuples::bigint AS rows, current_user AS role,
-       row_security_active(r.oid) AS filtered,
+       row_security_active(r.oid) AS filtered, r.foreign,
        has_schema_privilege(r.schema, 'USAGE') AS usable,
        has_column_privilege(r.oid, k.attnum, 'SELECT') AS readable,
        format_type(k.type, k.modifier) AS type, format_type(k.type, NULL) AS bare
@@ -108,6 +110,9 @@ def _ensure_readable(row: asyncpg.Record, column: ColumnReference) -> None:
     elif row["filtered"]:
         denied = f"see all rows of {relation}: row-level security hides some"
         hint = f"ALTER ROLE {role} BYPASSRLS;"
+    elif row["foreign"]:
+        denied = f"run functions of another role: {relation} is its view or foreign table"
+        hint = "run the command as a role without CREATE on the schema"
     else:
         return
     raise MissingPrivilege(

@@ -236,10 +236,6 @@ class _Cursor(AsyncAdapt_psycopg_cursor):
     def _adapter(self) -> "PsycopgAdapter":
         return cast("PsycopgAdapter", self._adapt_connection)
 
-    def take_numbered(self) -> None:
-        """Take $1 for parameters, and % as it is, as asyncpg does."""
-        self._cursor = cast("Any", AsyncRawCursor(cast("Any", self._connection)))
-
 
 class PsycopgAdapter(Watched, AsyncAdapt_psycopg_connection):
     """SQLAlchemy's adapter of psycopg, which reports each statement to a `Watch`."""
@@ -286,7 +282,7 @@ def adapt(dbapi: Any, connection: Awaitable[Driver]) -> PsycopgAdapter:
 
 
 def number_own_parameters(engine: AsyncEngine) -> None:
-    """Let driver SQL of ours have $1 for parameters, and leave that of revisions to psycopg."""
+    """Let driver SQL of ours have $1 for parameters, % as it is; leave that of revisions to psycopg."""
 
     @event.listens_for(engine.sync_engine, "before_cursor_execute")
     def take_numbered(
@@ -294,4 +290,4 @@ def number_own_parameters(engine: AsyncEngine) -> None:
     ) -> None:
         adapter = cast("PsycopgAdapter", connection.connection.dbapi_connection)
         if context.compiled is None and not adapter.runs_step:
-            cursor.take_numbered()
+            cursor._cursor = cast("Any", AsyncRawCursor(cast("Any", cursor._connection)))

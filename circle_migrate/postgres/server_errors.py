@@ -7,7 +7,6 @@ import socket
 import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from traceback import TracebackException
 from typing import TYPE_CHECKING, Any
 
 from circle_migrate.config.url.address import Address
@@ -20,6 +19,7 @@ from circle_migrate.core.errors import (
     NotWritable,
     SettingsError,
     Unreachable,
+    text_of,
 )
 from circle_migrate.core.redaction import redact
 
@@ -55,14 +55,16 @@ _HINTS = {
     r"before any query": "a revision cannot choose the level of the transaction that it shares: write "
     '`transactional = False` below `revision`, op.execute("BEGIN ISOLATION LEVEL ...") before the '
     'statements and op.execute("COMMIT") after them',
-    r"SQLSTATE (25001|2D000)\)": "write `transactional = False` below `revision`: the revision then runs "
-    "without a transaction, each statement by itself; then run the same command again",
+    r"SQLSTATE (25001|2D000)\)|ended its transaction": "write `transactional = False` below `revision`: the "
+    "revision then runs without a transaction, each statement by itself; then run the same command again",
     r"SQLSTATE 55P04\)": "write `transactional = False` into the revision that adds the value, so that it is "
     "committed before the value is used; then run the same command again",
     r'at or near "%"': "write $1, $2 for parameters of driver SQL, or use sa.text with :name; revisions that "
     'are written for psycopg run with the setting driver = "psycopg"',
     r"\bin\s+\$\d": "asyncpg takes no list after IN: write = ANY(:names), or give "
     'sa.bindparam("names", expanding=True)',
+    r"another loop is running|running event loop": "steps run in an event loop: write await_only(coroutine), "
+    "with `from sqlalchemy.util import await_only`",
     r"cannot insert multiple commands": "send each statement that has parameters by itself",
 }
 """What to write instead, by a pattern of the error and its statement."""
@@ -145,8 +147,7 @@ def server_message(error: BaseException) -> str:
     """Return the server's message, SQLSTATE and hint; DETAIL is omitted, as it can quote secret rows."""
     original = server_error(error)
     if original is None:
-        text = str(TracebackException(type(error), error, None))  # also where the error's __str__ fails
-        return driver_message(error) or " ".join(redact(text).split()) or type(error).__name__
+        return driver_message(error) or " ".join(redact(text_of(error)).split()) or type(error).__name__
     diagnostic = getattr(original, "diag", None)  # of psycopg
     message = getattr(original, "message", None) or getattr(diagnostic, "message_primary", None)
     message = message or str(original).partition("\n")[0]

@@ -50,6 +50,9 @@ class _Cursor(AsyncAdapt_asyncpg_cursor):
         if rest or not operation:
             with self._watched(rest):
                 await super()._prepare_and_execute(rest, parameters)  # type: ignore[no-untyped-call]
+        if self._connection.get_settings().client_encoding != "UTF8":  # type: ignore[attr-defined]
+            # asyncpg sends all text in UTF-8, whatever the step has set.
+            await self._connection.execute("SET client_encoding = UTF8")  # type: ignore[attr-defined]
 
     async def _executemany(self, operation: str, seq_of_parameters: Any) -> Any:
         with self._watched(operation):

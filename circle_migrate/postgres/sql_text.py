@@ -16,10 +16,8 @@ _AFTER_TARGETS = frozenset({"FROM", "UNION", "INTERSECT", "EXCEPT", "WHERE", "OR
 _IDENTIFIERS = re.compile(r'"(?:[^"]|"")*"|[\w$]+')
 _TARGET_WORD = re.compile(r"'(?:[^']|'')*'|\"(?:[^\"]|\"\")*\"|[()\[\],;]|\b[A-Z]+\b")
 
-Matcher = re.Pattern[str]
 
-
-def compile_pattern(pattern: str) -> Matcher:
+def compile_pattern(pattern: str) -> re.Pattern[str]:
     """Compile a pattern for statements that ignores case and matches across lines."""
     return re.compile(pattern, re.IGNORECASE | re.DOTALL)
 

@@ -6,7 +6,7 @@ from itertools import chain, pairwise
 from circle_migrate.core.errors import TreeError
 from circle_migrate.revision_graph.graph import Graph
 from circle_migrate.revision_graph.revision import Revision
-from circle_migrate.revision_graph.traversal import closure, topological, undo_order
+from circle_migrate.revision_graph.traversal import closure, topological
 
 
 class CombinedGraph:
@@ -19,13 +19,14 @@ class CombinedGraph:
     def __init__(self, graphs: Mapping[str, Graph]) -> None:
         self.graphs = dict(graphs)
         self.requires = {
-            f"{database}@{key}": self._requirements(graph[key])
+            f"{database}@{key}": needs
             for database, graph in self.graphs.items()
-            for key in graph.requires
+            for key, needs in graph.requires.items()
         }
         self.required_by: dict[str, list[str]] = {}
         for name, needs in self.requires.items():
             for need in needs:
+                self._ensure_valid(self.revision(name), need)
                 self.required_by.setdefault(need, []).append(name)
         if self.required_by:
             self._ensure_acyclic()
@@ -35,27 +36,24 @@ class CombinedGraph:
         database, _, key = qualified.partition("@")
         return self.graphs[database][key]
 
-    def _requirements(self, revision: Revision) -> tuple[str, ...]:
-        for name in revision.requires:
-            problem = self._requirement_problem(revision, name)
-            if problem:
-                raise TreeError(
-                    f"revision {revision.id} requires {name!r}, which {problem}",
-                    database=revision.database,
-                    location=revision.location,
-                    hint='write requires = ("database@full-id",) with a revision of another database',
-                )
-        return revision.requires
-
-    def _requirement_problem(self, revision: Revision, name: str) -> str | None:
-        database, at, key = name.partition("@")
+    def _ensure_valid(self, revision: Revision, requirement: str) -> None:
+        database, at, key = requirement.partition("@")
         if not at:
-            return "names no database"
-        if database not in self.graphs:
-            return f"names an unknown database (the databases are {', '.join(self.graphs)})"
-        if database == revision.database:
-            return "is a revision of the same database (use `depends_on` instead)"
-        return None if key in self.graphs[database] else "does not exist"
+            problem = "names no database"
+        elif database not in self.graphs:
+            problem = f"names an unknown database (the databases are {', '.join(self.graphs)})"
+        elif database == revision.database:
+            problem = "is a revision of the same database (use `depends_on` instead)"
+        elif key not in self.graphs[database]:
+            problem = "does not exist"
+        else:
+            return
+        raise TreeError(
+            f"revision {revision.id} requires {requirement!r}, which {problem}",
+            database=revision.database,
+            location=revision.location,
+            hint='write requires = ("database@full-id",) with a revision of another database',
+        )
 
     def parents(self, qualified: str) -> list[str]:
         """Return the revisions that must be applied before the revision, of all databases."""
@@ -92,7 +90,7 @@ class CombinedGraph:
             database, _, key = qualified.partition("@")
             keys[database].append(key)
         orders = [
-            [f"{database}@{key}" for key in reversed(undo_order(self.graphs[database], of_database))]
+            [f"{database}@{key}" for key in reversed(self.graphs[database].undo_order(of_database))]
             for database, of_database in keys.items()
         ]
         rank = {name: position for position, name in enumerate(chain(*orders))}

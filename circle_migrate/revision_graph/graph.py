@@ -4,13 +4,15 @@ The graph needs neither Alembic nor the revision modules. It agrees with
 `alembic.script.revision.RevisionMap`; a property test compares the two on random graphs.
 """
 
-from collections.abc import Collection, Iterable, Mapping
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from functools import cached_property
 from itertools import chain
+from pathlib import Path
 
 from circle_migrate.core.errors import SeveralHeads, TreeError, UsageError
 from circle_migrate.revision_graph.revision import Revision, files_digest
-from circle_migrate.revision_graph.traversal import Edges, closure, topological, undo_order, without_followers
+from circle_migrate.revision_graph.traversal import Edges, closure, reachable, topological, without_followers
 
 
 class Graph:
@@ -21,14 +23,15 @@ class Graph:
         self.revisions: dict[str, Revision] = {}
         for revision in revisions:
             first = self.revisions.setdefault(revision.id, revision)
-            if first is not revision:
+            if first is not revision and Path(first.path).resolve() != Path(revision.path).resolve():
                 raise TreeError(
                     f"revision {revision.id} exists twice: in {first.location} and in {revision.location}",
                     database=database,
                     location=revision.location,
                     hint="give one of the two files another `revision` id",
                 )
-        self._undo_order = self._sorted()  # raises the errors of labels, parents and order
+        self.labels = self._find_labels()
+        self._undo_order = self._sorted()  # raises the errors of parents and order
 
     @cached_property
     def parents(self) -> Edges:
@@ -95,9 +98,8 @@ class Graph:
     def __getitem__(self, key: str) -> Revision:
         return self.revisions[key]
 
-    @cached_property
-    def labels(self) -> Mapping[str, str]:
-        """The revisions of the branch labels. Raises `TreeError` for a label that is not unique."""
+    def _find_labels(self) -> Mapping[str, str]:
+        """Return the revisions of the branch labels. Raises `TreeError` for a label that is not unique."""
         labels: dict[str, str] = {}
         for revision in self.revisions.values():
             for label in revision.labels:
@@ -126,8 +128,8 @@ class Graph:
                     f"revision {revision.id} follows {parent}, which no revision file has",
                     database=self.database,
                     location=revision.location,
-                    hint=self._suggestion(parent, exclude=revision.id)
-                    or "restore the missing file or correct `down_revision`",
+                    hint=self._suggestion(self.labels.get(parent, parent), exclude=revision.id)
+                    or "restore the missing file or correct `down_revision` or `depends_on`",
                 )
         return tuple(dict.fromkeys(parents))
 
@@ -150,7 +152,7 @@ class Graph:
         return {key: index for index, key in enumerate(reversed(self._undo_order))}
 
     def _sorted(self) -> list[str]:
-        order = undo_order(self, self.revisions)
+        order = self.undo_order(self.revisions)
         if len(order) < len(self.revisions):
             acyclic = topological(self.revisions, self.parents, str)
             cycle = [self.revisions[key] for key in self.revisions if key not in set(acyclic)]
@@ -162,6 +164,64 @@ class Graph:
                 + ", ".join(sorted({r.location for r in cycle})),
             )
         return order
+
+    def undo_order(self, keys: Collection[str]) -> list[str]:
+        """Sort revisions as Alembic undoes them; it applies them in the reverse order.
+
+        Alembic goes down one branch until it meets a revision that another branch follows too, then goes down
+        that branch. Where a cycle stops it, the rest is left out.
+        """
+        parents = self.parents
+        followers = Counter(chain.from_iterable(map(parents.__getitem__, keys)))
+        waiting = {key: followers[key] for key in keys}  # how many that follow it are not yet undone
+        branches = sorted(key for key, count in waiting.items() if not count)
+        seen = set(branches)  # what is or was in `branches`
+        above: dict[str, set[str]] = {}  # what follows a revision that had to wait
+        needs = Counter(chain.from_iterable(self.dependencies.values()))
+        shared = {need for need, count in needs.items() if count > 1}
+        order: list[str] = []
+        position = 0
+        while branches:
+            key = branches[position]
+            if waiting[key]:
+                if key not in above:
+                    above[key] = closure([key], lambda parent: waiting.keys() & self.children[parent])
+                    above[key].discard(key)
+                others = (index for index, branch in enumerate(branches) if branch in above[key])
+                position = next(others, -1)
+                if position < 0:
+                    break
+                continue
+            while True:  # down a line without forks
+                order.append(key)
+                del waiting[key]
+                follows = parents[key]
+                if len(follows) != 1 or waiting.get(follows[0]) != 1 or follows[0] in seen:
+                    break
+                key = follows[0]
+            for parent in follows:
+                if parent in waiting:
+                    waiting[parent] -= 1
+            below = [node for node in self._below(key, shared) if node in waiting and node not in seen]
+            seen.update(below)
+            branches[position : position + 1] = below[:1]
+            branches += below[1:]
+            if not below:
+                position = max(position - 1, 0)
+        return order
+
+    def _below(self, key: str, shared: Collection[str]) -> Sequence[str]:
+        """Return what a revision follows, and what it but no revision that it follows depends on."""
+        follows, dependencies = self.down_revisions, self.dependencies
+        if key not in dependencies:
+            return follows[key]
+
+        def is_inherited(need: str) -> bool:
+            below = reachable(follows[key], follows.__getitem__)
+            return need in shared and any(need in dependencies.get(other, ()) for other in below)
+
+        own = (need for need in dependencies[key] if not is_inherited(need))
+        return tuple(dict.fromkeys((*follows[key], *own)))
 
     @cached_property
     def heads(self) -> tuple[str, ...]:
@@ -219,7 +279,7 @@ class Graph:
 
     def branch(self, label: str) -> set[str]:
         """Return the revisions of a branch: those above the label, and those below as far as it is linear."""
-        key = self.labels[label]
+        key = self.find(label)
         revisions = closure([key], self.successors.__getitem__)
         while len(down := self.down_revisions[key]) == 1 and len(self.successors[down[0]]) == 1:
             key = down[0]
@@ -227,8 +287,8 @@ class Graph:
         return revisions
 
     def related(self, key: str) -> set[str]:
-        """Return the revision with its ancestors and descendants."""
-        return self.ancestors([key]) | self.descendants([key])
+        """Return the revision with all below and above it by `down_revision`, without dependencies."""
+        return closure([key], self.down_revisions.__getitem__) | closure([key], self.successors.__getitem__)
 
     def head(self, label: str | None = None) -> str | None:
         """Return the head, None in an empty graph. Raises `SeveralHeads` where there are several."""

@@ -16,7 +16,8 @@ from types import FunctionType, ModuleType
 import alembic.op
 from alembic.operations import Operations
 
-from circle_migrate.core.errors import TreeError
+from circle_migrate.core.errors import TreeError, text_of
+from circle_migrate.core.shield import end_if_signalled
 from circle_migrate.revision_graph.plan import Step
 from circle_migrate.revision_graph.revision import Revision
 
@@ -33,11 +34,14 @@ def exits_as_errors() -> Iterator[None]:
     """Raise `ExitCalled` for what would end the run without an error; signals do so as before."""
     try:
         yield
-    except (Exception, KeyboardInterrupt, CancelledError):
-        raise
-    except BaseException as error:  # noqa: BLE001 - a revision can raise anything
-        text = f"the revision calls sys.exit() or raises {error!r}; write `return` to end a step early"
-        text += ", or raise another exception to fail"
+    except StopIteration as error:  # no coroutine may raise it
+        raise RuntimeError("StopIteration, as of next()").with_traceback(error.__traceback__) from None
+    except BaseException as error:
+        end_if_signalled()
+        if isinstance(error, Exception | KeyboardInterrupt | CancelledError):
+            raise
+        text = f"the revision calls sys.exit() or raises {type(error).__name__}({text_of(error)}); write"
+        text += " `return` to end a step early, or raise another exception to fail"
         raise ExitCalled(text).with_traceback(error.__traceback__) from None
 
 
@@ -63,7 +67,7 @@ def load_module(path: Path | str) -> ModuleType:
         raise TreeError(
             f"{path.name} cannot be loaded",
             location=f"{path}:{_line_in(path, error)}",
-            detail=f"{type(error).__name__}: {error}",
+            detail=f"{type(error).__name__}: {text_of(error)}",
             hint=missing_package_hint(error) or "correct the file; nothing was run",
         ) from error
 
@@ -71,7 +75,7 @@ def load_module(path: Path | str) -> ModuleType:
 def missing_package_hint(error: BaseException) -> str | None:
     """Return what to install or import where a module was not found, None for other errors."""
     if isinstance(error, AttributeError) and isinstance(error.obj, Operations):
-        return "correct the name, or import in the revision what adds it to op, as no env.py is run"
+        return "correct the name, or name the module that adds it to op in `imports`, as no env.py is run"
     if not isinstance(error, ModuleNotFoundError) or not error.name:
         return None
     package = error.name.partition(".")[0]

@@ -40,7 +40,7 @@ _SENDS_TEXT = ("execute", "exec_driver_sql", "text", "DDL")
 _KNOWN_PACKAGES = {"alembic", "sqlalchemy", "circle_migrate", *sys.stdlib_module_names}
 _OWN_TRANSACTION_CALLS = ("autocommit_block", "ensure_index_concurrently", "drop_index_concurrently")
 
-_REFUSED_CHARACTERS = frozenset("@-+:")
+_REFUSED_CHARACTERS = frozenset("@-+:'\0")
 _MAX_QUOTED = 200
 _MAX_BYTES = 10 << 20
 """Python's parser needs about a hundred times the memory of the file."""
@@ -90,7 +90,9 @@ def read_source(database: str, path: Path, source: bytes, load_module: ModuleLoa
         if name in _NAMES and not isinstance(value, ast.stmt):
             values[name] = _literal(value)
             line = value_line if name == "revision" else line
-    if _COMPUTED in values.values() or ("*" in names and not names.issuperset(("revision", "upgrade"))):
+    if _COMPUTED in values.values() or (
+        "*" in names and not names.issuperset(("revision", "down_revision", "upgrade"))
+    ):
         module = load_module(path)
         names = set(vars(module))
         values = {name: getattr(module, name) for name in _NAMES if name in names}
@@ -109,9 +111,10 @@ def read_source(database: str, path: Path, source: bytes, load_module: ModuleLoa
             location=f"{path}:{line}",
             hint="write letters, digits, _ and . in `revision` and in every `down_revision` that names it",
         )
-    if "upgrade" not in names:
-        raise TreeError(f"revision {key} has no upgrade()", database=database, location=f"{path}:{line}")
-    code = _code(tree)
+    for name, text in ("upgrade", "upgrade()"), ("down_revision", "`down_revision`, None if it is the first"):
+        if name not in names:
+            raise TreeError(f"revision {key} has no {text}", database=database, location=f"{path}:{line}")
+    code = list(ast.walk(tree))
     return Revision(
         database=database,
         id=key,
@@ -275,15 +278,3 @@ def _text(node: ast.expr) -> str:
     if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
         return _text(node.func.value)
     return ""
-
-
-def _code(tree: ast.Module) -> list[ast.AST]:
-    """Return all nodes except docstrings."""
-    nodes = list(ast.walk(tree))
-    docstrings = {
-        node.body[0].value  # type: ignore[attr-defined]
-        for node in nodes
-        if isinstance(node, ast.Module | ast.FunctionDef | ast.ClassDef)
-        and ast.get_docstring(node) is not None
-    }
-    return [node for node in nodes if node not in docstrings]

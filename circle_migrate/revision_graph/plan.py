@@ -185,7 +185,14 @@ def plan_downgrade(
     order = graph.order(to_undo)
     dependents = [name for name in order if name not in targets]
     if dependents and not cascade:
-        raise _dependents_error(graph, dependents, to_undo)
+        pairs = ((name, need) for name in dependents for need in graph.requires.get(name, ()))
+        dependent, requirement = next(pair for pair in pairs if pair[1] in to_undo)
+        more = f" and {len(dependents) - 1} more" if len(dependents) > 1 else ""
+        raise Refused(
+            f"to undo {requirement}, {dependent}{more} must be undone too: {dependent} requires it",
+            database=dependent.partition("@")[0],
+            hint="add --cascade to undo those as well, or downgrade that database first",
+        )
     steps = [Step(graph.revision(name), Direction.DOWN) for name in reversed(order)]
     for revision in (step.revision for step in steps):
         if revision.irreversible is not None or not revision.has_downgrade:
@@ -197,21 +204,6 @@ def plan_downgrade(
             )
     added = (step.revision for step in steps if step.revision.qualified not in targets)
     return _plan(graph, current, applied - to_undo, steps, transaction_mode, added)
-
-
-def _dependents_error(graph: CombinedGraph, dependents: list[str], to_undo: set[str]) -> Refused:
-    dependent, requirement = next(
-        (name, required)
-        for name in dependents
-        for required in graph.requires.get(name, ())
-        if required in to_undo
-    )
-    more = f" and {len(dependents) - 1} more" if len(dependents) > 1 else ""
-    return Refused(
-        f"to undo {requirement}, {dependent}{more} must be undone too: {dependent} requires it",
-        database=dependent.partition("@")[0],
-        hint="add --cascade to undo those as well, or downgrade that database first",
-    )
 
 
 def plan_stamp(

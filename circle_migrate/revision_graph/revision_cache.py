@@ -28,7 +28,7 @@ from circle_migrate.revision_graph.directory import file_names
 from circle_migrate.revision_graph.graph import Graph
 from circle_migrate.revision_graph.revision import ModuleLoader, Revision
 
-_FORMAT = [10, *Revision._fields]
+_FORMAT = [11, *Revision._fields]
 """Raise the number when `parse_file` reads other values into the same fields."""
 _GRANULARITY_NS = 2_000_000_000
 """The coarsest granularity of file times among file systems in use (FAT)."""
@@ -46,8 +46,9 @@ def read_graph(database: str, folders: Sequence[Path], load_module: ModuleLoader
 
 
 def _read_folder(database: str, folder: Path, load_module: ModuleLoader) -> list[Revision]:
-    cache = _RevisionCache(database, folder)
-    cached_files, rows = cache.load()
+    key = [database, str(folder), os.path.realpath(folder)]
+    cache = cache_file(json.dumps(key))
+    cached_files, rows = _load((cache and cache.read()) or b"", key)
     files = _list_files(database, folder)
     if files == cached_files:
         return [*map(Revision._make, rows)]
@@ -63,9 +64,25 @@ def _read_folder(database: str, folder: Path, load_module: ModuleLoader) -> list
         revisions.append(revision)
         if entry is not None:
             entries[entry] = tuple(revision)
-    if entries != cached:
-        cache.store([*entries], [*entries.values()])
+    if entries != cached and cache is not None:
+        body = marshal.dumps(([*entries], [*entries.values()]))
+        cache.write(_header(key, body) + b"\n" + body)
     return revisions
+
+
+def _load(content: bytes, key: Sequence[str]) -> tuple[list[File], list[Row]]:
+    """Return files and rows; none where the cache file is missing, damaged or written by other code."""
+    header, _, body = content.partition(b"\n")
+    if header != _header(key, body):
+        return [], []
+    files, rows = marshal.loads(body)  # noqa: S302 - the file is private
+    return files, rows
+
+
+def _header(key: Sequence[str], body: bytes) -> bytes:
+    """Return what the entries depend on besides the files, and a checksum."""
+    code = [_FORMAT, __version__, sys.implementation.cache_tag]
+    return json.dumps(["circle-migrate revision cache", *code, *key, zlib.crc32(body)]).encode()
 
 
 def _read(database: str, path: Path, load_module: ModuleLoader) -> tuple[Revision, File | None]:
@@ -105,32 +122,3 @@ def _list_files(database: str, folder: Path) -> list[File]:
 def _identity(status: os.stat_result) -> int:
     # The hash of numbers is the same in each process, unlike that of text.
     return hash((status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino))
-
-
-class _RevisionCache:
-    """The cache file of one database and folder."""
-
-    def __init__(self, database: str, folder: Path) -> None:
-        self._key = [database, str(folder), os.path.realpath(folder)]
-        self._file = cache_file(json.dumps(self._key))
-
-    def load(self) -> tuple[list[File], list[Row]]:
-        """Return files and rows; none where the cache file is missing, damaged or written by other code."""
-        content = (self._file and self._file.read()) or b""
-        begin = content.find(b"\n") + 1
-        body = memoryview(content)[begin:]
-        if content[: begin - 1] != self._header(body):
-            return [], []
-        files, rows = marshal.loads(body)  # noqa: S302 - the file is private
-        return files, rows
-
-    def store(self, files: list[File], rows: list[Row]) -> None:
-        """Replace the cache file."""
-        if self._file is not None:
-            body = marshal.dumps((files, rows))
-            self._file.write(self._header(body) + b"\n" + body)
-
-    def _header(self, body: bytes | memoryview) -> bytes:
-        """Return what the entries depend on besides the files, and a checksum."""
-        code = [_FORMAT, __version__, sys.implementation.cache_tag]
-        return json.dumps(["circle-migrate revision cache", *code, *self._key, zlib.crc32(body)]).encode()

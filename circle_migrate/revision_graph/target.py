@@ -13,7 +13,8 @@ from circle_migrate.revision_graph.graph import Graph
 from circle_migrate.revision_graph.traversal import closure
 
 _FORM = re.compile(r"^(?:(?P<label>[^@]+)@)?(?P<symbol>[^@+]*?)(?P<steps>[+-]\d+)?$")
-_SYMBOLS = ("head", "heads", "base")
+_SYMBOLS = ("", "head", "heads", "base")
+"""What has a meaning in every graph, unlike an id; +1 has no symbol."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,11 +26,6 @@ class Target:
     label: str | None
     symbol: str
     steps: int
-
-    @property
-    def is_symbolic(self) -> bool:
-        """Whether the target has a meaning in every graph (`head`, `base`, `+1`), unlike an id."""
-        return self.label is None and (self.symbol in _SYMBOLS or not self.symbol)
 
 
 def parse(text: str, databases: Collection[str]) -> Target:
@@ -70,7 +66,7 @@ def assign(texts: Sequence[str], graphs: Mapping[str, Graph]) -> dict[str, Targe
 def _owners(target: Target, graphs: Mapping[str, Graph]) -> Iterable[str]:
     if target.database is not None:
         return [target.database]
-    if target.is_symbolic:
+    if target.label is None and target.symbol in _SYMBOLS:
         return list(graphs)
     keys: dict[str, str] = {}
     errors: dict[str, UsageError] = {}
@@ -79,8 +75,9 @@ def _owners(target: Target, graphs: Mapping[str, Graph]) -> Iterable[str]:
             keys[name] = graph.find(target.label or target.symbol)
         except UsageError as error:
             errors[name] = error
+    ambiguous = [error for error in errors.values() if "fits" in error.message]
     exact = [name for name, key in keys.items() if key in (target.label, target.symbol)]
-    owners = exact or ([] if any("fits" in error.message for error in errors.values()) else list(keys))
+    owners = exact or ([] if ambiguous else list(keys))
     if len(owners) == 1:
         return owners
     if owners:
@@ -88,19 +85,14 @@ def _owners(target: Target, graphs: Mapping[str, Graph]) -> Iterable[str]:
             f"{target.text!r} is a target in {' and in '.join(owners)}",
             hint=f"give the database too: {owners[0]}@{target.text}",
         )
-    raise _unknown_target_error(target, errors)
-
-
-def _unknown_target_error(target: Target, errors: Mapping[str, UsageError]) -> UsageError:
+    if ambiguous or len(errors) == 1:
+        raise (ambiguous or list(errors.values()))[0]
     from difflib import get_close_matches
 
-    ambiguous = [error for error in errors.values() if "fits" in error.message]
-    if ambiguous or len(errors) == 1:
-        return (ambiguous or list(errors.values()))[0]
     hints = [error.hint for error in errors.values() if error.hint and error.hint.startswith("did you mean")]
     databases = get_close_matches(target.label or "", errors, n=1)
     hints += [f"did you mean {name}@{target.text.partition('@')[2]}?" for name in databases]
-    return UsageError(
+    raise UsageError(
         f"no database has a revision {target.label or target.symbol!r}",
         hint=" or ".join(hints) or "see `circle-migrate history`",
     )
@@ -145,10 +137,10 @@ def downgrade_set(graph: Graph, current: Collection[str], target: Target) -> set
             hint=f"type `circle-migrate upgrade {key}`" if current else "the version table has no revision",
         )
     roots = graph.bases if key is None else graph.successors[key]
-    if target.label is not None:
-        branch: str | None = graph.find(target.label)
+    if target.symbol:
+        branch = None if target.label is None else graph.find(target.label)
     else:  # the current revision limits -1
-        branch = None if target.symbol else _start(graph, current, target)
+        branch = _start(graph, current, target)
     if branch is not None and len(roots) > 1:
         ancestors = closure([branch], graph.down_revisions.__getitem__)
         roots = [root for root in roots if root in ancestors]
@@ -169,14 +161,23 @@ def _with_ancestors(graph: Graph, target: Target) -> set[str]:
         if target.label is None:
             return graph.ancestors(graph.effective_heads)
         return graph.ancestors(set(graph.heads) & graph.branch(target.label))
-    return graph.ancestors(filter(None, [_resolve(graph, target)]))
+    key = _resolve(graph, target)
+    if key and target.label is not None and key not in graph.related(graph.find(target.label)):
+        raise UsageError(
+            f"{key} is not a revision of the branch {target.label}",
+            database=graph.database,
+            hint=f"type {key} for the revision, or {target.label}@head for the branch",
+        )
+    return graph.ancestors(filter(None, [key]))
 
 
 def _start(graph: Graph, current: Collection[str], target: Target) -> str | None:
     """Return the current revision from which relative steps count, None for base."""
     applied = graph.ancestors(current)
     if target.label is not None:
-        applied &= graph.related(graph.find(target.label))
+        lineage, branch = graph.related(graph.find(target.label)), graph.branch(target.label)
+        is_above = lineage.isdisjoint(current)  # then a step down would undo what other branches share
+        applied &= branch if target.steps < 0 and (is_above or branch & applied) else lineage
     rows = graph.version_rows(applied)
     if len(rows) > 1:
         raise UsageError(

@@ -1,10 +1,8 @@
-"""Graph algorithms: topological order, transitive closure, and Alembic's order, which ignores file names."""
+"""Graph algorithms: topological order and transitive closure."""
 
 import heapq
-from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from itertools import chain
-from typing import Any, Protocol, TypeVar
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from typing import Any, TypeVar
 
 T = TypeVar("T")
 
@@ -53,91 +51,16 @@ def without_followers(keys: Collection[str], parents: Edges) -> set[str]:
 
 def closure(nodes: Iterable[T], successors: Callable[[T], Iterable[T]]) -> set[T]:
     """Return the nodes and everything reachable from them."""
+    return set(reachable(nodes, successors))
+
+
+def reachable(nodes: Iterable[T], successors: Callable[[T], Iterable[T]]) -> Iterator[T]:
+    """Yield the nodes and everything reachable from them."""
     seen: set[T] = set()
     todo = list(nodes)
     while todo:
         node = todo.pop()
         if node not in seen:
             seen.add(node)
+            yield node
             todo.extend(successors(node))
-    return seen
-
-
-class _Graph(Protocol):
-    @property
-    def parents(self) -> Edges: ...
-    @property
-    def children(self) -> Edges: ...
-    @property
-    def down_revisions(self) -> Edges: ...
-    @property
-    def dependencies(self) -> Edges: ...
-
-
-def undo_order(graph: _Graph, keys: Collection[str]) -> list[str]:
-    """Sort revisions as Alembic undoes them; it applies them in the reverse order.
-
-    Alembic goes down one branch until it meets a revision that another branch follows too, then goes down
-    that branch. Where a cycle stops it, the rest is left out.
-    """
-    parents = graph.parents
-    followers = Counter(chain.from_iterable(map(parents.__getitem__, keys)))
-    waiting = {key: followers[key] for key in keys}  # how many of `keys` that follow it are not yet undone
-    branches = sorted(key for key, count in waiting.items() if not count)
-    seen = set(branches)  # what is or was in `branches`
-    above: dict[str, set[str]] = {}  # what follows a revision that had to wait
-    needs = Counter(chain.from_iterable(graph.dependencies.values()))
-    shared = {need for need, count in needs.items() if count > 1}
-    order: list[str] = []
-    position = 0
-    while branches:
-        key = branches[position]
-        if waiting[key]:
-            if key not in above:
-                above[key] = closure([key], lambda parent: waiting.keys() & graph.children[parent])
-                above[key].discard(key)
-            others = (index for index, branch in enumerate(branches) if branch in above[key])
-            position = next(others, -1)
-            if position < 0:
-                break
-            continue
-        while True:  # down a line without forks
-            order.append(key)
-            del waiting[key]
-            follows = parents[key]
-            if len(follows) != 1 or waiting.get(follows[0]) != 1 or follows[0] in seen:
-                break
-            key = follows[0]
-        for parent in follows:
-            if parent in waiting:
-                waiting[parent] -= 1
-        below = [node for node in _below(graph, key, shared) if node in waiting and node not in seen]
-        seen.update(below)
-        branches[position : position + 1] = below[:1]
-        branches += below[1:]
-        if not below:
-            position = max(position - 1, 0)
-    return order
-
-
-def _below(graph: _Graph, key: str, shared: Collection[str]) -> Sequence[str]:
-    """Return what a revision follows and depends on, without what a revision that it follows depends on."""
-    if key not in graph.dependencies:
-        return graph.down_revisions[key]
-    needs = graph.dependencies[key]
-    own = (need for need in needs if need not in shared or not _is_inherited(graph, key, need))
-    return tuple(dict.fromkeys((*graph.down_revisions[key], *own)))
-
-
-def _is_inherited(graph: _Graph, key: str, need: str) -> bool:
-    """Return whether a revision that `key` follows depends on `need`."""
-    seen: set[str] = set()
-    todo = list(graph.down_revisions[key])
-    while todo:
-        other = todo.pop()
-        if need in graph.dependencies.get(other, ()):
-            return True
-        if other not in seen:
-            seen.add(other)
-            todo.extend(graph.down_revisions[other])
-    return False

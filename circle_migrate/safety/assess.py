@@ -148,11 +148,7 @@ def _not_traced(error: MigrateError | None, options: SafetyOptions) -> tuple[Fin
 def _with_locations(
     findings: Iterable[HazardFinding], revisions: Sequence[Revision], trace: Trace, options: SafetyOptions
 ) -> Iterator[HazardFinding]:
-    """Yield the findings, with the revision's file if they have none.
-
-    A revision that could not be traced is an error unless `allow_unknown`, or if it follows a statement that
-    fails on every server, which is an error already.
-    """
+    """Yield the findings with a file; an untraced revision is an error, but not after another error."""
     known = {revision.qualified: revision for revision in revisions}
     errors = (statement.error for statement in trace.statements)
     fails = any(error is not None and not error.lacked for error in errors)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from circle_migrate.core.errors import Interrupted, MigrateError, Refused
+from circle_migrate.core.errors import Interrupted, MigrateError, Refused, text_of
 from circle_migrate.core.redaction import redact
 from circle_migrate.postgres.database import State
 from circle_migrate.postgres.deployment import Deployment
@@ -51,7 +51,8 @@ class SafetyGate:
             if self.required:
                 raise
             # An optional assessment stops no upgrade, not even by a bug.
-            reason = error.message if isinstance(error, MigrateError) else f"{type(error).__name__}: {error}"
+            reason = f"{type(error).__name__}: {text_of(error)}"
+            reason = error.message if isinstance(error, MigrateError) else reason
             self.on_progress(f"the pending revisions were not assessed: {reason}")
             return _notes(self, unknown=redact(reason))
         self.on_result(safety)

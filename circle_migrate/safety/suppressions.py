@@ -118,10 +118,7 @@ def apply_suppressions(
     untraced: Collection[str] = (),
     today: date | None = None,
 ) -> SuppressionResult:
-    """Suppress findings by annotations, rules of the settings, and the fingerprints of a baseline (`known`).
-
-    An unused one becomes a finding, but not in an `untraced` revision or if `direction` is None: no trace.
-    """
+    """Suppress findings; an unused suppression is one, but not in `untraced` or without a `direction`."""
     today = today or datetime.now(UTC).date()
     of_settings = (Suppression(rule, SuppressionSource.SETTINGS) for rule in rules)
     suppressions = [*annotations.suppressions, *of_settings]

@@ -177,6 +177,7 @@ def compare(line: str, name: str, normalised: Normalised) -> str | None:
     return None if text == expected else f"{name}: not as in {path.name}:\n{text}"
 
 
+@pytest.mark.thorough
 def test_json_of_the_packages_own_trees(
     empty_databases: Databases, workdir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -43,6 +43,7 @@ def project(project_folder: Path, empty_databases: Databases, monkeypatch: pytes
         ("upgrade nosuch --format json", 2, "nosuch"),
         ("--version", 2, "No space left on device"),
         ("status --help", 2, "No space left on device"),
+        ("help exit-codes", 2, "No space left on device"),
     ],
 )
 def test_full_stdout(project: Project, line: str, status: int, text: str) -> None:
@@ -74,6 +75,16 @@ def test_closed_stdout(project: Project, empty_databases: Databases, line: str, 
     if "upgrade" in line:
         version_rows = run(rows(empty_databases, "main", "SELECT version_num FROM alembic_version"))
         assert version_rows == [("m1",)]
+
+
+@pytest.mark.parametrize("line", ["--help", "upgrade --help", "help exit-codes", "--version"])
+def test_help_for_a_reader_that_has_gone(tmp_path: Path, line: str) -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    command = [sys.executable, "-m", "circle_migrate", *line.split()]
+    done = subprocess.run(command, cwd=tmp_path, stdout=writing, stderr=subprocess.PIPE, check=False)
+    os.close(writing)
+    assert (done.returncode, done.stderr) == (0, b"")
 
 
 @pytest.mark.parametrize("line", ["status", "upgrade"])
@@ -149,6 +160,7 @@ def test_nested_files(project: Project, line: str, content: str) -> None:
     assert "f.json" in answer.stderr
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     "line",
     [

@@ -245,6 +245,16 @@ def test_no_server_of_the_kind_that_the_url_asks_for(
     check(Case("upgrade", 9, [" is read-only", "correct target_session_attrs"], never=["SessionAttribute"]))
 
 
+@pytest.mark.parametrize("command", ["upgrade"])
+def test_missing_schema_of_the_path(
+    empty_databases: Databases, urls: Callable[..., None], command: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The hint does not only propose a GRANT on a schema that does not exist."""
+    urls(empty_databases)
+    monkeypatch.setenv("CIRCLE_MIGRATE_MAIN_SEARCH_PATH", "nosuch")
+    check(Case(command, 9, ["no existing schema", "or create it"]))
+
+
 @pytest.mark.parametrize("command", ["upgrade", "stamp head --yes", "upgrade --dry-run"])
 def test_same_database_twice(empty_databases: Databases, urls: Callable[..., None], command: str) -> None:
     urls(empty_databases, CREDS_DATABASE_URL=empty_databases.urls["main"])
@@ -268,7 +278,9 @@ def test_read_only(empty_databases: Databases, urls: Callable[..., None], statem
     run(execute(empty_databases, "main", statement.format(f'"{empty_databases.names["main"]}"')))
     urls(empty_databases)
     check(Case("upgrade", 9, ["main", "read-only", reset, "nothing was changed"]))
-    assert invoke(["current"]).status == 0
+    check(Case("recover", 9, ["main", "read-only", reset, "nothing was changed"]))
+    for line in (["current"], ["recover", "--dry-run"]):
+        assert invoke(line).status == 0
     assert run(versions(empty_databases)) == {"main": None, "credentials": None}
 
 
@@ -355,6 +367,7 @@ def test_missing_privilege(
     assert run(content(migrated_databases)) == before
 
 
+@pytest.mark.thorough
 def test_wrong_password_and_a_standby(monkeypatch: pytest.MonkeyPatch, workdir: Path) -> None:
     """The server requires passwords, and as a standby without a primary it stays in recovery."""
     hba = "local all postgres trust\nlocal all all scram-sha-256\n"
@@ -445,6 +458,17 @@ def circle(project: Project) -> Path:
     return project.versions("main") / "m1.py"
 
 
+def labelled_twice(project: Project) -> Path:
+    for name in ("m1", "m2"):
+        rewrite(project.versions("main") / f"{name}.py", "branch_labels = None", "branch_labels = 'shop'")
+    return project.versions("main") / "m2.py"
+
+
+def label_as_parent(project: Project) -> Path:
+    rewrite(project.versions("main") / "m1.py", "branch_labels = None", "branch_labels = 'shop'")
+    return m2("down_revision = 'm1'", "down_revision = 'shop'")(project)
+
+
 def second_head(project: Project) -> Path:
     return project.revision("main", "m2b", "m1", "pass", "pass")
 
@@ -462,7 +486,11 @@ BROKEN: list[tuple[str, Break, int | None, Sequence[str]]] = [
     ("circle", circle, 9, ["cycle", "m1", "m2"]),
     ("own parent", m2("down_revision = 'm1'", "down_revision = 'm2'"), 9, ["cycle"]),
     ("duplicate id", second_file, 9, ["m2 exists twice", "m2.py"]),
+    ("label twice", labelled_twice, 9, ["branch label 'shop' is used by m1 and by m2"]),
+    ("label as parent", label_as_parent, 9, ["m2 follows shop", "did you mean m1 ("]),
     ("refused id", m2("revision = 'm2'", "revision = 'm-2'"), None, ["m-2"]),
+    ("quoted id", m2("'m2'", '"m\'2"'), None, ["m'2"]),
+    ("no parent", m2("down_revision = 'm1'", ""), 9, ["no `down_revision`"]),
     ("odd parent", m2("down_revision = 'm1'", "down_revision = 5"), None, ["down_revision"]),
     ("unknown requirement", m2("depends_on = None", "requires = 'credentials@c9'"), None, ["c9"]),
     ("import error", m2("import sqlalchemy as sa", "import not_there"), 7, ["not_there"]),
@@ -554,6 +582,42 @@ def test_step_fails(
         assert f"{path.relative_to(project.folder)}:{line}" in answer.stderr
     assert run(versions(empty_databases)) == {"main": None, "credentials": None}
     assert run(tables(empty_databases)) == {"main": [], "credentials": []}
+
+
+TEXTLESS = """
+class Textless({base}):
+    def __str__(self):
+        raise RuntimeError("no text")
+
+    __repr__ = __str__
+"""
+
+
+@pytest.mark.parametrize(
+    ("base", "body", "place"),
+    [
+        ("ValueError", "raise Textless", "step"),
+        pytest.param("object", "raise ValueError(Textless())", "step", marks=pytest.mark.thorough),
+        pytest.param("SystemExit", "raise Textless(0)", "step", marks=pytest.mark.thorough),
+        ("ValueError", "raise Textless", "file"),
+        pytest.param("ValueError", "raise Textless", "models", marks=pytest.mark.thorough),
+    ],
+)
+def test_error_whose_text_fails(
+    project: Project, empty_databases: Databases, urls: Callable[..., None], base: str, body: str, place: str
+) -> None:
+    imports = TEXTLESS.format(base=base) + (body if place == "file" else "")
+    project.revision("main", "m3", "m2", body if place == "step" else "pass", "pass", imports=imports)
+    lines = ["safety-check", "upgrade --sql", "upgrade --debug", "upgrade"]
+    if place == "models":
+        project.versions("main").joinpath("m3.py").unlink()
+        project.write("shop/models.py", f"{TEXTLESS.format(base=base)}\n{body}")
+        lines = ["diff --missing", "check --models"]
+    urls(empty_databases)
+    for line in lines:
+        answer = invoke(line.split())
+        assert answer.status in {2, 5, 10}, (line, answer)
+        assert "<exception str() failed>" in answer.everything, (line, answer)
 
 
 @pytest.mark.parametrize(

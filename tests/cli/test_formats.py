@@ -275,6 +275,7 @@ def unescape(text: str) -> str:
     return text
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("text", ["é" * 3000, "€" * 3000, "x y " * 700 + "x"])
 def test_summary_is_truncated_at_a_line(text: str) -> None:
     checks = (Check("pending", "No revision is pending", (replace(PENDING, message=text),) * 500),)

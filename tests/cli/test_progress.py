@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from circle_migrate.cli.progress_lines import Lines, RunProgress, printable
+from circle_migrate.cli.progress_lines import Lines, View
 from circle_migrate.cli.write import console
 from circle_migrate.core.events import Event, EventKind
 from tests.cli.terminal import HIDE_CURSOR, SHOW_CURSOR, Piped, Terminal, screen
@@ -285,7 +285,9 @@ def test_heartbeat_is_silent_without_a_running_step_and_after_its_end() -> None:
 
 
 def test_statements_of_other_sessions_cannot_move_the_cursor() -> None:
-    assert printable("LOCK \x1b[2J\x07 t\n;") == "LOCK  [2J  t ;"
+    log = StringIO()
+    Lines(console(log)).say("LOCK \x1b[2J\x07 t\n;")
+    assert log.getvalue() == "LOCK \\x1b[2J\\x07 t ;\n"
 
 
 _PLANNED = [
@@ -322,7 +324,7 @@ _SECOND = [
 def test_state_follows_the_events(
     events: list[Event], expected: dict[str, tuple[int, int, str, str]]
 ) -> None:
-    progress = RunProgress()
+    progress = View(console(StringIO()))
     for event in events:
         progress.update(event)
     state = {
@@ -333,7 +335,7 @@ def test_state_follows_the_events(
 
 
 def test_only_the_beginning_of_a_wait_is_news() -> None:
-    progress = RunProgress()
+    progress = View(console(StringIO()))
     kinds = [EventKind.STARTED, EventKind.WAITING, EventKind.WAITING, EventKind.WORKING, EventKind.WAITING]
     assert [progress.update(Event(kind, "main", "x")) for kind in kinds] == [True, True, False, True, True]
 

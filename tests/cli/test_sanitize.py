@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from io import StringIO
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
 from circle_migrate.cli.console import console
+from circle_migrate.cli.formats import junit, markdown
 from circle_migrate.cli.formats.json import dump
-from circle_migrate.cli.formats.sanitize import visible_lines
+from circle_migrate.cli.formats.sanitize import visible, visible_lines
 from circle_migrate.cli.render.widgets import table, write_line
 from circle_migrate.cli.write import write_stderr
+from circle_migrate.core.findings import Check, Finding, Report, Severity
 from tests.deployments import environment, execute, invoke
 from tests.projects import Project
 from tests.servers import Databases, run
 
-BAD = "bad\x1b[31m\x9b2J\rname\n  ::error::x\n##[command]y\u202e"
+BAD = "bad\x1b[31m\x9b2J\rname\n  ::error::x\n##[command]y\u202e ##vso[task.x]y ::set-output name=a::b"
 
 
 def _table(text: str) -> str:
@@ -44,7 +48,28 @@ def project(project_folder: Path) -> Project:
     return project
 
 
-@pytest.mark.parametrize("output", [_table, _line, visible_lines, lambda text: dump([text])])
+def _wrapped(text: str) -> str:
+    file = StringIO()
+    write_line(Console(file=file, force_terminal=True, width=12, color_system=None), f"1234567 {text[-25:]}")
+    return file.getvalue()
+
+
+def _report(text: str) -> Report:
+    finding = Finding(rule="pending", severity=Severity.ERROR, message=text, detail=text)
+    return Report("check", (Check("name", text, (finding,)),))
+
+
+def _junit(text: str) -> str:
+    return junit.write(_report(text)).replace("\ufffd", "")
+
+
+def _markdown(text: str) -> str:
+    return markdown.write(_report(text)).replace("\ufffd", "")
+
+
+@pytest.mark.parametrize(
+    "output", [_table, _line, _wrapped, visible, visible_lines, lambda text: dump([text]), _junit, _markdown]
+)
 def test_text_is_inert(output: Callable[[str], str]) -> None:
     check(output(BAD))
 
@@ -52,7 +77,7 @@ def test_text_is_inert(output: Callable[[str], str]) -> None:
 def check(text: str) -> None:
     """Fail if the text has a control character or a line that is a command."""
     assert not [character for character in text if not character.isprintable() and character != "\n"]
-    assert not [line for line in text.splitlines() if line.lstrip().startswith(("::", "##"))]
+    assert not re.search(r"(?m)^\s*::|##\w*\[", text)
 
 
 def test_stderr_is_inert(capsys: pytest.CaptureFixture[str]) -> None:

@@ -77,6 +77,24 @@ def test_secret_of_an_edited_revision(project: Project) -> None:
         assert "Sesame" not in answer.everything, line
 
 
+def test_secret_in_the_journals_copy_of_a_revision(project: Project, empty_databases: Databases) -> None:
+    body = "op.execute(\"SELECT set_config('app.api_key', 'Sesame', false)\")\nop.execute('SELECT 1')"
+    project.revision("main", "m2", "m1", body, "pass")
+    assert invoke(["upgrade", "-d", "main"]).status == 0
+    source = "SELECT source FROM circle_migrate.steps WHERE revision = 'm2'"
+    [(stored,)] = run(rows(empty_databases, "main", source))
+    shown = invoke(["log", "--source", "m2"])
+    assert "set_config('app.api_key', '***', false)" in stored
+    assert "set_config('app.api_key', '***', false)" in shown.stdout, shown
+    project.revision("main", "m2", "m1", body.replace("SELECT 1", "SELECT 2"), "pass")
+    project.revision("main", "m3", "m2", "pass", "pass")
+    answer = invoke(["upgrade", "-d", "main"])
+    assert answer.status == 5
+    changed = [line.strip()[:1] for line in answer.stderr.splitlines() if "op.execute" in line]
+    assert changed.count("-") == changed.count("+") == 1, answer
+    assert "Sesame" not in answer.everything
+
+
 def test_secret_in_the_statement_of_a_blocker() -> None:
     query = "UPDATE users\n  SET password_hash = 'Sesame"
     row = {"pid": 1, "role": "a", "application": "b", "state": "active", "seconds": None, "query": query}

@@ -95,6 +95,7 @@ def test_verbose_shows_notices_and_alembics_log(project: Project) -> None:
 def test_verbose_shows_statements_without_secrets_and_values(project: Project) -> None:
     body = (
         "op.execute(\"COMMENT ON SCHEMA public IS $$PASSWORD 'x1y2'$$\")\n"
+        "print(\"PASSWORD 'x1y2'\")\n"
         "op.get_bind().exec_driver_sql('SELECT $1::text', ('v4lue',))"
     )
     project.revision("main", "m1", None, body, "pass")
@@ -104,6 +105,7 @@ def test_verbose_shows_statements_without_secrets_and_values(project: Project) -
     assert "COMMENT ON SCHEMA public IS" in shown.stderr
     assert "SELECT $1::text\n" in shown.stderr
     assert "x1y2" not in shown.stderr
+    assert "\nPASSWORD '***'\n" in shown.stderr
     assert "v4lue" not in shown.stderr
     assert "DELETE FROM" not in hidden.stderr
 
@@ -117,3 +119,23 @@ def test_reader_that_has_closed_stderr_fails_no_step(project: Project) -> None:
         process.stderr.close()
         assert json.loads(process.stdout.read())["ok"] is True
     assert process.returncode == 0
+
+
+CLOSING = {
+    "close": "sys.stdout.close()",
+    "wrapper": "sys.stdout = io.TextIOWrapper(sys.stdout.buffer, encoding='utf-8'); sys.stdout = None",
+    "detach": "codecs.getwriter('utf-8')(sys.stdout.detach()).write('x\\n')",
+    "stderr": "sys.stderr.close()",
+}
+
+
+@pytest.mark.parametrize(
+    "how", [pytest.param(how, marks=[pytest.mark.thorough] * (how[0] in "sw")) for how in CLOSING]
+)
+def test_revision_that_closes_its_stream(project: Project, how: str) -> None:
+    imports = "import codecs, gc, io, sys"
+    project.revision("main", "m1", None, CLOSING[how] + "\ngc.collect()", "pass", imports=imports)
+    project.revision("main", "m2", "m1", 'op.execute("SELECT 1")', "pass")
+    run = circle_migrate("upgrade", "--format", "json", "--safety", "off")
+    assert run.returncode == 0, run
+    assert json.loads(run.stdout)["ok"] is True

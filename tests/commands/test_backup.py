@@ -248,6 +248,13 @@ def _swap_dumps(content: dict[str, Any]) -> None:
     one["database"], other["database"] = other["database"], one["database"]
 
 
+def _fifo(folder: Path) -> None:
+    """A pipe without a writer, which has no bytes."""
+    (folder / "main.dump").unlink()
+    os.mkfifo(folder / "main.dump")
+    _edit(lambda m: m["databases"][0].update(bytes=0), sign=True)(folder)
+
+
 def cut_short(folder: Path) -> None:
     """The dump of credentials without its last third, and a manifest that agrees: only restoring tells."""
     file = folder / "credentials.dump"
@@ -277,6 +284,15 @@ DAMAGED: dict[str, tuple[Callable[[Path], object], type[MigrateError], str]] = {
         BrokenBackup,
         "outside its folder",
     ),
+    "fifo": (_fifo, BrokenBackup, "main.dump is not a regular file"),
+    **{
+        f"wrong {key}": (
+            _edit(lambda m, k=key, v=value: m["databases"][0].update({k: v}), sign=True),  # type: ignore[misc]
+            BrokenBackup,
+            "no valid value for a key",
+        )
+        for key, value in {"dump_version": "x.y", "revisions": [["a"]]}.items()
+    },
     "no dump": (lambda f: _sign_for(f, b"PGDMP no dump"), BrokenBackup, "pg_restore --list failed"),
     "one database": (_edit(lambda m: m["databases"].pop(), sign=True), Refused, "no dump of credentials"),
     "another deployment": (

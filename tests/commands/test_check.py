@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from circle_migrate.commands.check import CheckSelection, check
+from circle_migrate.commands.check import check
 from circle_migrate.commands.checks.database_checks import STATE_CHECKS
 from circle_migrate.config.load import load
 from circle_migrate.core.errors import ExitCode, UsageError
@@ -42,7 +42,7 @@ def commit(folder: Path) -> None:
 
 
 def asked(base: str | None = None) -> Report:
-    return run(check(Deployment(load(environ={})), CheckSelection(databases=False, base=base)))
+    return run(check(Deployment(load(environ={})), databases=False, base=base))
 
 
 def findings(report: Report) -> set[tuple[str | None, str, str | None]]:
@@ -147,7 +147,7 @@ def test_what_needs_the_trees_is_skipped_by_name_where_they_are_broken(project: 
     (project.versions("main") / "m3.py").write_text("x = (", encoding="utf-8")
     of_files = {"single-head", "downgrade"}
     assert {check.name for check in asked().checks if check.skipped} == of_files
-    report = run(check(Deployment(load()), CheckSelection()))
+    report = run(check(Deployment(load())))
     assert {check.name for check in report.checks if check.skipped} == of_files | STATE_CHECKS.keys()
 
 

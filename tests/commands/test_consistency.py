@@ -15,7 +15,7 @@ import pytest
 from rich.console import Console
 
 from circle_migrate.cli.progress_live import Live
-from circle_migrate.commands.check import CheckSelection, check
+from circle_migrate.commands.check import check
 from circle_migrate.commands.consistency.consistency import consistency
 from circle_migrate.commands.consistency.result import ConsistencyResult
 from circle_migrate.commands.upgrade import upgrade
@@ -402,6 +402,6 @@ def test_the_command_is_a_gate(at_head: Databases, workdir: Path, monkeypatch: p
 
 def test_a_check_says_once_what_cannot_be_read(at_head: Databases) -> None:
     names = {**at_head.names, "credentials": "gone"}
-    report = run(check(deployment(replace(at_head, names=names)), CheckSelection(consistency=True)))
+    report = run(check(deployment(replace(at_head, names=names)), consistency=True))
     assert [finding.database for finding in report.findings] == ["credentials"]
     assert report.checks[-1].skipped == "credentials cannot be compared"

@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
-from circle_migrate.commands.check import CheckSelection, check
-from circle_migrate.commands.diff import DRIFT, MISSING, DiffOptions, diff
+from circle_migrate.commands.check import check
+from circle_migrate.commands.diff import DRIFT, GRANT_FIELDS, MISSING, diff
 from circle_migrate.commands.snapshot import take_snapshots
 from circle_migrate.commands.upgrade import upgrade
 from circle_migrate.config.load import load
@@ -145,7 +145,10 @@ def test_settings_and_options_decide_what_fails(migrated_databases: Databases) -
     run(execute(migrated_databases, "main", "GRANT SELECT ON users TO public"))
     deployed = on(migrated_databases, "main")
     assert run(diff(deployed)).exit_code is ExitCode.DONE
-    assert run(diff(deployed, options=DiffOptions(grants=True))).exit_code is ExitCode.DRIFT
+    assert (
+        run(diff(deployed, options=CompareOptions(always_error=frozenset(GRANT_FIELDS)))).exit_code
+        is ExitCode.DRIFT
+    )
     strict = {
         name: database.model_copy(update={"profile": "strict"})
         for name, database in deployed.settings.databases.items()
@@ -220,16 +223,16 @@ def test_connect_is_enough_where_the_revision_is_named(migrated_databases: Datab
 def test_rules_hide_what_they_cover_and_are_counted(migrated_databases: Databases) -> None:
     run(execute(migrated_databases, "main", "CREATE TABLE tmp_a ()", "CREATE TABLE tmp_b ()"))
     deployed = on(migrated_databases)
-    hidden = DiffOptions(ignore=("table public.tmp_*", "view *", "table public.tmp_a until 2020-01-01"))
-    result = run(diff(deployed, options=hidden))
+    hidden = ("table public.tmp_*", "view *", "table public.tmp_a until 2020-01-01")
+    result = run(diff(deployed, ignore_texts=hidden))
     assert result.exit_code is ExitCode.DONE
     assert [dict(comparison.ignored) for comparison in result.comparisons] == [{"table public.tmp_*": 2}, {}]
     assert reported(result) == {
         (None, "unused-ignore-rule", "view *", "note"),
         (None, "expired-ignore-rule", "table public.tmp_a until 2020-01-01", "warning"),
     }
-    expired = DiffOptions(ignore=("table public.tmp_* until 2020-01-01",))
-    assert run(diff(deployed, options=expired)).exit_code is ExitCode.DRIFT
+    expired = ("table public.tmp_* until 2020-01-01",)
+    assert run(diff(deployed, ignore_texts=expired)).exit_code is ExitCode.DRIFT
 
 
 def test_a_snapshot_is_a_side(migrated_databases: Databases, workdir: Path) -> None:
@@ -272,12 +275,12 @@ def test_one_file_for_two_databases_is_refused(migrated_databases: Databases, wo
 
 def test_check_asks_for_drift_and_says_what_prevents_it_once(migrated_databases: Databases) -> None:
     deployed = on(migrated_databases)
-    clean = run(check(deployed, CheckSelection(drift=True, models=True)))
+    clean = run(check(deployed, drift=True, models=True))
     assert clean.findings == ()
     assert {"drift", "models"} <= {check.name for check in clean.checks}
     run(execute(migrated_databases, "main", "DROP INDEX ix_users_email"))
     run(execute(migrated_databases, "credentials", "UPDATE alembic_version SET version_num = 'feedfacecafe'"))
-    report = run(check(deployed, CheckSelection(drift=True)))
+    report = run(check(deployed, drift=True))
     rules = [
         (finding.database, finding.rule) for finding in report.findings if finding.severity is Severity.ERROR
     ]

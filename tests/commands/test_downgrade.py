@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shlex
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 
@@ -13,9 +15,15 @@ from circle_migrate.revision_graph.plan import Plan
 from tests.commands.shortcuts import MAIN, down
 from tests.deployments import (
     contents,
+    environment,
+    invoke,
+    project_folder,
     versions,
 )
+from tests.faults.shop import Shop
 from tests.servers import Databases, run
+
+__all__ = ["project_folder"]
 
 
 def test_downgrade_does_not_strand_the_other_database(migrated_databases: Databases) -> None:
@@ -42,3 +50,35 @@ def test_what_was_confirmed_is_what_is_done(migrated_databases: Databases) -> No
         assert (await versions(migrated_databases))["main"] == [MAIN[-2]]
 
     run(scenario())
+
+
+def test_hint_of_a_loss_can_be_typed(
+    project_folder: Path, empty_databases: Databases, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, url in environment(empty_databases).items():
+        monkeypatch.setenv(name, url)
+    monkeypatch.setenv("CIRCLE_MIGRATE_SCRATCH_URL", empty_databases.server.admin_url)
+    up = ['CREATE TABLE "Größe (%) $x" (id int); INSERT INTO "Größe (%) $x" VALUES (1)']
+    shop = Shop(project_folder)
+    shop.add("main", "m1", None, up, ['DROP TABLE "Größe (%) $x"'])
+    run(shop.upgrade(empty_databases))
+    command = ["downgrade", "main@base", "-y", "--no-backup"]
+    answer = invoke(command)
+    hint = " ".join(answer.stderr.rpartition("to confirm, add ")[2].split())
+    assert (answer.status, shlex.split(hint)[0]) == (5, "--accept-loss")
+    assert invoke([*command, *shlex.split(hint)]).status == 0
+
+
+def test_failure_on_a_scratch_database_leaves_nothing_half_done(
+    project_folder: Path, empty_databases: Databases, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, url in environment(empty_databases).items():
+        monkeypatch.setenv(name, url)
+    monkeypatch.setenv("CIRCLE_MIGRATE_SCRATCH_URL", empty_databases.server.admin_url)
+    shop = Shop(project_folder)
+    shop.add("main", "m1", None, ["CREATE TABLE t ()", "SELECT 1 / 0"], [], more="transactional = False")
+    assert invoke(["stamp", "main@m1", "-y"]).status == 0
+    answer = invoke(["downgrade", "main@base", "-y", "--no-backup"])
+    assert (answer.status, "on a scratch database" in answer.stderr) == (10, True), answer
+    assert "half" not in answer.stderr
+    assert "stamp" not in answer.stderr

@@ -11,7 +11,8 @@ import pytest
 
 from circle_migrate.commands.graph.drawing import CURRENT, Diagram, EdgeKind
 from circle_migrate.commands.graph.format import DiagramFormat
-from circle_migrate.commands.graph.graph import entities, revisions, write_diagram
+from circle_migrate.commands.graph.graph import entities, revision_trees, write_diagram
+from circle_migrate.commands.history import history
 from circle_migrate.diff.side import Source
 from tests.deployments import deployment, environment, execute, invoke
 from tests.servers import Databases, run
@@ -75,7 +76,7 @@ def test_current_revisions_are_asked_for_only_where_wanted(
     migrated_databases: Databases, workdir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     on = deployment(migrated_databases)
-    assert not any(CURRENT in node.marks for node in revisions(on).nodes)
+    assert not any(CURRENT in node.marks for node in revision_trees(on.combined_graph, history(on)).nodes)
     for name, url in environment(migrated_databases).items():
         monkeypatch.setenv(name, url)
     shown = json.loads(invoke(["graph", "--current", "--as", "dot", "--format", "json"]).stdout)

@@ -76,6 +76,7 @@ AT_HEAD = {name: [HEADS[name]] for name in NAMES}
 EMPTY: dict[str, list[str]] = {name: [] for name in NAMES}
 
 
+@pytest.mark.thorough
 @pytest.mark.usefixtures("urls")
 @pytest.mark.parametrize("mode", [pytest.param("--serial", marks=pytest.mark.thorough), "--atomic"])
 def test_three_databases_go_to_head_and_back(mode: str) -> None:

@@ -177,6 +177,7 @@ def test_every_command_is_known_to_read_or_to_write() -> None:
     assert READING.keys() | WRITING == set(COMMANDS)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("lines", "omitted"),
     [

@@ -105,6 +105,39 @@ def test_our_own_revisions_endanger_no_database_of_the_field(
     ] == []
 
 
+_ROWS = 'rows = op.get_bind().execute(sa.text("SELECT age FROM users")).fetchall()'
+_COUNT = 'op.get_bind().scalar(sa.text("SELECT count(*) FROM users"))'
+_ORM = """
+from sqlalchemy.orm import Session, declarative_base
+class User(declarative_base()):
+    __tablename__ = "users"
+    id = sa.Column(sa.BigInteger, primary_key=True)
+with Session(op.get_bind()) as session:
+    for user in session.query(User):
+        session.delete(user)
+"""
+_CODE = {
+    f'if {_COUNT}:\n    op.execute("DELETE FROM users")': "danger",
+    f'{_ROWS}\nfor row in rows:\n    op.execute(f"DELETE FROM users WHERE age = {{row.age}}")': "danger",
+    _ORM: "danger",
+    f'{_ROWS}\nfor row in rows:\n    op.execute(f"UPDATE users SET age = {{row.age}}")': "note",
+    'op.execute("SELECT max(age) FROM users")': None,
+    "op.get_bind().execute(sa.text(\"SELECT setval('s', max(age)) FROM users\"))": None,
+    _COUNT.replace("users", "empty"): None,
+}
+
+
+def test_code_that_gets_rows_is_not_seen_as_a_whole(shop: Project, empty_databases: Databases) -> None:
+    shop.revision("main", "m2", "m1", 'op.execute("CREATE SEQUENCE s; CREATE TABLE empty (id int)")', "pass")
+    assert invoke(["upgrade", "--safety", "off"]).status == 0
+    run(execute(empty_databases, "main", "ANALYZE"))
+    for number, code in enumerate(_CODE, 3):
+        shop.revision("main", f"m{number}", f"m{number - 1}", code, "pass")
+    verdicts = judged()["verdicts"]
+    found = {item["revision"]: item["verdict"] for item in verdicts if item["hazard"] == "CM060"}
+    assert found == {f"m{n}": verdict for n, verdict in enumerate(_CODE.values(), 3) if verdict}
+
+
 def test_danger_decides_the_exit_status(shop: Project) -> None:
     shop.revision("main", "m2", "m1", _HARMLESS, "pass")
     assert check().status == 0

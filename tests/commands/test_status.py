@@ -11,7 +11,7 @@ import pytest
 
 from circle_migrate.cli.options import Format
 from circle_migrate.cli.write import success
-from circle_migrate.commands.check import CheckSelection, check
+from circle_migrate.commands.check import check
 from circle_migrate.commands.stamp import stamp
 from circle_migrate.commands.status import status
 from circle_migrate.commands.upgrade import upgrade
@@ -127,7 +127,7 @@ def test_each_state_has_its_finding_and_its_exit_code(
     on = deployment(migrated_databases)
     asked: dict[str, Callable[[], Awaitable[Report]]] = {
         "status": lambda: status(on),
-        "check": lambda: check(on, CheckSelection()),
+        "check": lambda: check(on),
         "wait": lambda: wait(on, 0),
     }
     try:
@@ -162,7 +162,7 @@ def test_the_release_that_knows_a_revision_is_named(
 ) -> None:
     on = deployment(migrated_databases)
     run(execute(migrated_databases, "main", APPLIED_BY_A_NEWER_RELEASE.format(replaced=replaced)))
-    for report in (run(status(on)), run(check(on, CheckSelection())), run(wait(on, 0))):
+    for report in (run(status(on)), run(check(on)), run(wait(on, 0))):
         (error,) = (finding for finding in report.findings if finding.severity is Severity.ERROR)
         assert (error.database, error.revision, error.rule) == ("main", "feedfacecafe", "unknown-revision")
         assert ("main is ahead of this package" in error.message) is ahead
@@ -184,11 +184,7 @@ def test_nothing_is_said_to_be_pending_after_an_unknown_revision(migrated_databa
     seen = run(status(on))
     assert seen.databases[0].unknown == ("feedfacecafe",)
     assert seen.databases[0].pending == ()
-    skipped = {
-        skipped.name
-        for skipped in run(check(on, CheckSelection())).checks
-        if skipped.outcome is Outcome.SKIPPED
-    }
+    skipped = {skipped.name for skipped in run(check(on)).checks if skipped.outcome is Outcome.SKIPPED}
     assert skipped == {"requirements", "pending"}
 
 
@@ -305,8 +301,8 @@ def test_the_holder_of_the_deployer_lock_is_named(migrated_databases: Databases)
 
 def test_check_asks_for_pending_unless_told_not_to(empty_databases: Databases) -> None:
     on = deployment(empty_databases)
-    assert run(check(on, CheckSelection())).exit_code is ExitCode.PENDING
-    seen = run(check(on, CheckSelection(pending=False)))
+    assert run(check(on)).exit_code is ExitCode.PENDING
+    seen = run(check(on, pending=False))
     assert seen.exit_code is ExitCode.DONE
     assert "pending" not in {check.name for check in seen.checks}
 
@@ -368,7 +364,7 @@ def test_looking_leaves_an_empty_database_empty(empty_databases: Databases, ask:
     if ask == "status":
         run(status(on))
     elif ask == "check":
-        run(check(on, CheckSelection()))
+        run(check(on))
     else:
         run(wait(on, 0))
     assert run(contents(empty_databases)) == before
@@ -410,7 +406,7 @@ def test_read_only_by_default_is_no_hindrance_to_looking(migrated_databases: Dat
 
 
 def test_models_and_revisions_agree(empty_databases: Databases, workdir: Path) -> None:
-    seen = run(check(deployment(empty_databases), CheckSelection(databases=False, models=True)))
+    seen = run(check(deployment(empty_databases), databases=False, models=True))
     assert seen.exit_code is ExitCode.DONE
     assert "models" in {check.name for check in seen.checks}
 

@@ -92,3 +92,34 @@ def test_command_ends_with_2(shared: Path, monkeypatch: pytest.MonkeyPatch) -> N
     answer = invoke(["config", "show"])
     assert answer.status == 0
     assert "SAFE_FOLDERS" not in answer.everything
+
+
+REVISIONS = '[tool.circle-migrate.databases.main]\nrevisions = "mine/versions"\n'
+INI = "[alembic]\nscript_location = mine\nversion_locations = mine/versions theirs\n"
+
+
+@only_root
+@pytest.mark.parametrize("found", ["beside the revisions", "above them", "by default"])
+def test_alembic_ini(shared: Path, found: str) -> None:
+    """It is refused if it is found; if the revisions belong to its owner, their code is run anyway."""
+    for name in ("mine/versions", "theirs"):
+        (shared / name).mkdir(exist_ok=True)
+    settings = (
+        REVISIONS if found != "by default" else "[tool.circle-migrate.databases.main]\nmodels = 'os:path'\n"
+    )
+    (shared / "pyproject.toml").write_text(settings, encoding="utf-8")
+    file = shared / ("mine" if found == "beside the revisions" else "") / "alembic.ini"
+    file.write_text(INI.replace("mine", "%(here)s") if file.parent != shared else INI, encoding="utf-8")
+    load(environ={}, cwd=shared)
+    os.chown(file, EVE, -1)
+    for cwd in (shared, shared / "mine"):
+        with pytest.raises(SettingsError, match=rf"alembic.ini is not read.*uid {EVE}"):
+            load(environ={}, cwd=cwd)
+    load(environ={"CIRCLE_MIGRATE_SAFE_FOLDERS": str(file.parent)}, cwd=shared)
+    if found != "by default":
+        os.chown(shared / "mine" / "versions", EVE, -1)
+        load(environ={}, cwd=shared)
+        os.chown(shared / "mine" / "versions", 0, -1)
+    named = REVISIONS.replace("mine/versions", str(file.relative_to(shared)))
+    (shared / "pyproject.toml").write_text(named, encoding="utf-8")
+    load(environ={}, cwd=shared)

@@ -438,6 +438,7 @@ WRONG = [
     ("EMBEDDED", "2"),
     ("TRANSACTION", "each"),
     ("MAIN_VERSION_TABLE", "v" * 64),
+    ("IMPORTS", "nosuch.module"),
     ("MAIN_JOURNAL_SCHEMA", "public"),
     ("CREDENTIALS_JOURNAL_SCHEMA", "pg_own"),
     ("MAIN_REVISIONS", "./nowhere"),

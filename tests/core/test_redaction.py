@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import html
 import json
 import time
+from urllib.parse import quote, quote_plus
 
 import pytest
 
@@ -45,6 +47,10 @@ def _no_registered_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
         "op.execute('ALTER ROLE a PASSWORD \\'{}\\'')",
         '    connect(password="{}")',
         'invalid value for parameter "app.api_key": "{}"',
+        "SET my.auth = '{}'",
+        "ALTER DATABASE d SET app.stripe_key = '{}'",
+        "DO $$ BEGIN EXECUTE 'ALTER ROLE a PASSWORD '''||'{}'||''''; END $$",
+        '{"auth": {"pass": "{}"}',
     ],
 )
 def test_literal_after_a_word_for_secrets(statement: str) -> None:
@@ -80,6 +86,17 @@ def test_literal_after_a_word_for_secrets(statement: str) -> None:
         "SET LOCAL app.token TO {}; SELECT 1",
         'ALTER ROLE a SET "app.password" = {}',
         "ALTER DATABASE a SET app.db_password TO {}",
+        "COPY x FROM PROGRAM 'curl -u admin:{} https://h'",
+        "COPY x FROM PROGRAM 'mysql -h h -p{} -e x'",
+        "SELECT f('Bearer {}')",
+        "SELECT f('Cookie: session={}')",
+        "SELECT f('ghp_{}abcdefghijkl'), f('eyJhbGciOiJI.{}{}.{}')",
+        "DO $$ BEGIN RAISE EXCEPTION 'no login with password {}{}'; END $$",
+        "DO $$ DECLARE p text := '{}'; BEGIN EXECUTE 'ALTER ROLE a PASSWORD ' || quote_literal(p); END $$",
+        "DO $$ BEGIN EXECUTE format('CREATE ROLE %I PASSWORD %L', 'a', '{}'); END $$",
+        "CREATE FUNCTION f() RETURNS text LANGUAGE sql AS $f$ SELECT '{}' AS password $f$",
+        "INSERT INTO x VALUES ('bob', '{}') /* password */",
+        "UPDATE x SET totp_seed = '{}', kennwort = '{}'",
     ],
 )
 def test_literals_of_a_statement_with_a_word_for_secrets(statement: str) -> None:
@@ -111,6 +128,12 @@ def test_literal_that_a_message_quotes() -> None:
     assert redaction.redact_quotation("no: Sesame", block) == "no: ***"
     unknown = 'syntax error at or near ""Sesame""'
     assert "Sesame" not in redaction.redact_quotation(unknown, 'ALTER ROLE a PASSWORD "Sesame"')
+
+
+def test_statement_in_the_message_of_a_traceback() -> None:
+    sql = "DO $$ BEGIN EXECUTE format('CREATE ROLE %I PASSWORD %L', 'a', 'Sesame9'); END $$"
+    text = f"E: role 'a' exists\n[SQL: {sql}]\n(Background on this error at: x"
+    assert "Sesame9" not in redaction.redact_traceback(text)
 
 
 SOURCE = """def upgrade():
@@ -163,6 +186,10 @@ def test_password_in_a_connection_string(statement: str) -> None:
         "Type 'main credentials' to replace",
         "SELECT set_config('search_path', 'app', true)",
         "ALTER ROLE a PASSWORD NULL",
+        "ALTER TABLE users ADD COLUMN password varchar(255), ADD COLUMN secret float8",
+        "UPDATE settings SET key = 'theme', sort_key = 'x'",
+        "docker run -u 1000:1000 image",
+        "c4b0e5c7784e Add password reset fields",
         'password authentication failed for user "a"',
     ],
 )
@@ -170,7 +197,9 @@ def test_other_text_stays(text: str) -> None:
     assert redaction.redact(text) == text
 
 
-@pytest.mark.parametrize("secret", ["it's", 'a\\b"c', "two  blanks", "ü-umlaut", "line\nend"])
+@pytest.mark.parametrize(
+    "secret", ["it's", 'a\\b"c', "two  blanks", "ü-umlaut", "line\nend", "<\U0001f600>%41"]
+)
 def test_registered_secret_in_other_spellings(secret: str) -> None:
     redaction.register(secret)
     for text in (
@@ -180,12 +209,28 @@ def test_registered_secret_in_other_spellings(secret: str) -> None:
         json.dumps(secret, ensure_ascii=False)[1:-1],
         repr(secret)[1:-1],
         " ".join(secret.split()),
+        repr(secret.encode())[2:-1],
+        json.dumps(json.dumps(secret)[1:-1])[1:-1],
+        json.dumps(secret.replace("'", "''"))[1:-1],
+        html.escape(secret),
+        quote(secret, safe="").lower(),
+        quote(quote_plus(secret), safe=""),
     ):
         assert redaction.redact(f"<{text}>") == "<***>"
 
 
 @pytest.mark.parametrize(
-    "text", ["PASSWORD /* ", "PASSWORD -- ", "E'\\' password ", "password ''x", "' host=h "]
+    "text",
+    [
+        "PASSWORD /* ",
+        "PASSWORD -- ",
+        "E'\\' password ",
+        "password ''x",
+        "' host=h ",
+        "mysql ",
+        "PASSWORD '||",
+        "secret$f$ ",
+    ],
 )
 def test_long_text_takes_linear_time(text: str) -> None:
     started = time.monotonic()

@@ -19,8 +19,8 @@ from circle_migrate.diff import ddl
 from circle_migrate.diff.compare import CompareOptions, compare
 from circle_migrate.diff.ddl.alembic_ops import string, text, type_code
 from circle_migrate.diff.ddl.dependencies import Catalog
-from circle_migrate.diff.ddl.render import bodies, render, render_sql
-from circle_migrate.diff.ddl.script import generate
+from circle_migrate.diff.ddl.render import render, render_sql
+from circle_migrate.diff.ddl.script import MigrationScript, generate
 from circle_migrate.diff.result import Aspect, Comparison, Difference, Trial
 from circle_migrate.diff.scope import ChangeSet, without_new_privileges
 from circle_migrate.postgres.catalog.snapshot import Fields, ObjectKey, Snapshot, changes_between
@@ -76,6 +76,12 @@ VIEW = {ObjectKey("view", "app.v"): {**OWNED, "definition": " SELECT a FROM app.
 VIEW_OF_VIEW = {ObjectKey("view", "app.a"): {**OWNED, "definition": " SELECT a FROM app.v;"}}
 
 
+def bodies(script: MigrationScript) -> tuple[str, str]:
+    """Return the bodies of upgrade() and downgrade()."""
+    upgrade, downgrade = render(script, HAZARDS).split("def downgrade() -> None:")
+    return upgrade, downgrade
+
+
 def test_views_on_a_column_go_before_it_changes_and_come_back_after() -> None:
     before = table("app.t", "a integer") | VIEW | VIEW_OF_VIEW
     after = table("app.t", "a bigint") | VIEW | VIEW_OF_VIEW
@@ -86,6 +92,22 @@ def test_views_on_a_column_go_before_it_changes_and_come_back_after() -> None:
         "CREATE VIEW app.v AS\nSELECT a FROM app.t",
         "CREATE VIEW app.a AS\nSELECT a FROM app.v",
     ]
+
+
+def test_users_of_a_function_stay_when_another_one_of_its_name_goes() -> None:
+    kept, dropped = (
+        {ObjectKey("function", f"app.f({arguments})"): {"definition": f"CREATE FUNCTION app.f({arguments})"}}
+        for arguments in ("text", "text, integer")
+    )
+    view = {ObjectKey("view", "app.v"): {"definition": " SELECT app.f(a) AS f FROM app.t;"}}
+    assert statements(kept | dropped | view, kept | view) == ["DROP FUNCTION app.f(text, integer)"]
+
+
+def test_a_partition_has_no_part_in_the_tablespace_of_its_table() -> None:
+    parent = table("app.p", "a integer", tablespace="fast", partition_key="LIST (a)")
+    partition = table("app.p1", partition_of="app.p", partition_bound="DEFAULT")
+    [sql] = statements(parent, parent | partition)
+    assert sql == "CREATE TABLE app.p1 PARTITION OF app.p DEFAULT\nTABLESPACE pg_default"
 
 
 def test_a_view_that_does_not_read_the_column_stays() -> None:
@@ -360,9 +382,9 @@ def test_trial_decides_on_the_order_and_names_the_gaps() -> None:
         "\n-- NOT EXPRESSED: CREATE TABLE app.u (): no\nCREATE TABLE app.v ();\n\nCREATE TABLE app.t ()"
         in script
     )
-    assert "NOT EXPRESSED" not in bodies(generate(comparison), HAZARDS)[1]
+    assert "NOT EXPRESSED" not in bodies(generate(comparison))[1]
     without = replace(comparison, trials={True: Trial(untried="no\nserver")})
-    assert "# NOT TRIED: no server\n" in bodies(generate(without), HAZARDS)[1]
+    assert "# NOT TRIED: no server\n" in bodies(generate(without))[1]
 
 
 def test_what_is_part_of_a_new_table_blocks_nobody() -> None:
@@ -433,14 +455,14 @@ def test_types_of_sqlalchemy_are_those_of_postgresql(type_: str) -> None:
 
 def test_a_type_of_the_database_is_left_to_sql() -> None:
     assert type_code("app.mood") is None
-    upgrade, downgrade = bodies(generate(compared({}, table("app.t", "a app.mood"))), HAZARDS)
+    upgrade, downgrade = bodies(generate(compared({}, table("app.t", "a app.mood"))))
     assert "op.execute(" in upgrade
     assert 'op.drop_table("t", schema="app")' in downgrade
 
 
 def test_operations_leave_out_the_schema_they_work_in() -> None:
     told = replace(compared(table("app.t", "a integer"), {}), default_schema="app")
-    upgrade, downgrade = bodies(generate(told), HAZARDS)
+    upgrade, downgrade = bodies(generate(told))
     assert 'op.drop_table("t")' in upgrade
     assert "schema=" not in downgrade
 

@@ -25,6 +25,8 @@ CASES = [Case(**json.loads(line)) for line in _ROWS]
 OPTIONS = CompareOptions(partitions=True)
 
 INCOMPLETE = {
+    "trig_states": "a function of another role is not tried",
+    "aggregate_all_changes": "an aggregate of another role is not tried",
     "change_parent_keep": "a column that was inherited stays declared",
     "parent_goes_child_stays": "a declared column becomes inherited only",
     "composite_attr_in_table": "rows of a type with fewer attributes",

@@ -27,6 +27,7 @@ BLOCKED_BY_A_DEPLOYER = """
 """
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     "first",
     [pytest.param((), id="empty"), pytest.param(("main@m1",), id="half-way", marks=pytest.mark.thorough)],

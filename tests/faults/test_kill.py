@@ -100,7 +100,13 @@ def killed(
     return Killed(shop, databases, direction, point)
 
 
-@pytest.mark.parametrize("point", POINTS, ids=str)
+SOME_POINTS = [
+    pytest.param(point, marks=[pytest.mark.thorough] * (number % 4 > 0))
+    for number, point in enumerate(POINTS)
+]
+
+
+@pytest.mark.parametrize("point", SOME_POINTS, ids=str)
 def test_recovered_and_run_again(killed: Killed) -> None:
     databases, shop = killed.databases, killed.shop
     recovered = run(shop.recover(databases))
@@ -121,6 +127,7 @@ def test_recovered_and_run_again(killed: Killed) -> None:
     assert run(shop.recover(databases)).transactions == ()
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("point", MENDED_BY_RUNNING_AGAIN, ids=str)
 def test_running_again_is_enough_without_doubt(killed: Killed) -> None:
     run(killed.shop.move(killed.databases, killed.direction))
@@ -149,6 +156,7 @@ def test_in_doubt_is_reported_and_nothing_changed(killed: Killed, monkeypatch: p
 PREPARE = ("BEGIN", "CREATE TABLE left_alone ()", "PREPARE TRANSACTION '{gid}'")
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("point", [Point(True, "after commit main", DECIDED, in_doubt=True)], ids=str)
 @pytest.mark.parametrize(
     "gid", ["other:1:main:credentials", f"not_{GID_PREFIX}1", "CIRCLE_MIGRATE:1:2:main:x"]
@@ -161,6 +169,7 @@ def test_prepared_transactions_of_others_are_not_touched(killed: Killed, gid: st
     assert run(prepared(killed.databases)) == [gid]
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     "form",
     [

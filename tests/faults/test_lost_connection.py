@@ -42,6 +42,7 @@ async def lose(server: Crashable, shop: Shop, how: str) -> MigrateError | None:
     return await upgrading
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("more", ["", DECLARED], ids=["in a transaction", "without"])
 @pytest.mark.parametrize("how", ENDS)
 def test_connection_lost_in_a_step(project_folder: Path, crashable: Crashable, how: str, more: str) -> None:

@@ -138,6 +138,7 @@ def test_server_killed_and_back_at_once(
     check_mended(shop, databases)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(("atomic", "point", "_error", "expected"), CASES)
 def test_server_killed_and_away(
     shop: Shop,
@@ -168,6 +169,7 @@ LOST = {
 }
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("cut", [cut for cut in Cut if cut is not Cut.BLACK_HOLE], ids=lambda cut: cut.value)
 @pytest.mark.parametrize(
     ("case", "database"),

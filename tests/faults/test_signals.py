@@ -8,6 +8,7 @@ import time
 
 import pytest
 
+from tests.deployments import Answer
 from tests.faults.processes import deploying, holding, started, until
 from tests.faults.shop import HEAD, Shop
 from tests.faults.states import outcomes, position, rows, steps
@@ -64,6 +65,50 @@ def test_in_a_step(sleeping: Shop, databases: Databases, number: signal.Signals)
 
     run(scenario())
     assert run(rows(databases, "main", TABLE)) == run(rows(databases, "credentials", TABLE)) == []
+    assert run(outcomes(databases)) == {"main": ["interrupted"], "credentials": ["interrupted"]}
+
+
+BUSY = """
+import time
+end = time.monotonic() + 2
+while time.monotonic() < end:
+    try:
+        time.sleep(0.1)
+    except BaseException:
+        pass
+"""
+CATCHING = {
+    "statement": 'try:\n    op.execute("SELECT pg_sleep(60)")\nexcept:\n    pass\n',
+    "statement and error": 'try:\n    op.execute("SELECT pg_sleep(60)")\nexcept:\n    raise ValueError\n',
+    "Python": BUSY,
+    "Python and statement": f'{BUSY}op.execute("SELECT 1")',
+    "autocommit": BUSY,
+}
+
+
+@pytest.mark.parametrize(
+    "how", [pytest.param(how, marks=[pytest.mark.thorough] * (" " in how)) for how in CATCHING]
+)
+def test_in_a_step_that_catches_everything(own_shop: Shop, databases: Databases, how: str) -> None:
+    """The run ends at the end of the step, as after any signal; a step without a transaction is kept."""
+    own_shop.add("main", "m1", None, ["CREATE TABLE people (id integer)"], [])
+    more = "transactional = False" if how == "autocommit" else ""
+    body = f'op.execute("SELECT pg_advisory_lock(7)")\n{CATCHING[how]}'
+    own_shop.revision("credentials", "c1", None, body, "pass", more=more)
+    own_shop.add("credentials", "c2", "c1", ["CREATE TABLE secrets ()"], [])
+
+    async def scenario() -> Answer:
+        with started(databases, own_shop.folder, "upgrade", "--safety", "off") as process:
+            await until(databases, "credentials", "SELECT 1 FROM pg_locks WHERE objid = 7 AND classid = 0")
+            process.popen.send_signal(signal.SIGTERM)
+            return await asyncio.to_thread(process.end)
+
+    answer = run(scenario())
+    assert answer.status == SIGNALS[signal.SIGTERM], answer
+    assert "interrupted; uncommitted changes were rolled back" in answer.stderr
+    at = ("m1", "c1") if more else ("base", "base")
+    assert "main is at {}, credentials is at {}\n".format(*at) in answer.stderr
+    assert run(rows(databases, "credentials", TABLE)) == []
     assert run(outcomes(databases)) == {"main": ["interrupted"], "credentials": ["interrupted"]}
 
 

@@ -120,6 +120,7 @@ ENDING = {
 }
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("is_caught", [False, True], ids=["raised", "caught"])
 @pytest.mark.parametrize("how", ENDING)
 def test_refused_end_is_not_forgotten(
@@ -148,6 +149,13 @@ def test_refused_end_is_not_forgotten(
     assert "Traceback" not in capsys.readouterr().err
 
 
+DRIVER = """
+from sqlalchemy.util import await_only
+driver = op.get_bind().connection.driver_connection
+"""
+SEND = "await_only(driver.execute"
+COMMIT = f"op.execute('CREATE TABLE u ()'); {SEND}('COMMIT'))"
+UNWATCHED = "what m2 has committed on the driver's connection"
 HALF_APPLIED = {
     "block in the middle": (
         'op.add_column("t", sa.Column("town", sa.Text))' + BLOCK + 'op.execute("SELECT 1 / 0")',
@@ -185,16 +193,17 @@ HALF_APPLIED = {
         DECLARED,
         ["CREATE TABLE u ()"],
     ),
-    "driver": (
-        """
-from sqlalchemy.util import await_only
-driver = op.get_bind().connection.driver_connection
-op.execute("CREATE TABLE u ()")
-await_only(driver.execute("COMMIT"))
-""",
-        "",
-        ["CREATE TABLE u ()"],
-    ),
+    **{
+        f"driver {name}": (f"{DRIVER}\n{body}", "", [stays])
+        for name, (body, stays) in {
+            "at the end": (COMMIT, "CREATE TABLE u ()"),
+            "in the middle": (f'{COMMIT}; op.execute("CREATE TABLE undone ()")', "CREATE TABLE u ()"),
+            "and an error": (f"{COMMIT}; raise ValueError", "CREATE TABLE u ()"),
+            "and a refusal": (f'{COMMIT}; op.execute("COMMIT")', "CREATE TABLE u ()"),
+            "alone": (f"{SEND}('CREATE TABLE u (); COMMIT'))", UNWATCHED),
+            "and another": (f"{COMMIT[:-3]} AND CHAIN')); raise ValueError", UNWATCHED),
+        }.items()
+    },
     "closed connection": (
         'with op.get_bind() as connection:\n    connection.exec_driver_sql("CREATE TABLE u ()")',
         DECLARED,
@@ -209,7 +218,10 @@ CREATE PROCEDURE shrink() LANGUAGE plpgsql AS $$ BEGIN DELETE FROM t; COMMIT; RA
 """
 
 
-@pytest.mark.parametrize("case", HALF_APPLIED)
+@pytest.mark.parametrize(
+    "case",
+    [pytest.param(case, marks=[pytest.mark.thorough] * case.startswith("driver a")) for case in HALF_APPLIED],
+)
 def test_half_applied_is_said(project_folder: Path, empty_databases: Databases, case: str) -> None:
     body, more, stays = HALF_APPLIED[case]
     shop = Shop(project_folder)
@@ -241,12 +253,15 @@ NOT_APPLIED = {
         'op.execute("BEGIN; CREATE TABLE u (); ROLLBACK AND CHAIN"); op.execute("SELECT 1")',
         DECLARED,
     ),
+    "rolled back by the driver": (f"{DRIVER}\n{COMMIT.replace('COMMIT', 'ROLLBACK')}", ""),
+    "left open by the driver": (f"{DRIVER}\n{SEND}('CREATE TABLE u ()')); raise ValueError", ""),
     "another connection": ("op.get_bind().engine.connect()", DECLARED),
     "generator": ('yield op.execute("CREATE TABLE u ()")', DECLARED),
     "no index": ('op.create_index("t_v", "nowhere", ["v"], postgresql_concurrently=True)', DECLARED),
 }
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("case", NOT_APPLIED)
 def test_step_that_leaves_nothing_has_failed(
     project_folder: Path, empty_databases: Databases, case: str
@@ -254,6 +269,7 @@ def test_step_that_leaves_nothing_has_failed(
     body, more = NOT_APPLIED[case]
     shop = Shop(project_folder)
     shop.add("main", "m1", None, [ROUTINES], [])
+    run(shop.upgrade(empty_databases))
     shop.revision("main", "m2", "m1", body, "pass", more=more)
     with pytest.raises(MigrationFailed) as caught:
         run(shop.upgrade(empty_databases))

@@ -52,3 +52,29 @@ async def _recreate(databases: Databases, encoding: str) -> None:
             await connection.execute(f'CREATE DATABASE "{name}" {how}')
     finally:
         await connection.close()
+
+
+@pytest.mark.parametrize(
+    "statement", ["SET client_encoding = 'LATIN1'", "SELECT set_config('client_encoding', 'LATIN1', true)"]
+)
+@pytest.mark.parametrize("more", ["", "transactional = False"])
+def test_step_that_sets_the_encoding_of_the_client(
+    project_folder: Path, empty_databases: Databases, statement: str, more: str
+) -> None:
+    """A dump of another encoding, which begins with SET client_encoding, stores its characters."""
+    shop = Shop(project_folder)
+    body = f"""
+op.execute("CREATE TABLE t (v text); {statement}")
+op.execute("INSERT INTO t VALUES ('é')")
+op.execute("{statement}; INSERT INTO t VALUES ('é')")
+op.bulk_insert(sa.table("t", sa.column("v", sa.Text)), [{{"v": "é"}}])
+assert op.get_bind().scalar(sa.text("SELECT min(v) FROM t WHERE v = 'é'")) == "é"
+"""
+    shop.revision("main", "m1", None, body, "pass", more=more)
+    run(shop.upgrade(empty_databases))
+
+    async def stored() -> list[str]:
+        async with empty_databases.connect("main") as connection:
+            return [row[0] for row in await connection.fetch("SELECT v FROM t")]
+
+    assert run(stored()) == ["é"] * 3

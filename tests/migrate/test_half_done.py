@@ -32,6 +32,11 @@ with op.get_context().autocommit_block():
     op.execute("SELECT 1")
 op.execute("SELECT 1 / 0")
 """
+DRIVER = """
+from sqlalchemy.util import await_only
+op.execute("DROP TABLE a")
+await_only(op.get_bind().connection.driver_connection.execute("COMMIT"))
+"""
 UNDO = "downgrade main@m1 --yes --no-backup"
 
 
@@ -85,7 +90,11 @@ def remedies(answer: Answer) -> list[list[str]]:
 
 
 @pytest.mark.thorough
-@pytest.mark.parametrize("body", [None, BLOCK], ids=["declared", "block"])
+@pytest.mark.parametrize(
+    "body",
+    [pytest.param(None, marks=pytest.mark.thorough), pytest.param(BLOCK, marks=pytest.mark.thorough), DRIVER],
+    ids=["declared", "block", "driver"],
+)
 def test_half_undone_revision_is_known_until_it_is_undone(
     shop: Shop, empty_databases: Databases, body: str | None
 ) -> None:

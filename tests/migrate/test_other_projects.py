@@ -237,6 +237,7 @@ def assert_formatted(path: Path) -> None:
         assert done.returncode == 0, done.stdout + done.stderr + path.read_text(encoding="utf-8")
 
 
+@pytest.mark.thorough
 def test_autogenerate_writes_one_file_for_each_database_that_changed(
     empty_databases: Databases, project: Project
 ) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -83,9 +84,32 @@ def test_what_another_role_controls_is_refused(
     answer = invoke(["upgrade"])
     assert (answer.status, words.format(eve=eve) in answer.stderr) == (5, True), answer
     assert "nothing was changed" in answer.stderr
+    for line in ("status", "check --no-pending"):
+        answer = invoke(line.split())
+        assert (answer.status, words.format(eve=eve) in " ".join(answer.everything.split())) == (5, True), (
+            answer
+        )
     if statements[0] == _TRAP[0]:
         check = "DO $$ BEGIN ASSERT NOT EXISTS (SELECT FROM trapped); END $$"
         run(execute(empty_databases, "main", check))
+
+
+def test_role_that_only_reads_has_no_finding(
+    eve: str, empty_databases: Databases, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert invoke(["upgrade"]).status == 0
+    grants = "USAGE ON SCHEMA circle_migrate", "SELECT ON ALL TABLES IN SCHEMA circle_migrate, public"
+    owner = f"{eve}_owner"
+    statements = [f"CREATE ROLE {owner}", f"ALTER TABLE {RUNS} OWNER TO {owner}", f"ALTER ROLE {eve} LOGIN"]
+    run(execute(empty_databases, "main", *statements, *(f"GRANT {grant} TO {eve}" for grant in grants)))
+    try:
+        assert invoke(["status"]).status == 5
+        url = re.sub("//[^@/]*@", f"//{eve}@", environment(empty_databases)["DATABASE_URL"])
+        monkeypatch.setenv("DATABASE_URL", url)
+        assert invoke(["status"]).status == 0
+    finally:
+        reassign = f"REASSIGN OWNED BY {owner} TO CURRENT_USER"
+        run(execute(empty_databases, "main", reassign, f"DROP ROLE {owner}"))
 
 
 def test_roles_that_the_migrator_trusts_may_own_the_tables(eve: str, empty_databases: Databases) -> None:
@@ -106,6 +130,30 @@ def test_recover_and_restore_refuse_them_too(eve: str, empty_databases: Database
         answer = invoke(command)
         assert (answer.status, eve in answer.stderr) == (5, True), answer
         assert "nothing was changed" in answer.stderr
+
+
+COLUMNS = (
+    "number, run, revision, kind, schema_name, object_name, side_table, keys, columns, rows, created_at,"
+    " state, position, restored, missing"
+)
+WITH_POLICIES = (
+    f"TABLE {{0}} ({COLUMNS.replace(',', ' text,')} text); ALTER TABLE {{0}} ENABLE ROW LEVEL SECURITY;"
+    " CREATE POLICY trap ON {0} USING (public.trap() = 1)"
+)
+
+
+@pytest.mark.parametrize(
+    "entries", ["VIEW {} AS SELECT public.trap() AS number", "TABLE {} (number int)", WITH_POLICIES]
+)
+def test_kept_entries_of_another_role_are_not_read(
+    eve: str, empty_databases: Databases, entries: str
+) -> None:
+    trap = "CREATE FUNCTION public.trap() RETURNS int LANGUAGE sql AS 'SELECT 1 / 0'"
+    schema = f"CREATE SCHEMA circle_kept AUTHORIZATION {eve}"
+    create = f"CREATE {entries.format('circle_kept.entries')}"
+    run(execute(empty_databases, "main", schema, f"SET ROLE {eve}", trap, create))
+    answer = invoke(["kept", "list"])
+    assert (answer.status, "circle_kept.entries is of another" in answer.stderr) == (5, True), answer
 
 
 @pytest.mark.thorough

@@ -94,6 +94,49 @@ def test_arguments_from_the_settings(project: Project) -> None:
     assert done.status == 0, done.stderr
 
 
+OPERATION = """
+from alembic.operations import MigrateOperation, Operations
+
+@Operations.register_operation("make_shop")
+class MakeShop(MigrateOperation):
+    @classmethod
+    def make_shop(cls, operations, name):
+        return operations.invoke(cls(name))
+
+    def __init__(self, name):
+        self.name = name
+
+@Operations.implementation_for(MakeShop)
+def make(operations, operation):
+    operations.execute(f"CREATE TABLE {operation.name} (id int)")
+"""
+
+
+def test_operations_of_imported_modules(project: Project, empty_databases: Databases) -> None:
+    settings = (project.folder / "pyproject.toml").read_text(encoding="utf-8")
+    project.write_settings(settings + '[tool.circle-migrate]\nimports = ["shop.operations"]\n')
+    project.revision("main", "m1", None, 'op.make_shop("corner")', 'op.drop_table("corner")')
+    broken = "raise ValueError('no operations')"
+    for text, status, words in (
+        (None, 2, "the module shop.operations of the setting imports cannot be imported"),
+        (broken, 2, "ValueError: no operations"),
+        (OPERATION, 0, ""),
+    ):
+        if text is not None:
+            project.write("shop/operations.py", text)
+        script = invoke(["upgrade", "--sql", "main@base:main@head", "-d", "main"])
+        assert (script.status, words in script.stderr) == (status, True), script
+    assert "CREATE TABLE corner" in script.stdout
+    for line in (
+        "safety-check",
+        "upgrade",
+        "diff --drift",
+        "downgrade main@base --yes",
+    ):
+        done = invoke([*line.split(), "-d", "main"])
+        assert done.status == 0, (line, done)
+
+
 def test_broken_alembic_ini_is_named(project: Project) -> None:
     project.write("alembic.ini", "script_location = migrations\n")
     project.revision("main", "m1", None, "pass", "pass")
@@ -162,9 +205,33 @@ def test_exit_while_a_file_is_read_is_explained(project: Project) -> None:
     assert "the revision calls sys.exit() or raises SystemExit(0)" in done.stderr
 
 
+PYTHON_ERRORS = {
+    "next(iter([]))": "StopIteration, as of next()",
+    "asyncio.run(asyncio.sleep(0))": "write await_only(coroutine)",
+    "asyncio.new_event_loop().run_until_complete(asyncio.sleep(0))": "write await_only(coroutine)",
+}
+
+
+@pytest.mark.parametrize("call", PYTHON_ERRORS)
+@pytest.mark.filterwarnings("ignore:coroutine", "ignore:unclosed event loop")
+def test_error_of_python_has_its_line_and_a_remedy(project: Project, call: str) -> None:
+    file = project.revision("main", "m1", None, f"pass\n{call}", "pass", imports="import asyncio")
+    line = file.read_text(encoding="utf-8").splitlines().index(f"    {call}") + 1
+    done = invoke(["upgrade", "-d", "main", "--safety", "off"])
+    assert done.status == 10, done
+    assert PYTHON_ERRORS[call] in done.stderr
+    assert f"m1.py:{line}" in done.stderr
+
+
+def test_coroutine_is_awaited_as_the_hint_says(project: Project) -> None:
+    imports = "import asyncio\nfrom sqlalchemy.util import await_only"
+    project.revision("main", "m1", None, "await_only(asyncio.sleep(0))", "pass", imports=imports)
+    assert invoke(["upgrade", "-d", "main", "--safety", "off"]).status == 0
+
+
 RAISING = {
     "raise GeneratorExit": "raises GeneratorExit()",
-    "raise type('Skipped', (BaseException,), {})('no')": "raises Skipped('no')",
+    "raise type('Skipped', (BaseException,), {})('no')": "raises Skipped(no)",
     "raise type('Mute', (Exception,), {'__str__': lambda self: 1 / 0})": "Mute: <exception str() failed>",
 }
 
@@ -270,6 +337,7 @@ def test_models_are_loaded_for_names_only(project: Project, empty_databases: Dat
     assert query(empty_databases, "SELECT version_num FROM alembic_version") == "m1"
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     "models",
     [

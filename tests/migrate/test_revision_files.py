@@ -130,7 +130,7 @@ def test_file_that_cannot_be_read_is_refused_by_every_command(project: Project, 
             ExitCode.REFUSED,
             "correct the import of shop.gone, or install the version",
         ),
-        ("", "op.sync_enum_values()", ExitCode.FAILED, "or import in the revision what adds it to op"),
+        ("", "op.sync_enum_values()", ExitCode.FAILED, "or name the module that adds it to op in `imports`"),
     ],
 )
 def test_missing_package_is_named_with_the_place_to_install_it(

@@ -121,3 +121,10 @@ def test_revisions_that_are_all_elsewhere_are_named(project: Project, name: str,
 def test_first_revision_of_a_project_is_written_into_an_empty_folder(project: Project) -> None:
     assert invoke(["revision", "-d", "main", "-m", "first", "--rev-id", "a1"]).status == ExitCode.DONE
     assert (project.versions("main") / "a1_first.py").exists()
+
+
+def test_link_to_a_revision_file_is_no_second_revision(project: Project, empty_databases: Databases) -> None:
+    file = add(project, "a1", None, None)
+    (project.versions("main") / "latest.py").symlink_to(file.name)
+    assert invoke(["upgrade", "-d", "main", "--safety", "off"]).status == ExitCode.DONE
+    assert run(versions(empty_databases))["main"] == ["a1"]

@@ -71,6 +71,48 @@ FOR EACH ROW EXECUTE FUNCTION refuse();
     assert run(rows(empty_databases, "main", "SELECT to_regclass('t')")) == [(None,)]
 
 
+TRIGGER = """
+CREATE TABLE t (id int, who text);
+CREATE FUNCTION note() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    UPDATE public.t SET who = current_setting('app.who') || (SELECT min(v) FROM word);
+    RETURN NULL;
+END $$;
+CREATE CONSTRAINT TRIGGER note AFTER INSERT ON t DEFERRABLE INITIALLY DEFERRED
+FOR EACH ROW EXECUTE FUNCTION note();
+CREATE SCHEMA other; CREATE TABLE other.word AS SELECT '!'::text AS v;
+"""
+
+
+@pytest.mark.parametrize("more", ["", "transactional = False"])
+@pytest.mark.parametrize("scope", ["", "LOCAL "])
+def test_deferred_triggers_see_the_settings_of_their_step(
+    project_folder: Path, empty_databases: Databases, scope: str, more: str
+) -> None:
+    shop = Shop(project_folder)
+    shop.add("main", "m1", None, [TRIGGER], [])
+    steps = [
+        f"SET {scope}app.who = 'Eve'",
+        f"SET {scope}search_path = other",
+        "INSERT INTO public.t VALUES (1)",
+    ]
+    shop.add(
+        "main", "m2", "m1", ["BEGIN; " + "; ".join(steps) + "; COMMIT"] if more else steps, [], more=more
+    )
+    shop.add("main", "m3", "m2", ["ALTER TABLE t ADD note text"], [])
+    run(shop.upgrade(empty_databases))
+    assert run(rows(empty_databases, "main", "SELECT who FROM t")) == [("Eve!",)]
+
+
+def test_step_that_goes_on_in_a_failed_transaction(project_folder: Path, empty_databases: Databases) -> None:
+    shop = Shop(project_folder)
+    body = 'try:\n    op.execute("SELECT 1 / 0")\nexcept sa.exc.DBAPIError:\n    pass'
+    shop.revision("main", "m1", None, body, "pass")
+    with pytest.raises(MigrationFailed, match=r"upgrade m1 .* failed") as caught:
+        run(shop.upgrade(empty_databases))
+    assert "25P02" in (caught.value.detail or "")
+
+
 SETTINGS = [
     "SET LOCAL TIME ZONE 'Asia/Tokyo'",
     "SET datestyle = 'German, DMY'",
@@ -78,6 +120,7 @@ SETTINGS = [
     "SET SESSION AUTHORIZATION pg_monitor",
     "SET session_replication_role = replica; SET ROLE pg_monitor",
     "SELECT set_config('search_path', 'pg_temp', false)",
+    "SET statement_timeout = '1ms'",
     "DO $$ BEGIN PERFORM set_config('app.tenant', '7', false); SET check_function_bodies = off; END $$",
 ]
 _READ = """
@@ -85,7 +128,7 @@ SELECT ARRAY[
     current_setting('timezone'), current_setting('datestyle'), current_setting('transaction_read_only'),
     session_user::text, current_setting('search_path'), coalesce(current_setting('app.tenant', true), ''),
     current_setting('check_function_bodies'), current_setting('lock_timeout'), current_user::text,
-    current_setting('session_replication_role')
+    current_setting('session_replication_role'), current_setting('statement_timeout')
 ] AS settings
 """
 

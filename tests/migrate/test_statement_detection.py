@@ -60,6 +60,7 @@ STATEMENTS = {
 }
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("case", STATEMENTS)
 def test_statement_that_needs_no_transaction_is_named_with_the_remedy(
     project_folder: Path, empty_databases: Databases, case: str

@@ -102,6 +102,7 @@ def test_an_ordinary_user(folder: Path) -> None:
     assert entries(folder) == []
 
 
+@pytest.mark.thorough
 @only_root
 @pytest.mark.parametrize("method", ["start", "status", "stop", "reset"])
 def test_another_users_server_is_named_and_left_alone(running: EmbeddedServer, method: str) -> None:

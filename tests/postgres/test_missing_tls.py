@@ -149,7 +149,7 @@ def _tls_in_front_of(address: str, port: int, context: ssl.SSLContext) -> Iterat
                 target.sendall(data)
 
     def serve(client: socket.socket) -> None:
-        with suppress(OSError):
+        with suppress(OSError), client:
             client.recv(8)
             client.sendall(b"S")
             wrapped = context.wrap_socket(client, server_side=True)

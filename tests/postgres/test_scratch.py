@@ -452,6 +452,7 @@ class _Stop(Exception):
     pass
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("ending", "given"), [("failure", True), ("cancelled", True), ("cancelled", False)], ids=str
 )

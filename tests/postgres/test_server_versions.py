@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from circle_migrate.commands.check import CheckSelection, check
+from circle_migrate.commands.check import check
 from circle_migrate.commands.diff import diff
 from circle_migrate.commands.downgrade import downgrade
 from circle_migrate.commands.status import status
@@ -24,7 +24,7 @@ pytestmark = pytest.mark.thorough
 MAJORS = range(13, 19)
 """The supported versions in the README."""
 
-EVERYTHING = CheckSelection(models=True, drift=True, consistency=True)
+EVERYTHING = {"models": True, "drift": True, "consistency": True}
 
 
 def deployment(databases: Databases) -> Deployment:
@@ -47,7 +47,7 @@ async def there_and_back(databases: Databases) -> None:
     assert await versions(databases) == {name: list(graph.heads) for name, graph in ours.graphs.items()}
     assert not (await upgrade(ours)).plan
     assert complaints(await status(ours, strict=True)) == []
-    assert complaints(await check(ours, EVERYTHING)) == []
+    assert complaints(await check(ours, **EVERYTHING)) == []
 
     await execute(databases, "main", "ALTER TABLE users ADD by_hand text")
     assert any("by_hand" in complaint for complaint in complaints(await diff(ours)))

@@ -74,6 +74,7 @@ def test_a_forked_command_that_is_killed_says_so(workdir: Path, empty_databases:
     forked.communicate()
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("major", [15, 16, 18])
 def test_a_server_to_order(major: int) -> None:
     with start_binaries(major, {"work_mem": "5MB"}, hba="local all all trust\n") as (cluster, url):

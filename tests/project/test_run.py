@@ -200,6 +200,7 @@ def test_private_folder_is_made_and_found_again(tmp_path: Path) -> None:
     assert run.private_folder(made) == made
 
 
+@pytest.mark.thorough
 @with_each_installer
 def test_makes_the_environment_once_and_passes_everything_on(checkout: Checkout) -> None:
     script = "import os; print(os.sys.prefix, os.getenv('VIRTUAL_ENV'), os.getenv('PYTHONPATH')); exit(7)"

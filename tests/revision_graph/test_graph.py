@@ -23,6 +23,7 @@ Spec = list[tuple[str, tuple[str, ...], tuple[str, ...]]]
 
 # Stricter than Alembic on purpose: "-1" with several current revisions, and upgrades to base.
 STRICTER = ("is ambiguous", "is below every revision")
+LABEL = "label"
 
 
 @st.composite
@@ -37,12 +38,27 @@ def trees(draw: st.DrawFn) -> Spec:
     return spec
 
 
-def both(spec: Spec) -> tuple[Graph, RevisionMap]:
+def both(spec: Spec, labelled: str = "") -> tuple[Graph, RevisionMap]:
+    labels = {labelled: (LABEL,)}
     ours = Graph(
-        "main", [Revision("main", key, down_revisions=down, depends_on=deps) for key, down, deps in spec]
+        "main",
+        [
+            Revision(
+                "main",
+                key,
+                path=f"{number}.py",
+                down_revisions=down,
+                depends_on=deps,
+                labels=labels.get(key, ()),
+            )
+            for number, (key, down, deps) in enumerate(spec)
+        ],
     )
     theirs = RevisionMap(
-        lambda: [AlembicRevision(key, down or None, dependencies=deps or None) for key, down, deps in spec]
+        lambda: [
+            AlembicRevision(key, down or None, dependencies=deps or None, branch_labels=labels.get(key))
+            for key, down, deps in spec
+        ]
     )
     return ours, theirs
 
@@ -93,6 +109,55 @@ def test_targets_mean_the_same(data: st.DataObject, spec: Spec, up: bool) -> Non
     else:
         # Alembic refuses a downgrade to what is applied only as a dependency; there is nothing to do.
         assert answer == (expected or set())
+
+
+BRANCH_TARGETS = {
+    True: ["@head", "@heads", "@+1", "@+2", "@{}", "@head-1"],
+    False: ["@base", "@-1", "@-2", "@{}"],
+}
+# Of a branch without an applied revision, Alembic undoes what other branches share with it; we refuse.
+STRICTER_IN_BRANCHES = (*STRICTER, "main has none")
+
+
+@settings(max_examples=120)
+@given(st.data(), trees(), st.booleans())
+def test_targets_in_branches_mean_the_same(data: st.DataObject, spec: Spec, up: bool) -> None:
+    names = [key for key, *_ in spec]
+    ours, theirs = both(spec, data.draw(st.sampled_from(names)))
+    current = ours.version_rows(ours.ancestors(data.draw(st.lists(st.sampled_from(names), max_size=2))))
+    branch = data.draw(st.sampled_from([LABEL, *names, names[0][:4]]))
+    text = branch + data.draw(st.sampled_from(BRANCH_TARGETS[up])).format(data.draw(st.sampled_from(names)))
+    expected = alembics_answer(theirs, current, text, up=up)
+    try:
+        answer: set[str] | str = our_answer(ours, current, text, up=up)
+    except MigrateError as error:
+        answer = error.message
+    if isinstance(answer, str):
+        assert expected is None or any(words in answer for words in STRICTER_IN_BRANCHES), answer
+    elif expected is None:  # it refuses -1 if other branches begin there, and @heads with their dependencies
+        assert not answer or "@-" in text or "@heads" in text
+    else:  # a step below the first revision of a branch undoes that one, not all that a merge joins with it
+        assert answer == expected or ("@-" in text and answer < expected)
+
+
+SHARED: Spec = [("r0", (), ()), ("r1", ("r0",), ()), ("r2", ("r0",), ()), ("r3", (), ("r1",))]
+BRANCH_CASES: list[tuple[str, str, bool, set[str] | str]] = [
+    ("", "r1@head", True, {"r0", "r1"}),
+    ("r2", "label@-1", False, "label@-1 means 1 step; main has none"),
+    ("r1", "label@-1", False, {"r1"}),
+    ("r0", "label@r2", True, "r2 is not a revision of the branch label"),
+    ("r1", "r3@+1", True, {"r3"}),
+]
+
+
+@pytest.mark.parametrize(("current", "text", "up", "expected"), BRANCH_CASES)
+def test_target_in_a_branch(current: str, text: str, up: bool, expected: set[str] | str) -> None:
+    ours, _ = both(SHARED, "r1")
+    if isinstance(expected, str):
+        with pytest.raises(MigrateError, match=expected):
+            our_answer(ours, (current,), text, up=up)
+    else:
+        assert our_answer(ours, tuple(filter(None, [current])), text, up=up) == expected
 
 
 @given(st.data(), trees())

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import pytest
+from alembic.script import Script as AlembicScript
 from alembic.script.revision import Revision as AlembicRevision
 from alembic.script.revision import RevisionError
 
@@ -51,7 +52,7 @@ def names(value: Any) -> tuple[str, ...]:
 @pytest.mark.parametrize("text", STATIC + COMPUTED)
 def test_values_are_those_that_python_finds(tmp_path: Path, text: str) -> None:
     path = tmp_path / "a.py"
-    path.write_text(text + FUNCTIONS, encoding="utf-8")
+    path.write_text(f"down_revision = None\n{text}{FUNCTIONS}", encoding="utf-8")
     result = read_revision("main", path, never_load if text in STATIC else load_module)
     module = runpy.run_path(str(path))
     assert result.id == module["revision"] == "a"
@@ -73,18 +74,22 @@ def test_values_are_those_that_python_finds(tmp_path: Path, text: str) -> None:
 )
 def test_definitions_in_other_places_are_found(tmp_path: Path, text: str) -> None:
     path = tmp_path / "a.py"
-    path.write_text(f"revision = 'a'\n{text}\n", encoding="utf-8")
+    path.write_text(f"revision, down_revision = 'a', None\n{text}\n", encoding="utf-8")
     assert read_revision("main", path, never_load).has_downgrade
 
 
 def test_names_from_a_star_import_are_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(tmp_path)
-    (tmp_path / "shared_steps.py").write_text("def upgrade(): ...\nrevision = 'a'\n", encoding="utf-8")
+    (tmp_path / "shared_steps.py").write_text(
+        "def upgrade(): ...\nrevision, down_revision = 'a', None\n", encoding="utf-8"
+    )
     path = tmp_path / "versions.py"
     path.write_text("from shared_steps import *\n", encoding="utf-8")
     result = read_revision("main", path, load_module)
     assert (result.id, result.has_downgrade) == ("a", False)
-    path.write_text("from sqlalchemy import *\nrevision = 'b'\n" + FUNCTIONS, encoding="utf-8")
+    path.write_text(
+        "from sqlalchemy import *\nrevision, down_revision = 'b', 'a'\n" + FUNCTIONS, encoding="utf-8"
+    )
     assert read_revision("main", path, never_load).id == "b"
 
 
@@ -97,6 +102,25 @@ def test_id_that_alembic_refuses_is_refused(tmp_path: Path, key: str) -> None:
     with pytest.raises(TreeError, match=re.escape(repr(key))) as caught:
         read_revision("main", path, never_load)
     assert caught.value.location == f"{path}:2"
+
+
+@pytest.mark.parametrize("key", ["it's", "a\0b"])
+def test_id_that_cannot_be_a_literal_is_refused(tmp_path: Path, key: str) -> None:
+    path = tmp_path / "a.py"
+    path.write_text(f"revision, down_revision = {key!r}, None{FUNCTIONS}", encoding="utf-8")
+    with pytest.raises(TreeError, match=re.escape(repr(key))):
+        read_revision("main", path, never_load)
+
+
+@pytest.mark.parametrize("text", ["", "down_revision: str | None", "def f():\n    down_revision = None"])
+def test_without_down_revision(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "a.py"
+    path.write_text(f"revision = 'a'\n{text}{FUNCTIONS}", encoding="utf-8")
+    with pytest.raises(AttributeError, match="down_revision"):  # so does Alembic
+        AlembicScript(load_module(path), "a", str(path))
+    with pytest.raises(TreeError, match="a has no `down_revision`") as caught:
+        read_revision("main", path, load_module)
+    assert caught.value.location == f"{path}:1"
 
 
 def pipe(path: Path) -> None:
@@ -152,5 +176,7 @@ def test_unusual_file_is_refused_with_its_name(tmp_path: Path, make: Any) -> Non
 
 def test_declared_encoding_is_read(tmp_path: Path) -> None:
     path = tmp_path / "a.py"
-    path.write_bytes(b"# coding: latin-1\n'''caf\xe9'''\nrevision = 'a'\n" + FUNCTIONS.encode())
+    path.write_bytes(
+        b"# coding: latin-1\n'''caf\xe9'''\nrevision, down_revision = 'a', None\n" + FUNCTIONS.encode()
+    )
     assert read_revision("main", path, never_load).message == "café"

@@ -385,7 +385,7 @@ def damage(path: Path, old: bytes, new: bytes) -> None:
         lambda path: path.write_bytes(path.read_bytes()[:-40]),
         lambda path: path.write_bytes(path.read_bytes() + b"\n"),
         lambda path: damage(path, b"Text", b"Lies"),
-        lambda path: damage(path, b'cache", [10', b'cache", [11'),
+        lambda path: damage(path, b'cache", [11', b'cache", [12'),
         lambda path: damage(path, b'"main"', b'"fake"'),
         lambda path: path.chmod(0o666),
         lambda path: path.unlink(),

@@ -91,6 +91,7 @@ def test_our_revision_leaves_what_the_old_script_left(
     assert actual == expected
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(("database", "revision"), old_script.STATES)
 def test_field_database_reaches_the_schema_of_the_models(
     create_databases: Callable[..., Databases], database: str, revision: str, modelled: dict[str, Catalog]
@@ -193,6 +194,7 @@ def test_way_down_to_base_leaves_nothing(empty_databases: Databases, database: s
     assert not any(run(scenario()).values())
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("database", "before", "left"),
     [

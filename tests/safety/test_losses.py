@@ -193,6 +193,23 @@ def live(server: Server, shop: Project) -> Iterator[Databases]:
     run(databases.drop())
 
 
+_LOOP = """
+for (id,) in op.get_bind().execute(sa.text("SELECT id FROM parked")).fetchall():
+    op.get_bind().execute(sa.text("DELETE FROM parked WHERE id = :id"), {"id": id})
+"""
+
+
+def test_rows_that_code_gets_and_deletes_are_a_loss(tmp_path: Path, empty_databases: Databases) -> None:
+    project = write_project(tmp_path, {"m1": (["CREATE TABLE parked (id int)"], ["DROP TABLE parked"])})
+    project.revision("main", "m2", "m1", "pass", _LOOP)
+    deployment = deploy(project, empty_databases)
+    run(upgrade(deployment))
+    run(execute(empty_databases, "main", "INSERT INTO parked VALUES (1), (2)"))
+    assert [loss.name for loss in run(find_losses(deployment, "main@m1")).destroyed] == ["main.parked"]
+    rehearsed = run(find_losses(deployment, "main@m1", rehearse=True)).destroyed
+    assert [(loss.name, loss.rows) for loss in rehearsed] == [("main.parked", Count(2))]
+
+
 # The descriptions without a rehearsal, and those that differ with one.
 DESTROYED = {
     "main.addresses dropped": "40 rows",

@@ -48,6 +48,7 @@ INSERTS = [
                 "CREATE TABLE t (id bigserial PRIMARY KEY)",
                 "ALTER TABLE t ALTER id DROP DEFAULT",
             ),
+            "identity-of-a-column-that-inserts-list": "ALTER TABLE visits ALTER id ADD GENERATED ALWAYS AS IDENTITY (START WITH 5000)",
             "required-column-of-an-empty-table": "ALTER TABLE empty ADD f int NOT NULL",
             "required-after-a-backfill": "ALTER TABLE empty ADD f int / UPDATE empty SET f = 1 / ALTER TABLE empty ALTER f SET NOT NULL",
         },
@@ -94,6 +95,15 @@ LOST_NAMES = [
             "function-dropped": "DROP FUNCTION wipe()",
             "type-dropped": ("CREATE TYPE mood AS ENUM ('ok')", "DROP TYPE mood"),
             "domain-dropped": ("CREATE DOMAIN percent AS int", "DROP DOMAIN percent"),
+            "operator-dropped": (
+                "CREATE OPERATOR === (LEFTARG = int, RIGHTARG = int, FUNCTION = int4eq)",
+                "DROP OPERATOR === (int, int)",
+            ),
+            "collation-dropped": ('CREATE COLLATION plain FROM "C"', "DROP COLLATION plain"),
+            "text-search-configuration-dropped": (
+                "CREATE TEXT SEARCH CONFIGURATION words (COPY = simple)",
+                "DROP TEXT SEARCH CONFIGURATION words",
+            ),
             "column-without-values-dropped": "ALTER TABLE empty DROP note",
             "table-without-rows-dropped": "DROP TABLE empty",
         },
@@ -148,6 +158,8 @@ DELETES = [
             "delete-in-batches": "DO $$ BEGIN LOOP DELETE FROM visits WHERE id IN (SELECT id FROM visits LIMIT 10); EXIT WHEN NOT FOUND; END LOOP; END $$",
             "delete-in-a-computed-text": "DO $$ BEGIN EXECUTE format('DELETE FROM %I', 'visits'); END $$",
             "delete-in-with": "WITH gone AS (DELETE FROM visits RETURNING id) SELECT count(*) FROM gone",
+            "delete-in-with-after-a-comment": "/* all */ WITH gone AS (DELETE FROM visits WHERE pages > 3 RETURNING id) SELECT count(*) FROM gone",
+            "merge-with-a-named-query": "WITH u AS (SELECT id FROM users) MERGE INTO visits USING u ON visits.user_id = u.id WHEN MATCHED THEN DELETE",
             "most-rows-deleted": "DELETE FROM visits WHERE pages > 100",
         },
     ),
@@ -156,12 +168,14 @@ DELETES = [
         {
             "a-few-rows-deleted-in-do": "DO $$ BEGIN DELETE FROM visits WHERE pages = 5; END $$",
             "no-row-deleted": "DELETE FROM visits WHERE id < 0",
+            "batch-deleted-that-a-loop-may-repeat": "DELETE FROM visits WHERE id IN (SELECT id FROM visits LIMIT 10)",
             "merge-that-updates": "MERGE INTO visits USING users ON visits.user_id = users.id WHEN MATCHED THEN UPDATE SET pages = 1",
         },
     ),
     *_cases(
         "safe",
         {
+            "empty-table-deleted-from": "DELETE FROM empty",
             "merge-of-a-list-of-values": "MERGE INTO visits USING (VALUES (1::bigint)) v (i) ON visits.id = v.i WHEN MATCHED THEN DELETE",
             "row-deleted-in-a-function": (
                 "CREATE FUNCTION one(bigint) RETURNS void LANGUAGE sql AS 'DELETE FROM visits WHERE id = $1'",
@@ -281,6 +295,13 @@ REPLACED_NAMES = [
         {
             "table-renamed-and-made-anew": "ALTER TABLE visits RENAME TO old_visits; CREATE TABLE visits (LIKE old_visits INCLUDING ALL)",
             "table-moved-and-made-anew": "CREATE SCHEMA attic; ALTER TABLE visits SET SCHEMA attic; CREATE TABLE visits (LIKE attic.visits)",
+            "table-renamed-and-made-anew-in-do": "DO $$ BEGIN ALTER TABLE visits RENAME TO old_visits; CREATE TABLE visits (LIKE old_visits INCLUDING ALL); END $$",
+            "view-of-some-rows": "ALTER TABLE visits RENAME TO old_visits; CREATE VIEW visits AS SELECT * FROM old_visits WHERE pages > 5",
+            "view-with-an-expression": "ALTER TABLE empty RENAME TO old_empty; CREATE VIEW empty AS SELECT id, upper(note) AS note FROM old_empty",
+            "function-with-a-required-argument": (
+                _FUNCTION.replace("(int)", "(int, int DEFAULT 1)"),
+                f"DROP FUNCTION f(int, int); {_FUNCTION.replace('(int)', '(int, int)')}",
+            ),
             "view-of-another-table": "ALTER TABLE visits RENAME TO old_visits; CREATE VIEW visits AS SELECT id, id AS user_id, now()::date AS at, 1 AS pages FROM users",
             "view-renamed-and-made-anew": (
                 "CREATE VIEW adults AS SELECT id FROM users",
@@ -361,4 +382,152 @@ REPLACED_NAMES = [
     ),
 ]
 
-CASES = [*INSERTS, *LOST_NAMES, *DELETES, *ATTACHED, *RULES, *REPLACED_NAMES]
+_DENY = """CREATE FUNCTION deny() RETURNS trigger LANGUAGE plpgsql AS $$
+    DECLARE text text; -- none
+    BEGIN
+        -- nobody writes here
+        RAISE EXCEPTION 'read only';
+    END $$"""
+_SKIP = "CREATE FUNCTION skip() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END'"
+_PASS = "CREATE FUNCTION pass() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW; END'"
+_TRIGGER = "CREATE TRIGGER t BEFORE INSERT OR UPDATE ON users FOR EACH ROW EXECUTE FUNCTION {}()"
+_GRANT = "GRANT SELECT, INSERT ON users TO pg_monitor"
+_SECURE = "ALTER TABLE users ENABLE ROW LEVEL SECURITY"
+_SECURED = f"{_GRANT}; {_SECURE}; CREATE POLICY p ON users USING (true)"
+REFUSED = [
+    *_cases(
+        "danger",
+        {
+            "trigger-that-raises": f"{_DENY}; {_TRIGGER.format('deny')}",
+            "trigger-that-raises-for-each-statement": f"{_DENY}; CREATE TRIGGER t AFTER UPDATE ON users EXECUTE FUNCTION deny()",
+            "trigger-that-skips-rows": f"{_SKIP}; {_TRIGGER.format('skip')}",
+            "trigger-enabled-that-raises": (
+                f"{_DENY}; {_TRIGGER.format('deny')}; ALTER TABLE users DISABLE TRIGGER t",
+                "ALTER TABLE users ENABLE TRIGGER t",
+            ),
+            "function-of-a-trigger-replaced": (
+                f"{_PASS}; {_TRIGGER.format('pass')}",
+                _DENY.replace("CREATE", "CREATE OR REPLACE").replace("deny", "pass"),
+            ),
+            "rule-that-discards": "CREATE RULE r AS ON INSERT TO users DO INSTEAD NOTHING",
+            "row-security-without-a-policy": (_GRANT, _SECURE),
+            "row-security-with-a-policy-for-reads": (
+                _GRANT,
+                f"{_SECURE}; CREATE POLICY p ON users FOR SELECT USING (true)",
+            ),
+            "row-security-with-a-policy-for-another-role": (
+                _GRANT,
+                f"{_SECURE}; CREATE POLICY p ON users TO pg_read_all_stats USING (true)",
+            ),
+            "policy-that-refuses-all-rows": (
+                _SECURED,
+                "CREATE POLICY n ON users AS RESTRICTIVE FOR INSERT WITH CHECK (false)",
+            ),
+            "only-policy-dropped": (_SECURED, "DROP POLICY p ON users"),
+            "privilege-revoked": (_GRANT, "REVOKE INSERT ON users FROM pg_monitor"),
+            "privilege-revoked-in-all-tables": (
+                _GRANT,
+                "REVOKE ALL ON ALL TABLES IN SCHEMA public FROM pg_monitor",
+            ),
+            "privilege-lost-with-a-renamed-table": (
+                _GRANT,
+                "ALTER TABLE users RENAME TO people; CREATE VIEW users AS SELECT * FROM people",
+            ),
+            "privilege-lost-with-a-view-made-anew": (
+                "CREATE VIEW adults AS SELECT id FROM users; GRANT SELECT ON adults TO pg_monitor",
+                "DROP VIEW adults; CREATE VIEW adults AS SELECT id FROM users",
+            ),
+            "privilege-lost-with-a-copied-table": (
+                "GRANT INSERT ON empty TO pg_monitor",
+                "CREATE TABLE fresh (LIKE empty INCLUDING ALL); INSERT INTO fresh SELECT * FROM empty; DROP TABLE empty; ALTER TABLE fresh RENAME TO empty",
+            ),
+        },
+    ),
+    *_cases(
+        "warn",
+        {
+            "row-security-with-a-policy": (_GRANT, f"{_SECURE}; CREATE POLICY p ON users USING (true)"),
+            "row-security-for-the-owner-only": _SECURE,
+            "privilege-of-everybody-revoked": "REVOKE EXECUTE ON FUNCTION wipe() FROM PUBLIC",
+            "privilege-to-refer-revoked": (
+                "GRANT REFERENCES ON users TO pg_monitor",
+                "REVOKE REFERENCES ON users FROM pg_monitor",
+            ),
+        },
+    ),
+    *_cases(
+        "safe",
+        {
+            "trigger-that-changes-rows": f"{_PASS}; {_TRIGGER.format('pass')}",
+            "trigger-that-raises-on-a-condition": f"{_DENY.replace('RAISE', 'IF NEW.age > 200 THEN RAISE').replace('only' + chr(39) + ';', 'only' + chr(39) + '; END IF; RETURN NEW;')}; {_TRIGGER.format('deny')}",
+            "trigger-with-a-condition": f"{_DENY}; {_TRIGGER.format('deny').replace('EXEC', 'WHEN (NEW.age > 200) EXEC')}",
+            "trigger-that-warns": f"{_DENY.replace('EXCEPTION', 'WARNING').replace('END', 'RETURN NEW; END')}; {_TRIGGER.format('deny')}",
+            "trigger-that-returns-null-after-the-row": f"{_SKIP}; {_TRIGGER.format('skip').replace('BEFORE', 'AFTER')}",
+            "trigger-that-raises-on-a-new-table": f"{_DENY}; CREATE TABLE users2 (id int); {_TRIGGER.format('deny').replace('users', 'users2')}",
+            "trigger-that-raises-for-a-moment": f"{_DENY}; {_TRIGGER.format('deny')}; DROP TRIGGER t ON users",
+            "rule-that-does-more": "CREATE RULE r AS ON INSERT TO users DO ALSO NOTIFY x",
+            "privilege-revoked-and-granted": (
+                _GRANT,
+                "REVOKE ALL ON users FROM pg_monitor; GRANT SELECT, INSERT ON users TO pg_monitor",
+            ),
+            "privilege-that-everybody-has-revoked": (
+                f"{_GRANT}; GRANT INSERT ON users TO PUBLIC",
+                "REVOKE INSERT ON users FROM pg_monitor",
+            ),
+            "privilege-granted": "GRANT SELECT ON users TO pg_monitor",
+        },
+    ),
+]
+_SLUG = "ALTER TABLE {} ADD slug text NOT NULL DEFAULT ''; CREATE UNIQUE INDEX ON {} (slug)"
+_ONE = "CREATE TABLE one (id int, n int); INSERT INTO one VALUES (1, 2)"
+_OVERLAP = "ALTER TABLE one ADD EXCLUDE USING gist (int4range(id, n) WITH &&)"
+_REFER = "ALTER TABLE one ADD user_id bigint DEFAULT {} REFERENCES users"
+NEW_COLUMNS = [
+    *_cases(
+        "danger",
+        {
+            "unique-default": _SLUG.format("empty", "empty"),
+            "unique-default-of-one-row": (_ONE, _SLUG.format("one", "one")),
+            "unique-default-of-more-rows": _SLUG.format("old_days", "old_days"),
+            "unique-constraint-with-a-new-column": (
+                f"{_ONE}; INSERT INTO one VALUES (1, 3)",
+                "ALTER TABLE one ADD t int NOT NULL DEFAULT 1; ALTER TABLE one ADD UNIQUE (t, id)",
+            ),
+            "default-that-excludes-itself": "ALTER TABLE empty ADD r int4range DEFAULT '[1,2)'; ALTER TABLE empty ADD EXCLUDE USING gist (r WITH &&)",
+            "rows-that-exclude-each-other": (f"{_ONE}; INSERT INTO one VALUES (0, 4)", _OVERLAP),
+            "default-without-a-referenced-row": (_ONE, _REFER.format(-1)),
+            "default-without-a-referenced-row-in-an-empty-table": _REFER.format(-1).replace("one", "empty"),
+            "default-without-a-referenced-row-not-valid": (
+                _ONE,
+                "ALTER TABLE one ADD user_id bigint DEFAULT -1; ALTER TABLE one ADD FOREIGN KEY (user_id) REFERENCES users NOT VALID",
+            ),
+        },
+    ),
+    *_cases(
+        "safe",
+        {
+            "unique-default-outside-of-the-condition": "ALTER TABLE empty ADD chief boolean NOT NULL DEFAULT false; CREATE UNIQUE INDEX ON empty (chief) WHERE chief",
+            "unique-column-of-nulls": (_ONE, _SLUG.format("one", "one").replace("NOT NULL DEFAULT ''", "")),
+            "unique-computed-default": (
+                _ONE,
+                _SLUG.format("one", "one").replace(
+                    "text NOT NULL DEFAULT ''", "uuid DEFAULT gen_random_uuid()"
+                ),
+            ),
+            "unique-identity": "ALTER TABLE empty ADD n int GENERATED ALWAYS AS IDENTITY UNIQUE",
+            "unique-with-a-new-column": (
+                f"{_ONE}; INSERT INTO one VALUES (2, 3)",
+                "ALTER TABLE one ADD t int NOT NULL DEFAULT 1; ALTER TABLE one ADD UNIQUE (t, id)",
+            ),
+            "rows-that-do-not-exclude-each-other": (f"{_ONE}; INSERT INTO one VALUES (3, 4)", _OVERLAP),
+            "default-with-a-referenced-row": (_ONE, _REFER.format(1)),
+            "default-with-a-new-referenced-row": (
+                _ONE,
+                "CREATE TABLE kinds (id int PRIMARY KEY); INSERT INTO kinds VALUES (1); ALTER TABLE one ADD kind int NOT NULL DEFAULT 1 REFERENCES kinds",
+            ),
+            "default-null-of-a-foreign-key": (_ONE, _REFER.format("NULL")),
+        },
+    ),
+]
+
+CASES = [*INSERTS, *LOST_NAMES, *DELETES, *ATTACHED, *RULES, *REPLACED_NAMES, *REFUSED, *NEW_COLUMNS]

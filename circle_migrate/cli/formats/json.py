@@ -8,8 +8,8 @@ from circle_migrate.cli.formats.sanitize import redact_values
 from circle_migrate.core.errors import ExitCode, MigrateError
 from circle_migrate.core.result import SCHEMA_VERSION, Result
 
-# Characters inside strings that control a terminal or its direction of text, and that JSON does not escape.
-_TERMINAL = re.compile("[\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+# What inside strings controls a terminal, its direction of text, or a CI system, and JSON does not escape.
+_ACTIVE = re.compile("#(?=#\\w*\\[)|[\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
 def write(result: Result) -> str:
@@ -25,7 +25,7 @@ def write_failure(command: str, error: MigrateError) -> str:
 def dump(value: Any) -> str:
     """Return the value as JSON without secrets."""
     text = json.dumps(redact_values(value), indent=2, ensure_ascii=False)
-    return _TERMINAL.sub(lambda match: f"\\u{ord(match[0]):04x}", text) + "\n"
+    return _ACTIVE.sub(lambda match: f"\\u{ord(match[0]):04x}", text) + "\n"
 
 
 def _envelope(command: str, status: ExitCode, error: MigrateError | None) -> dict[str, Any]:

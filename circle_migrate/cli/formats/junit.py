@@ -6,7 +6,7 @@ is localhost.
 
 from xml.etree import ElementTree as ET
 
-from circle_migrate.cli.formats.sanitize import display_path, full_text, safe, summary_line
+from circle_migrate.cli.formats.sanitize import display_path, full_text, inert, safe, summary_line
 from circle_migrate.core.findings import Check, Finding, Outcome, Report, Severity
 
 
@@ -22,7 +22,7 @@ def write(report: Report) -> str:
     ET.SubElement(suite, "system-out").text = "\n".join(lines)
     ET.SubElement(suite, "system-err")
     ET.indent(root)
-    return ET.tostring(root, encoding="unicode", xml_declaration=False) + "\n"
+    return inert(ET.tostring(root, encoding="unicode", xml_declaration=False)) + "\n"
 
 
 def _attributes(report: Report) -> dict[str, str]:

@@ -10,7 +10,7 @@ from typing import Any, cast
 
 from circle_migrate.cli.console import PlainConsole
 from circle_migrate.cli.formats import github, sanitize
-from circle_migrate.cli.formats.sanitize import markdown, safe
+from circle_migrate.cli.formats.sanitize import inert, markdown, safe
 from circle_migrate.cli.write import render
 from circle_migrate.core.findings import Finding, Report, Severity
 from circle_migrate.migrate.result import PlanResult
@@ -94,14 +94,14 @@ def _fold(title: str, text: str) -> str:
 
 def _block(language: str, text: str) -> list[str]:
     """Return the text as a code block whose fence is longer than any in the text."""
-    code = safe(text).strip("\n")
+    code = inert(safe(text)).strip("\n")
     longest = max(map(len, re.findall(r"`+", code)), default=0)
     fence = "`" * max(3, longest + 1)
     return [f"{fence}{language}", code, fence]
 
 
 def _code(text: str) -> str:
-    return safe(text).replace("`", "'").replace("\n", " ")
+    return inert(safe(text)).replace("`", "'").replace("\n", " ")
 
 
 def _losses(report: LossReport) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,8 +15,13 @@ if TYPE_CHECKING:
 
 # Characters that XML 1.0 does not allow, that control a terminal, or that reverse what it shows.
 _CONTROL = "[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff\ufffe\uffff]"
-# The start of a line that GitHub, Azure or TeamCity obeys, also behind blanks.
-_CI_COMMAND = re.compile(r"^(\s*)(?=::|##)")
+# What GitHub, Azure or TeamCity obeys: a line that begins with ::, perhaps after a wrap, and ##[ anywhere.
+_CI_COMMAND = re.compile(
+    r"(?m)^\s*:(?=:)|:(?=:(?:error|warning|notice|debug|group|endgroup|echo|add-|remove-|stop-|set-|save-)"
+    r"[\w-]*[\s:])|#(?=#\w*\[)"
+)
+inert = partial(_CI_COMMAND.sub, r"\g<0>\\")
+"""Return a text with a backslash in each of these."""
 _MARKDOWN = re.compile(r"([\\`*_{}\[\]<>#|~@&!])")
 
 
@@ -25,19 +31,17 @@ def safe(text: str) -> str:
 
 
 def visible(text: str) -> str:
-    """Return the text in one line, without secrets, with escapes for characters that are not printable.
-
-    This includes characters that look like others, such as a no-break space.
-    """
+    """Return the text in one line, without secrets and CI commands; escape what is not printable."""
     return _escape(redact(text))
 
 
 def visible_lines(text: str) -> str:
-    """Return the text as `visible` does, but with its line ends; no line is a command to a CI system."""
-    return "\n".join(_CI_COMMAND.sub(r"\1\\", _escape(line)) for line in redact(text).split("\n"))
+    """Return the text as `visible` does, but with its line ends."""
+    return "\n".join(map(_escape, redact(text).split("\n")))
 
 
 def _escape(text: str) -> str:
+    text = inert(text)
     if text.isprintable():
         return text
     return "".join(
@@ -50,7 +54,7 @@ def _escape(text: str) -> str:
 
 def markdown(text: str) -> str:
     """Return the text in one line, without secrets, with Markdown's special characters escaped."""
-    return _MARKDOWN.sub(r"\\\1", safe(text)).replace("\n", " ")
+    return inert(_MARKDOWN.sub(r"\\\1", safe(text))).replace("\n", " ")
 
 
 def redact_values(value: Any) -> Any:

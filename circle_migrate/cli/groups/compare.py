@@ -59,8 +59,9 @@ def register(app: Declarations) -> None:
             circle-migrate diff revisions@-1 revisions -d main --format sql
             circle-migrate diff yesterday/ live --ignore 'index public.tmp_*'
         """
-        from circle_migrate.commands.diff import DRIFT, MISSING, DiffOptions
+        from circle_migrate.commands.diff import DRIFT, GRANT_FIELDS, MISSING, OWNER_FIELDS
         from circle_migrate.commands.diff import diff as action
+        from circle_migrate.diff.compare import CompareOptions
         from circle_migrate.diff.side import parse_sides
 
         comparisons = [tuple(sides)] if sides else []
@@ -71,10 +72,14 @@ def register(app: Declarations) -> None:
             )
         texts = comparisons[0] if comparisons else DRIFT
         trials = {"sql": (False,), "alembic": (False, True)}.get(context.format, ())
-        options = DiffOptions(column_order, partitions, grants, owners, ignore or (), trials)
+        options = CompareOptions(
+            always_error=frozenset(GRANT_FIELDS * grants + OWNER_FIELDS * owners),
+            column_order=column_order,
+            partitions=partitions,
+        )
         reads = any(side.needs_live_database for side in parse_sides(texts))
         deployment = await context.ready() if reads else context.files()
-        return await action(deployment, texts, options)
+        return await action(deployment, texts, options, ignore or (), trials)
 
     @command(app, panel=_PANEL, options=SCRATCH)
     async def snapshot(
@@ -146,7 +151,8 @@ def register(app: Declarations) -> None:
             circle-migrate graph revisions 8b56: --current
             circle-migrate graph entities --from live --as dot | dot -Tpdf -o tables.pdf
         """
-        from circle_migrate.commands.graph.graph import entities, resolve_format, revisions, write_diagram
+        from circle_migrate.commands.graph import graph as action
+        from circle_migrate.commands.history import history
 
         if subject is _Subject.ENTITIES and (revision_range or current):
             raise UsageError(
@@ -154,15 +160,16 @@ def register(app: Declarations) -> None:
             )
         if subject is _Subject.REVISIONS and origin:
             raise UsageError("--from is for tables", hint=f"circle-migrate graph entities --from {origin}")
-        diagram_format = resolve_format(given_format, output)
+        diagram_format = action.resolve_format(given_format, output)
         if subject is _Subject.REVISIONS:
             deployment, rows = await context.trees(with_current=current)
-            diagram = revisions(deployment, revision_range, rows)
+            listing = history(deployment, revision_range, rows)
+            diagram = action.revision_trees(deployment.combined_graph, listing)
         else:
             source = Source(origin or Source.MODELS)
             deployment = await context.ready() if source is Source.LIVE else context.files()
-            diagram = await entities(deployment, source)
-        result = write_diagram(diagram, diagram_format, output)
+            diagram = await action.entities(deployment, source)
+        result = action.write_diagram(diagram, diagram_format, output)
         for note in result.notes:
             context.progress.say(note)
         return result

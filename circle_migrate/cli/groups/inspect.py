@@ -42,7 +42,6 @@ def register(app: Declarations) -> None:
             circle-migrate check --models --drift --consistency --safety # everything
             circle-migrate check --files-only --base origin/main --format github
         """
-        from circle_migrate.commands.check import CheckSelection
         from circle_migrate.commands.check import check as action
 
         if files_only and (drift or consistency):
@@ -52,7 +51,8 @@ def register(app: Declarations) -> None:
             raise UsageError(
                 "--files-only --safety needs --base to know what is pending", hint="add --base origin/main"
             )
-        selection = CheckSelection(
+        return await action(
+            context.files() if files_only else await context.ready(),
             databases=not files_only,
             pending=not no_pending,
             base=base,
@@ -61,7 +61,6 @@ def register(app: Declarations) -> None:
             consistency=consistency,
             safety=check_safety,
         )
-        return await action(context.files() if files_only else await context.ready(), selection)
 
     @command(app, panel=_PANEL, formats=CHECKS)
     async def wait(

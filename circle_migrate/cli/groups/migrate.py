@@ -11,16 +11,7 @@ from typing import TYPE_CHECKING
 from circle_migrate.cli import options as shared
 from circle_migrate.cli.command import Declarations, command
 from circle_migrate.cli.context import CommandContext
-from circle_migrate.cli.options import (
-    MARKDOWN,
-    RUN,
-    SIZES,
-    Format,
-    flag,
-    option,
-    safety_flag,
-    safety_option,
-)
+from circle_migrate.cli.options import MARKDOWN, RUN, SIZES, Format, flag, option, safety_flag, safety_option
 from circle_migrate.core.errors import UsageError
 from circle_migrate.core.result import Result
 

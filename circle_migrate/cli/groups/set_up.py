@@ -69,20 +69,20 @@ def register(app: Declarations) -> None:
     @command(dev, panel=_PANEL, without=_WITHOUT)
     def stop(context: CommandContext) -> Result:
         """Stop the server. Its data stays."""
-        from circle_migrate.postgres.embedded.server import configured_server
+        from circle_migrate.postgres.embedded.server import EmbeddedServer
 
         settings = context.settings()
-        embedded = configured_server(settings)
+        embedded = EmbeddedServer(settings.embedded_data)
         embedded.stop()
         return _result("dev stop", settings, embedded.status())
 
     @command(dev, panel=_PANEL, without=_WITHOUT)
     def status(context: CommandContext) -> Result:
         """Show whether the server runs and its URLs."""
-        from circle_migrate.postgres.embedded.server import configured_server
+        from circle_migrate.postgres.embedded.server import EmbeddedServer
 
         settings = context.settings()
-        return _result("dev status", settings, configured_server(settings).status())
+        return _result("dev status", settings, EmbeddedServer(settings.embedded_data).status())
 
     @command(dev, panel=_PANEL, without=(*_URLS, "format", "quiet", "no_progress"))
     async def psql(
@@ -91,24 +91,24 @@ def register(app: Declarations) -> None:
     ) -> Result:
         """Open psql on the first database, or on that of --database."""
         from circle_migrate.postgres.deployment import Deployment
-        from circle_migrate.postgres.embedded.server import configured_server, database_name
+        from circle_migrate.postgres.embedded.server import EmbeddedServer, database_name
 
         settings = context.settings()
         name, *others = Deployment(settings, context.database).selected
         if context.database and others:
             raise UsageError("psql connects to one database", hint="give one --database NAME")
         await _start(settings)
-        argv = configured_server(settings).psql_command(database_name(name), *(arguments or ()))
+        argv = EmbeddedServer(settings.embedded_data).psql_command(database_name(name), *(arguments or ()))
         os.execv(argv[0], argv)  # noqa: S606 - psql takes over the terminal
 
     @command(dev, panel=_PANEL, without=_WITHOUT)
     def reset(context: CommandContext, yes: bool = YES) -> Result:
         """Stop the server and delete its data."""
         from circle_migrate.cli.confirm import confirm_reset
-        from circle_migrate.postgres.embedded.server import configured_server
+        from circle_migrate.postgres.embedded.server import EmbeddedServer
 
         settings = context.settings()
-        embedded = configured_server(settings)
+        embedded = EmbeddedServer(settings.embedded_data)
         confirm_reset(str(embedded.status().data), yes=yes)
         embedded.reset()
         return _result("dev reset", settings, embedded.status())
@@ -157,9 +157,9 @@ async def _start(settings: Settings) -> ServerStatus:
     """Start the server and create the databases."""
     from circle_migrate.postgres.create_database import create_missing
     from circle_migrate.postgres.deployment import Deployment
-    from circle_migrate.postgres.embedded.server import configured_server, with_embedded_urls
+    from circle_migrate.postgres.embedded.server import EmbeddedServer, with_embedded_urls
 
-    status = configured_server(settings).start()
+    status = EmbeddedServer(settings.embedded_data).start()
     await create_missing(Deployment(with_embedded_urls(settings, status)))
     return status
 

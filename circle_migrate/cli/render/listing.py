@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from circle_migrate.cli.render.report import write_finding
-from circle_migrate.cli.render.tree import draw_tree
 from circle_migrate.cli.render.widgets import Part, line, relative, revisions, table, write_line, write_notes
 from circle_migrate.core.findings import Severity, from_error
 
@@ -52,6 +51,32 @@ def revision_list(result: RevisionList, console: Console) -> None:
                 message = f" {listed.revision.message}"
                 parts = [(f" {listed.revision.id}", "yellow"), (marks, "cyan"), (message, "")]
             line(console, len(drawing) + 1, *parts, margin=drawing.rstrip())
+
+
+def draw_tree(entries: Sequence[ListedRevision]) -> Iterator[tuple[str, ListedRevision | None]]:
+    """Yield a drawing as of `git log --graph` by lines, with the entry of each; entries are newest first."""
+    listed = {entry.revision.id for entry in entries}
+    lanes: list[str] = []  # by column, the revision that its line leads down to
+    for entry in entries:
+        key = entry.revision.id
+        listed.discard(key)
+        if key not in lanes:
+            lanes.append(key)
+        place = lanes.index(key)
+        while key in lanes[place + 1 :]:
+            other = lanes.index(key, place + 1)
+            del lanes[other]
+            yield "| " * (other - 1) + "|/" + " /" * (len(lanes) - other), None
+            for column in range(other - 1, place, -1):
+                yield "| " * (column - 1) + "|/" + "| " * (len(lanes) - column), None
+        following = len(lanes) - place - 1
+        yield "| " * place + "*" + " |" * following, entry
+        parents = [parent for parent in entry.revision.down_revisions if parent in listed]
+        lanes[place : place + 1] = parents
+        if not parents and entry is not entries[-1]:
+            yield "| " * place + " /" * following, None
+        for column in range(place, place + len(parents) - 1):
+            yield "| " * column + "|\\" + " \\" * following, None
 
 
 def _marks(entry: ListedRevision) -> str:
@@ -135,10 +160,8 @@ def status_result(result: StatusResult, console: Console) -> None:
             write_line(console, f"{text} (requires {requirements})" if requirements else text)
         if status.protection:
             write_line(console, f"{name}: protected {status.protection.description}")
-        if status.lock_holder:
-            write_line(
-                console, f"{name}: another deployer has the lock: {status.lock_holder}", style="yellow"
-            )
+        if holder := status.lock_holder:
+            write_line(console, f"{name}: another deployer has the lock: {holder}", style="yellow")
         if run := status.last_run:
             text = f"{name}: last run {run.command}, {run.outcome}, {run.started_at:%F %T} UTC"
             write_line(console, f"{text}, by {run.os_user}@{run.host}", style="dim")

@@ -181,17 +181,10 @@ def _duration(milliseconds: float) -> str:
 def _slowest_steps(result: LogResult, console: Console) -> None:
     steps = [(step, run.database) for run in result.runs for step in run.steps]
     steps.sort(key=lambda pair: pair[0].duration_ms, reverse=True)
-    rows = [
-        (
-            _duration(step.duration_ms),
-            database,
-            step.direction,
-            step.revision,
-            step.message,
-            f"{step.started_at:%F %T}",
-        )
-        for step, database in steps
-    ]
+    rows = []
+    for step, database in steps:
+        duration, started = _duration(step.duration_ms), f"{step.started_at:%F %T}"
+        rows.append((duration, database, step.direction, step.revision, step.message, started))
     table(console, ("duration", "database", "", "revision", "message", "started (UTC)"), rows)
 
 

@@ -62,6 +62,7 @@ def state_checks(
     states = {facts.state.database: facts.state for facts in readable}
     distinct = list(_error_findings(ensure_distinct, states))
     all_refusals = [*distinct, *(finding for facts in readable for finding in refusals(deployment, facts))]
+    all_refusals += [finding_without_state(facts.refused) for facts in readable if facts.refused]
     names = sorted({finding.database for finding in all_refusals if finding.database})
     ready = [facts for facts in readable if not distinct and facts.state.database not in names]
     unread_reason = f"{' and '.join(unread)} cannot be read" if unread else None

@@ -18,7 +18,7 @@ import asyncpg
 from circle_migrate.commands.consistency.merge import SortedMerge, key_stream, reading_error
 from circle_migrate.commands.consistency.result import ConsistencyResult, RelationResult, RelationSide
 from circle_migrate.config.object_reference import load_relations
-from circle_migrate.config.relation import ColumnReference, Relation, Side
+from circle_migrate.config.relation import Relation, Side
 from circle_migrate.core.errors import ExitCode, MigrateError, UnknownRevision
 from circle_migrate.core.events import Event, EventKind, Notify, ignore_event
 from circle_migrate.core.findings import Check, Finding, Severity, from_error
@@ -91,25 +91,20 @@ class _Comparison:
     async def _connect(self, relation: Relation) -> AsyncIterator[dict[Side, asyncpg.Connection]]:
         async with AsyncExitStack() as stack:
             databases, lock_seconds = self.deployment.databases, self.deployment.settings.lock_timeout
-            yield await _gather(
-                {
-                    side: stack.enter_async_context(
-                        bounded_read(databases[column.database], seconds=None, lock_seconds=lock_seconds)
-                    )
-                    for side, column in relation.columns.items()
-                }
-            )
+            queries = {
+                side: stack.enter_async_context(
+                    bounded_read(databases[column.database], seconds=None, lock_seconds=lock_seconds)
+                )
+                for side, column in relation.columns.items()
+            }
+            yield await _gather(relation, queries)
 
     async def _encodings(
         self, relation: Relation, connections: Mapping[Side, asyncpg.Connection]
     ) -> dict[Side, KeyEncoding]:
         """Locate both columns; the first query takes the snapshots of both transactions."""
-        columns = await _gather(
-            {
-                side: _translate_errors(find_column(connections[side], column), column)
-                for side, column in relation.columns.items()
-            }
-        )
+        queries = {side: find_column(connections[side], column) for side, column in relation.columns.items()}
+        columns = await _gather(relation, queries)
         if missing := [column for column in columns.values() if isinstance(column, MissingColumn)]:
             raise _MissingSideError("; ".join(missing))
         located = {side: column for side, column in columns.items() if isinstance(column, KeyColumn)}
@@ -151,14 +146,11 @@ class _Comparison:
         """Return the keys that are unmatched in new snapshots, too."""
         all_keys = [key for keys in unmatched.values() for key in keys]
         async with self._connect(relation) as connections:
-            existing = await _gather(
-                {
-                    side: _translate_errors(
-                        existing_keys(connections[side], encoding, all_keys), encoding.located.column
-                    )
-                    for side, encoding in encodings.items()
-                }
-            )
+            queries = {
+                side: existing_keys(connections[side], encoding, all_keys)
+                for side, encoding in encodings.items()
+            }
+            existing = await _gather(relation, queries)
         return {
             side: [key for key in keys if key in existing[side] and key not in existing[side.other]]
             for side, keys in unmatched.items()
@@ -275,20 +267,18 @@ def _orphan(result: RelationResult, side: Side, severity: Severity) -> Finding:
     )
 
 
-async def _gather(queries: Mapping[Side, Coroutine[Any, Any, T]]) -> dict[Side, T]:
+async def _gather(relation: Relation, queries: Mapping[Side, Coroutine[Any, Any, T]]) -> dict[Side, T]:
     """Run the queries of both sides at once. Raises `_SidesFailedError` with the errors of both."""
     results = await asyncio.gather(*queries.values(), return_exceptions=True)
-    for result in results:
-        if isinstance(result, BaseException) and not isinstance(result, MigrateError):
+    by_side: dict[Side, T] = {}
+    errors = []
+    for side, result in zip(queries, results, strict=True):
+        if isinstance(result, Exception):
+            errors.append(reading_error(result, relation.columns[side].database))
+        elif isinstance(result, BaseException):
             raise result
-    if errors := [result for result in results if isinstance(result, MigrateError)]:
+        else:
+            by_side[side] = result
+    if errors:
         raise _SidesFailedError(*errors)
-    return {side: r for side, r in zip(queries, results, strict=True) if not isinstance(r, BaseException)}
-
-
-async def _translate_errors(query: Coroutine[Any, Any, T], column: ColumnReference) -> T:
-    """Return the result of a query. Raises its error as a `MigrateError`."""
-    try:
-        return await query
-    except Exception as error:
-        raise reading_error(error, column.database) from error
+    return by_side

@@ -42,7 +42,6 @@ class _Table:
     partitions: int = 0
 
     def not_null(self, name: str) -> bool:
-        """Return whether the column is never null."""
         return name in self.primary or dict(self.columns).get(name, {}).get("not_null") == "yes"
 
 
@@ -78,11 +77,12 @@ def _table_id(database: str, identity: str) -> str:
 
 def _tables(snapshot: Snapshot) -> dict[str, _Table]:
     """Return the tables by identity; partitions are only counted."""
-    tables: dict[str, _Table] = {}
-    for kind in ("table", "foreign table"):
-        for key, fields in snapshot.of_kind(kind):
-            if not fields.get("partition_of"):
-                tables[f"{kind} {key.identity}"] = _Table(key.identity)
+    tables = {
+        f"{kind} {key.identity}": _Table(key.identity)
+        for kind in ("table", "foreign table")
+        for key, fields in snapshot.of_kind(kind)
+        if not fields.get("partition_of")
+    }
     for _, fields in snapshot.of_kind("table"):
         parent = tables.get(f"table {fields.get('partition_of')}")
         if parent is not None:
@@ -92,27 +92,21 @@ def _tables(snapshot: Snapshot) -> dict[str, _Table]:
             table = tables.get(fields.get("of") or "")
             if table is None:
                 continue
+            definition = fields.get("definition") or ""
             if kind == "column":
                 table.columns.append((key.identity.removeprefix(f"{table.identity}."), fields))
-            elif kind == "constraint":
-                _add_constraint(table, fields)
-            elif not fields.get("constraint"):
-                match = _UNIQUE_INDEX.fullmatch(fields.get("definition") or "")
-                table.unique += [_names(match[1])] if match else []
+            elif match := _FOREIGN_KEY.match(definition):
+                table.references.append((_names(match[1]), match[2]))
+            elif kind == "index" and fields.get("constraint"):
+                continue  # the constraint has the same columns
+            elif match := _UNIQUE_KEY.match(definition) or _UNIQUE_INDEX.fullmatch(definition):
+                if fields.get("type") == "primary key":
+                    table.primary = _names(match[1])
+                else:
+                    table.unique.append(_names(match[1]))
     for table in tables.values():
         table.columns.sort(key=lambda column: int(column[1].get("position") or 0))
     return {table.identity: table for table in tables.values()}
-
-
-def _add_constraint(table: _Table, fields: Fields) -> None:
-    definition = fields.get("definition") or ""
-    if match := _FOREIGN_KEY.match(definition):
-        table.references.append((_names(match[1]), match[2]))
-    elif match := _UNIQUE_KEY.match(definition):
-        if fields.get("type") == "primary key":
-            table.primary = _names(match[1])
-        else:
-            table.unique.append(_names(match[1]))
 
 
 def _names(columns: str) -> tuple[str, ...]:

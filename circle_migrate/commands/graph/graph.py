@@ -7,12 +7,12 @@ from pathlib import Path
 from circle_migrate.commands.graph import drawing
 from circle_migrate.commands.graph.drawing import Diagram, DiagramResult, Edge, EdgeKind, Node, NodeKind
 from circle_migrate.commands.graph.format import DiagramFormat
-from circle_migrate.commands.history import ListedRevision, RevisionList, history
+from circle_migrate.commands.history import ListedRevision, RevisionList
 from circle_migrate.core.atomic_write import write_text
 from circle_migrate.core.errors import UsageError
 from circle_migrate.diff.side import Source
 from circle_migrate.postgres.catalog.snapshot import Snapshot
-from circle_migrate.postgres.deployment import Current, Deployment
+from circle_migrate.postgres.deployment import Deployment
 from circle_migrate.revision_graph.combined_graph import CombinedGraph
 
 _SUFFIXES = {
@@ -34,13 +34,6 @@ def resolve_format(given: DiagramFormat | None, file: Path | None) -> DiagramFor
             hint="use .mmd, .dot or .svg, or add --as mermaid, dot or svg",
         )
     return _SUFFIXES[file.suffix]
-
-
-def revisions(
-    deployment: Deployment, revision_range: str | None = None, current: Current | None = None
-) -> Diagram:
-    """Return the trees or a range `FROM:TO` of them, with the `current` revisions marked."""
-    return revision_trees(deployment.combined_graph, history(deployment, revision_range, current))
 
 
 async def entities(deployment: Deployment, source: Source = Source.MODELS) -> Diagram:

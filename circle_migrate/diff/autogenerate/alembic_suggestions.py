@@ -7,8 +7,7 @@ operations.
 
 import warnings
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from alembic.autogenerate import produce_migrations, render_python_code
 from alembic.operations.ops import AlterColumnOp, MigrateOperation, OpContainer, UpgradeOps
@@ -21,8 +20,7 @@ from circle_migrate.postgres.identifier import split_identity, unquote
 from circle_migrate.postgres.journal_tables import OWN_TABLES
 
 
-@dataclass(frozen=True, slots=True)
-class Suggestion:
+class Suggestion(NamedTuple):
     """One operation and its reverse, as indented code."""
 
     upgrade: str
@@ -53,7 +51,11 @@ def suggest(
             script = produce_migrations(context, models)  # type: ignore[arg-type] # it takes several
         except Exception:  # noqa: BLE001 - assertions, missing attributes, errors of custom types
             return ()
-        suggestions = map(_suggestion, _leaves(script.upgrade_ops))
+        # Operations of plugins that `imports` names are left to our own DDL.
+        known = (
+            op for op in _leaves(script.upgrade_ops) if type(op).__module__ == MigrateOperation.__module__
+        )
+        suggestions = map(_suggestion, known)
         return tuple(suggestion for suggestion in suggestions if suggestion is not None)
 
 

@@ -11,13 +11,7 @@ from circle_migrate.config.object_reference import load_models
 from circle_migrate.core.errors import MigrateError, Refused
 from circle_migrate.core.findings import Severity
 from circle_migrate.diff.autogenerate.proposal import ModelDiff, Proposal, propose
-from circle_migrate.diff.autogenerate.revision_file import (
-    Placement,
-    RevisionFile,
-    RevisionFilesResult,
-    new_revision,
-    write,
-)
+from circle_migrate.diff.autogenerate.revision_file import Placement, RevisionFilesResult, new_revision, write
 from circle_migrate.diff.compare import CompareOptions
 from circle_migrate.diff.ddl.statement import HazardTexts
 from circle_migrate.diff.describe import format_counts
@@ -41,7 +35,7 @@ async def autogenerate(
     or there is no server for scratch databases.
     """
     states = await _states(deployment)
-    drafts: list[RevisionFile] = []
+    drafts = []
     unchanged: list[str] = []
     notes: list[str] = []
     failed: list[str] = []

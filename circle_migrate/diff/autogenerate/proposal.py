@@ -37,10 +37,7 @@ _ROUND_TRIP = CompareOptions("strict", partitions=True)
 
 @dataclass(frozen=True, slots=True)
 class ModelDiff:
-    """The catalogs of the head and of the models, and the options of their comparison.
-
-    `open_scratch` opens a scratch database at the head.
-    """
+    """The catalogs of the head and of the models; `open_scratch` opens a scratch database at the head."""
 
     head: Snapshot
     models: Snapshot
@@ -126,7 +123,9 @@ async def _attempt(goal: ModelDiff, comparison: Comparison, *, with_alembic: boo
     """Return a proposal that was executed, and whether it contains operations of Alembic."""
     async with goal.open_scratch() as database:
         trial = ScratchTrial(database, goal)
-        runnable = await _runnable(trial, await trial.suggestions(comparison)) if with_alembic else []
+        runnable = await trial.suggestions(comparison) if with_alembic else ()
+        if await trial.run(_join(*(suggestion.upgrade for suggestion in runnable))) is not None:
+            runnable = tuple([item for item in runnable if await trial.run(item.upgrade) is None])
         upgrade = _with_hazards(_join(*(suggestion.upgrade for suggestion in runnable)), goal.hazards)
         downgrade = _join(*(suggestion.downgrade for suggestion in reversed(runnable)))
         if runnable:
@@ -145,13 +144,6 @@ async def _attempt(goal: ModelDiff, comparison: Comparison, *, with_alembic: boo
                 return Proposal(Function(upgrade, (error,), fails=True), untried), bool(runnable)
         tried = Function(upgrade, _summaries(await trial.compare_with_models()))
         return Proposal(tried, await trial.tried_downgrade(downgrade)), bool(runnable)
-
-
-async def _runnable(trial: ScratchTrial, suggestions: tuple[Suggestion, ...]) -> list[Suggestion]:
-    """Execute the suggestions, and return those that PostgreSQL accepts."""
-    if await trial.run(_join(*(suggestion.upgrade for suggestion in suggestions))) is None:
-        return list(suggestions)
-    return [suggestion for suggestion in suggestions if await trial.run(suggestion.upgrade) is None]
 
 
 @dataclass(frozen=True, slots=True)

@@ -59,16 +59,13 @@ def write(draft: RevisionFile) -> Revision:
             state="nothing was written",
             hint=f"set `revisions` in [tool.circle-migrate.databases.{name}] to a folder of your project",
         )
-    path = folder / f"{draft.id}_{_slug(draft.message)}.py"
+    slug = re.sub(r"\W+", "_", draft.message.lower(), flags=re.ASCII).strip("_")
+    slug = slug[:_SLUG_LENGTH].rstrip("_") or "revision"
+    path = folder / f"{draft.id}_{slug}.py"
     if path.exists():
         raise UsageError(f"{path} exists", database=name, hint="use another --rev-id")
     write_text(path, _formatted(text(draft), path))
     return read_revision(name, path, load_module)
-
-
-def _slug(message: str) -> str:
-    slug = re.sub(r"\W+", "_", message.lower(), flags=re.ASCII).strip("_")
-    return slug[:_SLUG_LENGTH].rstrip("_") or "revision"
 
 
 def text(draft: RevisionFile) -> str:

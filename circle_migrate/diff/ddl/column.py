@@ -66,12 +66,13 @@ _STORAGE_DEFAULT_SINCE = 16
 _GENERATED = re.compile(r"GENERATED ALWAYS AS \((.*)\) (STORED|VIRTUAL)", re.DOTALL)
 
 
-def definition(catalog: Catalog, key: ObjectKey) -> str:
-    """Return the column definition for CREATE TABLE and ADD COLUMN."""
+def definition(catalog: Catalog, key: ObjectKey, *, inherits: bool = False) -> str:
+    """Return the column definition for CREATE TABLE and ADD COLUMN; a new table `inherits` NOT NULL."""
     fields = catalog.objects[key]
     collation = [f"COLLATE {fields['collation']}"] if fields.get("collation") else []
-    parts = [base_name(key.identity), fields.get("type") or "", *collation, *constraint_clauses(catalog, key)]
-    return " ".join(parts)
+    inherits = inherits and any(catalog.value(parent, "not_null") for parent in catalog.parent_columns(key))
+    clauses = [text for text in constraint_clauses(catalog, key) if text != "NOT NULL" or not inherits]
+    return " ".join([base_name(key.identity), fields.get("type") or "", *collation, *clauses])
 
 
 def constraint_clauses(catalog: Catalog, key: ObjectKey) -> list[str]:

@@ -6,7 +6,7 @@ from circle_migrate.diff.ddl.attributes import grant_commands, parse_acl, parse_
 from circle_migrate.diff.ddl.kind import Commands, ObjectChange, ObjectKind, alter, change_options, clause
 from circle_migrate.diff.ddl.statement import ENABLED, HIDDEN, optional_clauses, split_field, with_options
 from circle_migrate.postgres.catalog.snapshot import Fields, ObjectKey
-from circle_migrate.postgres.identifier import literal, split_identity
+from circle_migrate.postgres.identifier import literal, quote, setting_value, split_identity
 
 
 def _create_extension(change: ObjectChange) -> Commands:
@@ -54,18 +54,17 @@ def _change_published_objects(change: ObjectChange) -> Commands:
         yield f"{alter(change)} {f'SET {after}' if after else f'DROP {before}'}"
 
 
-_LIST_PARAMETERS = {"search_path", "temp_tablespaces", "session_preload_libraries", "local_preload_libraries"}
-
-
 def _set(change: ObjectChange) -> Commands:
     """Write a DO block, because the script runs in databases of other names."""
-    role, *parts = split_identity(change.key.identity)
-    name, value = ".".join(parts), change.after.get("value") or ""
-    sql_value = value if name in _LIST_PARAMETERS and value else literal(value)
-    action = f"SET {name} = {sql_value}" if change.after else f"RESET {name}"
+    role = split_identity(change.key.identity)[0]
+    name = change.key.identity[len(role) + 1 :]
+    setting = ".".join(part if part.isidentifier() else quote(part) for part in name.split("."))
+    value = setting_value(name, change.after.get("value") or "")
+    action = f"SET {setting} = {value}" if change.after else f"RESET {setting}"
     head = "DATABASE %I" if role == "database" else f"ROLE {sql_role(role)} IN DATABASE %I"
     command = literal(f"ALTER {head} {action.replace('%', '%%')}")
-    yield f"DO $do$BEGIN EXECUTE format({command}, current_database()); END$do$"
+    block = f"BEGIN EXECUTE format({command}, current_database()); END"
+    yield f"DO {literal(block)}" if "$do$" in block else f"DO $do${block}$do$"
 
 
 def _alter_default_privileges(change: ObjectChange) -> Iterator[str]:
@@ -188,11 +187,6 @@ def _create_language(change: ObjectChange) -> Commands:
     yield f"CREATE {trusted}LANGUAGE {change.key.identity} {clauses}"
 
 
-def _create_transform(change: ObjectChange) -> Commands:
-    definition = (change.after.get("definition") or "").replace(" SQL ", " SQL WITH FUNCTION ")
-    yield f"CREATE TRANSFORM {change.key.identity} ({definition})"
-
-
 def _create_configuration(change: ObjectChange) -> Commands:
     parser, *mappings = split_field(change.after.get("definition"))
     name = f"TEXT SEARCH CONFIGURATION {change.key.identity}"
@@ -248,5 +242,5 @@ CAST = ObjectKind("CAST", create="({0}) {1}", name=lambda key, _fields: f"({key.
 OPERATOR = ObjectKind("OPERATOR", create=_create_operator)
 CONVERSION = ObjectKind("CONVERSION", create=_create_conversion)
 LANGUAGE = ObjectKind("LANGUAGE", create=_create_language, grant="LANGUAGE")
-TRANSFORM = ObjectKind("TRANSFORM", create=_create_transform)
+TRANSFORM = ObjectKind("TRANSFORM", create="{0} ({1})")
 CONFIGURATION = ObjectKind("TEXT SEARCH CONFIGURATION", create=_create_configuration)

@@ -75,11 +75,29 @@ class Catalog:
         columns = (ObjectKey("column", f"{table}.{base_name(column.identity)}") for table in tables)
         return [key for key in columns if key in self]
 
+    def ancestors(self, partition: ObjectKey | None) -> Iterator[ObjectKey]:
+        """Yield the table that has a partition, and those that have that table as a partition."""
+        while partition and (parent := self.value(partition, "partition_of")):
+            yield (partition := ObjectKey("table", parent))
+
+    def merged_into(self, key: ObjectKey) -> set[ObjectKey]:
+        """Return those above a partition's index or constraint, if this has a name of its own."""
+        if not self.value(key, "inherited") or self.value(key, "generated_name"):
+            return set()
+        tables = self.ancestors(self.owner_of(key))
+        above = {other for table in tables for other in self.parts_of(table, key.kind)}
+        return set() if base_name(key.identity) in {base_name(other.identity) for other in above} else above
+
     def needs(self, key: ObjectKey) -> frozenset[ObjectKey]:
         """Return the objects that an object needs."""
         if key not in self._needs:
             self._needs[key] = frozenset(self._references(key)) & self.objects.keys() - {key}
         return self._needs[key]
+
+    def overloads_of(self, routine: ObjectKey) -> set[ObjectKey]:
+        """Return the routines with the name of a routine; none for another object."""
+        keys = self._by_name[without_arguments(routine.identity)] if routine.kind in ROUTINES else ()
+        return {key for key in keys if key.kind in ROUTINES}
 
     @cached_property
     def needed_by(self) -> Mapping[ObjectKey, set[ObjectKey]]:
@@ -105,7 +123,8 @@ class Catalog:
         for key in self.objects:
             if self.owner_of(key) is None or key.kind in {"sequence", "index", "statistics"}:
                 name = without_arguments(key.identity).partition(" USING ")[0]
-                keys.setdefault(name, []).append(key)
+                for other in {name, self.value(key, "multirange") or name}:
+                    keys.setdefault(other, []).append(key)
         return keys
 
     def _references(self, key: ObjectKey) -> Iterator[ObjectKey]:
@@ -114,11 +133,13 @@ class Catalog:
         owner = self.owner_of(key)
         text = self._text(key)
         named = {named_key for name in _qualified_names(text) for named_key in self._by_name.get(name, ())}
+        named -= self.overloads_of(key)
         yield from named
         if owner is not None and key.kind != "sequence":
             yield owner
         if key.kind not in {"schema", "extension", "setting", "event trigger", "publication", "column"}:
             yield ObjectKey("schema", schema_of(key.identity))
+        yield from (ObjectKey("schema", name) for name in split_lines(fields.get("schemas")))
         for field in ("schema", "language", "server", "wrapper"):
             yield ObjectKey(_NAMED_BY_FIELD.get(field, field), fields.get(field) or "")
         identifiers = {unquote(identifier) for identifier in _IDENTIFIERS.findall(text)}

@@ -82,9 +82,11 @@ class ChangePlan:
         owner = self.after.owner_of(key)
         for parent in self.after.parent_columns(key) if key.kind == "column" else ():
             if owner is not None and self.is_created(owner):
-                if not self.after.value(key, "local"):
-                    fields |= {name: self.after.value(parent, name) for name in ("default", "not_null")}
-                    fields["identity"] = None
+                local = self.after.value(key, "local")
+                if not local:
+                    fields |= {"identity": None, "not_null": self.after.value(parent, "not_null")}
+                if not local or not self.after.value(key, "default"):
+                    fields["default"] = self.after.value(parent, "default")
             elif parent in self.before.parent_columns(key):
                 change = self.change(parent)
                 fields |= self._set_by_parents(parent)
@@ -210,6 +212,9 @@ class ChangePlan:
         """Decide what happens to an object whose needed object is dropped, renamed or retyped."""
         if user not in self.common or user in self.replaced:
             return
+        overloads = self.before.overloads_of(needed) if needed in self.dropped else set()
+        if user not in self.altered and not self.common.isdisjoint(overloads):
+            return  # the same text now means another routine, so it did before
         if user.kind == "column":
             self._invalidate_column(user, needed, pending)
         elif user.kind in {"table", "foreign table"}:
@@ -278,11 +283,9 @@ class ChangePlan:
         return {node: earlier - {node} for node, earlier in predecessors.items()}
 
     def _created_after(self, key: ObjectKey) -> set[ObjectKey]:
-        """Return the columns or indexes of a parent that accept those that a child has, not the reverse."""
-        owner = self.after.owner_of(key)
-        if owner is not None and key.kind == "index":
-            parent = ObjectKey("table", self.after.value(owner, "partition_of") or "")
-            return set(self.after.parts_of(parent, "index"))
+        """Return the parts of a parent that accept those that a child has, not the reverse."""
+        if key.kind in {"index", "constraint"}:
+            return self.after.merged_into(key)
         return set(self.after.parent_columns(key)) if self.after.value(key, "local") else set()
 
     def _retyped_first(self, table: ObjectKey) -> set[ObjectKey]:

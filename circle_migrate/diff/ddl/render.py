@@ -10,15 +10,10 @@ from circle_migrate.diff.ddl.statement import HazardTexts, hazard_comment, unsup
 _INDENT = "    "
 
 
-def bodies(script: MigrationScript, hazards: HazardTexts) -> tuple[str, str]:
-    """Return the indented bodies of upgrade(), which executes the script, and of downgrade()."""
-    back, schema = generate(script.comparison, undo=True), script.comparison.default_schema
-    return body(script, hazards, schema), body(back, hazards, schema)
-
-
 def render(script: MigrationScript, hazards: HazardTexts) -> str:
-    """Return both functions of a revision."""
-    upgrade, downgrade = bodies(script, hazards)
+    """Return both functions of a revision, of which upgrade() executes the script."""
+    both = script, generate(script.comparison, undo=True)
+    upgrade, downgrade = (body(it, hazards, script.comparison.default_schema) for it in both)
     return f"def upgrade() -> None:\n{upgrade}\n\n\ndef downgrade() -> None:\n{downgrade}\n"
 
 

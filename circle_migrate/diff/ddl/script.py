@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 from circle_migrate.diff.ddl import attributes
 from circle_migrate.diff.ddl.attributes import LINE, parse_acl
-from circle_migrate.diff.ddl.column import VIEWS, detach
+from circle_migrate.diff.ddl.column import VIEWS, detach, table_of
 from circle_migrate.diff.ddl.dependencies import ROUTINES, Catalog
 from circle_migrate.diff.ddl.kind import Commands, Hazardous
 from circle_migrate.diff.ddl.kinds import KINDS
@@ -17,7 +17,7 @@ from circle_migrate.diff.implied import drop_implied
 from circle_migrate.diff.result import Comparison
 from circle_migrate.diff.scope import MAINTAIN_ITEM, MAINTAIN_SINCE
 from circle_migrate.postgres.catalog.snapshot import Change, Fields, ObjectKey, Op, changes_between
-from circle_migrate.postgres.identifier import schema_of, split_lines
+from circle_migrate.postgres.identifier import base_name, schema_of, split_lines
 
 _ADD_VALUE = re.compile(r"(ALTER TYPE .*? ADD VALUE) E?'((?:[^']|'')*)'")
 _LITERAL = re.compile(r"'(?:[^']|'')*'")
@@ -42,10 +42,7 @@ class MigrationScript:
 
 
 def generate(comparison: Comparison, *, undo: bool = False) -> MigrationScript:
-    """Return the DDL for the differences of a comparison only, or the DDL that undoes it, as it was tried.
-
-    A rename is a DROP and a CREATE.
-    """
+    """Return the DDL for the differences of a comparison, or to undo it; a rename is a DROP and a CREATE."""
     catalogs = [Catalog(comparison.before.objects), Catalog(_target(comparison))]
     before, after = reversed(catalogs) if undo else catalogs
     plan = ChangePlan(before, after, comparison.before.major)
@@ -100,17 +97,15 @@ def _used_labels_first(statements: list[Statement]) -> list[Statement]:
 
 
 def _commands(plan: ChangePlan, verb: Verb, key: ObjectKey) -> Commands:
-    kind, temporary_name = KINDS[key.kind], old_name(key.identity)
+    kind = KINDS[key.kind]
     match verb:
         case Verb.DETACH | Verb.ATTACH if key.kind == "sequence":
             column = "NONE" if verb is Verb.DETACH else plan.after.value(key, "owned_by")
             return [f"ALTER SEQUENCE {key.identity} OWNED BY {column}"]
         case Verb.DETACH:
             return detach(plan.full_change(key))
-        case Verb.RENAME:
-            return [f"ALTER {kind.noun} {key.identity} RENAME TO {temporary_name}"]
-        case Verb.DROP_OLD:
-            return [Hazardous(f"DROP {kind.noun} {schema_of(key.identity)}.{temporary_name}", ("CM014",))]
+        case Verb.RENAME | Verb.DROP_OLD:
+            return _replace_used_type(plan, verb, key)
         case Verb.DROP:
             change = plan.drop_change(key)
             if key.kind != "column" or change.owner.kind not in VIEWS:
@@ -125,6 +120,20 @@ def _commands(plan: ChangePlan, verb: Verb, key: ObjectKey) -> Commands:
     in_create = owner and owner.kind not in VIEWS and plan.is_created(owner)
     create = kind.create_commands(change) if new and not in_create else []
     return [*create, *kind.alter_commands(change), *attributes.commands(kind, change, new=new)]
+
+
+def _replace_used_type(plan: ChangePlan, verb: Verb, key: ObjectKey) -> Commands:
+    """Yield a rename, and later the drop. A range is dropped at once: its constructors keep their names."""
+    noun, old = KINDS[key.kind].noun, old_name(key.identity)
+    if key.kind != "range type":
+        drop = Hazardous(f"DROP {noun} {schema_of(key.identity)}.{old}", ("CM014",))
+        yield f"ALTER {noun} {key.identity} RENAME TO {old}" if verb is Verb.RENAME else drop
+    elif verb is Verb.RENAME:
+        for column in sorted(plan.retyped & plan.before.needed_by[key]):
+            if not plan.before.value(column, "inherited"):
+                alter = f"ALTER TABLE {table_of(column)} ALTER COLUMN {base_name(column.identity)}"
+                yield Hazardous(f"{alter} TYPE text", ("CM061",))
+        yield Hazardous(f"DROP TYPE {key.identity}", ("CM014",))
 
 
 def _target(comparison: Comparison) -> dict[ObjectKey, Fields]:

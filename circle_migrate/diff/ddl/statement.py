@@ -79,7 +79,6 @@ def hazard_comment(hazard: str, texts: HazardTexts) -> str:
 ENABLED = {"origin": "ENABLE", "always": "ENABLE ALWAYS", "replica": "ENABLE REPLICA", "disabled": "DISABLE"}
 """SQL for the values of the field `enabled`."""
 
-
 HIDDEN = "<hidden"
 """The beginning of the text for a secret, which is not in a snapshot."""
 

@@ -16,7 +16,6 @@ from circle_migrate.diff.ddl.kind import (
     clause,
 )
 from circle_migrate.diff.ddl.statement import optional_clauses, with_options
-from circle_migrate.postgres.catalog.snapshot import ObjectKey
 from circle_migrate.postgres.identifier import base_name, split_lines
 
 _SET_OPERATION = re.compile(r"\b(?:UNION|INTERSECT|EXCEPT)\b|^\s*WITH\b")
@@ -43,6 +42,8 @@ def _create(change: ObjectChange) -> Commands:
         fields, {"partition_key": "PARTITION BY {}", "server": "SERVER {}", "access_method": "USING {}"}
     )
     clauses += with_options(fields, foreign=foreign)
+    if any(change.catalog.value(table, "tablespace") for table in change.catalog.ancestors(change.key)):
+        fields = {"tablespace": "pg_default", **fields}  # else the partition gets that of its table
     yield "\n".join([*clauses, *optional_clauses(fields, {"tablespace": "TABLESPACE {}"})])
     if fields.get("partition_of") and _has_local_columns(change):
         yield _attach(change)
@@ -55,7 +56,7 @@ def _body(change: ObjectChange) -> str:
     if fields.get("partition_of") and not _has_local_columns(change):
         return f"PARTITION OF {fields['partition_of']} {fields.get('partition_bound')}"
     columns = ",\n".join(
-        f"    {definition(change.catalog, column)}"
+        f"    {definition(change.catalog, column, inherits=bool(fields.get('inherits')))}"
         for column in change.catalog.parts_of(change.key, "column")
         if is_local(change.catalog.objects[column])
     )
@@ -132,19 +133,19 @@ def _create_materialized_view(change: ObjectChange) -> Commands:
     yield f"{sql}NO DATA" if fields.get("populated") == "no" else Hazardous(f"{sql}DATA", ("CM066",))
 
 
-def _populate(change: ObjectChange) -> Commands:
-    data = "NO DATA" if change.after.get("populated") == "no" else "DATA"
-    yield Hazardous(f"REFRESH MATERIALIZED VIEW {change.key.identity} WITH {data}", ("CM066",))
+def _refresh(change: ObjectChange) -> str:
+    return f"REFRESH MATERIALIZED VIEW {change.key.identity}"
 
 
 def _drop(change: ObjectChange) -> Commands:
     """Detach a partition first if a foreign key may need it."""
-    parent = change.before.get("partition_of") or ""
-    if ObjectKey("table", parent) in change.catalog and any(
-        f" REFERENCES {parent}(" in (fields.get("definition") or "")
+    tables = [*change.existing.ancestors(change.key)]
+    if not change.catalog.objects.keys().isdisjoint(tables[:1]) and any(
+        f" REFERENCES {table.identity}(" in (fields.get("definition") or "")
         for fields in change.existing.objects.values()
+        for table in tables
     ):
-        yield f"ALTER TABLE {parent} DETACH PARTITION {change.key.identity}"
+        yield f"ALTER TABLE {tables[0].identity} DETACH PARTITION {change.key.identity}"
     yield Hazardous(f"DROP {change.key.kind.upper()} {change.key.identity}", ("CM013",))
 
 
@@ -187,7 +188,7 @@ MATERIALIZED_VIEW = ObjectKind(
     covers={"definition", "options", "populated", "tablespace", "access_method"},
     alters={
         "options": change_options,
-        "populated": _populate,
+        "populated": clause("populated", "WITH NO DATA", "WITH DATA", "CM066", head=_refresh),
         "tablespace": clause("tablespace", "SET TABLESPACE {}", "SET TABLESPACE pg_default", "CM069"),
     },
     drop_hazards=("CM014",),

@@ -30,8 +30,8 @@ _NOT_CHECKED = (" NOT VALID", " NOT ENFORCED")
 
 
 def _add_constraint(change: ObjectChange) -> Commands:
-    """An inherited constraint is added with its parent; a not-null constraint has no name of its own."""
-    if not is_local(change.after):
+    """An inherited constraint is added with its parent's; a not-null constraint has no known name."""
+    if not is_local(change.after) and _comes_with_parent(change):
         return
     head, column = alter_owner(change), _not_null_column(change.after)
     existing = change.existing.value(ObjectKey("column", f"{change.owner.identity}.{column}"), "not_null")
@@ -92,10 +92,9 @@ def _create_index(change: ObjectChange) -> Commands:
 
 
 def _comes_with_parent(change: ObjectChange) -> bool:
-    """Return whether an index is created with that of the parent; one with its own name comes before."""
-    parent = ObjectKey("table", change.catalog.value(change.owner, "partition_of") or "")
-    own_name = not change.after.get("generated_name") and not change.existing.parts_of(parent, "index")
-    return bool(change.after.get("inherited")) and not own_name
+    """Return whether a part is created with that of the parent; one with its own name comes before."""
+    parents = change.catalog.merged_into(change.key) - change.existing.objects.keys()
+    return bool(change.after.get("inherited")) and not parents
 
 
 def _drop_index(change: ObjectChange) -> Commands:

@@ -150,7 +150,8 @@ def source_of(database: Database, revisions: tuple[str, ...]) -> str:
     graph = database.graph
     checksums = sorted((key, graph[key].checksum) for key in graph.ancestors(revisions))
     settings = database.settings
-    parts = [database.name, settings.effective_path, checksums, *settings.x_arguments, *_naming(settings)]
+    parts = [database.name, settings.effective_path, checksums, *settings.x_arguments, *settings.imports]
+    parts += _naming(settings)
     text = json.dumps(parts + ([settings.version_table_schema] if settings.version_table_schema else []))
     return hashlib.sha256(text.encode()).hexdigest()
 

@@ -10,11 +10,13 @@ import asyncpg
 from circle_migrate.core.errors import MigrateError
 from circle_migrate.core.redaction import redact
 from circle_migrate.diff.compare import CompareOptions
+from circle_migrate.diff.ddl.dependencies import ROUTINES
 from circle_migrate.diff.ddl.script import MigrationScript, generate
 from circle_migrate.diff.ddl.statement import HIDDEN, Statement
 from circle_migrate.diff.describe import summary
 from circle_migrate.diff.equivalence import compare_in_scratch
 from circle_migrate.diff.result import Comparison, Trial
+from circle_migrate.postgres.catalog.read import OWNER
 from circle_migrate.postgres.catalog.read_live import read_live_catalog
 from circle_migrate.postgres.catalog.snapshot import Snapshot
 from circle_migrate.postgres.scratch.databases import Scratch
@@ -27,12 +29,14 @@ async def run_trial(servers: ScratchServers, comparison: Comparison, *, undo: bo
     script, major = generate(comparison, undo=undo), comparison.before.major
     if not script.statements:
         return Trial()
+    for key, fields in sorted({**script.plan.before.objects, **script.plan.after.objects}.items()):
+        if key.kind in ROUTINES and fields.get("owner", OWNER) != OWNER:
+            return Trial(untried=f"it could run what another role has written: {key}")
     try:
         async with servers.databases([comparison.database], major=major) as scratch:
             if scratch.majors[comparison.database] == major:
                 return await _run(script, scratch)
-            hint = "use --scratch-url URL"
-            return Trial(untried=f"there is no server of PostgreSQL {major} for scratch databases; {hint}")
+            return Trial(untried=f"there is no scratch server of PostgreSQL {major}; use --scratch-url URL")
     except MigrateError as error:
         return Trial(untried=redact("; ".join(filter(None, (error.message, error.detail, error.hint)))))
     except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
@@ -47,19 +51,21 @@ async def _run(script: MigrationScript, scratch: Scratch) -> Trial:
     )
 
     async def difference(wanted: Snapshot) -> Comparison:
-        """Return the difference between the copy and a snapshot, without the secrets that the copy lacks."""
+        """Return the difference between the copy and a snapshot, without secrets and INVALID indexes."""
         options, current = CompareOptions(partitions=True), await read_live_catalog(database)
         comparison = await compare_in_scratch(current, wanted, options, lambda: nullcontext(database))
         common = current.objects.keys() & wanted.objects.keys()
         secret = {key for key in common if HIDDEN in (wanted.value(key, "options") or "")}
         differences = (item for item in comparison.differences if item.change.key not in secret)
-        return replace(comparison, differences=tuple(differences))
+        others = (item for item in differences if item.change.fields != {"valid": (None, "no")})
+        return replace(comparison, differences=tuple(others))
 
     async def execute(sql: str) -> None:
         await scratch.run_adding_missing_roles(partial(connection.execute, sql))
 
     connection = await database.connect()
     try:
+        await connection.execute("SET row_security = on")  # as psql, which reads views under policies
         creation = generate(await difference(start)).statements
         _, refused = await _in_order(creation, execute)
         texts = [str(item.change.key) for item in (await difference(start)).differences]
@@ -71,7 +77,8 @@ async def _run(script: MigrationScript, scratch: Scratch) -> Trial:
         connection.terminate()
     result = await difference(goal)
     known = [*script.incomplete, *(str(script.statements[index].key) for index in refused)]
-    gaps = [f"{script.statements[index].sql}: {message}" for index, message in refused.items()]
+    missing = refused.items() if result.differences else ()  # else the command on a parent did it
+    gaps = [f"{script.statements[index].sql}: {message}" for index, message in missing]
     others = (item for item in result.differences if not any(str(item.change.key) in text for text in known))
     gaps += [summary(item, result) for item in others]
     return Trial(tuple(order), tuple(gaps))

@@ -47,14 +47,18 @@ class Transcript(Watch):
     """The statements of a step.
 
     `committed` are those that a rollback does not undo, `unknown` those that may be committed, as the
-    connection was lost or the run was cancelled while they ran; `failing` is the text that failed. `refusal`
-    is the error for a statement that ends the transaction, None where the step may end it; `refused` is it
-    after such a statement, and no other statement is sent, also if the step catches the error.
+    connection was lost or the run was cancelled while they ran, `ended` those whose transaction the driver's
+    connection has committed or rolled back; `failing` is the text that failed. `refusal` is the error for a
+    statement that ends the transaction, None where the step may end it; `refused` is it after such a
+    statement, and no other statement is sent, also if the step catches the error.
     """
+
+    ENDED = "the step ended its transaction on the driver's connection"
 
     def __init__(self, adapter: Adapter, refusal: Callable[[], Refused] | None) -> None:
         self.committed: list[str] = []
         self.unknown: list[str] = []
+        self.ended: list[str] = []
         self.failing = ""
         self._pending: list[str] = []
         self._adapter = adapter
@@ -64,6 +68,8 @@ class Transcript(Watch):
 
     def before(self, sql: str) -> None:
         """Raise the refusal where the text, or one before it, ends the transaction."""
+        if self.has_ended():
+            raise RuntimeError(self.ENDED)
         if self._refusal is not None and any(map(_ENDS_TRANSACTION.match, split_statements(sql))):
             self.refused = self.refused or self._refusal()
         if self.refused is not None:
@@ -89,6 +95,14 @@ class Transcript(Watch):
         elif commits and not self._adapter.is_in_transaction:
             self.committed += [*self._pending, f"a part of {sql}"]
             self._pending.clear()
+
+    def has_ended(self) -> bool:
+        """Return whether a transaction that the step may not end was ended on the driver's connection."""
+        is_lost = self._adapter.has_lost_transaction and not self._adapter.driver.is_closed()
+        if is_lost and not self._adapter.is_in_transaction:
+            (self.ended if self._refusal else self.committed).extend(self._pending)
+            self._pending.clear()
+        return is_lost and self._refusal is not None
 
     @property
     def _statements(self) -> list[str]:

@@ -25,11 +25,14 @@ from sqlalchemy import event
 from sqlalchemy.util import await_only
 
 from circle_migrate.config.alembic_ini import unreadable_error
-from circle_migrate.config.object_reference import naming_metadata
+from circle_migrate.config.object_reference import import_modules, naming_metadata
 from circle_migrate.config.settings import DatabaseSettings
-from circle_migrate.core.errors import MigrateError, Refused
+from circle_migrate.core.errors import MigrateError, Refused, text_of
 from circle_migrate.core.redaction import MASK
+from circle_migrate.core.shield import end_if_signalled
 from circle_migrate.migrate.alembic_adapter.context import Context, Transcript, VersionTable, bind_revision
+from circle_migrate.migrate.half_done import STEP_SETTING
+from circle_migrate.postgres.identifier import literal
 from circle_migrate.postgres.search_path import CONFIGURED, PINNED
 from circle_migrate.revision_graph.graph import Graph
 from circle_migrate.revision_graph.modules import ExitCalled, failing_line, module_of, module_with
@@ -52,7 +55,7 @@ class Runner:
     `reset_sql` ends the settings of a step, before its version row, and `reset_answer` is the answer to it,
     empty for a stamp. `transcript` is that of the step that runs or has failed. The constructor loads the
     files of all steps, so the caller holds the step lock. It raises `TreeError` for a broken file, and
-    `SettingsError` for a broken alembic.ini.
+    `SettingsError` for a broken alembic.ini or a module of `imports`.
     """
 
     def __init__(
@@ -66,6 +69,8 @@ class Runner:
         self.table = replace(table, id_length=max(table.id_length, len(graph.longest_id)))
         self.reset_sql, self.reset_answer = "", ""
         self.transcript: Transcript | None = None
+        if settings is not None:
+            import_modules(settings)
         self._environment = _environment(graph, steps, settings)
         self._naming = _naming_options(settings)
         with self._environment:
@@ -78,14 +83,15 @@ class Runner:
         action: Action,
         current: tuple[str, ...],
         record: Callable[[Connection], None],
+        check: Callable[[], None] = lambda: None,
     ) -> None:
         """Run one action and write the version table.
 
         `current` saves Alembic a query before every step. `record` is called in the transaction that writes
-        the version table. The caller begins and commits the transaction; only a step that cannot run in a
-        transaction begins and ends its own.
+        the version table, `check` before the settings of a step in a transaction end. The caller begins and
+        commits the transaction; only a step that cannot run in a transaction begins and ends its own.
         """
-        self.reset_answer = ""
+        self.reset_answer, self._check = "", check
         if isinstance(action, Stamp):
             _stamp(connection, action, self.table)
             record(connection)
@@ -109,19 +115,23 @@ class Runner:
             finally:
                 adapter.watch = None
         self.transcript = None
+        end_if_signalled()
 
     def _run_function(self, context: Context, function: Callable[[], None]) -> None:
         """Let the revision's own statements, and no others, see the configured search_path and its settings.
 
-        The driver sends the settings, so that listeners on statements of revisions do not receive them. An
-        error leaves the path as it is: the caller sets it after the rollback.
+        Listeners on statements of revisions do not receive the settings. An error leaves the path as it is:
+        the caller sets it after the rollback.
         """
         connection = context.connection
         if context.as_sql or connection is None:
             function()
             return
         adapter = cast("Adapter", connection.connection.dbapi_connection)
-        await_only(adapter.driver.execute(CONFIGURED))
+        if context.owned_by_us and context.revision is not None:  # the cursor begins the transaction
+            adapter.cursor().execute(f"{CONFIGURED};SET {STEP_SETTING} = {literal(context.revision.id)}")
+        else:
+            await_only(adapter.driver.execute(CONFIGURED))
         adapter.watch = context.transcript
         adapter.driver.add_log_listener(self._log_notice)
         event.listen(connection, "before_cursor_execute", _unescape_percents, retval=True)
@@ -130,15 +140,16 @@ class Runner:
             function()
         finally:
             adapter.runs_step = False
+            has_ended = context.transcript is not None and context.transcript.has_ended()
             event.remove(connection, "before_cursor_execute", _unescape_percents)
             adapter.driver.remove_log_listener(self._log_notice)
-        if adapter.has_lost_transaction:
-            if context.owned_by_us and context.transcript is not None:
-                context.transcript.end()
-                raise RuntimeError("the step ended its transaction on the driver's connection")
-            if not adapter.is_in_transaction:
-                connection.rollback()  # SQLAlchemy's transaction object; the server has no transaction
-        # Deferred triggers belong to the step, and would fire at a COMMIT under our own path.
+        if has_ended:
+            raise RuntimeError(Transcript.ENDED)
+        if adapter.has_lost_transaction and not adapter.is_in_transaction:
+            connection.rollback()  # SQLAlchemy's transaction object; the server has no transaction
+        # Deferred triggers belong to the step, and would fire at a COMMIT under our own path and settings.
+        if context.owned_by_us:
+            self._check()
         commits = adapter.is_in_transaction and not context.owned_by_us
         end = self.reset_sql or PINNED
         text = f"SET CONSTRAINTS ALL IMMEDIATE;{end}" if commits else end
@@ -157,6 +168,7 @@ class Runner:
                 continue
             offline = {
                 "as_sql": True,
+                "literal_binds": True,
                 "output_buffer": output,
                 "starting_rev": start or None,
                 "transaction_per_migration": not segment.transactional,
@@ -206,10 +218,7 @@ def _run_whole(function: Callable[..., Any], **arguments: Any) -> None:
 def _unescape_percents(
     connection: Connection, _cursor: object, statement: str, parameters: Any, context: Any, _many: object
 ) -> tuple[str, Any]:
-    """Replace %% in driver SQL without parameters by %, as psycopg does itself.
-
-    Text with a single % is not written for psycopg, which refuses it.
-    """
+    """Replace %% in driver SQL without parameters by %, as psycopg does, which refuses a single %."""
     keeps = context.compiled is not None or LITERAL_PERCENT.items() <= context.execution_options.items()
     keeps = keeps or connection.dialect.driver == "psycopg"
     if not keeps and not parameters and "%" not in statement.replace("%%", ""):
@@ -275,12 +284,12 @@ def _as_alembic(graph: Graph, modules: Mapping[str, ModuleType]) -> Iterator[Ale
 
 
 def _not_renderable_error(step: Step, error: Exception) -> Refused:
-    reason = "exits" if isinstance(error, ExitCalled) else "reads the database"
+    reason = "exits" if isinstance(error, ExitCalled) else "fails or reads the database"
     return Refused(
         f"revision {step.revision.id} {reason} while it runs, so it cannot be written as SQL",
         database=step.database,
         location=failing_line(step.revision, error),
-        detail=f"{type(error).__name__}: {error}",
+        detail=f"{type(error).__name__}: {text_of(error)}",
         hint="run it with `circle-migrate upgrade`, or read only where op.get_context().as_sql is false",
     )
 

@@ -7,7 +7,9 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from io import StringIO
-from typing import TYPE_CHECKING, TypeGuard
+from typing import TYPE_CHECKING, NamedTuple, TypeGuard
+
+from sqlalchemy.util import await_only
 
 from circle_migrate.core.errors import MigrationFailed, MissingPrivilege, Refused
 from circle_migrate.migrate.alembic_adapter.autocommit import needs_autocommit
@@ -18,6 +20,7 @@ from circle_migrate.migrate.kept_data.registry import KeptEntry, KeptKind, KeptR
 from circle_migrate.migrate.kept_data.restore import restore_rows
 from circle_migrate.migrate.kept_data.tables import TablesState, find_losses, read_tables
 from circle_migrate.migrate.run import Hooks, MigrationRun
+from circle_migrate.migrate.session import check_constraints
 from circle_migrate.postgres.identifier import quote
 from circle_migrate.postgres.journal_tables import KEPT_SCHEMA
 from circle_migrate.revision_graph.plan import Action, Direction, Plan, Segment, Step
@@ -41,8 +44,7 @@ FROM (SELECT) one LEFT JOIN pg_catalog.pg_namespace n ON n.nspname = $1::text
 """
 
 
-@dataclass(frozen=True, slots=True)
-class _CopiedData:
+class _CopiedData(NamedTuple):
     """The tables before the running step, the copies, and the positions of sequences that will be dropped."""
 
     before: TablesState
@@ -103,12 +105,12 @@ class KeepHooks(_CountHooks):
             if action.revision.qualified not in self._transactional:
                 return
             connection.begin()
-        before = _read_state(self._run, connection, action)
+        before = _read_state(self._run, connection, action.database)
         savepoint = connection.begin_nested()
         try:
             runner = self._run.runners[action.database]
             runner.run(connection, action, self._run.current[action.database], lambda _connection: None)
-            after = _read_state(self._run, connection, action)
+            after = _read_state(self._run, connection, action.database)
         finally:
             savepoint.rollback()
         registry.ensure_tables(connection)
@@ -125,7 +127,7 @@ class KeepHooks(_CountHooks):
         if self._run is None or data is None or not _is_step(action, Direction.DOWN):
             return
         run, revision = self._run.id, action.revision.id
-        after = _read_state(self._run, connection, action)
+        after = _read_state(self._run, connection, action.database)
         _ensure_copied(data, after, action)
         for table_copy in data.copies.values():
             rows = record_kept_rows(connection, run, revision, table_copy, after)
@@ -135,7 +137,7 @@ class KeepHooks(_CountHooks):
         for sequence, position in data.positions.items():
             registry.add_entry(connection, run, revision, KeptKind.SEQUENCE, sequence, position=position)
         if action.revision.non_transactional_reason is not None:
-            _commit(connection)
+            connection.commit()
 
 
 @dataclass(slots=True)
@@ -175,7 +177,9 @@ class RestoreKeptHooks(_CountHooks):
             connection.begin()
         self._counts[self._segment] += restore_entries(self._run, connection, action.database, entries)
         if action.revision.non_transactional_reason is not None:
-            _commit(connection)
+            connection.commit()
+        else:  # later steps defer constraints again
+            await_only(check_constraints(self._run.sessions[action.database].driver, before_commit=False))
 
 
 def _last_kept(entries: Sequence[KeptEntry], revision: str) -> list[KeptEntry]:
@@ -188,22 +192,15 @@ def restore_entries(
     run: MigrationRun, connection: Connection, database: str, entries: Sequence[KeptEntry]
 ) -> tuple[KeptRowCount, ...]:
     """Restore entries of a database in the connection's transaction. Raises `MigrationFailed`."""
-    return restore_rows(connection, entries, run.states[database].schema, run.runners[database].table.name)
+    return restore_rows(connection, entries, _read_state(run, connection, database))
 
 
 def _is_step(action: Action, direction: Direction) -> TypeGuard[Step]:
     return isinstance(action, Step) and action.direction is direction
 
 
-def _read_state(run: MigrationRun, connection: Connection, action: Step) -> TablesState:
-    version_table = run.runners[action.database].table.name
-    return read_tables(connection, run.states[action.database].schema, version_table)
-
-
-def _commit(connection: Connection) -> None:
-    transaction = connection.get_transaction()
-    if transaction is not None:
-        transaction.commit()
+def _read_state(run: MigrationRun, connection: Connection, database: str) -> TablesState:
+    return read_tables(connection, run.states[database].schema, run.runners[database].table.name)
 
 
 def _positions(connection: Connection, sequences: Sequence[tuple[str, str]]) -> dict[tuple[str, str], int]:

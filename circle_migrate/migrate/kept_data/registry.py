@@ -9,6 +9,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
+from circle_migrate.core.errors import Refused
 from circle_migrate.core.result import Result, json_fields
 from circle_migrate.postgres.identifier import quote
 from circle_migrate.postgres.journal_tables import KEPT_SCHEMA
@@ -145,6 +146,13 @@ SELECT number, run, revision, kind, ARRAY[schema_name, object_name] AS "table", 
 FROM {ENTRIES} ORDER BY number
 """
 _EXISTS = f"SELECT to_regclass('{ENTRIES}') IS NOT NULL"
+# A view, a policy, or a type that a user created, could run code of another role.
+_IS_OURS = f"""
+SELECT relkind = 'r' AND NOT relrowsecurity AND 15 = (SELECT count(*) FROM pg_catalog.pg_attribute
+    WHERE attrelid = c.oid AND atttypid < 16384 AND attname = ANY ('{{number,run,revision,kind,schema_name,
+    object_name,side_table,keys,columns,rows,created_at,state,position,restored,missing}}'))
+FROM pg_catalog.pg_class c WHERE c.oid = to_regclass('{ENTRIES}')
+"""
 _INSERT = f"""
 INSERT INTO {ENTRIES}
     (run, revision, kind, schema_name, object_name, side_table, keys, columns, rows, position)
@@ -218,8 +226,12 @@ async def read_entries(database: Database) -> tuple[KeptEntry, ...]:
 
 async def fetch_entries(connection: asyncpg.Connection, database: str) -> tuple[KeptEntry, ...]:
     """Return the entries of the database that the driver's connection is open to, oldest first."""
-    if not await connection.fetchval(_EXISTS):
+    is_ours = await connection.fetchval(_IS_OURS)
+    if is_ours is None:
         return ()
+    if not is_ours:
+        hint = "rename or drop it, after you have read its definition"
+        raise Refused(f"{database}: {ENTRIES} is of another program or role", database=database, hint=hint)
     return tuple(_entry(database, row) for row in await connection.fetch(_SELECT))
 
 

@@ -17,7 +17,7 @@ from circle_migrate.core.errors import MigrationFailed
 from circle_migrate.migrate.kept_data import registry
 from circle_migrate.migrate.kept_data.copy import LOST_COLUMNS, without_row_security
 from circle_migrate.migrate.kept_data.registry import KeptEntry, KeptKind, KeptRowCount, KeptState
-from circle_migrate.migrate.kept_data.tables import Table, TableColumn, TablesState, read_tables
+from circle_migrate.migrate.kept_data.tables import Table, TableColumn, TablesState
 from circle_migrate.postgres.identifier import literal, quote
 from circle_migrate.postgres.search_path import CONFIGURED, PINNED
 
@@ -36,14 +36,13 @@ WHERE attrelid = $1::text::regclass AND attnum > 0 AND NOT attisdropped
 
 
 def restore_rows(
-    connection: Connection, entries: Sequence[KeptEntry], schema: str, version_table: str
+    connection: Connection, entries: Sequence[KeptEntry], tables: TablesState
 ) -> tuple[KeptRowCount, ...]:
     """Restore entries in one transaction and return the counts of those with rows.
 
-    Deferrable constraints are checked at the end. `schema` and `version_table` name the tables of this
-    package. Raises `MigrationFailed` where an entry does not fit its table, or a row is unaccounted for.
+    Deferrable constraints are checked at the end. Raises `MigrationFailed` where an entry does not fit its
+    table, or a row is unaccounted for.
     """
-    tables = read_tables(connection, schema, version_table)
     connection.exec_driver_sql("SET CONSTRAINTS ALL DEFERRED")
     connection.exec_driver_sql(CONFIGURED)  # for triggers
     with without_row_security(connection):
@@ -72,7 +71,13 @@ def _in_order(
     connection: Connection, entries: Iterable[KeptEntry], state: TablesState
 ) -> list[tuple[KeptEntry, Table]]:
     """Return entries with tables, referenced tables first; foreign keys in a cycle leave the given order."""
-    tables = {entry: _table(entry, state) for entry in entries if entry.kind is not KeptKind.SEQUENCE}
+    by_name = {(table.schema, table.name): table for table in state.tables.values()}
+    tables = {}
+    for entry in entries:
+        if entry.kind is not KeptKind.SEQUENCE:
+            if entry.table not in by_name:
+                raise _not_restorable_error(entry, "the table does not exist")
+            tables[entry] = by_name[entry.table]
     by_oid = {table.oid: entry for entry, table in tables.items()}
     referenced: dict[KeptEntry, set[KeptEntry]] = {entry: set() for entry in tables}
     for referencing_oid, referenced_oid in connection.exec_driver_sql(_REFERENCES, (list(by_oid),)):
@@ -81,13 +86,6 @@ def _in_order(
         return [(entry, tables[entry]) for entry in TopologicalSorter(referenced).static_order()]
     except CycleError:
         return list(tables.items())
-
-
-def _table(entry: KeptEntry, state: TablesState) -> Table:
-    table = state.table(*entry.table)
-    if table is None:
-        raise _not_restorable_error(entry, "the table does not exist")
-    return table
 
 
 def _not_restorable_error(entry: KeptEntry, reason: str) -> MigrationFailed:

@@ -120,11 +120,6 @@ class TablesState:
     tables: Mapping[int, Table]
     sequences: Mapping[int, tuple[str, str]]
 
-    def table(self, schema: str, name: str) -> Table | None:
-        """Return the table with this name, None where there is none."""
-        names = {(table.schema, table.name): table for table in self.tables.values()}
-        return names.get((schema, name))
-
 
 @dataclass(frozen=True, slots=True)
 class TableLoss:

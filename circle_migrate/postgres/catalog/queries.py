@@ -69,23 +69,18 @@ def catalog(major: int, used: frozenset[str]) -> Statements:
     queries = _applicable("sql", major, used)
     scope = queries.pop("scope")
     tables = tuple(f"{scope}{queries.pop(name)}" for name in _NUMEROUS)
-    return Statements(tables, scope + "\nUNION ALL\n".join(map(_as_json, queries.values())))
+    json = "SELECT coalesce(json_agg(catalog_row)::text, '[]') FROM (\n{}) catalog_row"
+    return Statements(tables, scope + "\nUNION ALL\n".join(map(json.format, queries.values())))
 
 
-@cache
 def object_ids_query() -> str:
     """Return the query for kind, name and id (three columns) of objects, parameters as of `catalog`."""
     return _texts("sql")["scope"] + _texts("sql/session")["object_ids"]
 
 
-@cache
 def row_versions() -> str:
     """Return a query whose result changes with every commit that changes a definition."""
     return _texts("sql/session")["row_versions"]
-
-
-def _as_json(query: str) -> str:
-    return f"SELECT coalesce(json_agg(catalog_row)::text, '[]') FROM (\n{query}) catalog_row"  # noqa: S608
 
 
 @cache

@@ -5,6 +5,7 @@ only if the catalog did not change in the meantime.
 """
 
 import asyncio
+from contextlib import suppress
 from dataclasses import replace
 
 import asyncpg
@@ -81,7 +82,10 @@ async def _read(connection: asyncpg.Connection, database: Database) -> Snapshot:
         settings = database.settings
         table = settings.version_table, settings.version_table_schema
         snapshot = await read_catalog(connection, database.name, "live", *table)
-        revisions = await _revisions(connection, database)
+        revisions: tuple[str, ...] | None = None
+        with suppress(MissingPrivilege):  # to read them
+            async with read_transaction(connection):
+                revisions = (await database.read_state(connection)).current
         if wal_position != await connection.fetchval(_WAL_POSITION):
             versions = await _row_versions(connection)
     # A commit in progress has written its WAL already, but is not yet visible.
@@ -94,15 +98,6 @@ async def _read(connection: asyncpg.Connection, database: Database) -> Snapshot:
 async def _row_versions(connection: asyncpg.Connection) -> str:
     async with read_transaction(connection, PINS):
         return str(await connection.fetchval(queries.row_versions()))
-
-
-async def _revisions(connection: asyncpg.Connection, database: Database) -> tuple[str, ...] | None:
-    """Return the current revisions, None if the role may not read them."""
-    try:
-        async with read_transaction(connection):
-            return (await database.read_state(connection)).current
-    except MissingPrivilege:
-        return None
 
 
 def _is_transient(error: Exception) -> bool:

@@ -53,7 +53,11 @@ class Binaries:
         copy = shared / f"{_WHEEL}-{metadata.version(_WHEEL)}-{self.major}"
         if not copy.exists():
             _copy_installation(self.folder.parent, copy)
-        _ensure_only_root_writes(copy)
+        state = copy.lstat()
+        writable = state.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
+        if state.st_uid != 0 or writable or not stat.S_ISDIR(state.st_mode):  # root starts its programs
+            message = f"{copy} is not a folder that only root can write"
+            raise SettingsError(message, hint=f"inspect the folder, then remove it: rm -r {copy}")
         return Binaries(_path_in_copy(copy, self.folder.parent) / "bin", self.major)
 
 
@@ -136,11 +140,3 @@ def _copy_installation(installation: Path, copy: Path) -> None:
 def _path_in_copy(copy: Path, installation: Path) -> Path:
     """Return its path in a copy, at the same depth, because its programs find libraries by `$ORIGIN`."""
     return copy / installation.parent.name / installation.name
-
-
-def _ensure_only_root_writes(copy: Path) -> None:
-    """Raise SettingsError if another user than root can change programs that root starts."""
-    state = copy.lstat()
-    if state.st_uid != 0 or state.st_mode & (stat.S_IWGRP | stat.S_IWOTH) or not stat.S_ISDIR(state.st_mode):
-        message = f"{copy} is not a folder that only root can write"
-        raise SettingsError(message, hint=f"inspect the folder, then remove it: rm -r {copy}")

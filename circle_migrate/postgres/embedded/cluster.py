@@ -102,7 +102,8 @@ class Cluster:
         """Write the settings, with those of every server, to a file that postgresql.conf includes."""
         settings = {**_SETTINGS, "unix_socket_directories": str(socket_folder), **settings}
         lines = ["# circle-migrate writes this file at every start.\n"]
-        lines += [f"{name} = {_quote(value)}\n" for name, value in settings.items()]
+        for name, value in settings.items():
+            lines.append("{} = '{}'\n".format(name, value.replace("\\", "\\\\").replace("'", "''")))
         owner = (self.account.uid, self.account.gid)
         replace_file(self.data / CONFIGURATION, "".join(lines).encode(), owner=owner)
 
@@ -186,10 +187,6 @@ def _arguments_of(pid: int) -> list[str] | None:
     except psutil.NoSuchProcess:
         return None
     return arguments
-
-
-def _quote(value: str) -> str:
-    return "'" + value.replace("\\", "\\\\").replace("'", "''") + "'"
 
 
 def _last_lines(text: str) -> str:

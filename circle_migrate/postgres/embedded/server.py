@@ -170,11 +170,6 @@ def database_name(name: str) -> str:
     return f"circle_{name}"
 
 
-def configured_server(settings: Settings) -> EmbeddedServer:
-    """Return the server of the folder `embedded_data`."""
-    return EmbeddedServer(settings.embedded_data)
-
-
 def with_embedded_urls(settings: Settings, status: ServerStatus) -> Settings:
     """Return the settings with the URLs of the running embedded server."""
     databases = {}

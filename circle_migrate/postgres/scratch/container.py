@@ -9,8 +9,7 @@ from __future__ import annotations
 import gc
 import secrets
 import warnings
-from collections.abc import Iterator
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -39,12 +38,16 @@ def pull_image(major: int) -> str | None:
         from testcontainers.core.docker_client import DockerClient
     except ImportError:
         return "containers: the extra is not installed; run pip install 'circle-migrate[container]'"
-    with _quiet():
+    with warnings.catch_warnings():
+        # Docker's client leaves a socket open if no engine answers.
+        warnings.simplefilter("ignore", ResourceWarning)
         try:
             with closing(DockerClient(timeout=_PING_SECONDS).client) as engine:
                 engine.ping()
         except (docker.errors.DockerException, OSError) as error:
             return f"containers: no Docker engine answers; run `docker info` for details: {_message(error)}"
+        finally:
+            gc.collect()
     try:
         with closing(DockerClient().client) as engine:
             try:
@@ -100,17 +103,6 @@ class Container:
     def remove(self) -> None:
         """Stop and delete the container. Blocks."""
         self.running.stop()
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Suppress the warning about the socket that Docker's client leaves open if no engine answers."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ResourceWarning)
-        try:
-            yield
-        finally:
-            gc.collect()
 
 
 def _message(error: BaseException) -> str:

@@ -11,7 +11,7 @@ from typing import TypeVar
 import asyncpg
 
 from circle_migrate.config.url.address import Address
-from circle_migrate.core.errors import MigrateError, MigrationFailed, MissingPrivilege, Unreachable
+from circle_migrate.core.errors import ExitCode, MigrateError, MigrationFailed, MissingPrivilege, Unreachable
 from circle_migrate.core.shield import shield
 from circle_migrate.postgres.create_database import locale_options
 from circle_migrate.postgres.database import Database
@@ -85,7 +85,11 @@ class Scratch:
                     if isinstance(error, MigrationFailed | Unreachable):
                         _describe_failure(error, role)
                     raise
-                await _add_role(next(iter(self._hosts.values())), role)
+                async with next(iter(self._hosts.values())).maintenance_database.connected() as connection:
+                    # One transaction: a role that existed before must not get the comment, by which roles
+                    # are dropped.
+                    statement = f"CREATE ROLE {quote(role)} NOLOGIN; COMMENT ON ROLE {quote(role)} IS "
+                    await _try_all(connection, [statement + literal(_ROLE_COMMENT)])
                 added.add(role)
 
 
@@ -138,7 +142,13 @@ async def _create(connection: asyncpg.Connection, host: ScratchHost, name: str) 
     try:
         await connection.execute(f"CREATE DATABASE {quote(name)} {' '.join(options)}")
     except Exception as error:
-        raise _creation_error(host.maintenance_database, error) from error
+        database = host.maintenance_database
+        failure = named_error(error, database.name, "create a scratch database")
+        failure.state = "nothing was changed"
+        failure.hint = "use another server for scratch databases: --scratch-url URL"
+        if isinstance(failure, MissingPrivilege):
+            failure.hint = f"ALTER ROLE {quote(database.address.user)} CREATEDB; or {failure.hint}"
+        raise failure from error
     await connection.execute(f"REVOKE CONNECT, TEMPORARY ON DATABASE {quote(name)} FROM PUBLIC")
     await connection.execute(f"COMMENT ON DATABASE {quote(name)} IS {literal(COMMENT)}")
 
@@ -155,15 +165,6 @@ async def _create_schemas(database: Database) -> None:
         async with database.connected() as connection:
             for schema in filter(None, schemas):
                 await connection.execute(f"CREATE SCHEMA IF NOT EXISTS {quote(schema)}")
-
-
-def _creation_error(database: Database, error: Exception) -> MigrateError:
-    failure = named_error(error, database.name, "create a scratch database")
-    failure.state = "nothing was changed"
-    failure.hint = "use another server for scratch databases: --scratch-url URL"
-    if isinstance(failure, MissingPrivilege):
-        failure.hint = f"ALTER ROLE {quote(database.address.user)} CREATEDB; or {failure.hint}"
-    return failure
 
 
 async def _drop_stale(connection: asyncpg.Connection) -> None:
@@ -204,6 +205,8 @@ def _describe_failure(error: MigrateError, role: str | None) -> None:
     """Say that a step failed on a scratch database, and what to do if only its server lacks something."""
     error.message += " on a scratch database"
     error.state = "nothing was changed"
+    if error.status == ExitCode.IN_DOUBT:  # what stays is dropped
+        error.status, error.hint = ExitCode.FAILED, "correct the cause and run the same command again"
     if role is not None:
         error.hint = f"run on the server of the scratch databases: CREATE ROLE {quote(role)} NOLOGIN;"
     else:
@@ -213,10 +216,3 @@ def _describe_failure(error: MigrateError, role: str | None) -> None:
 def _missing_role(error: Exception) -> str | None:
     match = _MISSING_ROLE.search(server_message(error))
     return match["name"] if match and sqlstate(error) == _UNDEFINED_OBJECT else None
-
-
-async def _add_role(host: ScratchHost, name: str) -> None:
-    async with host.maintenance_database.connected() as connection:
-        # One transaction: a role that existed before must not get the comment, by which roles are dropped.
-        statement = f"CREATE ROLE {quote(name)} NOLOGIN; COMMENT ON ROLE {quote(name)} IS "
-        await _try_all(connection, [statement + literal(_ROLE_COMMENT)])

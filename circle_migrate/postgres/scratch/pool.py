@@ -13,7 +13,7 @@ from circle_migrate.core.shield import in_thread
 from circle_migrate.postgres.database import Database
 from circle_migrate.postgres.deployment import Deployment
 from circle_migrate.postgres.embedded import binaries
-from circle_migrate.postgres.embedded.server import configured_server
+from circle_migrate.postgres.embedded.server import EmbeddedServer
 from circle_migrate.postgres.scratch.container import NEWEST, Container, pull_image
 from circle_migrate.postgres.scratch.databases import Scratch, ScratchHost, create_databases
 from circle_migrate.postgres.scratch.temporary_server import TemporaryServer
@@ -89,7 +89,7 @@ def _embedded(deployment: Deployment) -> list[ServerProvider]:
     except SettingsError:
         return []
     providers = []
-    status = configured_server(deployment.settings).status()
+    status = EmbeddedServer(deployment.settings.embedded_data).status()
     if status.running and status.major is not None:
         url = parse(status.url("postgres"), source="the embedded server")
         host = ScratchHost(_maintenance_database(deployment, url), is_local=True)

@@ -95,10 +95,12 @@ def _home() -> Path:
     """Return the folder of this user's temporary servers; a folder of another user is not used."""
     refusals = []
     for temporary in TEMPORARY:
-        if temporary == _MEMORY and not _has_room(temporary):
-            continue
         home = _home_in(temporary)
         try:
+            if temporary == _MEMORY and not (
+                temporary.exists() and shutil.disk_usage(temporary).free >= _ROOM
+            ):
+                continue
             with suppress(FileExistsError):
                 home.mkdir(mode=0o700)
             OsUser.current().take_ownership(home)
@@ -116,13 +118,6 @@ def _home() -> Path:
 
 def _home_in(temporary: Path) -> Path:
     return temporary / f"circle-migrate-scratch-{os.geteuid()}"
-
-
-def _has_room(memory: Path) -> bool:
-    try:
-        return shutil.disk_usage(memory).free >= _ROOM
-    except OSError:
-        return False  # not Linux
 
 
 def _other_homes(home: Path) -> list[Path]:

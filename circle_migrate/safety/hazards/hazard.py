@@ -39,12 +39,9 @@ class HazardClass(StrEnum):
 class ExampleRevision:
     """One revision of an example.
 
-    `upgrade` and `downgrade` are function bodies. `requires_previous` makes it require the revision before
-    it, which belongs to the other database; `second_database` puts it into the deployment's second database.
-
-    `setup` is SQL that prepares its database, in addition to the setup of the hazard. `meanwhile`, of the
-    first revision, is SQL that another session has run in a transaction that is still open. `fails`, of the
-    last revision, is the SQLSTATE or the name of the error that it fails with.
+    `requires_previous` makes it require the revision before it, of the other database. `setup` is SQL that
+    prepares its database, `meanwhile` SQL that another session has run in a transaction that is still open.
+    `fails`, of the last revision, is the SQLSTATE or the name of the error that it fails with.
     """
 
     upgrade: str

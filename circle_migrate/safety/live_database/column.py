@@ -66,7 +66,7 @@ def column_probes(context: ProbeContext) -> Iterator[Probe]:
             yield from context.domain_probes(ProbeKind.NULLS, domain, domain, "VALUE IS NULL")
     for work in context.renames.statement.work:
         live = context.before.relation(work.relation)
-        if work.task is Task.TRUNCATE and not isinstance(live, NoLiveName):
+        if work.task in (Task.TRUNCATE, Task.DELETE) and not isinstance(live, NoLiveName):
             yield Probe(ProbeKind.ROWS, live, work.relation, count_query(live, ""))
 
 
@@ -146,7 +146,13 @@ def _null_values(context: ProbeContext, relation: str, column: str, *, subject: 
 
 def _conversion(change: Change, context: ProbeContext) -> Iterator[Probe]:
     old, new = change.old("type"), change.new("type")
-    if not old or not new or _is_type_rename(old, new, context):
+    types = {
+        (other.op, other.key.identity)
+        for other in context.renames.statement.changes
+        if other.key.kind in TYPES
+    }
+    renamed = {(Op.REMOVED, old.removesuffix("[]")), (Op.ADDED, new.removesuffix("[]"))}
+    if not old or not new or renamed <= types:
         return
     column, subject = column_of(change), change.key.identity
     live = context.after.column(*column)
@@ -160,13 +166,6 @@ def _conversion(change: Change, context: ProbeContext) -> Iterator[Probe]:
     for kind, query, unknown in checks:
         related = (relation, column.relation) if query else ()
         yield Probe(kind, relation, subject, query, unknown=unknown, related=related)
-
-
-def _is_type_rename(old: str, new: str, context: ProbeContext) -> bool:
-    """Return whether the type itself was renamed."""
-    removed = {change.key.identity for change in context.renames.changes(Op.REMOVED, *TYPES)}
-    added = {change.key.identity for change in context.renames.changes(Op.ADDED, *TYPES)}
-    return old.removesuffix("[]") in removed and new.removesuffix("[]") in added
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ statement's text, constant numbers only. `setval` to a computed maximum yields n
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import replace
 
@@ -34,6 +34,7 @@ _SET = compile_pattern(
 _NOT_NULL = compile_pattern(rf"NOT NULL ({IDENTIFIER})")
 _NEXT = re.compile(r"nextval\('(?P<sequence>(?:[^']|'')+)'::regclass\)")
 _IDENTITY_OPTION = re.compile(r"^(START WITH|MINVALUE) (-?\d+)$", re.MULTILINE)
+_CONSTANT = re.compile(r"\((?:'(?:[^']|'')*'|-?[\d.]+|true|false)(?:::[^()]+(?:\([\d,]+\))?)?\)")
 _NUMBERING_FIELDS = frozenset({"start", "increment", "minimum", "maximum", "type"})
 
 
@@ -64,42 +65,55 @@ def _relation_probes(change: Change, relation: str, context: ProbeContext) -> It
         case _:
             kind, probes = ProbeKind.DUPLICATES, _duplicates
     try:
-        yield from probes(context, relation, subject, definition)
+        yield from probes(kind, context, relation, subject, definition)
     except definitions.UnreadableError as error:
         yield from context.unknown(kind, relation, subject, str(error))
 
 
 def _refused_writes(change: Change, relation: str, context: ProbeContext) -> Iterator[Probe]:
-    """Yield the probes for what the running release can no longer write under a new constraint.
-
-    One that is NOT VALID refuses to change existing rows; one on new columns only may refuse their defaults.
-    """
+    """Yield the probes for what the running release can no longer write: existing rows, or new defaults."""
     definition, subject = change.new("definition"), change.key.identity
     not_valid, live = change.new("validated") == "no", context.after.relation(relation)
     if isinstance(live, NoLiveName) or _is_covered_by_parent(change, context):
         return
     with suppress(definitions.UnreadableError):
-        if not_valid and definition.startswith("FOREIGN KEY"):
-            for probe in _orphans(context, relation, subject, definition):
-                yield replace(probe, kind=ProbeKind.REFUSED)
+        if definition.startswith("FOREIGN KEY"):
+            if _has_defaults(context, relation, definitions.parse_reference(definition).columns):
+                yield from _orphans(ProbeKind.INSERTS, context, relation, subject, definition)
+            if not_valid:
+                yield from _orphans(ProbeKind.REFUSED, context, relation, subject, definition)
         elif (required := _NOT_NULL.match(definition)) or definition.startswith("CHECK"):
             broken = f"{required[1]} IS NULL" if required else f"NOT {definitions.parse_check(definition)}"
             condition = context.live_expression(relation, broken, with_defaults=True)
             names = (name for name in definitions.columns_in(broken) if name[0] == '"' or not name.isupper())
-            if all(ColumnName(relation, name) in context.defaults for name in names):
+            if _has_defaults(context, relation, names):
                 if required:
                     return  # which the catalog shows
                 query = f"SELECT count(*) FROM (SELECT 1 WHERE {condition}) AS counted"
                 yield Probe(ProbeKind.INSERTS, live, subject, query)
             elif not_valid:
                 yield from context.row_probe(ProbeKind.REFUSED, relation, subject, condition)
+        elif definition.startswith(("CREATE UNIQUE", "UNIQUE", "PRIMARY", "EXCLUDE")):
+            unique = definitions.parse_uniqueness(definition)
+            values = (context.defaults.get(ColumnName(relation, key), "") for key in unique.keys)
+            if unique.predicate is None and all(map(_CONSTANT.fullmatch, values)):
+                yield Probe(ProbeKind.INSERTS, live, subject, "SELECT 1")
+
+
+def _has_defaults(context: ProbeContext, relation: str, names: Iterable[str]) -> bool:
+    """Return whether the plan creates all these columns, each with a default, which may be NULL."""
+    return all(ColumnName(relation, name) in context.defaults for name in names)
 
 
 def _is_new(change: Change, context: ProbeContext) -> bool:
     """Return whether existing rows have to satisfy a constraint that they did not have to before."""
     definition = change.new("definition")
-    is_kept = change.op is not Op.REMOVED and change.key.kind in _KINDS
-    if not (is_kept and definition and _checks_rows(change, definition)):
+    if not definition or change.op is Op.REMOVED or change.key.kind not in _KINDS:
+        return False
+    if change.key.kind == "index":
+        if not definition.startswith("CREATE UNIQUE ") or "no" in change.fields.get("valid", ()):
+            return False
+    elif change.new("validated") == "no" or definition.startswith(("NOT NULL ", "TRIGGER")):
         return False
     if change.op is Op.CHANGED and "validated" not in change.fields:
         columns = context.renames.changes(Op.CHANGED, "column")
@@ -107,12 +121,6 @@ def _is_new(change: Change, context: ProbeContext) -> bool:
         is_retyped = any(column.of == change.of and "type" in column.fields for column in columns)
         return not (context.renames.is_rename or is_retyped)
     return not (_is_covered_by_parent(change, context) or _held_before(change, definition, context))
-
-
-def _checks_rows(change: Change, definition: str) -> bool:
-    if change.key.kind == "index":
-        return definition.startswith("CREATE UNIQUE ") and "no" not in change.fields.get("valid", ())
-    return change.new("validated") != "no" and not definition.startswith(("NOT NULL ", "TRIGGER"))
 
 
 def _is_covered_by_parent(change: Change, context: ProbeContext) -> bool:
@@ -153,55 +161,74 @@ def _demand(definition: str) -> definitions.Uniqueness | str:
         return definition
 
 
-def _duplicates(context: ProbeContext, relation: str, subject: str, definition: str) -> tuple[Probe, ...]:
+def _duplicates(
+    kind: ProbeKind, context: ProbeContext, relation: str, subject: str, definition: str
+) -> tuple[Probe, ...]:
     unique = definitions.parse_uniqueness(definition)
-    keys = [context.live_expression(relation, key) for key in unique.keys]
-    predicate = context.live_expression(relation, unique.predicate or "")
-    live = context.after.relation(relation)
-    absent = next((name for name in (*keys, predicate, live) if isinstance(name, NoLiveName)), None)
+    predicate = context.live_expression(relation, unique.predicate or "", with_defaults=True)
+    rows, live = _rows(context, relation, unique.keys), context.after.relation(relation)
+    absent = next((name for name in (rows, predicate, live) if isinstance(name, NoLiveName)), None)
     if absent is not None:
-        return context.row_probe(ProbeKind.DUPLICATES, relation, subject, absent)
-    conditions = [str(predicate)] if predicate else []
-    if unique.nulls_distinct:
-        conditions += [f"({key}) IS NOT NULL" for key in keys]
-    grouping = f" GROUP BY {', '.join(map(str, keys))} HAVING count(*) > 1"
-    query = count_query(str(live), " AND ".join(conditions), grouping)
-    return (Probe(ProbeKind.DUPLICATES, str(live), subject, query, related=(str(live), relation)),)
+        return context.row_probe(kind, relation, subject, absent)
+    names = [f"key{number}" for number in range(len(unique.keys))]
+    rows = f"({rows} FROM {live}{f' WHERE {predicate}' if predicate else ''})"
+    if unique.operators:
+        pairs = zip(names, unique.operators, strict=True)
+        conflict = " AND ".join(f"one.{name} {operator} other.{name}" for name, operator in pairs)
+        other = f"(other.part, other.place) <> (one.part, one.place) AND {conflict}"
+        query = count_query(f"{rows} AS one", f"EXISTS (SELECT 1 FROM {rows} AS other WHERE {other})")
+    else:
+        conditions = [f"{name} IS NOT NULL" for name in names] if unique.nulls_distinct else []
+        grouping = f" GROUP BY {', '.join(names)} HAVING count(*) > 1"
+        query = count_query(f"{rows} AS keys", " AND ".join(conditions), grouping)
+    return (Probe(kind, str(live), subject, query, related=(str(live), relation)),)
 
 
-def _orphans(context: ProbeContext, relation: str, subject: str, definition: str) -> tuple[Probe, ...]:
+def _rows(
+    context: ProbeContext, relation: str, keys: Iterable[str], place: str = "tableoid AS part, ctid AS place"
+) -> str | NoLiveName:
+    """Return the beginning of a query for keys of rows, with the defaults of new columns."""
+    values = [context.live_expression(relation, key, with_defaults=True) for key in keys]
+    columns = (f"{value} AS key{number}" for number, value in enumerate(values))
+    absent = next((value for value in values if isinstance(value, NoLiveName)), None)
+    return absent or f"SELECT {', '.join(filter(None, (place, *columns)))}"
+
+
+def _orphans(
+    kind: ProbeKind, context: ProbeContext, relation: str, subject: str, definition: str
+) -> tuple[Probe, ...]:
+    """Count the rows without a referenced row; for INSERTS one row that consists of defaults."""
     key = definitions.parse_reference(definition)
     live, parent = context.after.relation(relation), context.after.relation(key.relation)
-    child = [context.after.column(relation, name) for name in key.columns]
     referenced = [context.after.column(key.relation, name) for name in key.referenced]
-    absent = next((name for name in child if isinstance(name, NoLiveName)), None)
-    if absent is not None:
-        return context.row_probe(ProbeKind.ORPHANS, relation, subject, absent)
-    columns = [f"child.{name}" for name in child]
+    rows = _rows(context, relation, key.columns, place="")
+    if isinstance(rows, NoLiveName):
+        return context.row_probe(kind, relation, subject, rows)
+    columns = [f"child.key{number}" for number in range(len(referenced))]
+    rows = f"({rows})" if kind is ProbeKind.INSERTS else f"({rows} FROM {live})"
     has_key = (" OR " if key.full else " AND ").join(f"{name} IS NOT NULL" for name in columns)
+    related: tuple[str, ...] = (str(live), relation, str(parent), key.relation)
+    unknown = ""
     if any(isinstance(name, NoLiveName) for name in referenced):
-        query = count_query(f"{live} AS child", has_key)
-        reason = "the plan creates the referenced table or column"
-        return (Probe(ProbeKind.ORPHANS, str(live), subject, query, unknown=reason),)
-    pairs = " AND ".join(f"parent.{name} = {own}" for own, name in zip(columns, referenced, strict=True))
-    condition = f"({has_key}) AND NOT EXISTS (SELECT 1 FROM {parent} AS parent WHERE {pairs})"
-    query = count_query(f"{live} AS child", condition)
-    related = (str(live), relation, str(parent), key.relation)
-    return (Probe(ProbeKind.ORPHANS, str(live), subject, query, related=related),)
+        unknown = "the plan creates the referenced table or column"
+    else:
+        pairs = zip(columns, referenced, strict=True)
+        matches = " AND ".join(f"parent.{name} = {own}" for own, name in pairs)
+        has_key = f"({has_key}) AND NOT EXISTS (SELECT 1 FROM {parent} AS parent WHERE {matches})"
+    query = count_query(f"{rows} AS child", has_key)
+    return (Probe(kind, str(live), subject, query, unknown=unknown, related=related),)
 
 
-def _violations(context: ProbeContext, relation: str, subject: str, definition: str) -> tuple[Probe, ...]:
+def _violations(
+    kind: ProbeKind, context: ProbeContext, relation: str, subject: str, definition: str
+) -> tuple[Probe, ...]:
     check = context.live_expression(relation, definitions.parse_check(definition))
     violation = check if isinstance(check, NoLiveName) else f"NOT {check}"
-    return context.row_probe(ProbeKind.VIOLATIONS, relation, subject, violation)
+    return context.row_probe(kind, relation, subject, violation)
 
 
 def _partition_probes(context: ProbeContext) -> Iterator[Probe]:
-    """Yield a probe without query for each table whose rows are checked against partition bounds.
-
-    PostgreSQL reads a table that becomes a partition, and the default partition beside a new one, unless a
-    constraint proves that the rows fit.
-    """
+    """Yield a probe without query for each table whose rows PostgreSQL checks against partition bounds."""
     attached = _attached(context)
     tables = context.renames.changes(Op.ADDED, "table")
     created = any(change.new("partition_of") for change in tables)

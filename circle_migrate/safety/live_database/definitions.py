@@ -35,11 +35,12 @@ class Token:
 
 @dataclass(frozen=True, slots=True)
 class Uniqueness:
-    """The expressions that an index or constraint makes unique, in the rows that meet `predicate`."""
+    """What an index makes unique in the rows that meet `predicate`; `operators` are those of an exclusion."""
 
     keys: tuple[str, ...]
     predicate: str | None = None
     nulls_distinct: bool = True
+    operators: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,12 +78,15 @@ def parse_uniqueness(definition: str) -> Uniqueness:
     if start is None:
         raise UnreadableError("the definition has no columns")
     end = _closing(tokens, start)
-    items = split_items(tokens[start + 1 : end - 1])
+    items = list(split_items(tokens[start + 1 : end - 1]))
+    operators: tuple[str, ...] = ()
     if tokens[0].text.upper() == "EXCLUDE":
-        items = map(_without_operator, items)
+        pairs = list(map(_split_operator, items))
+        items, operators = [item for item, _ in pairs], tuple(operator for _, operator in pairs)
     keywords = {token.text.upper() for token in tokens if token.kind == "name" and token.depth == 0}
     keys = tuple(map(_key, items))
-    return Uniqueness(keys, _predicate(tokens[end:]), nulls_distinct="DISTINCT" not in keywords)
+    distinct = "DISTINCT" not in keywords
+    return Uniqueness(keys, _predicate(tokens[end:]), nulls_distinct=distinct, operators=operators)
 
 
 def parse_reference(definition: str) -> Reference:
@@ -187,13 +191,11 @@ def _expression_end(item: list[Token], start: int) -> int:
     return _closing(item, at) if at < len(item) and item[at].text == "(" else at
 
 
-def _without_operator(item: list[Token]) -> list[Token]:
-    """Return an item of an exclusion constraint without its ` WITH =`."""
+def _split_operator(item: list[Token]) -> tuple[list[Token], str]:
+    """Split an item of an exclusion constraint, such as `room WITH =`."""
     depth = min(token.depth for token in item)
     at = max(i for i, token in enumerate(item) if token.text == "WITH" and token.depth == depth)
-    if _text(item[at + 1 :]) != "=":
-        raise UnreadableError("exclusion constraints with operators other than = are not checked")
-    return item[:at]
+    return item[:at], _text(item[at + 1 :])
 
 
 def _predicate(tokens: list[Token]) -> str | None:

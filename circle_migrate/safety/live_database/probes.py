@@ -59,7 +59,7 @@ WITH RECURSIVE above (name, oid) AS (
 SELECT above.name, named.name AS ancestor
 FROM above JOIN ({NAMED}) named USING (oid) WHERE named.name <> above.name
 """
-_MAY_BE_PLANNED = compile_pattern(r"\s*(?:UPDATE|DELETE|INSERT|MERGE|WITH)\b")
+_MAY_BE_PLANNED = compile_pattern(r"(?:\s|--[^\n]*\n|/\*.*?\*/)*(?:UPDATE|DELETE|INSERT|MERGE|WITH)\b")
 _NAME = "circle_migrate_estimate"
 _PARAMETERS = "SELECT cardinality(parameter_types) FROM pg_catalog.pg_prepared_statements WHERE name = $1"
 
@@ -90,7 +90,9 @@ def _contexts(
         database, renames = statement.database, StatementRenames(statement)
         previous = last.get(database) or ProbeContext(renames, LiveNames(), LiveNames(), {}, {}, {}, None)
         before, after = previous.after, previous.after.after(renames)
-        known, starts = {**previous.labels, **_labels(renames)}, {**previous.starts, **_starts(renames)}
+        created = () if renames.is_rename else renames.changes(Op.ADDED, "sequence")
+        starts = {change.key.identity: change.fields["start"][1] or "1" for change in created}
+        known, starts = {**previous.labels, **_labels(renames)}, {**previous.starts, **starts}
         defaults = _defaults(renames, previous.defaults)
         last[database] = ProbeContext(renames, before, after, known, starts, defaults, usage.get(database))
         yield last[database]
@@ -105,27 +107,21 @@ def _labels(renames: StatementRenames) -> dict[str, tuple[str, ...]]:
     }
 
 
-def _starts(renames: StatementRenames) -> dict[str, str]:
-    created = () if renames.is_rename else renames.changes(Op.ADDED, "sequence")
-    return {change.key.identity: change.fields["start"][1] or "1" for change in created}
-
-
 def _defaults(renames: StatementRenames, known: Mapping[ColumnName, str]) -> dict[ColumnName, str]:
     """Return the values that new columns have in rows that do not list them, after a statement."""
     defaults = dict(known)
     for change in () if renames.is_rename else renames.statement.changes:
         column, is_new = column_of(change), change.op is Op.ADDED
-        if change.key.kind == "column" and (is_new or (column in known and "default" in change.fields)):
+        if change.new("identity") or "nextval(" in change.new("default"):
+            defaults.pop(column, None)
+        elif change.key.kind == "column" and (is_new or (column in known and "default" in change.fields)):
             null = f"NULL::{change.new('type') or 'text'}"
             defaults[column] = f"({change.new('default') or change.new('generated') or null})"
     return defaults
 
 
 def _fixed_by(probe: Probe, statements: Sequence[TracedStatement], index: int) -> str:
-    """Return the revision that changes the rows before a statement, or the sequence after it; else "".
-
-    A lock or the work in the trace shows a write; the text does where a stronger lock was already held.
-    """
+    """Return the revision that changes the rows before a statement, or the sequence after it; else ""."""
     database = statements[index].database
     if probe.kind is ProbeKind.BEHIND:
         names = (probe.relation, *probe.related)

@@ -49,10 +49,9 @@ class ProbeKind(StrEnum):
 class Probe:
     """One count: `subject` is the column, index or constraint, `query` a SELECT of at most one number.
 
-    `relation` has its name in the live database, `subject` its name after the statement of index `statement`:
-    the plan may have renamed either. `unknown` says why only a count of 0 is an answer. `fixed_by` is a
-    revision that changes the rows before the statement, or the sequence after it, so that what is wrong now
-    may be right by then. `related` are all names of the relations or sequences whose change does that.
+    `relation` has its name in the live database, `subject` its name after the statement of index `statement`.
+    `unknown` says why only a count of 0 is an answer. `fixed_by` is a revision that changes the rows before
+    the statement, or the sequence after it; `related` are all names of what it changes.
     """
 
     kind: ProbeKind

@@ -47,11 +47,7 @@ def catalog_losses(
     steps: Sequence[tuple[str, Collection[ObjectAddress]]],
     after: CatalogAddresses | None,
 ) -> Iterator[Loss]:
-    """Yield the dropped and changed objects, by the addresses that remain after each revision.
-
-    Parts of a dropped object are not listed. Where the plan did not finish there is no `after`, and changes
-    are unknown.
-    """
+    """Yield dropped objects without their parts, and changed ones, which are unknown without `after`."""
     old = before.snapshot.objects
     new = after.snapshot.objects if after else {}
     dropped = dict(_dropped(before, steps, after))

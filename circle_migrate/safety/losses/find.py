@@ -171,7 +171,9 @@ async def _from_rehearsal(
     collector.losses = [_with_inserts(loss, rehearsal, namers[loss.database]) for loss in collector.losses]
     # The rehearsal has counted the rows that these statements delete or change.
     collector.statements = [
-        replace(statement, work=()) if statement.qualified in rehearsal.completed else statement
+        replace(statement, work=(), read_by_code=None)
+        if statement.qualified in rehearsal.completed
+        else statement
         for statement in collector.statements
     ]
 

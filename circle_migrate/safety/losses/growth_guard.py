@@ -96,10 +96,7 @@ def _describe(loss: Loss | None) -> str:
 
 
 async def ensure_restorable(deployment: Deployment, report: LossReport) -> None:
-    """Raise `Refused` where values or rows are lost in a remaining table without a primary key.
-
-    A dropped table needs none. The step itself refuses losses that the report does not contain.
-    """
+    """Raise `Refused` where values or rows are lost in a remaining table without a primary key."""
     for name in report.plan.databases:
         losses = list(_in_remaining_tables([loss for loss in report.destroyed if loss.database == name]))
         if not losses:
@@ -108,7 +105,11 @@ async def ensure_restorable(deployment: Deployment, report: LossReport) -> None:
             rows = await _rows(name, live, _KEYS, [table for table, _ in losses])
             keys = {row["name"]: row["columns"] for row in rows}
             for table, loss in losses:
-                reason = _missing_key(loss, keys[table]) if table in keys else ""
+                key, reason = keys.get(table), ""
+                if key is not None and loss.kind == "column" and own_name(loss.identity) in key:
+                    reason = "loses its primary key"
+                elif key is not None and not key:
+                    reason = "has no primary key"
                 # Where the rows were not counted, any row of the table may be lost.
                 if reason and (
                     loss.rows is not None or await _rows(name, live, f"SELECT FROM {table} LIMIT 1")
@@ -145,10 +146,3 @@ def _in_remaining_tables(losses: Sequence[Loss]) -> Iterator[tuple[str, Loss]]:
                 continue
         if table not in dropped:
             yield table, loss
-
-
-def _missing_key(loss: Loss, key: Sequence[str]) -> str:
-    if not key:
-        return "has no primary key"
-    is_key = loss.kind == "column" and own_name(loss.identity) in key
-    return "loses its primary key" if is_key else ""

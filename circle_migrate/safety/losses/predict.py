@@ -60,6 +60,12 @@ def predict_row_losses(
         for work in statement.work
         if work.task in _WRITING and work.relation not in statement.created_relations
     }
+    writes |= {  # code that deletes, after it got rows, is assumed to delete those
+        (statement.database, relation, Effect.DELETED, statement.revision, Task.DELETE)
+        for statement in statements
+        if statement.read_by_code
+        for relation in statement.relations_in_text
+    }
     for database, relation, effect, revision, task in sorted(writes):
         detail, unknown = (TRUNCATED, "") if task is Task.TRUNCATE else ("", REHEARSE)
         loss = namers[database].loss(ObjectKey("table", relation), effect, revision, detail)

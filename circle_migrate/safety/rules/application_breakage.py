@@ -16,12 +16,16 @@ _ROUTINES = frozenset({"function", "procedure", "aggregate", "window function"})
 _NAMED_IN_QUERIES = RELATIONS | _ROUTINES | TYPES | {"sequence", "schema"}
 """Kinds whose names applications use in their statements."""
 
-_WITHOUT_ROWS = (RELATIONS - STORING) | _ROUTINES | {"trigger", "extension", "schema"}
+_WITHOUT_ROWS = (
+    (RELATIONS - STORING)
+    | _ROUTINES
+    | {"trigger", "extension", "schema", "operator", "cast", "collation", "text search configuration"}
+)
 """Kinds without rows: only the name is lost with them."""
 
 # https://www.postgresql.org/docs/current/sql-createview.html#SQL-CREATEVIEW-UPDATABLE-VIEWS
 _READ_ONLY_VIEW = compile_pattern(
-    r"\b(?:JOIN|WITH|DISTINCT|GROUP BY|HAVING|LIMIT|OFFSET|UNION|INTERSECT|EXCEPT)\b"
+    r"\b(?:JOIN|WITH|DISTINCT|WHERE|GROUP BY|HAVING|LIMIT|OFFSET|UNION|INTERSECT|EXCEPT)\b|\("
 )
 
 _RETURNS = compile_pattern(r"\n RETURNS (.*?)\n")
@@ -40,6 +44,11 @@ def check_removed_names(contexts: tuple[StatementContext, ...]) -> Iterator[Haza
         for old in context.renamed:
             if context.origin(old) == old and not _still_resolves(contexts, old):
                 yield from _renamed(context, old)
+        for name, new in context.statement.replaced_names.items():
+            table = ObjectKey("table", name)
+            if context.existed(table) and not _is_filled(contexts[-1], table):
+                reason = f"it is renamed to {new}, and the old name means another object"
+                yield context.finding("CM030", Severity.ERROR, name, reason, relation=table)
         yield from _renamed_enum_values(context)
         for change in context.changes(Op.CHANGED, "column"):
             yield from _lost_default(context, change, contexts[-1].after)
@@ -130,7 +139,9 @@ def _accepts_calls(before: CatalogState, old: ObjectKey, after: CatalogState, ne
     definitions = [catalog[key].get("definition") or "" for catalog, key in ((before, old), (after, new))]
     results = {match and match[1] for match in map(_RETURNS.search, definitions)}
     optional = definitions[1].partition("\n")[0].count(" DEFAULT ")
-    fits = new_types[: len(types)] == types and len(new_types) - len(types) <= optional
+    before_optional = definitions[0].partition("\n")[0].count(" DEFAULT ")
+    required = len(new_types) - optional <= len(types) - before_optional
+    fits = new_types[: len(types)] == types and required
     return name == new_name and fits and len(results) == 1
 
 
@@ -163,12 +174,17 @@ def _renamed_enum_values(context: StatementContext) -> Iterator[HazardFinding]:
 
 
 def check_alterations(context: StatementContext) -> Iterator[HazardFinding]:
-    """Yield a finding for each column of an existing table that gets the type json."""
+    """Yield a finding for each column that gets the type json, or that INSERT may no longer list."""
     reason = "json has no equality: DISTINCT, GROUP BY and UNION over the table's columns fail (42883)"
     for change in (*context.added, *context.changes(Op.CHANGED, "column")):
         if _is_in_existing_table(context, change) and change.new("type") == "json":
             name = change.key.identity
             yield context.finding("CM031", Severity.WARNING, name, reason, relation=change.owner)
+    for change in context.changes(Op.CHANGED, "column"):
+        before = context.first.get(context.origin(change.key) or change.key, {})
+        if change.new("identity").startswith("always") and before.get("not_null") and not _has_value(before):
+            reason = "INSERTs list the column, as it had no default, and fail now (428C9)"
+            yield context.finding("CM029", Severity.ERROR, change.key.identity, reason, relation=change.owner)
 
 
 def _is_in_existing_table(context: StatementContext, change: Change) -> bool:

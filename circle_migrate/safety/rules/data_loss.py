@@ -166,12 +166,11 @@ def _truncated(context: StatementContext, relation: str) -> HazardFinding:
 
 def _deleted(context: StatementContext, work: Work) -> Iterator[HazardFinding]:
     relation, evidence = work.relation, context.plan.evidence
-    size = context.size(relation)
+    size, answer = context.size(relation), context.answer(ProbeKind.ROWS, relation)
     rows = estimate_rows(context, work)
-    if is_empty(size) or rows is RowEstimate.FEW:
+    if is_empty(size) or rows is RowEstimate.FEW or (answer is not None and answer.count == 0):
         return
-    severity = Severity.NOTE if rows is RowEstimate.BATCH else Severity.WARNING
-    severity = Severity.ERROR if rows in _MANY else severity
+    severity = Severity.ERROR if rows in _MANY else Severity.WARNING
     reason = f"it deletes {rows} of {relation}, which is {format_size(size)}"
     planned = (context.statement.database, work.sql or context.statement.sql) in evidence.expected_rows
     confidence = Confidence.LIVE if planned else None

@@ -1,4 +1,4 @@
-"""Check dropped or disabled protections: constraints, triggers, policies, privileges, replica identities."""
+"""Check dropped or disabled protections: constraints, triggers, policies, replica identities."""
 
 from collections.abc import Iterator
 
@@ -18,12 +18,10 @@ _REWRITING = {
     "rule": "statements run other commands than before",
     "policy": "roles see other rows than before",
 }
-_EVERY_ROLE = "public"
-"""The role PUBLIC, as snapshots print access control lists."""
 
 
 def check_dropped_guards(context: StatementContext) -> Iterator[HazardFinding]:
-    """Yield findings about constraints, triggers, policies and privileges that are dropped or changed."""
+    """Yield findings about constraints, triggers and policies that are dropped or changed."""
     for change in context.dropped:
         definition = change.old("definition")
         if change.key.kind == "constraint":
@@ -34,7 +32,6 @@ def check_dropped_guards(context: StatementContext) -> Iterator[HazardFinding]:
         if change.fields.get("not_null", ("", ""))[1] is None and context.existed(change.owner):
             yield context.finding("CM037", Severity.NOTE, change.key.identity, "the column accepts null now")
     yield from _disabled(context)
-    yield from _privileges(context)
 
 
 def _constraint(context: StatementContext, change: Change, definition: str) -> Iterator[HazardFinding]:
@@ -104,29 +101,6 @@ def _uses_policies(context: StatementContext, change: Change) -> bool:
     """Return whether row-level security is enabled for the table, which is assumed if it is not known."""
     owner = change.owner
     return owner is None or owner not in context.after or context.after[owner].get("rls") == "enabled"
-
-
-def _privileges(context: StatementContext) -> Iterator[HazardFinding]:
-    new_owners = {change.key for change in context.changes(Op.CHANGED) if "owner" in change.fields}
-    for change in context.changes(Op.CHANGED):
-        if not context.existed(change.key):
-            continue
-        owner = change.fields.get("owner")
-        before, after = (set(_privileges_by_role(acl)) for acl in (change.old("acl"), change.new("acl")))
-        if owner is not None or before - after:
-            if owner is not None and change.owner in new_owners:
-                continue  # an owned sequence gets the owner of its table
-            reason = f"it belongs to {owner[1]} now" if owner else "privileges were revoked"
-            yield context.finding("CM038", Severity.WARNING, change.key.identity, reason)
-        elif any(role == _EVERY_ROLE for role, _ in after - before):
-            yield context.finding("CM038", Severity.NOTE, change.key.identity, "every role may use it now")
-
-
-def _privileges_by_role(acl: str) -> Iterator[tuple[str, str]]:
-    """Yield (role, privilege) for an access control list as snapshots print it."""
-    for line in acl.split("\n"):
-        role, _, privileges = line.rpartition(": ")
-        yield from ((role, privilege) for privilege in privileges.split(", ") if role)
 
 
 def check_replication(contexts: tuple[StatementContext, ...]) -> Iterator[HazardFinding]:

@@ -14,6 +14,7 @@ from circle_migrate.safety.rules import (
     dropped_guards,
     failure,
     lock,
+    refused_statements,
 )
 from circle_migrate.safety.rules.context import PlanContext
 from circle_migrate.safety.rules.data_loss import check_data_loss
@@ -33,7 +34,11 @@ _STATEMENT_RULES = (
     constraint_and_type.check_new_objects,
 )
 _RULES_OF_FAILED_STATEMENTS = (lock.check_locks, failure.check_failures)
-_TRANSACTION_RULES = (application_breakage.check_removed_names, dropped_guards.check_replication)
+_TRANSACTION_RULES = (
+    application_breakage.check_removed_names,
+    refused_statements.check_refused_statements,
+    dropped_guards.check_replication,
+)
 _PLAN_RULES = (
     failure.check_probe_answers,
     lock.check_blockers,
@@ -47,10 +52,7 @@ def run_rules(evidence: Evidence) -> tuple[HazardFinding, ...]:
     """Run all rules; return findings in the order of the statements, for each statement the worst first.
 
     There is one finding for each hazard, statement and object, with the strongest confidence that any rule
-    has. Severities: error, the step fails on the live rows, loses stored values, breaks statements of the
-    running release, or works on a large table while others wait for one; warning, every row of a large table
-    is written, a protection is dropped, two large tables are locked together, the facts that decide are
-    unknown, or a downgrade breaks statements of a release that is gone by then; note, information.
+    has; docs/safety.md has the meaning of the severities.
     """
     plan = PlanContext(evidence)
     trace = evidence.trace

@@ -27,6 +27,8 @@ _HAZARDS: Mapping[ProbeKind, str] = {
 }
 """The hazard of each kind of probe that counts rows; `data_loss` handles VALUES and ROWS."""
 
+_SQLSTATES = {"check": "23514", "foreign key": "23503", "exclusion": "23P01"}
+
 _RESTART = compile_pattern(
     r"\bALTER\s+(?:SEQUENCE|TABLE)\s+(?:IF\s+EXISTS\s+)?(?:ONLY\s+)?(?P<name>\S+)\s.*\bRESTART\b"
 )
@@ -47,6 +49,7 @@ def check_failures(context: StatementContext) -> Iterator[HazardFinding]:
             yield _required_column(context, change)
     yield from _shifted_times(context)
     yield from _restarted_sequence(context)
+    yield from _unseen_code(context)
 
 
 def check_probe_answers(plan: PlanContext) -> Iterator[HazardFinding]:
@@ -67,14 +70,16 @@ def _probe_answer(context: StatementContext, answer: Answer) -> Iterator[HazardF
     fixed = answer.count is None and bool(probe.fixed_by) and bool(probe.query)
     unknown = Severity.NOTE if fixed else Severity.WARNING
     constraint = context.after.get(ObjectKey("constraint", probe.subject), {})
-    rule = "CM025" if constraint.get("type") == "exclusion" else _HAZARDS[probe.kind]
+    rule = _HAZARDS[probe.kind]
+    if probe.kind is ProbeKind.DUPLICATES and constraint.get("type") == "exclusion":
+        rule = "CM025"
     reason = f"could not check for {probe.kind}: {answer.why}"
     if answer.count is not None:
         reason = f"{'more than ' if answer.more else ''}{answer.count} {probe.kind}"
     severity, confidence = (Severity.ERROR, Confidence.LIVE) if answer.count else (unknown, None)
     if answer.count and probe.kind is ProbeKind.INSERTS:
         severity = severity_of_missing_value(ObjectKey("table", probe.relation), context.last)
-        reason = f"{probe.kind} fails (23514)"
+        reason = f"{probe.kind} fails ({_SQLSTATES.get(constraint.get('type') or '', '23505')})"
     yield context.finding(
         rule, severity, probe.subject, reason, relation=probe.relation, confidence=confidence
     )
@@ -113,6 +118,23 @@ def _shifted_times(context: StatementContext) -> Iterator[HazardFinding]:
             reason = "values are read as times of the session's TimeZone, which is not UTC"
             name, owner = change.key.identity, change.owner
             yield context.finding("CM016", Severity.WARNING, name, reason, relation=owner)
+
+
+def _unseen_code(context: StatementContext) -> Iterator[HazardFinding]:
+    """Yield a finding for code that gets rows of a table, which is empty on the scratch database."""
+    statement, deletions = context.statement, context.statement.read_by_code
+    tables = [
+        name
+        for name in statement.relations_in_text
+        if context.holds_rows(name) and not is_empty(context.size(name))
+    ]
+    if deletions is not None and tables:
+        reason = (
+            f"the code gets rows of {tables[0]}, which the scratch database lacks; what it does with them"
+        )
+        reason += f" is not seen{deletions and f', such as {deletions}'}"
+        severity = Severity.ERROR if deletions else Severity.NOTE
+        yield context.finding("CM060", severity, tables[0], reason, relation=tables[0])
 
 
 def _restarted_sequence(context: StatementContext) -> Iterator[HazardFinding]:

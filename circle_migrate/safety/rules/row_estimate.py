@@ -34,10 +34,7 @@ _ASSUMED_KEYS = frozenset({"id"})
 
 
 class RowEstimate(StrEnum):
-    """Which part of a table is written.
-
-    SOME is unknown; the planner estimates MANY and PART; FEW, BATCH and UNKNOWN follow from the text.
-    """
+    """Which part of a table is written; MANY and PART are of the planner, the others of the text."""
 
     ALL = "every row"
     MANY = "a large part of the rows"
@@ -56,7 +53,9 @@ def estimate_rows(context: StatementContext, work: Work) -> RowEstimate:
     batch = by_text is RowEstimate.BATCH and work.task is not Task.DELETE
     if work.uncounted and by_text is not RowEstimate.ALL and not batch:
         return RowEstimate.UNKNOWN
-    expected = context.plan.evidence.expected_rows.get((database, sql))
+    known = context.plan.evidence.expected_rows
+    # A nested write may use what only the whole statement defines.
+    expected = known.get((database, sql), known.get((database, context.statement.sql)))
     size = context.size(work.relation)
     if by_text is not RowEstimate.SOME or expected is None or size is None or not size.rows:
         return by_text

@@ -1,8 +1,4 @@
-"""Check work and row writes that take as long as a table is large and make other sessions wait.
-
-The trace shows the work and the locks; the changes of the catalog tell which hazard it is. Work that lets
-others pass is a hazard only under locks that its transaction already holds.
-"""
+"""Check work and row writes that take as long as a table is large and make other sessions wait."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
@@ -63,10 +59,7 @@ def _blocking(context: StatementContext, hazard: str, root: str, works: Sequence
 def _under_locks(
     context: StatementContext, hazard: str, root: str, works: Sequence[Work], locks: dict[str, Lock]
 ) -> HazardFinding:
-    """Return a finding about work that blocks others only through locks that its transaction holds already.
-
-    If only earlier revisions took these locks, the hazard is that the revisions share a transaction.
-    """
+    """Return a finding about work under locks of earlier statements; if of other revisions only, of CM041."""
     rule = "CM041" if _from_other_revisions(context, locks) else hazard
     size, waits = format_size(context.total_size(works)), describe_waits(locks)
     reason = f"{root} is {size}, and the transaction already holds {waits}"
@@ -74,10 +67,7 @@ def _under_locks(
 
 
 def _blocks_by_itself(context: StatementContext, work: Work) -> bool:
-    """Return whether the statement would block others in a transaction of its own, too.
-
-    A lock that the transaction holds is not taken again; a change of the catalog shows that it is needed.
-    """
+    """Return whether the statement would block others in a transaction of its own, too."""
     statement = context.statement
     if statement.acquired.get(work.relation, 0) >= Lock.Share:
         return True
@@ -165,10 +155,7 @@ def check_row_writes(context: StatementContext) -> Iterator[HazardFinding]:
 
 
 def _large_relation(context: StatementContext, work: Work) -> str | None:
-    """Return the large table whose rows decide how long a write takes; None if no such table is large.
-
-    For INSERT it is the table that is read; otherwise the written table, else one that a subquery reads.
-    """
+    """Return the large table that is written, for INSERT read, or read by a subquery; else None."""
     if work.task is not Task.INSERT and context.is_large(work.relation):
         return work.relation
     sources = _FROM.search(without_comments_and_literals(context.statement.sql))

@@ -1,7 +1,4 @@
-"""Render a plan to SQL with Alembic, for findings of low confidence if there is no scratch database.
-
-The text may differ from what runs: a revision that reads the database cannot be rendered.
-"""
+"""Render a plan to SQL with Alembic, which may differ from what runs, if there is no scratch database."""
 
 import re
 from collections.abc import Iterable, Iterator
@@ -64,8 +61,13 @@ async def compare_rendered(deployment: Deployment, plan: Plan, trace: Trace) -> 
         table = deployment.databases[revision.database].settings.version_table
         rendered = {start for start in _starts(step.statements) if table not in start}
         executed = ran.get(revision.qualified, set())
-        if rendered != executed:
-            differences[revision.qualified] = _describe(executed - rendered, rendered - executed)
+        problems = (
+            ("runs and is not rendered", executed - rendered),
+            ("is rendered and does not run", rendered - executed),
+        )
+        texts = [f"{', '.join(sorted(starts))} … {problem}" for problem, starts in problems if starts]
+        if texts:
+            differences[revision.qualified] = "; ".join(texts)
     return differences
 
 
@@ -75,13 +77,6 @@ def _starts(statements: Iterable[str]) -> Iterator[str]:
         words = _WORD.findall(without_comments_and_literals(statement))[:_COMPARED_WORDS]
         if words and words[0].upper() not in _READING:
             yield " ".join(words)
-
-
-def _describe(not_rendered: set[str], not_executed: set[str]) -> str:
-    problems = {"runs and is not rendered": not_rendered, "is rendered and does not run": not_executed}
-    return "; ".join(
-        f"{', '.join(sorted(starts))} … {problem}" for problem, starts in problems.items() if starts
-    )
 
 
 async def _render_steps(deployment: Deployment, plan: Plan) -> list[_RenderedStep]:

@@ -6,6 +6,7 @@ from enum import IntEnum, StrEnum
 
 from circle_migrate.postgres.catalog.snapshot import Change
 from circle_migrate.postgres.server_errors import scratch_server_lacks
+from circle_migrate.postgres.sql_text import mentions, own_name
 
 
 class Lock(IntEnum):
@@ -83,10 +84,7 @@ class TracedRelation:
 
 @dataclass(frozen=True, slots=True)
 class XactState:
-    """The state of a transaction, by oid of relations: lock modes, data files, full scans, inserted rows.
-
-    `catalog_writes` counts the rows written into catalogs. All are empty outside of a transaction.
-    """
+    """A transaction's lock modes, data files, scans, inserted rows by oid, and rows written into catalogs."""
 
     modes: Mapping[int, frozenset[str]] = field(default_factory=dict)
     files: Mapping[int, int | None] = field(default_factory=dict)
@@ -125,9 +123,10 @@ class TracedStatement:
 
     `segment` counts the segments of the plan from 1; `file` and `line` are the line of the revision file that
     sends it. `locks` are those that its transaction holds after it, `locks_before` those before it; both only
-    on relations from before the plan, by name. `changes` are those of the catalog; `created_relations` are
-    the ones that the plan has created so far. `transactional` is false outside of a transaction, `repeatable`
-    true for statements of helpers that first check whether they are needed.
+    on relations from before the plan, by name. `transactional` is false outside of transactions, `repeatable`
+    true for helpers that first check whether a statement is needed. `read_by_code` is None unless the code
+    gets its rows; else it has the deletions in the code that did not run. `replaced_names` has the new names
+    of relations whose old name means another one after the statement.
     """
 
     database: str
@@ -138,18 +137,25 @@ class TracedStatement:
     line: int | None = None
     transactional: bool = True
     repeatable: bool = False
+    read_by_code: str | None = None
     locks: Mapping[str, Lock] = field(default_factory=dict)
     locks_before: Mapping[str, Lock] = field(default_factory=dict)
     work: tuple[Work, ...] = ()
     validated_constraints: tuple[str, ...] = ()
     changes: tuple[Change, ...] = ()
     created_relations: frozenset[str] = frozenset()
+    replaced_names: Mapping[str, str] = field(default_factory=dict)
     error: ServerError | None = None
 
     @property
     def qualified(self) -> str:
         """The revision as `database@id`."""
         return f"{self.database}@{self.revision}"
+
+    @property
+    def relations_in_text(self) -> list[str]:
+        """The locked relations that the text names."""
+        return [name for name in self.locks if mentions(self.sql, own_name(name))]
 
     @property
     def acquired(self) -> Mapping[str, Lock]:

@@ -1,9 +1,11 @@
 """Record the statements of a run with the lines of the revision files that send them."""
 
+import inspect
 import os
 import sys
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from types import FrameType
@@ -16,14 +18,14 @@ from sqlalchemy.exc import CompileError, IdentifierError
 from sqlalchemy.util import await_only
 
 import circle_migrate
-from circle_migrate.core.errors import MigrateError
+from circle_migrate.core.errors import MigrateError, text_of
 from circle_migrate.core.redaction import redact, redact_quotation
 from circle_migrate.migrate.alembic_adapter.runner import LITERAL_PERCENT
 from circle_migrate.migrate.run import Hooks, MigrationRun
 from circle_migrate.postgres.catalog.snapshot import Snapshot
 from circle_migrate.postgres.search_path import CONFIGURED, PINNED
 from circle_migrate.postgres.server_errors import driver_message, server_error
-from circle_migrate.postgres.sql_text import split_statements
+from circle_migrate.postgres.sql_text import compile_pattern, split_statements
 from circle_migrate.revision_graph.modules import module_of
 from circle_migrate.revision_graph.plan import Action, Direction, Plan, Segment, Step
 from circle_migrate.safety.trace.record import ServerError, TracedRelation, TracedStatement
@@ -33,16 +35,22 @@ _ROOT = Path(circle_migrate.__file__).parent
 _PACKAGE = f"{_ROOT}{os.sep}"
 _REVISIONS = f"{_ROOT / 'revisions'}{os.sep}"
 _HELPERS = str(_ROOT / "indexes.py")
+_OPERATIONS = f"{os.sep}alembic{os.sep}operations{os.sep}"
 _SKIPPED = tuple(f"{folder}{os.sep}" for folder in (Path(__file__).parent, Path(sqlalchemy.__file__).parent))
+
+
+_READS_ROWS = compile_pattern(r"\s*(?:SELECT|WITH|TABLE)\b(?!.*\bsetval\b)")
+_DELETES = compile_pattern(r"\b(?:DELETE\s+FROM|TRUNCATE(?:\s+TABLE)?)\s+(?:ONLY\s+)?[\w.\"]+|\.delete\(")
 
 
 @dataclass(frozen=True, slots=True)
 class SourceLocation:
-    """A line of a revision file; `is_guarded` if it calls our helpers, which check before they change."""
+    """A line of a revision file; `is_guarded` if it calls our helpers, `gets_rows` unless Alembic's `op`."""
 
     file: str
     line: int
     is_guarded: bool = False
+    gets_rows: bool = True
 
 
 def no_origin() -> SourceLocation | None:
@@ -61,13 +69,14 @@ def origin(step: Step) -> SourceLocation | None:
     sender = frame.f_code.co_filename if frame is not None else path
     if sender != path and sender.startswith(_PACKAGE) and not sender.startswith(_REVISIONS):
         return None
-    is_guarded = False
+    is_guarded, gets_rows = False, True
     while frame is not None:
         if frame.f_code.co_filename == path:
-            return SourceLocation(path, frame.f_lineno, is_guarded)
+            return SourceLocation(path, frame.f_lineno, is_guarded, gets_rows)
         if frame.f_code is function:
             return SourceLocation(path, step.revision.line, is_guarded)
         is_guarded = is_guarded or frame.f_code.co_filename == _HELPERS
+        gets_rows = gets_rows and _OPERATIONS not in frame.f_code.co_filename
         frame = frame.f_back
     return None
 
@@ -134,14 +143,27 @@ class Recorder:
         if place is None:
             return None
         step = traced.settings.name, self.segment, self.revision
-        return TracedStatement(*step, redact(sql), place.file, place.line, repeatable=place.is_guarded)
+        read = "" if place.gets_rows and _READS_ROWS.match(sql) else None
+        traced_at = place.file, place.line
+        return TracedStatement(*step, redact(sql), *traced_at, repeatable=place.is_guarded, read_by_code=read)
+
+
+def _deletions_not_sent(step: Step, statements: Sequence[TracedStatement]) -> str:
+    """Return the deletions in the code of a step that it did not run, as the tables are empty."""
+    name, source = "upgrade" if step.direction is Direction.UP else "downgrade", ""
+    with suppress(OSError, TypeError):  # no function with a source
+        source = inspect.getsource(getattr(module_of(step.revision), name))
+    sent = "\n".join(item.sql for item in statements if item.qualified == step.revision.qualified)
+    found = (match[0] for match in _DELETES.finditer(source))
+    return ", ".join(text for text in found if (text if text[0] != "." else "DELETE") not in sent)
 
 
 def error_summary(error: BaseException, sql: str | None) -> ServerError:
     """Return the error of a statement; no SQLSTATE if the server did not raise it."""
     cause, sql = server_error(error), sql or ""
     if cause is None:
-        message = driver_message(error) or (str(error.args[0]) if error.args else type(error).__name__)
+        text = error.args[0] if error.args and isinstance(error.args[0], str) else text_of(error)
+        message = driver_message(error) or text or type(error).__name__
         return ServerError("", " ".join(redact_quotation(message, sql).split()))
     message = getattr(cause, "message", None) or str(cause).partition("\n")[0]
     return ServerError(str(getattr(cause, "sqlstate", "")), redact_quotation(message, sql))
@@ -219,8 +241,13 @@ class TraceHooks(Hooks):
     def after_step(self, connection: Connection, action: Action) -> None:  # noqa: ARG002 - as declared
         """Mark the step as done; it has caught the errors of its statements."""
         recorded = self._recorder.statements
+        deletions = "" if not isinstance(action, Step) else _deletions_not_sent(action, recorded)
         self._recorder.statements = [
-            statement for statement in recorded if not statement.error or statement.error.lacked
+            replace(statement, read_by_code=deletions)
+            if statement.read_by_code is not None and statement.revision == self._recorder.revision
+            else statement
+            for statement in recorded
+            if not statement.error or statement.error.lacked
         ]
         self._recorder.origin = no_origin
         self.completed.append(action)

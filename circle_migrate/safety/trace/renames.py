@@ -1,7 +1,4 @@
-"""Find the objects that a statement renames.
-
-Snapshots have names and no identities: a rename is an object that is removed, and one like it that is added.
-"""
+"""Find the objects that a statement renames, in snapshots that have names and no identities."""
 
 from collections.abc import Iterator, Sequence
 
@@ -19,10 +16,7 @@ def says_rename(sql: str) -> bool:
 
 
 def possible_renames(changes: Sequence[Change]) -> Iterator[tuple[Change, Change]]:
-    """Yield removed objects with the one added of the same owner and name, else of the same owner and shape.
-
-    An owner comes before its parts, which have the same name in the renamed one.
-    """
+    """Yield removed objects with the one added of the same owner and name, else of the same shape."""
     removed = [change for change in changes if change.op is Op.REMOVED]
     added = [change for change in changes if change.op is Op.ADDED]
     renamed: dict[object, object] = {}

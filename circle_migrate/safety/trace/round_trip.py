@@ -150,11 +150,10 @@ def _describe(changes: list[Change]) -> str:
     """Describe changes; parts of a created or dropped object are left out."""
     whole = {change.key for change in changes if change.op is not Op.CHANGED}
     reported = [change for change in changes if change.owner not in whole]
-    texts = [f"{change.key} {_PROBLEMS[change.op]}{_fields(change)}" for change in reported[:_SHOWN]]
+    texts = []
+    for change in reported[:_SHOWN]:
+        names = sorted(change.fields.keys() - _NOT_RESTORED) if change.op is Op.CHANGED else ()
+        fields = f" ({', '.join(name.replace('_', ' ') for name in names)})" if names else ""
+        texts.append(f"{change.key} {_PROBLEMS[change.op]}{fields}")
     more = len(reported) - _SHOWN
     return "after upgrade and downgrade, " + "; ".join([*texts, *([f"and {more} more"] if more > 0 else [])])
-
-
-def _fields(change: Change) -> str:
-    names = sorted(change.fields.keys() - _NOT_RESTORED) if change.op is Op.CHANGED else ()
-    return f" ({', '.join(name.replace('_', ' ') for name in names)})" if names else ""

@@ -114,11 +114,7 @@ async def _run(
 def _explain(
     plan: Plan, hooks: TraceHooks, error: MigrateError
 ) -> tuple[tuple[TracedStatement, ...], tuple[str, ...], tuple[str, ...]]:
-    """Return the statements, untraced revisions and notes of a run that ended at a step.
-
-    A failing statement becomes a finding; an exception of the step's Python code may come from empty tables.
-    Where no step was running, a deferred constraint of the last one does not hold.
-    """
+    """Return the statements, untraced revisions and notes of a run that ended at a step."""
     done = len(hooks.completed) - (hooks.running is None)
     rest = [action.revision.qualified for action in plan.actions[done:] if isinstance(action, Step)]
     failed = hooks.failure(error)

@@ -123,12 +123,20 @@ class TracedConnection:
         after = await self._xact_state()
         messages = tuple(self._messages)
         changes: tuple[Change, ...] = ()
+        named = self.present
         if committed or after.catalog_writes != pending.before.catalog_writes:
             changes = await self._changes()
         files = {oid: relation.file for oid, relation in self.present.items()} if committed else after.files
         observation = await self._observe(pending, after, messages, self._replaced(files))
         transactional = not committed and pending.own_transaction is None
-        traced = replace(self._traced(pending, observation), transactional=transactional, changes=changes)
+        names = {relation.name for relation in self.present.values()}
+        moved = ((named[oid].name, new.name) for oid, new in self.present.items() if oid in named)
+        traced = replace(
+            self._traced(pending, observation),
+            transactional=transactional,
+            changes=changes,
+            replaced_names={old: new for old, new in moved if old != new and old in names},
+        )
         if pending.own_transaction is not None:
             await pending.own_transaction.commit()
         return replace(traced, locks=self._locks_by_kind(traced, observation.named)) if committed else traced

@@ -185,11 +185,9 @@ def is_proof(message: str) -> bool:
 class Observation:
     """What is known of a statement that has run or failed; mappings are by oid.
 
-    `messages` are the server's. `known` are the relations from before the plan, `present` those of now,
-    `replaced` those with a new file. `foreign_keys` has the tables of foreign keys by name; `target` is the
-    table that the statement writes, `named` are other tables in its text. `bodies` are the texts of the
-    functions that it calls; `nested` are the writes in these or in a DO block, which need not have run, each
-    with the oid of its table.
+    `known` are the relations from before the plan, `present` those of now, `replaced` those with a new file.
+    `target` is the table that the statement writes, `named` are other tables in its text. `bodies` are the
+    functions that it calls; `nested` the writes in these or in a DO block, which need not have run.
     """
 
     sql: str

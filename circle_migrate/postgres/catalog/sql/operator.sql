@@ -4,7 +4,7 @@ SELECT 'operator' AS kind,
        || ', ' || coalesce(format_type(NULLIF(o.oprright, 0), NULL), 'NONE') || ')' AS object,
        pg_get_userbyid(o.oprowner) AS owner, remark.description AS comment,
        concat_ws(E'\n',
-           'FUNCTION = ' || NULLIF(o.oprcode, 0)::regprocedure,
+           'FUNCTION = ' || o.oprcode::regprocedure,
            'COMMUTATOR = ' || NULLIF(o.oprcom, 0)::regoperator,
            'NEGATOR = ' || NULLIF(o.oprnegate, 0)::regoperator,
            'RESTRICT = ' || NULLIF(o.oprrest, 0)::regproc,
@@ -15,4 +15,5 @@ SELECT 'operator' AS kind,
 FROM pg_operator o
 JOIN space ON space.oid = o.oprnamespace
 LEFT JOIN remark ON remark.classoid = 'pg_operator'::regclass AND remark.objoid = o.oid
-WHERE NOT EXISTS (SELECT FROM member WHERE classid = 'pg_operator'::regclass AND objid = o.oid)
+WHERE o.oprcode <> 0 -- without a function, it is only announced as the commutator of another one
+  AND NOT EXISTS (SELECT FROM member WHERE classid = 'pg_operator'::regclass AND objid = o.oid)

@@ -2,8 +2,8 @@
 SELECT 'transform' AS kind,
        'FOR ' || format_type(t.trftype, NULL) || ' LANGUAGE ' || quote_ident(l.lanname) AS object,
        remark.description AS comment,
-       concat_ws(', ', 'FROM SQL ' || NULLIF(t.trffromsql, 0)::regprocedure,
-                 'TO SQL ' || NULLIF(t.trftosql, 0)::regprocedure) AS definition
+       concat_ws(', ', 'FROM SQL WITH FUNCTION ' || NULLIF(t.trffromsql, 0)::regprocedure,
+                 'TO SQL WITH FUNCTION ' || NULLIF(t.trftosql, 0)::regprocedure) AS definition
 FROM pg_transform t
 JOIN pg_language l ON l.oid = t.trflang
 LEFT JOIN remark ON remark.classoid = 'pg_transform'::regclass AND remark.objoid = t.oid

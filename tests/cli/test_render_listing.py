@@ -9,7 +9,7 @@ import pytest
 from rich.console import Console
 
 from circle_migrate.cli.console import console
-from circle_migrate.cli.render.tree import draw_tree
+from circle_migrate.cli.render.listing import draw_tree
 from circle_migrate.cli.write import render
 from circle_migrate.commands.history import ListedRevision, RevisionList
 from circle_migrate.revision_graph.revision import Revision
