@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from circle_migrate.config.databases import Locations
+from circle_migrate.config.foreign_files import foreign_error
 from circle_migrate.config.provenance import DEFAULT, Origin, Provenance
-from circle_migrate.config.pyproject import foreign_error
 from circle_migrate.core.errors import SettingsError
 
 _SEPARATORS = {"space": " ", "newline": "\n", "os": os.pathsep, ":": ":", ";": ";"}

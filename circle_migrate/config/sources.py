@@ -9,8 +9,9 @@ from typing import Any
 from pydantic_settings import EnvSettingsSource, InitSettingsSource, PydanticBaseSettingsSource
 
 from circle_migrate.config.databases import BUNDLED, PLATFORM, PREFIX, RELATIONS, SAFE_FOLDERS, KnownDatabase
+from circle_migrate.config.foreign_files import foreign_error
 from circle_migrate.config.provenance import Origin, Provenance, read_text
-from circle_migrate.config.pyproject import foreign_error, named_databases, read_pyproject, read_settings
+from circle_migrate.config.pyproject import named_databases, read_pyproject, read_settings
 from circle_migrate.config.settings import DEFAULT_DATA, DEFAULT_SECRETS, DatabaseSettings, Settings
 from circle_migrate.core.errors import SettingsError
 

@@ -66,6 +66,7 @@ def value_of(key: str) -> str:
         "x_arguments": "a=b",
         "relations": "json:x",
         "models": "json:x",
+        "imports": "json",
         "revisions": str(ROOT),
         "profile": "strict",
         "driver": "psycopg",
