@@ -220,7 +220,7 @@ if __name__ == "__main__":
         "commands.downgrade",
         "commands.status",
         "migrate.executor",
-        "config.sources",
+        "config.load",
         "migrate.alembic_adapter.runner",
         "cli.render.run",
     ):

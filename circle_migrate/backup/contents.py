@@ -209,7 +209,9 @@ async def _connect_to_one_host(database: Database) -> tuple[Database, asyncpg.Co
     """Return the database with only the first of its hosts that answers, and a connection to it."""
     endpoints = database.address.endpoints
     for endpoint in endpoints:
-        pinned = Database(database.settings._replace(url=database.address._replace(endpoints=(endpoint,))))
+        pinned = Database(
+            database.settings.model_copy(update={"url": database.address._replace(endpoints=(endpoint,))})
+        )
         try:
             return pinned, await pinned.connect(NAME)
         except MigrateError:

@@ -50,7 +50,7 @@ class StagedDatabase:
     def connection_target(self) -> Database:
         """The copy as a configured database."""
         settings = self.database.settings
-        return Database(settings._replace(url=settings.address.with_database(self.name)))
+        return Database(settings.model_copy(update={"url": settings.address.with_database(self.name)}))
 
 
 async def create(database: Database, token: str) -> StagedDatabase:

@@ -1,19 +1,19 @@
 """The application: its help page and its groups of commands."""
 
 import sys
-from collections.abc import MutableMapping
+from functools import cache
 from importlib import import_module
 from inspect import Parameter, Signature
 from typing import Any
 
 import typer
-from typer._click import Command, Context, HelpFormatter
-from typer.main import get_group
 
 from circle_migrate import __version__
-from circle_migrate.cli.help import CommandGroup
+from circle_migrate.cli.command import Declarations
+from circle_migrate.cli.help import Command, CommandGroup
 from circle_migrate.cli.options import BEFORE_COMMAND, COMMON, flag
 from circle_migrate.cli.streams import end_stdout
+from circle_migrate.core.errors import ExitCode
 
 _COMMANDS = {
     "migrate": ("init", "upgrade", "downgrade", "plan", "recover"),
@@ -27,47 +27,47 @@ _COMMANDS = {
 """The modules that declare commands, in the order of the help page, with the names of their commands."""
 
 _EPILOG = """\
-[bold]Examples[/bold]
-circle-migrate upgrade --embedded [dim]# on a private PostgreSQL[/dim]
-circle-migrate upgrade --dry-run [dim]# show the plan[/dim]
-circle-migrate upgrade credentials@+1 [dim]# one step, one database[/dim]
-circle-migrate downgrade -1 -d main [dim]# show the losses, then ask[/dim]
-circle-migrate revision --autogenerate -m "add a table"
-[bold]Environment[/bold]
-NAME_DATABASE_URL [dim]# for each database; or …_FILE, .env, pyproject.toml[/dim]
-DATABASE_URL, CREDS_DATABASE_URL [dim]# for main and credentials[/dim]
-CIRCLE_MIGRATE_EMBEDDED=1 [dim]# like --embedded[/dim]
-NO_COLOR, FORCE_COLOR [dim]# no colours, or colours in a pipe too[/dim]
-[bold]Exit status, explained by `help exit-codes`[/bold]
+Examples:
+  circle-migrate upgrade --embedded # on a private PostgreSQL
+  circle-migrate upgrade --dry-run # show the plan
+  circle-migrate upgrade credentials@+1 # one step, one database
+  circle-migrate downgrade -1 -d main # show the losses, then ask
+  circle-migrate revision --autogenerate -m "add a table"
+Environment:
+  NAME_DATABASE_URL # for each database; or …_FILE, .env, pyproject.toml
+  DATABASE_URL, CREDS_DATABASE_URL # for main and credentials
+  CIRCLE_MIGRATE_EMBEDDED=1 # like --embedded
+  NO_COLOR, FORCE_COLOR # no colours, or colours in a pipe too
+Exit status, explained by `help exit-codes`:
+"""
 
-""".replace("\n", "\n\n")
+_ARGUMENTS = f"{__name__}.arguments"
+"""The key by which the arguments of the whole command line are kept in the context."""
+
+
+@cache
+def _declared(module: str) -> Declarations:
+    """Return the commands of a module."""
+    declarations: Declarations = []
+    import_module(f"circle_migrate.cli.groups.{module}").register(declarations)
+    return declarations
 
 
 class _Commands(CommandGroup):
     """All commands, created on demand: creating every command takes longer than running one."""
 
-    _complete = False
+    def list_commands(self, ctx: Any) -> list[str]:  # noqa: ARG002 - Typer's signature
+        """Return the names of all commands, in the order of the help page."""
+        return [name for names in _COMMANDS.values() for name in names]
 
-    @property
-    def commands(self) -> MutableMapping[str, Command]:
-        if not self._complete:
-            self._complete = True
-            for module in _COMMANDS:
-                self._add(module, typer.Typer(rich_markup_mode="rich"))
-        return self._created
-
-    @commands.setter
-    def commands(self, created: MutableMapping[str, Command]) -> None:
-        self._created, self._complete = created, False
-
-    def get_command(self, ctx: Context, cmd_name: str) -> Command | None:  # noqa: ARG002 - Typer's signature
-        if cmd_name not in self._created:
-            from circle_migrate.cli.command import SingleCommandApp
-
-            for module, names in _COMMANDS.items():
-                if cmd_name in names:
-                    self._add(module, SingleCommandApp(cmd_name))
-        return self._created.get(cmd_name) or self.commands.get(cmd_name)
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:  # noqa: ARG002 - Typer's signature
+        """Return the command of that name, or None."""
+        modules = [module for module, names in _COMMANDS.items() if cmd_name in names]
+        for module in () if cmd_name in self.commands else modules or _COMMANDS:
+            for declaration in _declared(module):
+                if not modules or declaration.name == cmd_name:
+                    self.commands[declaration.name] = declaration.create()
+        return self.commands.get(cmd_name)
 
     def main(self, *arguments: Any, **extra: Any) -> None:
         """Run the command line and end the process with its exit status."""
@@ -95,44 +95,37 @@ class _Commands(CommandGroup):
         end_stdout()
         sys.exit(status)
 
-    def format_help(self, ctx: Context, formatter: HelpFormatter) -> None:
+    def format_help(self, ctx: Any, formatter: Any) -> None:
         """Write the page that lists all commands."""
-        from circle_migrate.cli.command import CommandListing
-        from circle_migrate.core.errors import ExitCode
-
-        listing = CommandListing()
         for module in _COMMANDS:
-            _declare(module, listing)
-        self._created, self._complete = dict(listing.declared), True
+            for name, text, panel, _ in _declared(module):
+                self.commands.setdefault(name, Command(name, help=text, rich_help_panel=panel))
         names = [f"{status} {status.meaning.partition(':')[0]}" for status in sorted(ExitCode)]
-        self.epilog = _EPILOG + "\n\n".join(map(" · ".join, (names[:6], names[6:10], names[10:])))
+        lines = map(" · ".join, (names[:6], names[6:10], names[10:]))
+        self.epilog = _EPILOG + "".join(f"  {line}\n" for line in lines)
         super().format_help(ctx, formatter)
 
-    def parse_args(self, ctx: Context, args: list[str]) -> list[str]:
-        """Parse the arguments; options before a command are its own, `help COMMAND` is `COMMAND --help`."""
-        super().parse_args(ctx, list(args))
-        words = [*ctx._protected_args, *ctx.args]
-        if words[:1] == ["help"] and words[1:2] not in (["exit-codes"], ["-h"], ["--help"]):
-            return self.parse_args(ctx, [*words[1:], "--help"])
-        if words and len(words) < len(args):
-            place = 2 if isinstance(self.get_command(ctx, words[0]), CommandGroup) else 1
-            words[place:place] = args[: -len(words)]
-            ctx.args = words[1:]
-        return ctx.args
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Parse the arguments."""
+        ctx.meta[_ARGUMENTS] = list(args)
+        return super().parse_args(ctx, args)
 
-    def _add(self, module: str, part: typer.Typer) -> None:
-        _declare(module, part)
-        self._created.update(get_group(part).commands)
-
-
-def _declare(module: str, part: typer.Typer) -> None:
-    import_module(f"circle_migrate.cli.groups.{module}").register(part)
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """Return the command; options before it are its own, `help COMMAND` is `COMMAND --help`."""
+        given = ctx.meta[_ARGUMENTS]
+        before = given[: len(given) - len(args)]
+        if args == ["help"]:
+            typer.echo(self.get_help(ctx), color=ctx.color)
+            raise typer.Exit
+        if args[0] == "help" and args[1] not in ("exit-codes", "-h", "--help"):
+            args = [*args[1:], "--help"]
+        place = 2 if isinstance(self.get_command(ctx, args[0]), CommandGroup) else 1
+        return super().resolve_command(ctx, [*args[:place], *before, *args[place:]])
 
 
 app = typer.Typer(
     cls=_Commands,
-    no_args_is_help=True,
-    rich_markup_mode="rich",
+    rich_markup_mode=None,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )

@@ -1,15 +1,17 @@
 """Options, arguments and output formats: as defaults of a command's parameters, and shared by commands."""
 
 import os
+from collections.abc import Callable, Mapping
 from difflib import get_close_matches
 from enum import StrEnum
 from functools import partial
-from inspect import signature
+from inspect import Parameter, signature
 from pathlib import Path
 from typing import Any
 
 import typer
-from typer._click.exceptions import NoSuchOption
+
+from circle_migrate.config.databases import PLATFORM, PREFIX, SafetyMode, Transaction
 
 
 class Format(StrEnum):
@@ -38,26 +40,12 @@ Color = StrEnum("Color", ["AUTO", "ALWAYS", "NEVER"])
 """When the output has colours; `auto` is on a terminal."""
 
 
-class Transaction(StrEnum):
-    """How many steps share a transaction."""
-
-    ALL = "all"
-    PER_REVISION = "per-revision"
-
-
-class SafetyMode(StrEnum):
-    """The safety check of an upgrade: none, one that reports dangers, or one that refuses them."""
-
-    OFF = "off"
-    WARN = "warn"
-    REQUIRE = "require"
-
-
 def option(
     metavar: str | None, text: str, *names: str, default: Any = None, panel: str | None = None, **details: Any
 ) -> Any:
     """Return an option with a value; its names follow from the parameter if none are given."""
-    return typer.Option(default, *names, metavar=metavar, help=text, rich_help_panel=panel, **details)
+    details = _with_default(text, **details)
+    return typer.Option(default, *names, metavar=metavar, rich_help_panel=panel, **details)
 
 
 def flag(name: str, text: str, *names: str, default: Any = False, **details: Any) -> Any:
@@ -67,7 +55,14 @@ def flag(name: str, text: str, *names: str, default: Any = False, **details: Any
 
 def argument(metavar: str, text: str, *, default: Any = None, **details: Any) -> Any:
     """Return an argument; the default `...` makes it mandatory."""
-    return typer.Argument(default, metavar=metavar, help=text, **details)
+    return typer.Argument(default, metavar=metavar, **_with_default(text, **details))
+
+
+def _with_default(text: str, *, show_default: str | bool = True, **details: Any) -> dict[str, Any]:
+    """Return details of a parameter; Typer would write a text for the default in parentheses."""
+    if isinstance(show_default, str):
+        return {"help": f"{text}  [default: {show_default}]", "show_default": False, **details}
+    return {"help": text, "show_default": show_default, **details}
 
 
 def revisions(incomplete: str) -> list[tuple[str, str]]:
@@ -92,17 +87,18 @@ def databases(incomplete: str) -> list[str]:
     try:
         from circle_migrate.config.load import load
 
-        return [item.name for item in load().databases if item.name.startswith(incomplete)]
+        return [name for name in load().databases if name.startswith(incomplete)]
     except Exception:  # noqa: BLE001 - a completing shell cannot show an error
         return []
 
 
 def ensure_no_option(ctx: typer.Context, targets: list[str] | None) -> list[str] | None:
-    """Return the targets. Raises `NoSuchOption` for a misspelt option; `-1` is a target."""
+    """Return the targets. Raises `TyperException` for a misspelt option; `-1` is a target."""
     for text in targets or ():
         if text.startswith("-") and not text[1:].isdigit():
             options = [name for param in ctx.command.params for name in (*param.opts, *param.secondary_opts)]
-            raise NoSuchOption(text, possibilities=get_close_matches(text, options), ctx=ctx)
+            possible = ", ".join(sorted(get_close_matches(text, options)))
+            ctx.fail(f"No such option: {text}{f' (Possible options: {possible})' if possible else ''}")
     return targets
 
 
@@ -160,13 +156,11 @@ def _common(
         autocompletion=databases,
     ),
     url: list[str] | None = _connection("NAME=URL", "Connect to this database at this URL. Repeatable."),
-    database_url: str | None = _connection("URL", "Connect to main at this URL. Environment: DATABASE_URL."),
-    creds_database_url: str | None = _connection(
-        "URL", "Connect to credentials at this URL. Environment: CREDS_DATABASE_URL."
-    ),
+    database_url: str | None = _connection("URL", "Connect to main at this URL."),
+    creds_database_url: str | None = _connection("URL", "Connect to credentials at this URL."),
     embedded: bool | None = _connection(
         None,
-        "Use a private PostgreSQL in this project. Environment: CIRCLE_MIGRATE_EMBEDDED.",
+        "Use a private PostgreSQL in this project.",
         "--embedded",
         show_default=False,
     ),
@@ -202,18 +196,14 @@ def _specific(
         "Let a statement wait at most this long for a lock, then roll back and retry.",
         show_default="4",
     ),
-    scratch_url: str | None = _connection(
-        "URL", "Create scratch databases on this server. Environment: CIRCLE_MIGRATE_SCRATCH_URL."
-    ),
+    scratch_url: str | None = _connection("URL", "Create scratch databases on this server."),
     scratch_on_target: bool | None = _connection(
         None,
         "Allow scratch databases on the servers of the live ones; the role needs CREATEDB.",
         "--scratch-on-target",
         show_default=False,
     ),
-    pg_bin: Path | None = _run(
-        "FOLDER", "Use pg_dump and pg_restore of this folder. Environment: CIRCLE_MIGRATE_PG_BIN."
-    ),
+    pg_bin: Path | None = _run("FOLDER", "Use pg_dump and pg_restore of this folder."),
     x_arguments: list[str] | None = _run(
         "KEY=VALUE",
         "Pass an argument to revisions, which read it with context.get_x_argument(). Repeatable.",
@@ -234,13 +224,27 @@ def _specific(
 ) -> None: ...
 
 
-COMMON = signature(_common, eval_str=True).parameters
+BEFORE_COMMAND = ("database", "format", "color", "no_progress", "quiet", "verbose", "debug")
+"""The options of every command that may also stand before it; they override no setting, others do."""
+
+
+def _declared(function: Callable[..., None]) -> Mapping[str, Parameter]:
+    """Return the options of a function; help names the variable of the setting that one overrides."""
+    variables = {known.url_variable.lower(): known.url_variable for known in PLATFORM}
+    variables["url"] = "NAME_DATABASE_URL"
+    parameters = signature(function, eval_str=True).parameters
+    for name in parameters.keys() - {*BEFORE_COMMAND}:
+        details = parameters[name].default
+        text, _, default = details.help.partition("  [")
+        variable = variables.get(name, f"{PREFIX}{name}".upper())
+        details.help = f"{text}  [env: {variable}{f'; {default}' if default else ']'}"
+    return parameters
+
+
+COMMON = _declared(_common)
 """The options of every command."""
 
-BEFORE_COMMAND = ("database", "format", "color", "no_progress", "quiet", "verbose", "debug")
-"""Those of them that may also stand before the command; they override no setting."""
-
-OPTIONS = signature(_specific, eval_str=True).parameters
+OPTIONS = _declared(_specific)
 """The options of some commands; both by the name of the parameter that receives the value."""
 
 SCRATCH = ("scratch_url", "scratch_on_target", "x_arguments")

@@ -11,8 +11,6 @@ from importlib import import_module
 from typing import TYPE_CHECKING, TextIO
 
 from typer import Exit, TyperException
-from typer._click import Context
-from typer._click.exceptions import NoArgsIsHelpError
 
 from circle_migrate.cli.console import console
 from circle_migrate.cli.options import Format
@@ -176,11 +174,8 @@ def write_stderr(*lines: str) -> None:
 
 
 def show_usage_error(error: TyperException) -> None:
-    """Write the error to stderr; for a group without a command its help page."""
-    context: Context | None = getattr(error, "ctx", None)
-    text = error.format_message()
-    if not isinstance(error, NoArgsIsHelpError):
-        hint = f"{context.command_path} --help" if context else None
-        failure(UsageError(text[:1].lower() + text[1:].removesuffix("."), hint=hint), "", Format.TABLE)
-    elif text:  # empty where rich has drawn the page on a terminal
-        write_stderr(text)
+    """Write the error to stderr."""
+    context = getattr(error, "ctx", None)
+    text = error.format_message().replace("Value error, ", "")  # from pydantic, which Typer converts with
+    hint = f"{context.command_path} --help" if context else None
+    failure(UsageError(text[:1].lower() + text[1:].removesuffix("."), hint=hint), "", Format.TABLE)

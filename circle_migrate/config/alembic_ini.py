@@ -11,7 +11,9 @@ from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from circle_migrate.config.settings import Locations
+from circle_migrate.config.databases import Locations
+from circle_migrate.config.foreign_files import foreign_error
+from circle_migrate.config.provenance import DEFAULT, Origin, Provenance
 from circle_migrate.core.errors import SettingsError
 
 _SEPARATORS = {"space": " ", "newline": "\n", "os": os.pathsep, ":": ":", ";": ";"}
@@ -62,6 +64,38 @@ class _Section(NamedTuple):
                 hint=f"write one of {', '.join(_SEPARATORS)}",
             )
         return [text.strip() for text in value.split(_SEPARATORS[separator]) if text.strip()]
+
+
+def find(texts: Sequence[str], database: str, origin: Origin, provenance: Provenance) -> Locations:
+    """Return where the revisions of a database are by its setting `revisions`; wrong folders are problems."""
+    root, table, resolve = provenance.project_root, provenance.alembic, provenance.packages.folder
+    folder = root if origin is DEFAULT else origin.folder
+    if origin is DEFAULT and not (root / "alembic.ini").exists() and "script_location" not in table:
+        raise SettingsError(
+            f"{root / 'pyproject.toml'} [tool.circle-migrate.databases.{database}] has no `revisions`,"
+            f" and there is no {root / 'alembic.ini'}",
+            hint='write revisions = "FOLDER"',
+        )
+    places = []
+    for text in texts:
+        try:
+            match = INI_FILE.fullmatch(text)
+            named = root if match else resolve(text, folder, origin.subject)
+            if match:
+                sections = (match["section"],) if match["section"] else (database, "alembic")
+                place = locate_section(folder / match["file"], sections, table, resolve)
+            else:
+                place = locate(named, root, table, resolve)
+            ini = None if match and origin is not DEFAULT else place.ini  # one that no setting names
+            if ini and (error := foreign_error(ini, ini, provenance.environ, named.stat().st_uid)):
+                raise error
+            places.append(place)
+        except SettingsError as problem:
+            problem.database = database
+            provenance.problems.append(problem)
+    folders = dict.fromkeys(folder for place in places for folder in place.folders)
+    ini = places[0].ini if places else None
+    return Locations(tuple(folders), any(place.recursive for place in places), ini)
 
 
 def locate(folder: Path, root: Path, table: Mapping[str, Any], resolve: Resolve) -> Locations:

@@ -23,6 +23,9 @@ class SizeAssumption:
     size: AssumedSize
     database: str | None = None
 
+    def __str__(self) -> str:
+        return f"{f'{self.database}@' if self.database else ''}{self.pattern} = {self.size}"
+
     def covers(self, database: str, relation: str) -> bool:
         """Return whether the assumption applies to the relation."""
         names = (relation, relation.rpartition(".")[2])

@@ -52,6 +52,9 @@ class IgnoreRule:
     until: date | None = None
     reason: str = ""
 
+    def __str__(self) -> str:
+        return self.text
+
     def has_expired(self, today: date) -> bool:
         """Return whether the last day has passed."""
         return self.until is not None and today > self.until

@@ -1,12 +1,16 @@
-"""Values of settings with their sources, and the problems in them."""
+"""What the sources of settings say: the origin of each value, and the problems in them."""
 
+from collections.abc import Callable, Collection, Mapping
+from contextvars import ContextVar
+from functools import cached_property
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from circle_migrate.config.fields import Fields
+from circle_migrate.config.databases import PLATFORM, KnownDatabase
 from circle_migrate.core.errors import SettingsError
 
-DEFAULT_SECRETS = Path("/run/secrets")
+if TYPE_CHECKING:
+    from circle_migrate.config.object_resolver import ObjectResolver
 
 
 class Origin(NamedTuple):
@@ -24,28 +28,41 @@ class Origin(NamedTuple):
     file: Path | None = None
 
 
-class Provenance:
-    """The effective value of every setting and its origin, by field name, and all problems.
+DEFAULT = Origin("default", "the default", Path())
 
-    Defaults have no origin. `alembic` is the table [tool.alembic]. `warnings` and `notes` are messages on
-    variables that set nothing; commands show the warnings.
+
+class Provenance:
+    """The origin of every value by its key, such as `databases.main.url`, and all problems.
+
+    Sources are read in order of precedence, so the first origin of a value stays. `variables` are the
+    environment variables of every setting by its key. `alembic` is the table [tool.alembic]. `hazard_ids`
+    returns the ids that `safety_ignore` may name, None for any. `embedded` is whether the embedded server
+    replaces the URLs. `warnings` and `notes` are messages on variables that set nothing.
     """
 
-    def __init__(self) -> None:
-        self.fields = Fields()
+    def __init__(self, environ: Mapping[str, str], hazard_ids: Callable[[], Collection[str] | None]) -> None:
+        self.environ, self.hazard_ids = environ, hazard_ids
+        self.databases: tuple[KnownDatabase, ...] = PLATFORM
         self.project_root = Path()
-        self.values: dict[str, Any] = {}
-        self.alembic: dict[str, Any] = {}
+        self.variables: Mapping[str, tuple[str, ...]] = {}
+        self.alembic: Mapping[str, Any] = {}
+        self.embedded = False
         self.origins: dict[str, Origin] = {}
         self.problems: list[SettingsError] = []
         self.warnings: list[str] = []
         self.notes: list[str] = []
 
-    def add(self, name: str, value: object, origin: Origin) -> None:
-        """Record a value; sources are read in order of precedence, so the first one stays."""
-        if name not in self.origins:
-            self.values[name] = value
-            self.origins[name] = origin
+    @cached_property
+    def packages(self) -> "ObjectResolver":
+        """What finds the packages that settings name."""
+        from circle_migrate.config.object_resolver import ObjectResolver
+
+        return ObjectResolver(self.project_root)
+
+    def origin(self, key: str) -> Origin:
+        """Return the origin of a value; databases inherit `protected`."""
+        inherited = "protected" if key.endswith(".protected") else key
+        return self.origins.get(key) or self.origins.get(inherited, DEFAULT)
 
     def problem(self, message: str, *, hint: str, detail: str | None = None) -> None:
         """Record a problem, to be raised with all others."""
@@ -53,14 +70,19 @@ class Provenance:
 
     def raise_problems(self) -> None:
         """Raise the single problem, or a SettingsError that lists all problems."""
-        if len(self.problems) == 1:
-            raise self.problems[0]
-        if self.problems:
-            lines = [f"{item.message}{f' ({item.detail})' if item.detail else ''}" for item in self.problems]
-            hints = dict.fromkeys(problem.hint for problem in self.problems if problem.hint)
+        problems = list({problem.message: problem for problem in self.problems}.values())
+        if len(problems) == 1:
+            raise problems[0]
+        if problems:
+            lines = [f"{item.message}{f' ({item.detail})' if item.detail else ''}" for item in problems]
+            hints = dict.fromkeys(problem.hint for problem in problems if problem.hint)
             raise SettingsError(
                 "\n  - ".join([f"{len(lines)} settings are wrong:", *lines]), hint="\n".join(hints)
             )
+
+
+READING: ContextVar[Provenance] = ContextVar("READING")
+"""The provenance of the values that are being validated."""
 
 
 def read_text(path: Path, subject: str) -> str:

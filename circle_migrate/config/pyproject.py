@@ -1,16 +1,18 @@
-"""Read pyproject.toml: the databases that it names and its settings. Files of other users are refused."""
+"""Read pyproject.toml: the databases that it names and its settings."""
 
 import os
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
-from circle_migrate.config import fields
-from circle_migrate.config.fields import SHARED, KnownDatabase
+from pydantic import BaseModel
+
+from circle_migrate.config.databases import BUNDLED, PLATFORM, KnownDatabase
+from circle_migrate.config.foreign_files import foreign_error
 from circle_migrate.config.provenance import Origin, Provenance
-from circle_migrate.core.errors import SettingsError
+from circle_migrate.config.settings import DatabaseSettings, Settings
 
 _TABLE = "tool.circle-migrate"
 _DATABASES_KEY = "databases"
@@ -18,36 +20,7 @@ _NAME = re.compile(r"[A-Za-z][\w-]{0,39}", re.ASCII)
 """A database's name: @, +, : mean something in targets, and the embedded server adds `circle_`."""
 
 
-def foreign_error(path: Path, cwd: Path, environ: Mapping[str, str], *owners: int) -> SettingsError | None:
-    """Return the error for a file that another user could have written or moved there.
-
-    As for git, a file of this user, of root or, under sudo, of the calling user is safe. In the current
-    folder a file of the folder's owner is safe, too: a checkout in a container often has another owner. So
-    are files of the `owners`.
-    """
-    user = os.geteuid()
-    safe = {user, 0, *owners}
-    if user == 0 and environ.get("SUDO_UID", "").isdecimal():
-        safe.add(int(environ["SUDO_UID"]))
-    folder = path.parent.stat().st_uid
-    if path.parent == cwd:
-        safe.add(folder)
-    foreign = {folder, path.lstat().st_uid, path.stat().st_uid} - safe
-    trusted = filter(None, environ.get(fields.SAFE_FOLDERS, "").split(os.pathsep))
-    if not foreign or any(text == "*" or Path(text).resolve() == path.parent for text in trusted):
-        return None
-    return SettingsError(
-        f"{path} is not read: it or its folder belongs to another user"
-        f" (uid {foreign.pop()}; yours is {user})",
-        state="nothing was changed",
-        hint=f"if you trust that user, set {fields.SAFE_FOLDERS}={path.parent} in the environment (* trusts"
-        " every folder), as is needed in a container whose checkout belongs to another user",
-    )
-
-
-def read_pyproject(
-    cwd: Path, environ: Mapping[str, str], record: Provenance
-) -> tuple[Mapping[str, Any], Path]:
+def read_pyproject(cwd: Path, record: Provenance) -> tuple[Mapping[str, Any], Path]:
     """Return [tool] of the nearest pyproject.toml with [tool.circle-migrate], and the project's folder.
 
     A file of another user without that table is no project.
@@ -59,7 +32,7 @@ def read_pyproject(
             continue
         import tomllib
 
-        if error := foreign_error(path, cwd, environ):
+        if error := foreign_error(path, cwd, record.environ):
             if os.access(path, os.R_OK) and b"circle-migrate" not in path.read_bytes():
                 continue
             raise error
@@ -93,10 +66,10 @@ def named_databases(
     """
     header = f"{_TABLE}.{_DATABASES_KEY}"
     tables = {
-        name: dict(_table(entries, f"{header}.{name}", path, record))
+        name: _table(entries, f"{header}.{name}", path, record)
         for name, entries in _table(table.get(_DATABASES_KEY, {}), header, path, record).items()
     }
-    platform = {known.name: known for known in fields.PLATFORM}
+    platform = {known.name: known for known in PLATFORM}
     if tables.keys() <= platform.keys() and not any(
         entries.keys() & {"revisions", "models"} for entries in tables.values()
     ):
@@ -112,10 +85,9 @@ def named_databases(
             )
             continue
         known = platform.get(name) or KnownDatabase(name, f"{name.replace('-', '_').upper()}_DATABASE_URL")
-        if bundled := fields.BUNDLED.get(str(entries.get("revisions"))):
-            del entries["revisions"]
+        if bundled := BUNDLED.get(str(entries.get("revisions"))):
             known = bundled._replace(name=name, url_variable=known.url_variable)
-        variable = entries.pop("url-env", known.url_variable)
+        variable = entries.get("url-env", known.url_variable)
         if not isinstance(variable, str) or not variable.isidentifier():
             record.problem(
                 f"url-env in {path} [{header}.{name}] is not the name of an environment variable",
@@ -124,7 +96,7 @@ def named_databases(
             continue
         known = known._replace(url_variable=variable)
         for other in named:
-            if other.prefix == known.prefix or other.url_field == known.url_field:
+            if other.prefix == known.prefix or other.url_variable.lower() == variable.lower():
                 record.problem(
                     f"{path} [{header}]: {other.name} and {name} have the same environment variables",
                     hint="give one of them another name, or another `url-env`",
@@ -133,27 +105,28 @@ def named_databases(
     return named
 
 
-def record_settings(
+def read_settings(
     table: Mapping[str, Any],
     databases: Mapping[KnownDatabase, Mapping[str, Any]],
     path: Path,
     record: Provenance,
-) -> None:
-    """Record the table [tool.circle-migrate] of a pyproject.toml; unknown keys are problems."""
-
-    def add(entries: Mapping[str, Any], names: Iterable[str], header: str, prefix: str) -> None:
-        by_key = {name.replace("_", "-"): f"{prefix}{name}" for name in names}
+) -> dict[str, Any]:
+    """Return the settings of the table [tool.circle-migrate] by key; unknown keys are problems."""
+    own = {key: value for key, value in table.items() if key != _DATABASES_KEY}
+    parts: list[tuple[str, type[BaseModel], Mapping[str, Any]]] = [("", Settings, own)]
+    parts += [(known.key, DatabaseSettings, entries) for known, entries in databases.items()]
+    values: dict[str, Any] = {}
+    for beginning, model, entries in parts:
+        header = f"{_TABLE}.{beginning}".rstrip(".")
+        allowed = [str(field.alias) for field in model.model_fields.values() if not field.exclude]
         for key, value in entries.items():
-            if key in by_key:
-                label, subject = f"{path.name} [{header}]", f"{key} in {path} [{header}]"
-                record.add(by_key[key], value, Origin(label, subject, path.parent, is_shared=True))
+            if key in allowed:
+                origin = Origin(f"{path.name} [{header}]", f"{key} in {path} [{header}]", path.parent)
+                record.origins.setdefault(f"{beginning}{key}", origin._replace(is_shared=True))
+                values[f"{beginning}{key}"] = value
             else:
-                allowed = (*by_key, "url-env") if prefix else (*by_key, _DATABASES_KEY)
                 _add_unknown_key(key, allowed, f"{path} [{header}]", record)
-
-    add({key: value for key, value in table.items() if key != _DATABASES_KEY}, SHARED, _TABLE, "")
-    for known, entries in databases.items():
-        add(entries, fields.DATABASE_FIELDS, f"{_TABLE}.{_DATABASES_KEY}.{known.name}", known.prefix)
+    return values
 
 
 def _table(value: object, header: str, path: Path, record: Provenance) -> Mapping[str, Any]:
@@ -163,12 +136,12 @@ def _table(value: object, header: str, path: Path, record: Provenance) -> Mappin
     return {}
 
 
-def _add_unknown_key(key: str, allowed: tuple[str, ...], table: str, record: Provenance) -> None:
-    name = key.replace("-", "_").lower()
-    if name == "url" or name in record.fields.url_variables:
+def _add_unknown_key(key: str, allowed: Sequence[str], table: str, record: Provenance) -> None:
+    name = key.replace("-", "_").upper()
+    if name == "URL" or name in {known.url_variable.upper() for known in record.databases}:
         record.problem(
             f"{table} has {key}: a URL with a password does not belong in a file under version control",
-            hint="set it in the environment or in .env; `circle-migrate config show` lists the variables",
+            hint="set it in the environment or in .env; `config show --all` lists the variables",
         )
         return
     nearest = get_close_matches(key.lower(), allowed, n=1)

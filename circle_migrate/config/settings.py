@@ -1,72 +1,95 @@
-"""The settings as frozen values."""
-
-from __future__ import annotations
+"""The settings, declared once: validation, `config show`, the documentation and the JSON Schema follow."""
 
 import re
+from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
+from pydantic import BaseModel, Field, PrivateAttr
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from circle_migrate.config import field_types as kind
+from circle_migrate.config.databases import Locations, Profile, SafetyMode, Transaction
+from circle_migrate.config.provenance import DEFAULT, READING, Provenance
 from circle_migrate.config.url.address import Address
 from circle_migrate.core.errors import SettingsError, UsageError
-
-if TYPE_CHECKING:
-    from circle_migrate.config.assumed_size import SizeAssumption
-    from circle_migrate.config.ignore_rule import IgnoreRule
+from circle_migrate.core.redaction import redact
 
 _SCHEMA = re.compile(r'"(?P<double>(?:[^"]|"")+)"|\'(?P<single>[^\']+)\'|(?P<plain>[^\s,"\']+)')
 _USER = "$user"
+DEFAULT_DATA = Path(".circle-migrate/postgres")
+DEFAULT_SECRETS = Path("/run/secrets")
 
-Profile = Literal["default", "strict"]
-Transaction = Literal["all", "per-revision"]
-Gate = Literal["off", "warn", "require"]
+_CONFIG = SettingsConfigDict(
+    alias_generator=lambda name: name.replace("_", "-"),
+    arbitrary_types_allowed=True,
+    enable_decoding=False,  # a list in a variable is written as lines, not as JSON
+    extra="forbid",
+    frozen=True,
+    hide_input_in_errors=True,
+    validate_default=False,
+)
+
+
+def setting(default: Any, description: str, **details: Any) -> Any:
+    """Return a field of a setting."""
+    return Field(default, description=description, **details)
 
 
 class Value(NamedTuple):
-    """A setting as in `config show`: its name, its redacted value and its source."""
+    """A setting as in `config show`: its key, its redacted value and its source."""
 
     key: str
     shown: str
     source: str
 
 
-class Locations(NamedTuple):
-    """The folders of a database's revisions, whether folders in them count as well, and their alembic.ini."""
-
-    folders: tuple[Path, ...]
-    recursive: bool = False
-    ini: Path | None = None
-
-
-class DatabaseSettings(NamedTuple):
+class DatabaseSettings(BaseModel):
     """The settings of one database.
 
-    `url` is None if it is unset, or if the embedded server provides it. `revisions` are folders of revisions
-    or Alembic environments; with `recursive_revisions`, folders in them count as well. `profile` determines
-    the severity of differences. `protected_by` is the source of `protected`.
-    With `names_from_models`, constraints that revisions create get names by the naming convention of the
-    models; the package's own revisions state every name. `x_arguments` is what revisions read with
-    `context.get_x_argument`, and `imports` are modules that are imported before revisions run; both are the
-    same for all databases. `driver` runs the steps of revisions.
+    Those that are excluded do not stand in pyproject.toml. `url` is None if it is unset, or if the embedded
+    server provides it. `protected_by` is the source of `protected`. `x_arguments` and `imports` are the same
+    for all.
     """
 
-    name: str
-    url: Address | None
-    revisions: tuple[Path, ...]
-    models: str | None
-    version_table: str
-    version_table_schema: str | None
-    journal_schema: str
-    search_path: str
-    profile: Profile
-    url_variable: str
-    protected: bool = False
-    protected_by: str = ""
-    recursive_revisions: bool = False
-    alembic_ini: Path | None = None
-    names_from_models: bool = False
-    x_arguments: tuple[str, ...] = ()
-    imports: tuple[str, ...] = ()
-    driver: Literal["asyncpg", "psycopg"] = "asyncpg"
+    model_config = _CONFIG
+
+    name: str = Field(exclude=True)
+    url: kind.Url | None = Field(None, exclude=True)
+    protected_by: str = Field("", exclude=True)
+    x_arguments: kind.Texts = Field((), exclude=True)
+    imports: kind.Texts = Field((), exclude=True)
+    url_env: str = setting(
+        "NAME_DATABASE_URL",
+        "The variable of the URL; `DATABASE_URL` for `main`, `CREDS_DATABASE_URL` for `credentials`.",
+    )
+    revisions: kind.Revisions = setting(
+        "alembic.ini", "Folders of revisions, or what an `alembic.ini` says (settings.md#your-own-databases)."
+    )
+    models: kind.Reference | None = setting(None, "The models, for `diff` and `revision --autogenerate`.")
+    version_table: kind.Identifier = setting("alembic_version", "The name of Alembic's table.")
+    version_table_schema: kind.Identifier | None = setting(
+        None, "Its schema; without it, the first schema of the search_path."
+    )
+    journal_schema: kind.JournalSchema = setting(
+        "circle_migrate", "The schema of the journal, which has nothing else."
+    )
+    search_path: kind.Text = setting("public", "The search_path of revisions.")
+    profile: Profile = setting(
+        "default",
+        "With `strict`, which `credentials` has, differences of privileges and triggers are errors.",
+    )
+    driver: Literal["asyncpg", "psycopg"] = setting("asyncpg", "The driver of steps: `asyncpg` or `psycopg`.")
+    protected: bool = setting(False, "As above, for one database.")
+
+    @property
+    def names_from_models(self) -> bool:
+        """Whether constraints that revisions create get names by the naming convention of the models.
+
+        The package's own revisions state every name.
+        """
+        return self.models is not None and not self.models.startswith("circle_migrate.models.")
 
     @property
     def default_schema(self) -> str | None:
@@ -99,51 +122,125 @@ class DatabaseSettings(NamedTuple):
             raise SettingsError(
                 f"no URL is set for the database {self.name}",
                 database=self.name,
-                hint=f"set {self.url_variable}=postgresql://USER:PASSWORD@HOST:5432/DATABASE in the"
-                f" environment or in .env, or name a file that holds it in {self.url_variable}_FILE;"
+                hint=f"set {self.url_env}=postgresql://USER:PASSWORD@HOST:5432/DATABASE in the"
+                f" environment or in .env, or name a file that holds it in {self.url_env}_FILE;"
                 " or add --embedded to use a local server",
             )
         return self.url
 
 
-class Settings(NamedTuple):
-    """All settings; times in seconds, paths absolute.
+class Settings(BaseSettings):
+    """All settings.
 
-    `scratch_url` is the maintenance database of a server for scratch databases; `scratch_on_target` allows
-    them on the live servers. `pg_bin` is the folder of pg_dump and pg_restore, None to search for it.
-    `safety` is how an upgrade treats hazards; from `safety_rows` or `safety_bytes` on, a table is large.
-    `warnings` name misspelt variables; `notes` name unknown variables, folders added to sys.path, and ignored
-    parts of URLs.
+    Times are in seconds, paths absolute, and databases in the order in which they are migrated.
     """
 
-    databases: tuple[DatabaseSettings, ...]
-    embedded: bool
-    embedded_data: Path
-    lock_wait: float
-    lock_timeout: float
-    atomic: bool
-    transaction: Transaction
-    scratch_url: Address | None
-    scratch_on_target: bool
-    diff_ignore: tuple[IgnoreRule, ...]
-    safety: Gate
-    safety_ignore: tuple[IgnoreRule, ...]
-    safety_tables: tuple[SizeAssumption, ...]
-    safety_rows: int
-    safety_bytes: int
-    pg_bin: Path | None
-    relations: str | None
-    project_root: Path
-    values: tuple[Value, ...]
-    notes: tuple[str, ...] = ()
-    warnings: tuple[str, ...] = ()
+    model_config = _CONFIG
+
+    embedded: kind.Embedded = setting(False, "Use a private PostgreSQL in this project.")
+    embedded_data: kind.Folder = setting(DEFAULT_DATA, "The folder of its data.")
+    atomic: bool = setting(False, "Commit all databases by one decision (two-phase commit).")
+    transaction: Transaction = setting(
+        "all", "Steps that share a transaction: `all` that can, or those of one revision (`per-revision`)."
+    )
+    lock_wait: kind.Wait = setting(
+        60.0, "Seconds to wait for other deployers and for locks; also `500ms`, `2min`, `1h`."
+    )
+    lock_timeout: kind.LockTimeout = setting(
+        4.0, "Seconds that a statement waits for a lock; then its segment is rolled back and tried again."
+    )
+    protected: bool = setting(
+        False, "Refuse downgrades, stamps and restores that replace data (operations.md#protected-databases)."
+    )
+    safety: SafetyMode = setting(
+        "warn", "What an upgrade does about dangers: `off`, `warn` or `require`, which refuses them."
+    )
+    safety_ignore: kind.HazardRules = setting((), "Hazards that are accepted (safety.md).")
+    safety_tables: kind.Assumptions = setting((), "Assumed sizes of tables (safety.md).")
+    safety_rows: int = setting(10_000, "From this number of rows on, a table is large.", ge=0)
+    safety_bytes: int = setting(50 << 20, "From this number of bytes on, a table is large.", ge=0)
+    scratch_url: kind.Url | None = setting(
+        None, "A server for scratch databases; without it the embedded server, else a container."
+    )
+    scratch_on_target: bool = setting(False, "Allow scratch databases on the live servers.")
+    diff_ignore: kind.DifferenceRules = setting(
+        (), "Differences that are ignored, besides those of `diff --ignore` (diff.md)."
+    )
+    x_arguments: kind.Texts = setting(
+        (), "`KEY=VALUE` texts that revisions read with `context.get_x_argument()`."
+    )
+    imports: kind.Modules = setting(
+        (), "Modules that add operations to `op`, imported before revisions run, as no env.py is run."
+    )
+    pg_bin: kind.Folder | None = setting(
+        None, "The folder of pg_dump and pg_restore; without it PATH, else the embedded package."
+    )
+    relations: kind.Reference | None = setting(
+        None, "The keys that relate the databases, for `consistency`; the platform's have theirs."
+    )
+    secrets_dir: kind.Folder = setting(
+        DEFAULT_SECRETS, "A folder of files named like variables, with a value in each."
+    )
+    databases: dict[str, DatabaseSettings] = setting({}, "The databases by name.")
+    _provenance: Provenance = PrivateAttr()
+
+    def model_post_init(self, _context: object) -> None:
+        """Keep the origins of the values."""
+        self._provenance = READING.get()
+
+    @property
+    def project_root(self) -> Path:
+        """The folder of the project."""
+        return self._provenance.project_root
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """Messages on misspelt variables."""
+        return tuple(self._provenance.warnings)
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Messages on unknown variables, folders added to sys.path, and ignored parts of URLs."""
+        added = [f"{folder} was added to sys.path" for folder in self._provenance.packages.added]
+        ignored = [
+            f"{item.url_env}: {note}"
+            for item in self.databases.values()
+            if item.url
+            for note in item.url.notes
+        ]
+        return (*added, *self._provenance.notes, *ignored)
+
+    @property
+    def values(self) -> tuple[Value, ...]:
+        """All settings as in `config show`."""
+        databases = (self._values(item, f"databases.{name}.") for name, item in self.databases.items())
+        return (*self._values(self, ""), *chain.from_iterable(databases))
+
+    def _values(self, model: BaseModel, beginning: str) -> Iterator[Value]:
+        for name, field in type(model).model_fields.items():
+            key = f"{beginning}{field.alias}"
+            origin = self._provenance.origin(key)
+            if name == "url" and self.embedded and origin is not DEFAULT:
+                yield Value(key, "not used: embedded", origin.label)
+            elif name == "url" or (name != "databases" and not field.exclude):
+                yield Value(key, _show(getattr(model, name)), origin.label)
 
     def ensure_database(self, name: str) -> None:
         """Raise `UsageError` for a database that the project does not have."""
-        names = [database.name for database in self.databases]
-        if name not in names:
-            raise UsageError(f"there is no database {name!r}", hint=f"databases: {', '.join(names)}")
+        if name not in self.databases:
+            raise UsageError(f"there is no database {name!r}", hint=f"databases: {', '.join(self.databases)}")
 
-    def database(self, name: str) -> DatabaseSettings:
-        """Return the settings of one database. Raises KeyError for an unknown name."""
-        return {database.name: database for database in self.databases}[name]
+
+def _show(value: Any) -> str:
+    """Return a value as text without secrets."""
+    if value is None or value == ():
+        return "not set"
+    if isinstance(value, Address):
+        return value.display()
+    if isinstance(value, Locations):
+        value = value.folders
+    if isinstance(value, tuple):
+        value = "; ".join(map(str, value))
+    if isinstance(value, float):
+        value = f"{value:g} s"
+    return redact(str(value).lower() if isinstance(value, bool) else str(value))

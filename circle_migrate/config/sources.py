@@ -1,4 +1,4 @@
-"""Read all sources of settings in order, record the exact origin of each value, and validate the values."""
+"""The sources of settings in order of precedence, each with the exact origin of its values."""
 
 from collections.abc import Callable, Iterable, Mapping
 from difflib import get_close_matches
@@ -6,70 +6,207 @@ from io import StringIO
 from pathlib import Path
 from typing import Any
 
-from circle_migrate.config import fields
-from circle_migrate.config.fields import PREFIX, Fields
-from circle_migrate.config.provenance import DEFAULT_SECRETS, Origin, Provenance, read_text
-from circle_migrate.config.pyproject import foreign_error, named_databases, read_pyproject, record_settings
+from pydantic_settings import EnvSettingsSource, InitSettingsSource, PydanticBaseSettingsSource
+
+from circle_migrate.config.databases import BUNDLED, PLATFORM, PREFIX, RELATIONS, SAFE_FOLDERS, KnownDatabase
+from circle_migrate.config.foreign_files import foreign_error
+from circle_migrate.config.provenance import Origin, Provenance, read_text
+from circle_migrate.config.pyproject import named_databases, read_pyproject, read_settings
+from circle_migrate.config.settings import DEFAULT_DATA, DEFAULT_SECRETS, DatabaseSettings, Settings
 from circle_migrate.core.errors import SettingsError
 
-_IDENTIFIERS = ("version_table", "version_table_schema")
 _SIMILARITY = 0.75
 """Similarity (0 to 1, without the prefix) from which a variable counts as a misspelt setting."""
 
 
-def collect(flags: Mapping[str, object], environ: Mapping[str, str], cwd: Path) -> Provenance:
-    """Read all sources; invalid values become problems. Raises SettingsError for a file of another user."""
-    record = Provenance()
-    tables, root = read_pyproject(cwd, environ, record)
+def variables(databases: Iterable[KnownDatabase]) -> dict[str, tuple[str, ...]]:
+    """Return the environment variables of each setting, by its key; the first has precedence."""
+    names: dict[str, tuple[str, ...]] = {
+        str(field.alias): (f"{PREFIX}{name}".upper(),)
+        for name, field in Settings.model_fields.items()
+        if name != "databases"
+    }
+    for known in databases:
+        names[f"{known.key}url"] = (known.url_variable, f"{PREFIX}{known.url_variable}")
+        for name, field in DatabaseSettings.model_fields.items():
+            if not field.exclude and name != "url_env":
+                names[f"{known.key}{field.alias}"] = (f"{known.prefix}{name}".upper(),)
+    return names
+
+
+class _Source(EnvSettingsSource):
+    """A source of pydantic-settings whose variables are called like the keys of settings."""
+
+    def __init__(self, values: Mapping[str, Any]) -> None:
+        super().__init__(Settings, case_sensitive=True, env_nested_delimiter=".")
+        self.env_vars = values
+
+    def __call__(self) -> dict[str, Any]:
+        """Return the values, nested as the settings are."""
+        return super().__call__() if self.env_vars else {}
+
+
+class _Defaults(InitSettingsSource):
+    """Defaults that depend on the project, and what its databases inherit."""
+
+    def __init__(self, provenance: Provenance) -> None:
+        super().__init__(Settings, {})
+        self.provenance = provenance
+
+    def __call__(self) -> dict[str, Any]:
+        """Return what no other source sets."""
+        given, provenance = self.current_state, self.provenance
+        tables = given.get("databases", {})
+        databases: dict[str, dict[str, Any]] = {}
+        revisions = set()
+        for known in provenance.databases:
+            revisions.add(str(tables.get(known.name, {}).get("revisions", known.revisions)))
+            databases[known.name] = {
+                "name": known.name,
+                "url-env": known.url_variable,
+                "revisions": known.revisions,
+                "models": known.models,
+                "profile": known.profile,
+                "protected": given.get("protected", False),
+                "protected-by": provenance.origin(f"{known.key}protected").label,
+                "x-arguments": given.get("x-arguments", ()),
+                "imports": given.get("imports", ()),
+            }
+        return {
+            "embedded-data": provenance.project_root / DEFAULT_DATA,
+            "relations": RELATIONS if revisions >= BUNDLED.keys() else None,
+            "databases": databases,
+        }
+
+
+def open_sources(
+    flags: Mapping[str, object], cwd: Path, provenance: Provenance
+) -> tuple[PydanticBaseSettingsSource, ...]:
+    """Return the sources; what they cannot read becomes a problem.
+
+    Raises SettingsError for a file of another user.
+    """
+    tables, root = read_pyproject(cwd, provenance)
     table, pyproject = tables.get("circle-migrate", {}), root / "pyproject.toml"
-    named = named_databases(table, pyproject, record)
-    record.fields = Fields(tuple(named))
-    _flags(flags, record, cwd)
-    given = {name: value for name, value in environ.items() if name != fields.SAFE_FOLDERS}
-    _variables(given, record, lambda name: Origin(f"environment {name}", f"{name} in the environment", cwd))
+    named = named_databases(table, pyproject, provenance)
+    provenance.project_root, provenance.databases = root, tuple(named)
+    provenance.variables, alembic = variables(named), tables.get("alembic")
+    provenance.alembic = alembic if isinstance(alembic, dict) else {}
+    environ = {name: value for name, value in provenance.environ.items() if name != SAFE_FOLDERS}
     folders = [folder for folder in (cwd, *cwd.parents) if folder.is_relative_to(root)]
     env_file = next((path for folder in folders if (path := folder / ".env").exists()), root / ".env")
-    if env_file.exists() and (error := foreign_error(env_file, cwd, environ)):
+    if env_file.exists() and (error := foreign_error(env_file, cwd, provenance.environ)):
         raise error
-    _env_file(env_file, record, cwd)
-    record_settings(table, named, pyproject, record)
-    _secrets(record)
-    record.values, record.project_root = _validate(record), root
-    alembic = tables.get("alembic")
-    record.alembic = alembic if isinstance(alembic, dict) else {}
-    return record
+    values = [
+        _flags(flags, provenance, cwd),
+        _by_key(
+            environ, provenance, lambda name: Origin(f"environment {name}", f"{name} in the environment", cwd)
+        ),
+        _env_file(env_file, provenance, cwd),
+        read_settings(table, named, pyproject, provenance),
+    ]
+    secrets = next((given["secrets-dir"] for given in values if "secrets-dir" in given), None)
+    if isinstance(secrets, str | Path | None):
+        folder = provenance.origin("secrets-dir").folder / Path(secrets or DEFAULT_SECRETS).expanduser()
+        values.append(_read_secrets(folder, provenance, is_set=secrets is not None))
+    return (*map(_Source, values), _Defaults(provenance))
 
 
-def _validate(record: Provenance) -> dict[str, Any]:
-    """Return all settings; pydantic is imported only if a value needs more than `_is_plain` checks."""
-    if all(_is_plain(record.fields, name, value) for name, value in record.values.items()):
-        return record.fields.defaults | record.values
-    from circle_migrate.config.schema import validate
+def _flags(flags: Mapping[str, object], provenance: Provenance, cwd: Path) -> dict[str, Any]:
+    """Return the settings that flags set; `url` has the values NAME=URL of --url."""
+    databases = {known.url_variable.lower(): f"{known.key}url" for known in provenance.databases}
+    names = [known.name for known in provenance.databases]
+    values: dict[str, Any] = {}
+    for name, value in flags.items():
+        flag = f"flag --{name.replace('_', '-')}"
+        entries = [(databases.get(name, name.replace("_", "-")), flag, value)]
+        if name == "url":
+            pairs = [str(text).partition("=") for text in (value if isinstance(value, list) else ())]
+            entries = [(f"databases.{database}.url", f"{flag} {database}", url) for database, _, url in pairs]
+        for key, label, given in entries:
+            if given is not None and key in provenance.variables:
+                values.setdefault(key, given)
+                provenance.origins.setdefault(key, Origin(label, label, cwd, is_flag=True))
+            elif given is not None:
+                provenance.problem(
+                    f"{label}: the project has no such database",
+                    hint="write --url NAME=URL with one of " + ", ".join(names),
+                )
+    return values
 
-    return validate(record)
+
+def _by_key(
+    pairs: Mapping[str, str | None], provenance: Provenance, origin: Callable[[str], Origin]
+) -> dict[str, str | None]:
+    """Return the values of NAME=VALUE pairs, with the files that `*_URL_FILE` names; without empty ones."""
+    names = {name.lower(): name for name, value in pairs.items() if value and value.strip()}
+    values: dict[str, str | None] = {}
+    for key, candidates in provenance.variables.items():
+        name = next((names[text.lower()] for text in candidates if text.lower() in names), None)
+        if name is not None:
+            values[key] = pairs[name]
+            provenance.origins.setdefault(key, origin(name))
+    for known in provenance.databases:
+        name = names.get(f"{known.url_variable}_FILE".lower())
+        if name is None:
+            continue
+        key, variable = f"{known.key}url", origin(name)
+        if key in values:
+            provenance.problem(
+                f"{variable.subject} and {known.url_variable} are both set",
+                hint=f"unset {known.url_variable} or {name}",
+            )
+        else:
+            # It is read if no source of higher precedence sets the URL.
+            path = variable.folder / Path((pairs[name] or "").strip()).expanduser()
+            subject = f"the file {path} that {variable.subject} names"
+            values[key] = str(path)
+            file = Origin(f"file {path} ({variable.label})", subject, variable.folder, file=path)
+            provenance.origins.setdefault(key, file)
+    _warn(names, provenance, origin)
+    return values
 
 
-def _is_plain(known: Fields, name: str, value: object) -> bool:
-    """Return whether pydantic would accept the value unchanged: a URL, a boolean, or text of normal form."""
-    if name in known.booleans:
-        return isinstance(value, bool)
-    if not isinstance(value, str) or name.endswith("journal_schema"):  # some names are reserved
-        return False
-    is_normal = value.isprintable() and value == value.strip() != ""
-    longest = fields.MAX_IDENTIFIER_LENGTH if name.endswith(_IDENTIFIERS) else len(value)
-    is_text = name in known.texts and is_normal and len(value) <= longest
-    return is_text or name in (*known.url_variables, "scratch_url")  # `load` parses URLs
+def _warn(names: Mapping[str, str], provenance: Provenance, origin: Callable[[str], Origin]) -> None:
+    """Record the variables that belong to no setting.
+
+    They are no errors: Kubernetes sets CIRCLE_MIGRATE_PORT for a service that is called circle-migrate. Only
+    names that resemble a setting's are shown by every command.
+    """
+    databases = {known.name for known in provenance.databases}
+    urls = {known.url_variable for known in provenance.databases}
+    for known in PLATFORM if databases & {known.name for known in PLATFORM} else ():
+        if known.url_variable not in urls and (name := names.get(known.url_variable.lower())):
+            provenance.warnings.append(
+                f"{origin(name).subject} sets nothing: pyproject.toml names databases, but not {known.name}"
+            )
+    settings = {name.lower() for candidates in provenance.variables.values() for name in candidates}
+    unknown = [
+        name
+        for lowered, name in names.items()
+        if lowered.startswith(PREFIX.lower()) and lowered not in settings
+    ]
+    candidates = [candidates[0] for candidates in provenance.variables.values()] if unknown else []
+    by_suffix = {name.removeprefix(PREFIX): name for name in (*candidates, *(f"{url}_FILE" for url in urls))}
+    for name in unknown:
+        message = f"{origin(name).subject} sets nothing"
+        suffix = name.upper().removeprefix(PREFIX)
+        nearest = get_close_matches(suffix, by_suffix, n=1, cutoff=_SIMILARITY)
+        if nearest:
+            provenance.warnings.append(f"{message}; did you mean {by_suffix[nearest[0]]}?")
+        else:
+            provenance.notes.append(f"{message}: there is no such setting")
 
 
-def _env_file(path: Path, record: Provenance, cwd: Path) -> None:
-    """Record a .env file in the dialect of python-dotenv; the file may be missing."""
+def _env_file(path: Path, provenance: Provenance, cwd: Path) -> dict[str, str | None]:
+    """Return the values of a .env file in the dialect of python-dotenv; the file may be missing."""
     try:
         text = read_text(path, f"the file {path}") if path.exists() else ""
     except SettingsError as error:
-        record.problems.append(error)
-        return
+        provenance.problems.append(error)
+        return {}
     if not text:
-        return
+        return {}
     from dotenv.main import resolve_variables
     from dotenv.parser import parse_stream
 
@@ -82,9 +219,9 @@ def _env_file(path: Path, record: Provenance, cwd: Path) -> None:
             pairs.append((binding.key, binding.value))
             lines[binding.key] = line
         elif binding.error and any(
-            name in source for name in (PREFIX, *record.fields.url_variables.values())
+            name in source for name in (PREFIX, *(known.url_variable for known in provenance.databases))
         ):
-            record.problem(
+            provenance.problem(
                 f"line {line} of {path} cannot be read",
                 hint="write NAME=VALUE, with a closing quote for every opening one",
             )
@@ -94,100 +231,32 @@ def _env_file(path: Path, record: Provenance, cwd: Path) -> None:
         line = lines[name]
         return Origin(f"file {file} line {line}", f"{name} on line {line} of {file}", path.parent)
 
-    _variables(resolve_variables(pairs, override=True), record, origin)
+    return _by_key(resolve_variables(pairs, override=True), provenance, origin)
 
 
-def _variables(pairs: Mapping[str, str | None], record: Provenance, origin: Callable[[str], Origin]) -> None:
-    """Record NAME=VALUE pairs and the files that `*_URL_FILE` names; empty values are ignored."""
-    names = {name.lower(): name for name, value in pairs.items() if value and value.strip()}
-    recorded = set()
-    for field in record.fields.defaults:
-        variables = map(str.lower, record.fields.variables(field))
-        name = next((names[variable] for variable in variables if variable in names), None)
-        if name is not None:
-            recorded.add(field)
-            record.add(field, pairs[name], origin(name))
-    for known in record.fields.databases:
-        name = names.get(f"{known.url_variable}_FILE".lower())
-        if name is None:
-            continue
-        variable = origin(name)
-        if known.url_field in recorded:
-            record.problem(
-                f"{variable.subject} and {known.url_variable} are both set",
-                hint=f"unset {known.url_variable} or {name}",
-            )
-        else:
-            # `load` reads the file if no source of higher precedence sets the URL.
-            path = variable.folder / Path((pairs[name] or "").strip()).expanduser()
-            subject = f"the file {path} that {variable.subject} names"
-            url_origin = Origin(f"file {path} ({variable.label})", subject, variable.folder, file=path)
-            record.add(known.url_field, str(path), url_origin)
-    platform = {known.name for known in fields.PLATFORM}
-    is_similar = not platform.isdisjoint(known.name for known in record.fields.databases)
-    for known in fields.PLATFORM if is_similar else ():
-        name = names.get(known.url_variable.lower())
-        if name is not None and known.url_field not in record.fields.url_variables:
-            record.warnings.append(
-                f"{origin(name).subject} sets nothing: pyproject.toml names databases, but not {known.name}"
-            )
-    prefixed = [name for lowered, name in names.items() if lowered.startswith(PREFIX.lower())]
-    if prefixed:
-        _record_unknown(prefixed, record, origin)
-
-
-def _record_unknown(names: Iterable[str], record: Provenance, origin: Callable[[str], Origin]) -> None:
-    """Record the variables that belong to no setting.
-
-    They are no errors: Kubernetes sets CIRCLE_MIGRATE_PORT for a service that is called circle-migrate. Only
-    names that resemble a setting's are shown by every command.
-    """
-    fields = record.fields
-    settings = {variable for field in fields.defaults for variable in fields.variables(field)}
-    candidates = [fields.variables(field)[0] for field in fields.defaults]
-    candidates += [f"{variable}_FILE" for variable in fields.url_variables.values()]
-    by_suffix = {name.removeprefix(PREFIX): name for name in candidates}
-    for name in (name for name in names if name.upper() not in settings):
-        message = f"{origin(name).subject} sets nothing"
-        suffix = name.upper().removeprefix(PREFIX)
-        nearest = get_close_matches(suffix, by_suffix, n=1, cutoff=_SIMILARITY)
-        if nearest:
-            record.warnings.append(f"{message}; did you mean {by_suffix[nearest[0]]}?")
-        else:
-            record.notes.append(f"{message}: there is no such setting")
-
-
-def _flags(flags: Mapping[str, object], record: Provenance, cwd: Path) -> None:
-    """Record the flags; `url` has the values NAME=URL of --url."""
-    urls = {known.name: known.url_field for known in record.fields.databases}
-    for name, value in flags.items():
-        flag = f"flag --{name.replace('_', '-')}"
-        entries = [(name, flag, value)]
-        if name == "url":
-            pairs = [str(text).partition("=") for text in (value if isinstance(value, list) else ())]
-            entries = [(urls.get(key, key), f"{flag} {key}", url) for key, _, url in pairs]
-        for field, label, given in entries:
-            if given is not None and field in record.fields.defaults:
-                record.add(field, given, Origin(label, label, cwd, is_flag=True))
-            elif given is not None:
-                record.problem(
-                    f"{label}: the project has no such database",
-                    hint="write --url NAME=URL with one of " + ", ".join(urls),
-                )
-
-
-def _secrets(record: Provenance) -> None:
-    """Record the folder of secret files: the setting `secrets_dir`, or else /run/secrets if it exists."""
-    setting, folder = record.values.get("secrets_dir"), DEFAULT_SECRETS
-    if is_set := isinstance(setting, str | Path):
-        folder = record.origins["secrets_dir"].folder / Path(setting).expanduser()
+def _read_secrets(folder: Path, provenance: Provenance, *, is_set: bool) -> dict[str, str]:
+    """Return the values of the files in a folder; the folder and files of others may be unreadable."""
+    values: dict[str, str] = {}
     try:
-        names = {entry.name.lower() for entry in folder.iterdir()}
-        fields = record.fields
-        relevant = any(name.lower() in names for field in fields.defaults for name in fields.variables(field))
-    except OSError:
-        relevant = is_set  # a folder that is set but cannot be read is reported
-    if relevant:
-        from circle_migrate.config.schema import read_secret_files
-
-        read_secret_files(folder, record)
+        paths = {path.name.lower(): path for path in folder.iterdir()}
+        for key, names in provenance.variables.items():
+            path = next((paths[name.lower()] for name in names if name.lower() in paths), None)
+            if path is None or key in provenance.origins:
+                continue
+            is_set = True
+            if folder.resolve() not in path.resolve().parents:
+                provenance.problem(
+                    f"the secret file {path} is outside of {folder}", hint=f"check the files in {folder}"
+                )
+            elif text := path.read_text(encoding="utf-8").strip():
+                values[key] = text
+                provenance.origins.setdefault(
+                    key, Origin(f"secrets {path}", f"the secret file {path}", folder)
+                )
+    except (OSError, UnicodeDecodeError):
+        if is_set:
+            provenance.problem(
+                f"the secrets in {folder} cannot be read",
+                hint=f"check that this user may read the files in {folder}",
+            )
+    return values

@@ -5,8 +5,8 @@ from collections.abc import Awaitable, Callable, Collection, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 
+from circle_migrate.config.databases import Profile
 from circle_migrate.config.ignore_rule import IgnoreRule
-from circle_migrate.config.settings import Profile
 from circle_migrate.core.findings import Severity
 from circle_migrate.diff import scope
 from circle_migrate.diff.describe import count_kinds

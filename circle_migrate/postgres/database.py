@@ -134,13 +134,13 @@ class Database:
         """The revisions. Raises `TreeError` for an invalid graph, `SettingsError` if all are elsewhere."""
         graph = read_graph(self.name, self.revision_folders, load_module)
         if not graph:
-            ensure_nothing_elsewhere(self.name, self.settings.revisions)
+            ensure_nothing_elsewhere(self.name, self.settings.revisions.folders)
         return graph
 
     @cached_property
     def revision_folders(self) -> tuple[Path, ...]:
         """The folders of the revision files; new ones belong into the first."""
-        return revision_folders(self.settings.revisions, recursive=self.settings.recursive_revisions)
+        return revision_folders(self.settings.revisions.folders, recursive=self.settings.revisions.recursive)
 
     async def connect(
         self, application_name: str = APPLICATION_NAME, *, begin: str = ""

@@ -31,7 +31,7 @@ class Deployment:
 
     def __init__(self, settings: Settings, only: str | Collection[str] | None = None) -> None:
         self.settings = settings
-        self.databases = {database.name: Database(database) for database in settings.databases}
+        self.databases = {name: Database(database) for name, database in settings.databases.items()}
         wanted = {only} if isinstance(only, str) else set(only or self.databases)
         for name in wanted:
             settings.ensure_database(name)

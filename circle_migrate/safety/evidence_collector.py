@@ -85,7 +85,7 @@ class EvidenceCollector:
         settings = self.deployment.settings
         names = {name: self._relations(name) for name in self.plan.databases}
         limits = Limits(settings.safety_rows, settings.safety_bytes)
-        strict = [database.name for database in settings.databases if database.profile == _STRICT]
+        strict = [database.name for database in settings.databases.values() if database.profile == _STRICT]
         return Evidence(
             self.trace,
             thresholds=Thresholds(limits, assumed_limits(self.assumptions, names)),

@@ -65,7 +65,9 @@ PACKAGE = [
     ("stats", "stats -o stats.json"),
     ("safety-check", "safety-check"),
     ("upgrade-sql", "upgrade --sql base:dca7"),
-    ("config-show", "config show"),
+    ("config-show", "config show --all"),
+    ("config-show-set", "config show"),
+    ("config-schema", "config schema"),
     ("schema", "schema status"),
     ("dev-status", "dev status"),
     ("error-usage", "upgrade nonsense"),
@@ -85,12 +87,11 @@ WITHOUT_SNAPSHOT = {"help", "dev start", "dev stop", "dev psql", "dev reset", "d
 def commands(command: Any = None, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
     """Yield the path of every command, without groups."""
     command = command or typer.main.get_command(app)
-    inner = getattr(command, "commands", None)
-    if inner is None:
+    if not hasattr(command, "list_commands"):
         yield path
         return
-    for name, inner_command in inner.items():
-        yield from commands(inner_command, (*path, name))
+    for name in command.list_commands(None):
+        yield from commands(command.get_command(None, name), (*path, name))
 
 
 COMMANDS = sorted(" ".join(words) for words in commands())

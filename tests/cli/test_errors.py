@@ -792,7 +792,9 @@ USAGE = [
     pytest.param("stamp", "missing argument 'TARGET'", id="no target"),
     pytest.param("show", "missing argument 'REVISION'", id="no revision"),
     pytest.param("revision", "missing option '--message' / '-m'", id="no message"),
-    pytest.param("upgrade --format yaml", "'--format': 'yaml' is none of table, json", id="no such format"),
+    pytest.param(
+        "upgrade --format yaml", "'--format': 'yaml' is not one of 'table', 'json'", id="no such format"
+    ),
     pytest.param("config x", "no such command 'x'", id="command of a group"),
 ]
 

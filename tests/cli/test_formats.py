@@ -25,7 +25,7 @@ import xmlschema
 from typer.testing import CliRunner
 
 import circle_migrate
-from circle_migrate.cli.command import command
+from circle_migrate.cli.command import Declarations, command
 from circle_migrate.cli.context import CommandContext
 from circle_migrate.cli.formats import comparison, github
 from circle_migrate.cli.options import ANY_RESULT, CHECKS, Format
@@ -462,19 +462,22 @@ def test_a_command_that_could_not_begin_is_reported_in_the_same_format(output_fo
 
 
 def app(ran: list[str]) -> typer.Typer:
-    application = typer.Typer()
+    declarations: Declarations = []
 
-    @command(application, panel="Test", formats=CHECKS)
+    @command(declarations, panel="Test", formats=CHECKS)
     def looks(context: CommandContext) -> Report:
         """Make checks."""
         return REPORTS["mixed"]
 
-    @command(application, panel="Test")
+    @command(declarations, panel="Test")
     def does(context: CommandContext) -> ScriptResult:
         """Do something."""
         ran.append(context.command)
         return ScriptResult("does", "SELECT 1;\n")
 
+    application = typer.Typer()
+    for declaration in declarations:
+        declaration.add_to(application)
     return application
 
 

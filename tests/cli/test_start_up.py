@@ -16,7 +16,8 @@ from tests.servers import Databases, run
 
 _ROOT = Path(__file__).parent.parent.parent
 _SLOW = {"alembic", "sqlalchemy", "mako"}
-_SETTINGS = {"pydantic", "pydantic_core", "pydantic_settings", "dotenv"}
+_SETTINGS = {"pydantic_settings", "dotenv"}
+_PYDANTIC = _SETTINGS | {"pydantic", "pydantic_core"}
 
 # Runs the command as its console script does, then writes the imported modules to a file.
 _PROGRAM = """
@@ -50,9 +51,10 @@ def loaded(workdir: Path, arguments: list[str], env: dict[str, str] | None = Non
 @pytest.mark.parametrize(
     ("arguments", "unwanted"),
     [
-        (["--version"], _SLOW | _SETTINGS | {"asyncpg", "asyncio", "rich"}),
-        (["--help"], _SLOW | _SETTINGS | {"asyncpg", "asyncio"}),
-        (["upgrade", "--help"], _SLOW | {"asyncpg", "asyncio"}),
+        (["--version"], _SLOW | _PYDANTIC | {"asyncpg", "asyncio", "rich"}),
+        (["--help"], _SLOW | _PYDANTIC | {"asyncpg", "asyncio", "rich"}),
+        (["upgrade", "--help"], _SLOW | _SETTINGS | {"asyncpg", "rich"}),
+        (["help", "exit-codes"], _SLOW | _SETTINGS | {"asyncpg", "rich"}),
         (["config", "show"], _SLOW | {"asyncpg"}),
         (["heads"], _SLOW | {"asyncpg"}),
         (["history"], _SLOW | {"asyncpg"}),
@@ -66,10 +68,17 @@ def test_command_without_databases_loads_only_what_it_needs(
     assert loaded(workdir, arguments) & unwanted == set()
 
 
+@pytest.mark.parametrize("words", ["circle-migrate upg", "circle-migrate upgrade --dry"])
+def test_completion_of_commands_and_options_reads_no_settings(workdir: Path, words: str) -> None:
+    env = {"_CIRCLE_MIGRATE_COMPLETE": "complete_bash", "COMP_WORDS": words}
+    names = loaded(workdir, [], env | {"COMP_CWORD": str(words.count(" "))})
+    assert names & (_SLOW | _SETTINGS | {"asyncpg"}) == set()
+
+
 def test_comparing_with_a_snapshot_loads_no_alembic(workdir: Path, empty_databases: Databases) -> None:
     loaded(workdir, ["snapshot", "-o", "before"], environment(empty_databases))
     names = loaded(workdir, ["diff", "before", "live"], environment(empty_databases))
-    assert names & (_SLOW | _SETTINGS) == set()
+    assert names & _SLOW == set()
 
 
 @pytest.mark.parametrize("command", ["current", "upgrade", "status", "check", "wait"])
@@ -80,5 +89,5 @@ def test_command_with_nothing_to_do_loads_no_alembic(
     names = loaded(workdir, [command], environment(empty_databases))
     assert "asyncpg" in names
     others = {"circle_migrate.safety.hazards.hazard", "circle_migrate.commands.history"}
-    unwanted = _SLOW | {"pydantic", "pydantic_core", "rich"} | (others if command != "current" else set())
+    unwanted = _SLOW | {"rich"} | (others if command != "current" else set())
     assert names & unwanted == set()

@@ -188,7 +188,9 @@ def test_a_restored_pair_equals_the_dumped_one(
     assert run(rows(empty_databases)) == run(rows(source))
     for name, database in deployment(source).databases.items():
         write(tmp_path / f"{name}.json", run(read_live_catalog(database)))
-    settings = deployment(empty_databases).settings._replace(scratch_url=None, scratch_on_target=True)
+    settings = deployment(empty_databases).settings.model_copy(
+        update={"scratch_url": None, "scratch_on_target": True}
+    )
     compared = run(diff(type(deployment(source))(settings), (str(tmp_path), "live")))
     assert [comparison.changes for comparison in compared.comparisons if comparison.differences] == []
 
@@ -551,7 +553,7 @@ def test_a_deployer_at_work_is_waited_for(source: Databases, tmp_path: Path) -> 
         async with source.connect("credentials") as deployer:
             await deployer.execute(f"SELECT pg_advisory_lock({KEY})")
             impatient = deployment(source)
-            impatient.settings = impatient.settings._replace(lock_wait=0.0)
+            impatient.settings = impatient.settings.model_copy(update={"lock_wait": 0.0})
             with pytest.raises(LockNotObtained, match="credentials: another deployer"):
                 await backup(impatient, BackupOptions(tmp_path))
             held = await backup(impatient, BackupOptions(tmp_path), locked=True)
@@ -700,7 +702,7 @@ def test_interrupted_creation_of_a_copy_drops_it(
             await asyncio.sleep(0.1)
 
         monkeypatch.setattr(swap, "create_like", create_slowly)
-        task = asyncio.create_task(swap.create(Database(settings.databases[0]), "0123abcd"))
+        task = asyncio.create_task(swap.create(Database(settings.databases["main"]), "0123abcd"))
         await asyncio.wait_for(created.wait(), _SECONDS)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):

@@ -273,7 +273,7 @@ def test_the_hints_give_a_role_what_it_lacks(at_head: Databases) -> None:
 
 
 def test_a_lock_is_not_waited_for_longer_than_is_said(at_head: Databases) -> None:
-    settings = load(environ=environment(at_head))._replace(lock_timeout=0.05)
+    settings = load(environ=environment(at_head)).model_copy(update={"lock_timeout": 0.05})
 
     async def while_locked() -> Report:
         async with at_head.connect("main") as connection, connection.transaction():

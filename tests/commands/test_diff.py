@@ -42,7 +42,7 @@ def on(databases: Databases, only: str | None = None) -> Deployment:
     """Return the package's revisions on these databases, with scratch databases on the same server."""
     settings = load(environ=environment(databases))
     place = parse(databases.server.admin_url, source="the test")
-    return Deployment(settings._replace(scratch_url=place), only)
+    return Deployment(settings.model_copy(update={"scratch_url": place}), only)
 
 
 def reported(result: DiffResult) -> set[tuple[str | None, str, str | None, str]]:
@@ -149,8 +149,11 @@ def test_settings_and_options_decide_what_fails(migrated_databases: Databases) -
         run(diff(deployed, options=CompareOptions(always_error=frozenset(GRANT_FIELDS)))).exit_code
         is ExitCode.DRIFT
     )
-    strict = tuple(database._replace(profile="strict") for database in deployed.settings.databases)
-    asked = Deployment(deployed.settings._replace(databases=strict), "main")
+    strict = {
+        name: database.model_copy(update={"profile": "strict"})
+        for name, database in deployed.settings.databases.items()
+    }
+    asked = Deployment(deployed.settings.model_copy(update={"databases": strict}), "main")
     assert run(diff(asked)).exit_code is ExitCode.DRIFT
 
 
@@ -158,11 +161,11 @@ def test_what_prevents_one_comparison_does_not_hide_the_other(migrated_databases
     run(execute(migrated_databases, "main", "DROP INDEX ix_users_email"))
     deployed = on(migrated_databases)
     gone = parse("postgresql://nobody@127.0.0.1:1/gone?connect_timeout=2", source="the test")
-    databases = tuple(
-        database._replace(url=gone) if database.name == "credentials" else database
-        for database in deployed.settings.databases
-    )
-    result = run(diff(Deployment(deployed.settings._replace(databases=databases))))
+    databases = {
+        name: database.model_copy(update={"url": gone}) if name == "credentials" else database
+        for name, database in deployed.settings.databases.items()
+    }
+    result = run(diff(Deployment(deployed.settings.model_copy(update={"databases": databases}))))
     assert result.exit_code is ExitCode.UNREACHABLE
     assert reported(result) == {
         ("main", "drift", "index public.ix_users_email", "error"),
@@ -198,7 +201,7 @@ def test_connect_is_enough_where_the_revision_is_named(migrated_databases: Datab
             VARIABLES[name]: url.replace("postgres@", f"{role}@", 1)
             for name, url in migrated_databases.urls.items()
         }
-        settings = load(environ=urls)._replace(scratch_url=deployed.settings.scratch_url)
+        settings = load(environ=urls).model_copy(update={"scratch_url": deployed.settings.scratch_url})
         result = run(diff(Deployment(settings), ("revisions", "live")))
         assert reported(result) == set()
         assert len(result.comparisons) == len(NAMES)
@@ -483,7 +486,7 @@ def test_equivalent_texts_are_asked_about_where_there_is_a_server_for_it(empty_d
     ]
     run(take_snapshots(deployed, "head", "main.json"))
     nowhere = parse("postgresql://nobody@127.0.0.1:1/gone?connect_timeout=2", source="the test")
-    alone = Deployment(deployed.settings._replace(scratch_url=nowhere), "main")
+    alone = Deployment(deployed.settings.model_copy(update={"scratch_url": nowhere}), "main")
     [untried] = run(diff(alone, ("main.json", "live"))).comparisons
     assert len(untried.differences) == 1
     assert "the meaning of 1 text printed differently, counted as different" in untried.not_compared[0]

@@ -34,11 +34,11 @@ def nowhere(on: Deployment, name: str, port: int = 1) -> Deployment:
     from circle_migrate.config.url.parse import parse
 
     gone = parse(f"postgresql://nobody@127.0.0.1:{port}/gone?connect_timeout=20", source="the test")
-    databases = tuple(
-        database._replace(url=gone) if database.name == name else database
-        for database in on.settings.databases
-    )
-    return Deployment(on.settings._replace(databases=databases))
+    databases = {
+        known: database.model_copy(update={"url": gone}) if known == name else database
+        for known, database in on.settings.databases.items()
+    }
+    return Deployment(on.settings.model_copy(update={"databases": databases}))
 
 
 def test_a_deployment_at_head_has_nothing_to_report(migrated_databases: Databases) -> None:

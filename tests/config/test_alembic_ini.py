@@ -25,11 +25,11 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def main(folder: Path, revisions: str = "'db/env'", *, toml: str = "") -> DatabaseSettings:
     (folder / "pyproject.toml").write_text(TABLE.format(revisions=revisions) + toml, encoding="utf-8")
-    return load(environ={}, cwd=folder).database("main")
+    return load(environ={}, cwd=folder).databases["main"]
 
 
 def names(settings: DatabaseSettings, folder: Path) -> list[str]:
-    return [str(path.relative_to(folder)) for path in settings.revisions]
+    return [str(path.relative_to(folder)) for path in settings.revisions.folders]
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning:alembic")
@@ -50,7 +50,7 @@ def test_version_locations_are_alembics(folder: Path, options: str) -> None:
     )
     settings = main(folder)
     assert names(settings, folder) == ["db/one", "db/two"]
-    assert [str(path) for path in settings.revisions] == [
+    assert [str(path) for path in settings.revisions.folders] == [
         item for item in Config(file).get_version_locations_list() or () if item
     ]
 
@@ -66,7 +66,7 @@ def test_recursive_version_locations(
         encoding="utf-8",
     )
     settings = main(folder, revisions)
-    assert settings.recursive_revisions is recursive
+    assert settings.revisions.recursive is recursive
     assert names(settings, folder) == [revisions.strip("'")]
 
 
@@ -78,7 +78,7 @@ def test_section_of_the_environment_is_used(folder: Path) -> None:
         encoding="utf-8",
     )
     settings = main(folder)
-    assert (names(settings, folder), settings.recursive_revisions) == (["db/two"], True)
+    assert (names(settings, folder), settings.revisions.recursive) == (["db/two"], True)
 
 
 def test_table_of_pyproject(folder: Path) -> None:
@@ -87,14 +87,14 @@ def test_table_of_pyproject(folder: Path) -> None:
         "version_locations = ['%(here)s/db/one', 'db/two']\n"
     )
     settings = main(folder, toml=toml)
-    assert (names(settings, folder), settings.recursive_revisions) == (["db/one", "db/two"], True)
+    assert (names(settings, folder), settings.revisions.recursive) == (["db/one", "db/two"], True)
 
 
 def test_several_folders_in_settings_and_in_the_environment(folder: Path) -> None:
     settings = main(folder, "['db/one', 'db/two', 'db/one']")
     assert names(settings, folder) == ["db/one", "db/two"]
     environ = {"CIRCLE_MIGRATE_MAIN_REVISIONS": "db/two\ndb/one"}
-    assert names(load(environ=environ, cwd=folder).database("main"), folder) == ["db/two", "db/one"]
+    assert names(load(environ=environ, cwd=folder).databases["main"], folder) == ["db/two", "db/one"]
 
 
 @pytest.mark.parametrize("revisions", ["3", "[]", "['']", "[3]", "''"])

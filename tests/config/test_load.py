@@ -10,10 +10,9 @@ from typing import Any
 
 import pytest
 
-from circle_migrate.config.fields import PLATFORM
+from circle_migrate.config.databases import PLATFORM
 from circle_migrate.config.load import load
 from circle_migrate.config.settings import Settings, Value
-from circle_migrate.config.sources import collect
 from circle_migrate.core import redaction
 from circle_migrate.core.errors import SettingsError
 
@@ -74,12 +73,12 @@ def value(settings: Settings, key: str) -> Value:
 
 def test_the_defaults(project: Project) -> None:
     settings = project.load()
-    assert [database.name for database in settings.databases] == [known.name for known in PLATFORM]
+    assert list(settings.databases) == [known.name for known in PLATFORM]
     assert (settings.lock_wait, settings.lock_timeout) == (60, 4)
     assert (settings.embedded, settings.atomic, settings.transaction) == (False, False, "all")
     assert settings.embedded_data == project.folder / ".circle-migrate" / "postgres"
-    for database in settings.databases:
-        assert database.revisions[0].parts[-3:] == ("circle_migrate", "revisions", database.name)
+    for database in settings.databases.values():
+        assert database.revisions.folders[0].parts[-3:] == ("circle_migrate", "revisions", database.name)
         assert database.models == f"circle_migrate.models.{database.name}:metadata"
         assert (database.version_table, database.version_table_schema) == ("alembic_version", None)
         assert database.search_path == "public"
@@ -92,7 +91,7 @@ def test_the_defaults(project: Project) -> None:
 def test_a_missing_url_is_an_error_only_when_it_is_asked_for(
     project: Project, name: str, variable: str
 ) -> None:
-    database = project.load(**{variable: "  "}).database(name)
+    database = project.load(**{variable: "  "}).databases[name]
     with pytest.raises(SettingsError) as caught:
         _ = database.address
     assert f"{variable}=postgresql://" in (caught.value.hint or "")
@@ -112,15 +111,15 @@ def test_a_missing_url_is_an_error_only_when_it_is_asked_for(
 def test_the_default_schema_is_the_first_of_the_search_path(
     project: Project, path: str, schema: str | None
 ) -> None:
-    main = project.load().database("main")._replace(search_path=path)
+    main = project.load().databases["main"].model_copy(update={"search_path": path})
     assert main.default_schema == schema
-    url = project.load(DATABASE_URL="postgresql://u@h/d?options=-csearch_path%3Dours").database("main").url
-    assert main._replace(url=url).default_schema == "ours"
+    url = project.load(DATABASE_URL="postgresql://u@h/d?options=-csearch_path%3Dours").databases["main"].url
+    assert main.model_copy(update={"url": url}).default_schema == "ours"
 
 
 def test_unknown_names_of_databases_are_a_key_error(project: Project) -> None:
     with pytest.raises(KeyError):
-        project.load().database("other")
+        project.load().databases["other"]
 
 
 # The order of the places. Each sets lock-wait, and the URL where it may.
@@ -185,7 +184,7 @@ def test_a_stronger_place_wins_and_is_named(project: Project, first: int) -> Non
 )
 def test_a_url_from_every_place(project: Project, known: Any, place: str, source: str) -> None:
     variable = known.url_variable
-    name = known.url_field.replace("_", "-")
+    name = variable.lower().replace("_", "-")
     given: dict[str, Any] = {}
     file = project.write("url", f"{MAIN}\n")
     if place == "flag":
@@ -199,16 +198,11 @@ def test_a_url_from_every_place(project: Project, known: Any, place: str, source
         project.write(variable if place == "secrets" else variable.lower(), f"{MAIN}\n")
         given = {"CIRCLE_MIGRATE_SECRETS_DIR": str(project.folder)}
     settings = project.load(**given)
-    assert settings.database(known.name).address.password == SECRET
+    assert settings.databases[known.name].address.password == SECRET
     expected = source.format(flag=f"--{name}", variable=variable, lower=variable.lower(), folder=file.parent)
-    assert value(settings, name) == Value(name, "postgresql://ada:***@db/app", expected)
+    key = f"databases.{known.name}.url"
+    assert value(settings, key) == Value(key, "postgresql://ada:***@db/app", expected)
     assert SECRET not in repr(settings)
-
-
-def test_raw_settings_do_not_show_secrets(project: Project) -> None:
-    raw = collect({"database_url": MAIN}, {}, project.folder)
-    assert SECRET in str(raw.values["database_url"])
-    assert SECRET not in f"{raw!r} {raw}"
 
 
 def test_the_default_secrets_folder_is_used_when_it_is_there(
@@ -216,20 +210,20 @@ def test_the_default_secrets_folder_is_used_when_it_is_there(
 ) -> None:
     folder = project.write("run/database_url", MAIN).parent
     monkeypatch.setattr("circle_migrate.config.sources.DEFAULT_SECRETS", folder)
-    assert project.load().database("main").address.password == SECRET
+    assert project.load().databases["main"].address.password == SECRET
     assert value(Project(project.folder).load(), "secrets-dir").shown == "/run/secrets"
 
 
 def test_an_empty_variable_does_not_hide_a_weaker_place(project: Project) -> None:
     project.write(".env", f"DATABASE_URL={MAIN}\nCREDS_DATABASE_URL=\n")
     settings = project.load(DATABASE_URL="", CIRCLE_MIGRATE_LOCK_WAIT="")
-    assert settings.database("main").address.endpoints == (("db", 5432),)
-    assert settings.database("credentials").url is None
+    assert settings.databases["main"].address.endpoints == (("db", 5432),)
+    assert settings.databases["credentials"].url is None
 
 
 def test_a_url_file_that_does_not_count_is_not_read(project: Project) -> None:
     project.write(".env", "DATABASE_URL_FILE=nowhere\n")
-    assert project.load(DATABASE_URL=MAIN).database("main").address.database == "app"
+    assert project.load(DATABASE_URL=MAIN).databases["main"].address.database == "app"
     assert project.load({"embedded": True}).embedded
     assert "nowhere" in project.refusal().message
 
@@ -267,8 +261,8 @@ def test_a_url_and_its_file_in_one_place_are_refused(project: Project) -> None:
 def test_the_embedded_flag_beats_urls_that_are_no_flags(project: Project) -> None:
     settings = project.load({"embedded": True}, DATABASE_URL="broken", CREDS_DATABASE_URL=CREDENTIALS)
     assert settings.embedded
-    assert [database.url for database in settings.databases] == [None, None]
-    assert value(settings, "database-url").shown == "not used: embedded"
+    assert [database.url for database in settings.databases.values()] == [None, None]
+    assert value(settings, "databases.main.url").shown == "not used: embedded"
 
 
 def test_a_url_flag_beats_embedded_that_is_no_flag(project: Project) -> None:
@@ -294,7 +288,7 @@ def test_embedded_and_a_url_of_the_same_strength_contradict(
 
 def test_embedded_off_by_flag_beats_the_environment(project: Project) -> None:
     settings = project.load({"embedded": False}, CIRCLE_MIGRATE_EMBEDDED="1", DATABASE_URL=MAIN)
-    assert settings.database("main").address.database == "app"
+    assert settings.databases["main"].address.database == "app"
 
 
 def test_embedded_data_is_relative_to_where_it_stands(project: Project) -> None:
@@ -311,18 +305,18 @@ def test_scratch_url_with_a_password_does_not_belong_into_pyproject(project: Pro
 
 
 def test_rules_and_profiles_of_a_comparison(project: Project) -> None:
-    assert [database.profile for database in project.load().databases] == ["default", "strict"]
+    assert [item.profile for item in project.load().databases.values()] == ["default", "strict"]
     project.table(
         'diff-ignore = ["index public.tmp_*", "acl of table * until 2030-12-31 # why"]\n'
         '[tool.circle-migrate.databases.main]\nprofile = "strict"'
     )
     settings = project.load()
     assert [rule.pattern for rule in settings.diff_ignore] == ["index public.tmp_*", "table *"]
-    assert settings.database("main").profile == "strict"
+    assert settings.databases["main"].profile == "strict"
     assert value(settings, "databases.main.profile").shown == "strict"
     given = project.load(CIRCLE_MIGRATE_DIFF_IGNORE="view *\nindex *", CIRCLE_MIGRATE_MAIN_PROFILE="default")
     assert [rule.text for rule in given.diff_ignore] == ["view *", "index *"]
-    assert given.database("main").profile == "default"
+    assert given.databases["main"].profile == "default"
 
 
 @pytest.mark.parametrize(
@@ -356,8 +350,8 @@ def test_protection_of_both_databases_or_of_one(
 ) -> None:
     project.table(table)
     settings = project.load(**environment)
-    assert [database.protected for database in settings.databases] == protected
-    assert settings.database("main").protected_by == source
+    assert [database.protected for database in settings.databases.values()] == protected
+    assert settings.databases["main"].protected_by == source
     shown = value(settings, "databases.main.protected")
     assert (shown.shown, shown.source) == (str(protected[0]).lower(), source)
 
@@ -382,9 +376,9 @@ def test_databases_are_those_that_pyproject_names(
     lines = [f"[tool.circle-migrate.databases.{name}]\n{line}" for name, line in tables.items()]
     project.table("\n".join(lines))
     settings = project.load(**environment)
-    assert [database.name for database in settings.databases] == names
-    urls = {item.key for item in settings.values if item.key.endswith("database-url")}
-    assert urls == {database.url_variable.lower().replace("_", "-") for database in settings.databases}
+    assert list(settings.databases) == names
+    urls = [item.key for item in settings.values if item.key.endswith(".url")]
+    assert urls == [f"databases.{name}.url" for name in names]
 
 
 @pytest.mark.parametrize(
@@ -491,12 +485,12 @@ def test_a_broken_line_for_us_in_env_is_named_and_strangers_are_not(project: Pro
     project.write(".env", f'REDIS_URL=x\nDATABASE_URL="postgresql://u:{SECRET}@h/d\n')
     assert f"line 2 of {project.folder / '.env'}" in project.refusal().message
     project.write(".env", f'REDIS_URL="open\nDATABASE_URL={MAIN}\n')
-    assert project.load().database("main").address.database == "app"
+    assert project.load().databases["main"].address.database == "app"
 
 
 def test_env_with_a_byte_order_mark(project: Project) -> None:
     project.write(".env", f"\ufeffDATABASE_URL={MAIN}\n")
-    assert project.load().database("main").address.database == "app"
+    assert project.load().databases["main"].address.database == "app"
 
 
 @pytest.mark.parametrize(
@@ -560,8 +554,8 @@ def test_revisions_in_a_package_of_the_project(project: Project, package: str, f
     )
     settings = project.load()
     root = project.folder / Path(package).parent
-    assert settings.database("main").revisions == (folder,)
-    assert settings.database("main").models == f"{name}.db:metadata"
+    assert settings.databases["main"].revisions.folders == (folder,)
+    assert settings.databases["main"].models == f"{name}.db:metadata"
     assert settings.notes == (f"{root} was added to sys.path",)
     assert sys.path[-1] == str(root)
     assert value(settings, "databases.main.revisions").source == (
@@ -577,14 +571,14 @@ def test_ignored_parts_of_a_url_are_notes(project: Project) -> None:
 def test_the_nearest_env_file_up_to_the_project_counts(project: Project) -> None:
     project.write(".env", f"DATABASE_URL={MAIN}\n")
     project.write("sub/deeper/x.py", "")
-    assert project.load(cwd="sub/deeper").database("main").url is None
+    assert project.load(cwd="sub/deeper").databases["main"].url is None
     project.table("atomic = false")
     settings = project.load(cwd="sub/deeper")
-    assert settings.database("main").url is not None
-    assert value(settings, "database-url").source == f"file {project.folder / '.env'} line 1"
+    assert settings.databases["main"].url is not None
+    assert value(settings, "databases.main.url").source == f"file {project.folder / '.env'} line 1"
     project.write("sub/.env", "CIRCLE_MIGRATE_LOCK_WAIT=5\n")
     settings = project.load(cwd="sub/deeper")
-    assert (settings.database("main").url, settings.lock_wait) == (None, 5)
+    assert (settings.databases["main"].url, settings.lock_wait) == (None, 5)
 
 
 def test_a_folder_of_revisions_is_relative_to_where_it_stands(project: Project) -> None:
@@ -594,12 +588,12 @@ def test_a_folder_of_revisions_is_relative_to_where_it_stands(project: Project) 
         "[tool.circle-migrate.databases.main]\nrevisions = 'circle-migrate:main'\n"
         "[tool.circle-migrate.databases.credentials]\nrevisions = 'migrations'"
     )
-    assert project.load(cwd="sub").database("credentials").revisions == (outer,)
+    assert project.load(cwd="sub").databases["credentials"].revisions.folders == (outer,)
     from_environment = project.load(
         cwd="sub", CIRCLE_MIGRATE_CREDENTIALS_REVISIONS="migrations", DATABASE_URL="postgresql://u@h/d"
     )
-    assert from_environment.database("credentials").revisions == (inner,)
-    assert from_environment.database("main").revisions[0].name == "main"
+    assert from_environment.databases["credentials"].revisions.folders == (inner,)
+    assert from_environment.databases["main"].revisions.folders[0].name == "main"
 
 
 def test_nothing_is_added_to_sys_path_for_an_installed_package(project: Project) -> None:
@@ -607,7 +601,7 @@ def test_nothing_is_added_to_sys_path_for_an_installed_package(project: Project)
     settings = project.load(
         CIRCLE_MIGRATE_MAIN_REVISIONS="circle_migrate:revisions", CIRCLE_MIGRATE_MAIN_MODELS="json:x"
     )
-    assert settings.database("main").revisions[0].name == "revisions"
+    assert settings.databases["main"].revisions.folders[0].name == "revisions"
     assert (sys.path, settings.notes) == (before, ())
 
 
@@ -636,7 +630,7 @@ def test_the_process_environment_is_not_read_when_another_is_given(
     monkeypatch.setenv("DATABASE_URL", MAIN)
     monkeypatch.setenv("CIRCLE_MIGRATE_LOCK_WAIT", "7")
     settings = project.load()
-    assert settings.database("main").url is None
+    assert settings.databases["main"].url is None
     assert settings.lock_wait == 60
 
 

@@ -36,7 +36,7 @@ def test_models_are_complete_or_refused(name: str, tmp_path: Path, monkeypatch: 
         f"[tool.circle-migrate.databases.main]\nrevisions = '.'\nmodels = 'complete_models:{name}'\n",
         encoding="utf-8",
     )
-    settings = load(environ={}, cwd=tmp_path).database("main")
+    settings = load(environ={}, cwd=tmp_path).databases["main"]
     if TABLES[name] is None:
         with pytest.raises(SettingsError, match="is not a SQLAlchemy MetaData"):
             load_models(settings)

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from circle_migrate.config.fields import Fields
+from circle_migrate.config.databases import PLATFORM
 from circle_migrate.config.load import load
+from circle_migrate.config.sources import variables
 from tests.deployments import invoke
 
-FIELDS = Fields()
 MISSPELT = {
     "CIRCLE_MIGRATE_LOCK_WIAT": "CIRCLE_MIGRATE_LOCK_WAIT",
     "CIRCLE_MIGRATE_LOCKTIMEOUT": "CIRCLE_MIGRATE_LOCK_TIMEOUT",
@@ -49,9 +49,7 @@ def test_what_resembles_no_setting_is_only_noted(tmp_path: Path, name: str) -> N
 
 
 def test_nothing_is_said_about_settings_empty_variables_and_others(tmp_path: Path) -> None:
-    ours = {name for field in FIELDS.defaults for name in FIELDS.variables(field)} - {
-        "CIRCLE_MIGRATE_EMBEDDED"
-    }
+    ours = {name for names in variables(PLATFORM).values() for name in names} - {"CIRCLE_MIGRATE_EMBEDDED"}
     texts = dict.fromkeys(ours, " ") | {
         "CIRCLE_MIGRATE_LOCK_WIAT": "",
         "CIRCLE_MIGRATION": "x",

@@ -33,6 +33,6 @@ def deploy(empty_databases: Databases) -> Deploy:
 
     def made(only: str | None = None, *, live: bool = True) -> Deployment:
         settings = load(environ=environment(empty_databases) if live else {})
-        return Deployment(settings._replace(scratch_url=place), only)
+        return Deployment(settings.model_copy(update={"scratch_url": place}), only)
 
     return made

@@ -109,7 +109,8 @@ def test_connection_lost_outside_of_a_step(
 
     async def scenario() -> MigrateError | None:
         async with holding(databases, "main", f"LOCK TABLE {locked}"):
-            upgrading = asyncio.create_task(upgraded(own_shop, databases, main_driver=driver))
+            flags = {"databases.main.driver": driver}
+            upgrading = asyncio.create_task(upgraded(own_shop, databases, **flags))
             await until(databases, "main", BLOCKED)
             await rows(databases, "main", f"SELECT pg_terminate_backend(pid) FROM ({BLOCKED}) blocked")
             return await upgrading

@@ -32,7 +32,7 @@ def role(empty_databases: Databases, monkeypatch: pytest.MonkeyPatch) -> Iterato
 
 
 def database(url: str) -> Database:
-    return Database(load(environ={"DATABASE_URL": url}).database("main"))
+    return Database(load(environ={"DATABASE_URL": url}).databases["main"])
 
 
 @asynccontextmanager

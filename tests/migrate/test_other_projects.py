@@ -218,7 +218,7 @@ def test_from_another_folder_and_by_the_environment(project: Project, tmp_path: 
 def write(databases: Databases, message: str, only: str | None = None) -> RevisionFilesResult:
     settings = load(environ=environment(databases))
     place = parse(databases.server.admin_url, source="the test")
-    target = Deployment(settings._replace(scratch_url=place), only)
+    target = Deployment(settings.model_copy(update={"scratch_url": place}), only)
     return run(autogenerate(target, message, Placement(), HAZARDS))
 
 

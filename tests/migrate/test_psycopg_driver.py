@@ -204,7 +204,9 @@ async def open_session(database: Database) -> None:
 @pytest.mark.thorough
 def test_refused_connection_is_named(project: Project, empty_databases: Databases) -> None:
     main = deployment(empty_databases).databases["main"]
-    missing = main.settings._replace(driver="psycopg", url=main.address.with_database("nosuch"))
+    missing = main.settings.model_copy(
+        update={"driver": "psycopg", "url": main.address.with_database("nosuch")}
+    )
     with pytest.raises(MissingDatabase):
         run(open_session(Database(missing)))
 

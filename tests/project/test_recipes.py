@@ -17,8 +17,8 @@ from typing import Any
 import pytest
 import yaml
 
-from circle_migrate.config.fields import PLATFORM
-from circle_migrate.config.provenance import DEFAULT_SECRETS
+from circle_migrate.config.databases import PLATFORM
+from circle_migrate.config.settings import DEFAULT_SECRETS
 from circle_migrate.core.errors import ExitCode
 
 ROOT = Path(__file__).parents[2]

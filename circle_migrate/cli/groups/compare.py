@@ -3,9 +3,7 @@
 from enum import StrEnum
 from pathlib import Path
 
-import typer
-
-from circle_migrate.cli.command import command
+from circle_migrate.cli.command import Declarations, command
 from circle_migrate.cli.context import CommandContext
 from circle_migrate.cli.options import CHECKS, COMPARISONS, SCRATCH, argument, flag, option
 from circle_migrate.commands.graph.format import DiagramFormat
@@ -31,7 +29,7 @@ class _Origin(StrEnum):
     LIVE = Source.LIVE
 
 
-def register(app: typer.Typer) -> None:
+def register(app: Declarations) -> None:
     """Add the commands to the application."""
 
     @command(app, panel=_PANEL, options=SCRATCH, formats=COMPARISONS)
@@ -56,8 +54,8 @@ def register(app: typer.Typer) -> None:
         """Compare two catalogs of each database. Exit status 4 where they differ.
 
         Examples:
-            circle-migrate diff [dim]# was a database changed by hand?[/dim]
-            circle-migrate diff models revisions [dim]# is a revision missing?[/dim]
+            circle-migrate diff # was a database changed by hand?
+            circle-migrate diff models revisions # is a revision missing?
             circle-migrate diff revisions@-1 revisions -d main --format sql
             circle-migrate diff yesterday/ live --ignore 'index public.tmp_*'
         """
@@ -99,9 +97,9 @@ def register(app: typer.Typer) -> None:
         """Save the catalog of each database to compare it later. Function bodies can hold secrets.
 
         Examples:
-            circle-migrate snapshot -o before/ [dim]# a file for each database[/dim]
+            circle-migrate snapshot -o before/ # a file for each database
             circle-migrate snapshot head -d main -o main.json
-            circle-migrate diff before/ live [dim]# later[/dim]
+            circle-migrate diff before/ live # later
         """
         from circle_migrate.commands.snapshot import take_snapshots
         from circle_migrate.diff.side import parse_state
@@ -118,7 +116,7 @@ def register(app: typer.Typer) -> None:
         """Compare the keys that relate the databases. Exit status 4 on orphans.
 
         Examples:
-            circle-migrate consistency [dim]# after an upgrade or a restore, or every night[/dim]
+            circle-migrate consistency # after an upgrade or a restore, or every night
             circle-migrate consistency --relation user-credentials --limit 100
         """
         from circle_migrate.commands.consistency.consistency import consistency as action

@@ -1,8 +1,6 @@
 """The commands that only read: status, check, wait, current, log, history, heads, branches, show."""
 
-import typer
-
-from circle_migrate.cli.command import command
+from circle_migrate.cli.command import Declarations, command
 from circle_migrate.cli.context import CommandContext
 from circle_migrate.cli.options import CHECKS, SCRATCH, argument, flag, option, revisions
 from circle_migrate.core.errors import UsageError
@@ -11,7 +9,7 @@ from circle_migrate.core.result import Result
 _PANEL = "Look"
 
 
-def register(app: typer.Typer) -> None:
+def register(app: Declarations) -> None:
     """Add the commands to the application."""
 
     @command(app, panel=_PANEL, formats=CHECKS)
@@ -40,8 +38,8 @@ def register(app: typer.Typer) -> None:
         """Run all checks of a pipeline and report every finding. The worst one decides the exit status.
 
         Examples:
-            circle-migrate check --no-pending [dim]# before a release[/dim]
-            circle-migrate check --models --drift --consistency --safety [dim]# everything[/dim]
+            circle-migrate check --no-pending # before a release
+            circle-migrate check --models --drift --consistency --safety # everything
             circle-migrate check --files-only --base origin/main --format github
         """
         from circle_migrate.commands.check import check as action

@@ -3,9 +3,7 @@
 from functools import partial
 from pathlib import Path
 
-import typer
-
-from circle_migrate.cli.command import command, group
+from circle_migrate.cli.command import Declarations, command, group
 from circle_migrate.cli.context import CommandContext
 from circle_migrate.cli.options import ENCRYPT_TO, OVERRIDE_PROTECTION, YES, argument, flag, option
 from circle_migrate.core.errors import UsageError
@@ -23,7 +21,7 @@ _NAMES = argument(
 )
 
 
-def register(app: typer.Typer) -> None:
+def register(app: Declarations) -> None:
     """Add the commands to the application."""
 
     @command(app, panel=_PANEL, options=_BACKUP_OPTIONS)
@@ -35,8 +33,8 @@ def register(app: typer.Typer) -> None:
         """Dump all databases at one point in time, with a manifest of checksums and revisions.
 
         Examples:
-            circle-migrate backup [dim]# to a new folder in backups/[/dim]
-            circle-migrate backup /srv/backups --encrypt-to age1… [dim]# credentials encrypted[/dim]
+            circle-migrate backup # to a new folder in backups/
+            circle-migrate backup /srv/backups --encrypt-to age1… # credentials encrypted
         """
         from circle_migrate.commands.backup import BackupOptions
         from circle_migrate.commands.backup import backup as action
@@ -73,8 +71,8 @@ def register(app: typer.Typer) -> None:
         """Restore a backup into empty databases, or with --replace over databases with data.
 
         Examples:
-            circle-migrate restore backups/20260301T120000Z-1f2e3d [dim]# into empty databases[/dim]
-            circle-migrate restore BACKUP --replace [dim]# ask, then keep the old databases[/dim]
+            circle-migrate restore backups/20260301T120000Z-1f2e3d # into empty databases
+            circle-migrate restore BACKUP --replace # ask, then keep the old databases
             circle-migrate restore BACKUP --replace -d main --accept-loss main
         """
         from circle_migrate.backup.dump import RestoreOptions

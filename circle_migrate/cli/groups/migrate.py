@@ -8,10 +8,8 @@ from io import StringIO
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import typer
-
 from circle_migrate.cli import options as shared
-from circle_migrate.cli.command import command
+from circle_migrate.cli.command import Declarations, command
 from circle_migrate.cli.context import CommandContext
 from circle_migrate.cli.options import MARKDOWN, RUN, SIZES, Format, flag, option, safety_flag, safety_option
 from circle_migrate.core.errors import UsageError
@@ -28,7 +26,7 @@ if TYPE_CHECKING:
 _PANEL = "Migrate"
 
 
-def register(app: typer.Typer) -> None:
+def register(app: Declarations) -> None:
     """Add the commands to the application."""
 
     @command(app, panel=_PANEL, options=RUN)
@@ -63,9 +61,9 @@ def register(app: typer.Typer) -> None:
         The transactions on all databases stay open until every step on each has succeeded.
 
         Examples:
-            circle-migrate upgrade --dry-run [dim]# show the plan[/dim]
-            circle-migrate upgrade [dim]# all databases to head[/dim]
-            circle-migrate upgrade credentials@+1 [dim]# one step, one database[/dim]
+            circle-migrate upgrade --dry-run # show the plan
+            circle-migrate upgrade # all databases to head
+            circle-migrate upgrade credentials@+1 # one step, one database
             circle-migrate upgrade --atomic --safety require --allow data-loss
             circle-migrate upgrade --sql main@base:head > main.sql
         """
@@ -130,8 +128,8 @@ def register(app: typer.Typer) -> None:
         --dry-run only shows the losses. Exit status 5 where there are any.
 
         Examples:
-            circle-migrate downgrade -1 --dry-run [dim]# show what would be lost[/dim]
-            circle-migrate downgrade main@-1 --keep [dim]# keep lost rows in side tables[/dim]
+            circle-migrate downgrade -1 --dry-run # show what would be lost
+            circle-migrate downgrade main@-1 --keep # keep lost rows in side tables
             circle-migrate downgrade --to-run 25b30b16
             circle-migrate downgrade -1 --accept-loss main.users.phone --backup /srv
         """
@@ -182,8 +180,8 @@ def register(app: typer.Typer) -> None:
         """Show the steps, their transactions, and why each transaction ends.
 
         Examples:
-            circle-migrate plan [dim]# what an upgrade would do[/dim]
-            circle-migrate plan -o plan.json [dim]# for upgrade --plan plan.json[/dim]
+            circle-migrate plan # what an upgrade would do
+            circle-migrate plan -o plan.json # for upgrade --plan plan.json
             circle-migrate plan --down main@-1 --cascade
         """
         from circle_migrate.commands.plan import plan as action

@@ -2,10 +2,8 @@
 
 from functools import partial
 
-import typer
-
 from circle_migrate.cli import options as shared
-from circle_migrate.cli.command import command
+from circle_migrate.cli.command import Declarations, command
 from circle_migrate.cli.context import CommandContext
 from circle_migrate.cli.options import SCRATCH, argument, flag, option, revisions
 from circle_migrate.core.result import Result
@@ -17,7 +15,7 @@ _LABEL = option("LABEL", "Name the revision's branch.", "--branch-label")
 _ID = option("ID", "Use this id, not a random one.", "--rev-id")
 
 
-def register(app: typer.Typer) -> None:
+def register(app: Declarations) -> None:
     """Add the commands to the application."""
 
     @command(app, panel=_PANEL, options=SCRATCH)

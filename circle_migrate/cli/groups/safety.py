@@ -3,10 +3,8 @@
 from enum import StrEnum
 from pathlib import Path
 
-import typer
-
 from circle_migrate.cli import options as shared
-from circle_migrate.cli.command import command
+from circle_migrate.cli.command import Declarations, command
 from circle_migrate.cli.context import CommandContext
 from circle_migrate.cli.options import CHECKS, SCRATCH, SIZES, flag, option
 from circle_migrate.core.errors import UsageError
@@ -22,7 +20,7 @@ class _Profile(StrEnum):
     CI = "ci"
 
 
-def register(app: typer.Typer) -> None:
+def register(app: Declarations) -> None:
     """Add the commands to the application."""
 
     @command(
@@ -56,7 +54,7 @@ def register(app: typer.Typer) -> None:
         """Check pending revisions for locks, rewrites and data loss. Exit status 5 on danger.
 
         Examples:
-            circle-migrate safety-check [dim]# pending revisions on the live databases[/dim]
+            circle-migrate safety-check # pending revisions on the live databases
             circle-migrate safety-check --profile ci --base origin/main --format markdown
             circle-migrate safety-check --down -- -1
             circle-migrate safety-check --explain CM001
@@ -94,7 +92,7 @@ def register(app: typer.Typer) -> None:
         """Measure rows and bytes of every table of all databases.
 
         Examples:
-            circle-migrate stats -o stats.json [dim]# for safety-check --profile ci[/dim]
+            circle-migrate stats -o stats.json # for safety-check --profile ci
         """
         from circle_migrate.commands.stats import stats as action
 

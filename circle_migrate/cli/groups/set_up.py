@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from circle_migrate.cli.command import command, group
+from circle_migrate.cli.command import Declarations, command, group
 from circle_migrate.cli.context import CommandContext
 from circle_migrate.cli.options import CHECKS, COMMON, YES, argument, flag, option
 from circle_migrate.core.errors import ExitCode, UsageError
@@ -21,23 +21,14 @@ if TYPE_CHECKING:
 _PANEL = "Set up"
 _URLS = ("database_url", "creds_database_url", "url", "embedded")
 _WITHOUT = ("database", *_URLS)
+_WITHOUT_RUN = (*_WITHOUT, "embedded_data", "quiet", "no_progress")
 
 
-def register(app: typer.Typer) -> None:
+def register(app: Declarations) -> None:
     """Add the commands to the application."""
-    config = group(app, "config", "Show the settings.", _PANEL)
+    _register_config(group(app, "config", "Show the settings, and the schema of their table.", _PANEL))
 
-    @command(config, "show", panel=_PANEL, without=("database",))
-    def show(context: CommandContext) -> Result:
-        """Show the value and the source of every setting, without passwords."""
-        from circle_migrate.commands.set_up_results import ConfigurationResult
-
-        values = context.settings(notes=True).values
-        return ConfigurationResult(
-            "config show", tuple((value.key, value.shown, value.source) for value in values)
-        )
-
-    @command(app, panel=_PANEL, without=(*_WITHOUT, "embedded_data", "quiet", "no_progress"))
+    @command(app, panel=_PANEL, without=_WITHOUT_RUN)
     def schema(
         context: CommandContext,
         name: list[str] = argument(
@@ -137,6 +128,29 @@ def register(app: typer.Typer) -> None:
         from circle_migrate.diff.expected.build_shipped import build_snapshots
 
         return await build_snapshots(context.files(), folder, major or (), check=check)
+
+
+def _register_config(config: Declarations) -> None:
+    @command(config, "show", panel=_PANEL, without=("database",))
+    def show(
+        context: CommandContext,
+        with_defaults: bool = flag("--all", "Show the settings that have their defaults, too."),
+    ) -> Result:
+        """Show the settings that are set with their sources, without passwords."""
+        from circle_migrate.commands.set_up_results import ConfigurationResult
+        from circle_migrate.config.provenance import DEFAULT
+
+        values = context.settings(notes=True).values
+        shown = [value for value in values if with_defaults or value.source != DEFAULT.label]
+        return ConfigurationResult("config show", tuple(shown))
+
+    @command(config, "schema", panel=_PANEL, without=_WITHOUT_RUN)
+    def settings_schema(_context: CommandContext) -> Result:
+        """Print the JSON Schema of [tool.circle-migrate] in pyproject.toml, for editors."""
+        from circle_migrate.commands.set_up_results import SchemaResult
+        from circle_migrate.config.json_schema import settings_schema
+
+        return SchemaResult("config schema", settings_schema())
 
 
 async def _start(settings: Settings) -> ServerStatus:

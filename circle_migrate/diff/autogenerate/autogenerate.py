@@ -95,7 +95,7 @@ async def _compare(
     metadata = load_models(database.settings)
     proposal = await propose(ModelDiff(head, models, metadata, of_models, hazards, open_scratch))
     if live is None:
-        variable = database.settings.url_variable
+        variable = database.settings.url_env
         return proposal, [f"the live database was not checked, because {variable} is not set"]
     notes = []
     if head.major not in live_major:

@@ -30,7 +30,8 @@ async def build_snapshots(
 
     Raises `SettingsError` for a version without a server, and what the revisions raise.
     """
-    deployment = Deployment(deployment.settings._replace(scratch_on_target=False), deployment.selected)
+    settings = deployment.settings.model_copy(update={"scratch_on_target": False})
+    deployment = Deployment(settings, deployment.selected)
     targets = {
         name: folder / name if folder else snapshots_folder(deployment.databases[name])
         for name in deployment.selected

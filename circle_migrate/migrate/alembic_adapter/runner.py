@@ -235,17 +235,17 @@ def _environment(
     """
     if settings is None:
         return EnvironmentContext(Config(), None)  # type: ignore[arg-type]
-    config = Config(settings.alembic_ini, cmd_opts=Namespace(x=list(settings.x_arguments)))
+    config = Config(settings.revisions.ini, cmd_opts=Namespace(x=list(settings.x_arguments)))
     url = settings.url.display().replace(f":{MASK}@", "@") if settings.url else ""
-    options = {"sqlalchemy.url": url, "script_location": str(settings.revisions[0])}
+    options = {"sqlalchemy.url": url, "script_location": str(settings.revisions.folders[0])}
     try:
         for name, value in options.items():
             config.set_main_option(name, value.replace("%", "%%"))
     except (ConfigError, OSError, ValueError) as error:
-        raise unreadable_error(settings.alembic_ini, error, settings.name) from None
+        raise unreadable_error(settings.revisions.ini, error, settings.name) from None
     folders = sorted({str(Path(revision.path).parent) for revision in graph.revisions.values()})
     # Its revisions are read by Alembic, when a revision asks for them.
-    script = ScriptDirectory(settings.revisions[0], version_locations=folders)
+    script = ScriptDirectory(settings.revisions.folders[0], version_locations=folders)
     reached: tuple[str, ...] = ()
     for step in steps:  # the last one counts
         reached = (step.revision.id,) if step.direction is Direction.UP else step.revision.down_revisions

@@ -172,14 +172,14 @@ def database_name(name: str) -> str:
 
 def with_embedded_urls(settings: Settings, status: ServerStatus) -> Settings:
     """Return the settings with the URLs of the running embedded server."""
-    databases = []
-    for database in settings.databases:
-        url = parse(status.url(database_name(database.name)), source="the embedded server")
-        databases.append(database._replace(url=url))
-    return settings._replace(databases=tuple(databases))
+    databases = {}
+    for name, database in settings.databases.items():
+        url = parse(status.url(database_name(name)), source="the embedded server")
+        databases[name] = database.model_copy(update={"url": url})
+    return settings.model_copy(update={"databases": databases})
 
 
 def urls(settings: Settings, status: ServerStatus) -> dict[str, str]:
     """Return the URLs by environment variable; empty if the server is not running."""
-    databases = settings.databases if status.running else ()
-    return {database.url_variable: status.url(database_name(database.name)) for database in databases}
+    databases = settings.databases if status.running else {}
+    return {database.url_env: status.url(database_name(name)) for name, database in databases.items()}

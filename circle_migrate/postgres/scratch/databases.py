@@ -104,11 +104,12 @@ async def create_databases(
     for name, host in hosts.items():
         by_host.setdefault(host, []).append(names[name])
     urls = {name: host.address(names[name]) for name, host in hosts.items()}
-    databases = tuple(
-        item._replace(url=urls.get(item.name), search_path=item.effective_path)
-        for item in deployment.settings.databases
-    )
-    settings = deployment.settings._replace(databases=databases, embedded=False, atomic=False)
+    databases = {
+        name: item.model_copy(update={"url": urls.get(name), "search_path": item.effective_path})
+        for name, item in deployment.settings.databases.items()
+    }
+    changes = {"databases": databases, "embedded": False, "atomic": False}
+    settings = deployment.settings.model_copy(update=changes)
     async with AsyncExitStack() as stack:
         for host, host_names in by_host.items():
             await stack.enter_async_context(_create_on_host(host, token, host_names))

@@ -125,8 +125,8 @@ async def _start_temporary(
 
 def _maintenance_database(deployment: Deployment, address: Address) -> Database:
     """Return the maintenance database of a server, to which connections are made as to the first database."""
-    first = deployment.settings.databases[0]
-    return Database(first._replace(name="scratch", url=address, search_path="public"))
+    first = next(iter(deployment.settings.databases.values()))
+    return Database(first.model_copy(update={"name": "scratch", "url": address, "search_path": "public"}))
 
 
 async def _major(database: Database) -> int:

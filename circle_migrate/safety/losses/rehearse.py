@@ -127,7 +127,8 @@ async def rehearse(
     try:
         settings = deployment.settings
         lock_timeout, lock_wait = min(settings.lock_timeout, seconds), min(settings.lock_wait, seconds)
-        settings = settings._replace(atomic=False, lock_timeout=lock_timeout, lock_wait=lock_wait)
+        changes = {"atomic": False, "lock_timeout": lock_timeout, "lock_wait": lock_wait}
+        settings = settings.model_copy(update=changes)
         limited = Deployment(settings, deployment.selected)
         await execute(limited, tuple(plan.current), planner, notify_waits, options)
     except (Interrupted, NotWritable, Unreachable):

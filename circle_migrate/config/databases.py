@@ -1,0 +1,60 @@
+"""The databases of a project: their names, and the defaults of settings that differ between them."""
+
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+PREFIX = "CIRCLE_MIGRATE_"
+SAFE_FOLDERS = f"{PREFIX}SAFE_FOLDERS"
+"""The environment variable, and only that, with the folders of other users whose settings are read."""
+
+
+Profile = Literal["default", "strict"]
+Transaction = Literal["all", "per-revision"]
+"""How many steps share a transaction."""
+
+SafetyMode = Literal["off", "warn", "require"]
+"""The safety check of an upgrade: none, one that reports dangers, or one that refuses them."""
+
+
+class Locations(NamedTuple):
+    """The folders of a database's revisions, whether folders in them count as well, and their alembic.ini."""
+
+    folders: tuple[Path, ...]
+    recursive: bool = False
+    ini: Path | None = None
+
+
+class KnownDatabase(NamedTuple):
+    """A database's name and the defaults of its settings."""
+
+    name: str
+    url_variable: str
+    revisions: str = "alembic.ini"
+    models: str | None = None
+    profile: str = "default"
+
+    @property
+    def key(self) -> str:
+        """The beginning of the keys of its settings."""
+        return f"databases.{self.name}."
+
+    @property
+    def prefix(self) -> str:
+        """The beginning of its environment variables except for that of the URL."""
+        return f"{PREFIX}{self.name.replace('-', '_')}_".upper()
+
+
+PLATFORM = tuple(
+    KnownDatabase(name, variable, f"circle-migrate:{name}", f"circle_migrate.models.{name}:metadata", profile)
+    for name, variable, profile in (
+        ("main", "DATABASE_URL", "default"),
+        ("credentials", "CREDS_DATABASE_URL", "strict"),
+    )
+)
+"""The databases of a project that names none, in the order in which they are migrated."""
+
+RELATIONS = "circle_migrate.models.relations:RELATIONS"
+"""The keys that relate them."""
+
+BUNDLED = {known.revisions: known for known in PLATFORM}
+"""The values of `revisions` that stand for revisions of this package, with their models and profile."""
