@@ -98,7 +98,7 @@ def _with_options(
     """Return a function that has the options of a command as parameters, and runs the command."""
     _, *own = inspect.signature(function, eval_str=True).parameters.values()
     parameters = [parameter.replace(kind=Parameter.KEYWORD_ONLY) for parameter in own]
-    parameters += [OPTIONS[key] for key in options]
+    parameters += [OPTIONS[key] for key in (*options, *(("report",) if formats is not ANY_RESULT else ()))]
     choices: Any = StrEnum("Format", [(member.name, member.value) for member in formats])  # type: ignore[misc]
     parameters += [
         option.replace(annotation=choices) if key == "format" else option
@@ -108,14 +108,18 @@ def _with_options(
 
     def invoke(**arguments: Any) -> None:
         from circle_migrate.cli.boundary import run_command
+        from circle_migrate.cli.event_log import EventLog
         from circle_migrate.cli.progress import Progress
+        from circle_migrate.cli.reports import ReportFiles
 
         flags = {key: arguments.pop(key, None) for key in (*COMMON, *OPTIONS)}
         database, output_format, _, no_steps, quiet, verbose, debug = map(flags.pop, BEFORE_COMMAND)
-        progress = Progress(quiet=bool(quiet), steps=not no_steps)
+        reports = ReportFiles(flags.pop("report") or (), formats)
+        events = EventLog(full_name, flags.pop("events"))
+        progress = Progress(quiet=bool(quiet), steps=not no_steps, log=events)
         result_format = Format(output_format or Format.TABLE)
         context = CommandContext(
-            full_name, database, flags, result_format, progress, bool(debug), bool(verbose)
+            full_name, database, flags, result_format, progress, bool(debug), bool(verbose), reports, events
         )
         action = functools.partial(function, context, **arguments)
         run_command(context, action, has_result="format" not in without)

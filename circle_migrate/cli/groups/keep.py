@@ -10,9 +10,9 @@ from circle_migrate.core.errors import UsageError
 from circle_migrate.core.result import Result
 
 _PANEL = "Keep"
-_BACKUP_OPTIONS = ("lock_wait", "pg_bin")
-_KEPT_OPTIONS = ("atomic", "lock_wait", "lock_timeout")
-_MARKER_OPTIONS = ("atomic", "lock_wait")
+_BACKUP_OPTIONS = ("lock_wait", "events", "pg_bin")
+_KEPT_OPTIONS = ("atomic", "lock_wait", "lock_timeout", "events")
+_MARKER_OPTIONS = ("atomic", "lock_wait", "events")
 
 _NAMES = argument(
     "RUN|ID",

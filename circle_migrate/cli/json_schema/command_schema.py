@@ -8,6 +8,7 @@ from typing import Any
 from circle_migrate.core.errors import UsageError
 
 _REFERENCE = "#/$defs/"
+_EVENTS = "events"
 
 RESULTS: dict[str, tuple[str, ...]] = {
     **dict.fromkeys(("init", "stamp"), ("migration",)),
@@ -38,9 +39,17 @@ RESULTS: dict[str, tuple[str, ...]] = {
 
 
 def schema(command: str) -> dict[str, Any]:
-    """Return the schema of a command's output. Raises `UsageError` for a command without one."""
+    """Return the schema of a command's output, or of `events`. Raises `UsageError` for any other name."""
+    if command == _EVENTS:
+        return {
+            "title": "circle-migrate --events FILE",
+            "$ref": _REFERENCE + "event",
+            "$defs": _definitions("event"),
+        }
     if command not in RESULTS:
-        raise UsageError(f"there is no schema for {command!r}", hint="commands: " + ", ".join(RESULTS))
+        raise UsageError(
+            f"there is no schema for {command!r}", hint="commands: " + ", ".join((*RESULTS, _EVENTS))
+        )
     names = RESULTS[command]
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
