@@ -36,12 +36,18 @@ class Declaration(NamedTuple):
 Declarations = list[Declaration]
 
 
-def group(parent: Declarations, name: str, description: str, panel: str) -> Declarations:
-    """Declare a group, and return the list for the declarations of its commands."""
+def group(
+    parent: Declarations, name: str, description: str, panel: str, default: str | None = None
+) -> Declarations:
+    """Declare a group, and return the list for the declarations of its commands.
+
+    The command `default` runs where the arguments name none.
+    """
     declarations: Declarations = []
 
     def add_to(app: typer.Typer) -> None:
-        typer_group = typer.Typer(name=name, cls=CommandGroup, help=description, rich_markup_mode=None)
+        group_class = type("Group", (CommandGroup,), {"default": default})
+        typer_group = typer.Typer(name=name, cls=group_class, help=description, rich_markup_mode=None)
         for declaration in declarations:
             declaration.add_to(typer_group)
         app.add_typer(typer_group, rich_help_panel=panel)
@@ -59,12 +65,14 @@ def command(
     without: tuple[str, ...] = (),
     formats: tuple[Format, ...] = ANY_RESULT,
     negative_arguments: bool = False,
+    full_name: str | None = None,
 ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Declare a function `f(context, ...)` that returns a result, or a coroutine for one, as a command.
 
     `options` are keys of OPTIONS, `without` keys of COMMON that the command does not have. `formats` are the
     output formats of its result. With `negative_arguments` a word such as -1 is an argument, where it
-    otherwise is an unknown option. Lines below `Examples:` in the docstring end the help page.
+    otherwise is an unknown option. `full_name` is the name in results. Lines below
+    `Examples:` in the docstring end the help page.
     """
 
     def declare(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -80,7 +88,7 @@ def command(
                 rich_help_panel=panel,
                 context_settings={"ignore_unknown_options": True} if negative_arguments else None,
                 epilog="Examples:\n" + examples.replace("    ", "  ") if examples else None,
-            )(_with_options(function, group_name + command_name, options, without, formats))
+            )(_with_options(function, full_name or group_name + command_name, options, without, formats))
 
         declarations.append(Declaration(command_name, description, panel, add_to))
         return function
