@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from circle_migrate.backup.contents import NAME, catalog_digest, uses_tls
-from circle_migrate.backup.dump import RestoreJob, RestoreOptions
+from circle_migrate.backup.dump import RestoreJob, RestoreOptions, decrypt_command
 from circle_migrate.backup.manifest import Dump
 from circle_migrate.config.url.environment import environment
 from circle_migrate.core.errors import BackupFailed, RestoreFailed, SettingsError, Unreachable
@@ -73,16 +73,23 @@ class _MissingRoleError(Exception):
 
 
 async def verify_schemas(
-    deployment: Deployment, dumps: Sequence[tuple[Dump, Path]], programs: Path | None
+    deployment: Deployment,
+    dumps: Sequence[tuple[Dump, Path]],
+    programs: Path | None,
+    identity: Path | None = None,
 ) -> dict[str, str]:
-    """Restore the schemas; return by database why one could not be verified. Raises `BackupFailed`."""
+    """Restore the schemas; return by database why one could not be verified. Raises `BackupFailed`.
+
+    With `identity`, the key of `age`, the files of encrypted dumps are encrypted, too.
+    """
     reasons: dict[str, str] = {}
     async with ScratchServers(deployment) as servers:
         for dump, path in dumps:
             name = dump.database
             try:
                 async with servers.databases([name], major=dump.major) as scratch:
-                    reason = await _verify(scratch, dump, path, programs)
+                    decryption = decrypt_command(identity) if identity and dump.encrypted else []
+                    reason = await _verify(scratch, dump, path, programs, decryption)
             except (SettingsError, Unreachable) as error:
                 reason = error.message
             if reason:
@@ -90,7 +97,9 @@ async def verify_schemas(
     return reasons
 
 
-async def _verify(scratch: Scratch, dump: Dump, path: Path, programs: Path | None) -> str | None:
+async def _verify(
+    scratch: Scratch, dump: Dump, path: Path, programs: Path | None, decryption: Sequence[str]
+) -> str | None:
     name, major = dump.database, scratch.majors[dump.database]
     if major < dump.major:
         return f"the server for scratch databases is PostgreSQL {major}, older than {dump.major}"
@@ -98,7 +107,7 @@ async def _verify(scratch: Scratch, dump: Dump, path: Path, programs: Path | Non
 
     async def restore(*, owners: bool = True) -> None:
         options = RestoreOptions(programs=programs, owners=owners, privileges=False)
-        job = RestoreJob.plan(dump, major, options, ())
+        job = RestoreJob.plan(dump, major, options, decryption)
         job = replace(job, exclusions=(*job.exclusions, *_SCHEMA_ONLY))
         async with database.connected(NAME) as connection:
             encrypted = await uses_tls(connection)

@@ -9,14 +9,14 @@ import threading
 import traceback
 import warnings
 from collections.abc import Callable, Coroutine, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from typing import Any, cast
 
 import typer
 
 from circle_migrate.cli.context import CommandContext
 from circle_migrate.cli.progress import Progress
-from circle_migrate.core.errors import ExitCode, Interrupted, MigrateError, text_of
+from circle_migrate.core.errors import ExitCode, Interrupted, MigrateError, UsageError, text_of
 from circle_migrate.core.redaction import redact_statement, redact_traceback
 from circle_migrate.core.result import Result
 from circle_migrate.core.shield import signal_delivered
@@ -129,7 +129,7 @@ def run_command(
 ) -> None:
     """Run the action, write its result or error, raise `typer.Exit`; without a result it writes itself."""
     from circle_migrate.cli.streams import stdout_for_result
-    from circle_migrate.cli.write import failure, success, write_stderr
+    from circle_migrate.cli.write import failure, report_lost_output, success, write_stderr
 
     signals = _Signals(context.progress)
     try:
@@ -138,10 +138,20 @@ def run_command(
             nullcontext() if context.debug else _without_library_warnings(),
             stdout_for_result() if has_result else nullcontext(),
         ):
+            context.reports.check()
+            context.events.open()
             result = action()
             if not isinstance(result, Result):
                 result = _run(result, signals, context)
+        context.events.end(result.exit_code)
+        lost = context.events.error and f"the events cannot be written: {context.events.error.strerror}"
+        try:
+            context.reports.write(result)
+        except UsageError as problem:
+            lost = f"{problem.message}: {problem.detail}"
         success(result, context.format)
+        if lost:
+            report_lost_output(result, lost)
     except typer.Exit:
         raise
     except BaseException as exception:
@@ -153,6 +163,9 @@ def run_command(
             # The server's DETAIL lines can quote rows, and what psycopg adds quotes statements.
             hidden = r"(?m)^([\s|]*(?:DETAIL|CONTEXT|QUERY|LINE \d+):).*$"
             write_stderr(re.sub(hidden, r"\1 hidden, as it can quote rows", lines))
+        context.events.end(error.status)
+        with suppress(UsageError):  # of files that cannot be written
+            context.reports.write_failure(context.command, error)
         failure(error, context.command, context.format)
         raise typer.Exit(int(error.status)) from None
     raise typer.Exit(int(result.exit_code))

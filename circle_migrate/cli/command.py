@@ -36,12 +36,18 @@ class Declaration(NamedTuple):
 Declarations = list[Declaration]
 
 
-def group(parent: Declarations, name: str, description: str, panel: str) -> Declarations:
-    """Declare a group, and return the list for the declarations of its commands."""
+def group(
+    parent: Declarations, name: str, description: str, panel: str, default: str | None = None
+) -> Declarations:
+    """Declare a group, and return the list for the declarations of its commands.
+
+    The command `default` runs where the arguments name none.
+    """
     declarations: Declarations = []
 
     def add_to(app: typer.Typer) -> None:
-        typer_group = typer.Typer(name=name, cls=CommandGroup, help=description, rich_markup_mode=None)
+        group_class = type("Group", (CommandGroup,), {"default": default})
+        typer_group = typer.Typer(name=name, cls=group_class, help=description, rich_markup_mode=None)
         for declaration in declarations:
             declaration.add_to(typer_group)
         app.add_typer(typer_group, rich_help_panel=panel)
@@ -59,12 +65,14 @@ def command(
     without: tuple[str, ...] = (),
     formats: tuple[Format, ...] = ANY_RESULT,
     negative_arguments: bool = False,
+    full_name: str | None = None,
 ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Declare a function `f(context, ...)` that returns a result, or a coroutine for one, as a command.
 
     `options` are keys of OPTIONS, `without` keys of COMMON that the command does not have. `formats` are the
     output formats of its result. With `negative_arguments` a word such as -1 is an argument, where it
-    otherwise is an unknown option. Lines below `Examples:` in the docstring end the help page.
+    otherwise is an unknown option. `full_name` is the name in results. Lines below
+    `Examples:` in the docstring end the help page.
     """
 
     def declare(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -80,7 +88,7 @@ def command(
                 rich_help_panel=panel,
                 context_settings={"ignore_unknown_options": True} if negative_arguments else None,
                 epilog="Examples:\n" + examples.replace("    ", "  ") if examples else None,
-            )(_with_options(function, group_name + command_name, options, without, formats))
+            )(_with_options(function, full_name or group_name + command_name, options, without, formats))
 
         declarations.append(Declaration(command_name, description, panel, add_to))
         return function
@@ -98,7 +106,7 @@ def _with_options(
     """Return a function that has the options of a command as parameters, and runs the command."""
     _, *own = inspect.signature(function, eval_str=True).parameters.values()
     parameters = [parameter.replace(kind=Parameter.KEYWORD_ONLY) for parameter in own]
-    parameters += [OPTIONS[key] for key in options]
+    parameters += [OPTIONS[key] for key in (*options, *(("report",) if formats is not ANY_RESULT else ()))]
     choices: Any = StrEnum("Format", [(member.name, member.value) for member in formats])  # type: ignore[misc]
     parameters += [
         option.replace(annotation=choices) if key == "format" else option
@@ -108,14 +116,18 @@ def _with_options(
 
     def invoke(**arguments: Any) -> None:
         from circle_migrate.cli.boundary import run_command
+        from circle_migrate.cli.event_log import EventLog
         from circle_migrate.cli.progress import Progress
+        from circle_migrate.cli.reports import ReportFiles
 
         flags = {key: arguments.pop(key, None) for key in (*COMMON, *OPTIONS)}
         database, output_format, _, no_steps, quiet, verbose, debug = map(flags.pop, BEFORE_COMMAND)
-        progress = Progress(quiet=bool(quiet), steps=not no_steps)
+        reports = ReportFiles(flags.pop("report") or (), formats)
+        events = EventLog(full_name, flags.pop("events"))
+        progress = Progress(quiet=bool(quiet), steps=not no_steps, log=events)
         result_format = Format(output_format or Format.TABLE)
         context = CommandContext(
-            full_name, database, flags, result_format, progress, bool(debug), bool(verbose)
+            full_name, database, flags, result_format, progress, bool(debug), bool(verbose), reports, events
         )
         action = functools.partial(function, context, **arguments)
         run_command(context, action, has_result="format" not in without)

@@ -11,6 +11,7 @@ from circle_migrate.backup.manifest import Manifest
 from circle_migrate.cli.console import console
 from circle_migrate.cli.formats.sanitize import visible
 from circle_migrate.cli.write import render, write_stderr
+from circle_migrate.commands.backup_files import BackupEntry
 from circle_migrate.core.errors import NotConfirmed
 from circle_migrate.migrate.kept_data.registry import KeptEntry
 from circle_migrate.postgres.journal_tables import ProtectionMarker
@@ -62,6 +63,12 @@ def confirm_replace(accepted: Sequence[str], manifest: Manifest, database_names:
     if missing := [name for name in database_names if name not in accepted]:
         message = f"the restore would replace {', '.join(missing)}"
         _ask_for_names(missing, "to replace", "--accept-loss", message)
+
+
+def confirm_prune(entries: Sequence[BackupEntry], *, yes: bool) -> None:
+    """Show the backups to remove and ask once."""
+    _show("This removes these backups for good:", (entry.folder for entry in entries))
+    _ask("Remove them?", yes=yes)
 
 
 def confirm_drop(entries: Sequence[KeptEntry], *, yes: bool) -> None:

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import TYPE_CHECKING, NamedTuple
 
+from circle_migrate.cli.event_log import EventLog
 from circle_migrate.cli.options import Format
+from circle_migrate.cli.reports import ReportFiles
 
 if TYPE_CHECKING:
     from circle_migrate.cli.progress import Progress
@@ -27,6 +29,13 @@ class CommandContext(NamedTuple):
     progress: Progress
     debug: bool
     verbose: bool = False
+    reports: ReportFiles = ReportFiles()
+    events: EventLog = EventLog()
+
+    @property
+    def formats(self) -> set[str]:
+        """The formats in which the result is written, to stdout and to files."""
+        return {self.format, *self.reports.formats}
 
     def settings(self, *, notes: bool = False) -> Settings:
         """Load the settings and print warnings, with `notes` or --debug notes too. Raises `SettingsError`."""

@@ -72,10 +72,17 @@ class Command(_Page, TyperCommand):
 
 
 class CommandGroup(_Page, TyperGroup):
-    """The class of every group of commands."""
+    """The class of every group of commands; `default` is the command that runs where no other is named."""
+
+    default: str | None = None
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Parse the arguments; without any, write the help page to stderr."""
+        """Parse the arguments; without any and without a default, write the help page to stderr."""
+        if self.default and args[:1] not in (["-h"], ["--help"]):
+            name = next((text for text in args if text in self.commands), None)
+            if name:
+                args.remove(name)
+            args = [name or self.default, *args]
         if not args and not ctx.resilient_parsing:
             typer.echo(self.get_help(ctx), err=True)
             raise typer.Exit(ExitCode.USAGE)

@@ -143,6 +143,7 @@ _choice = partial(_run, None)
 _connection = partial(option, panel="Connection")
 _size = partial(safety_option, "N", min=0)
 _output = partial(flag, panel="Output")
+_output_file = partial(option, panel="Output")
 _output_choice = partial(option, None, panel="Output")
 
 
@@ -210,6 +211,10 @@ def _specific(
         "-x",
         "--x-arguments",
     ),
+    report: list[str] | None = _output_file(
+        "FORMAT=FILE", "Write the result to this file, too, in this format. Repeatable."
+    ),
+    events: Path | None = _output_file("FILE", "Write each event of the run to this file as a line of JSON."),
     safety: SafetyMode | None = safety_option(
         None,
         "Check pending revisions for hazards first: report dangers, or refuse them.",
@@ -225,7 +230,11 @@ def _specific(
 
 
 BEFORE_COMMAND = ("database", "format", "color", "no_progress", "quiet", "verbose", "debug")
-"""The options of every command that may also stand before it; they override no setting, others do."""
+"""The options of every command that may also stand before it; they override no setting."""
+
+
+FILES = ("report", "events")
+"""The options that name files for the result and the events; they override no setting."""
 
 
 def _declared(function: Callable[..., None]) -> Mapping[str, Parameter]:
@@ -233,7 +242,7 @@ def _declared(function: Callable[..., None]) -> Mapping[str, Parameter]:
     variables = {known.url_variable.lower(): known.url_variable for known in PLATFORM}
     variables["url"] = "NAME_DATABASE_URL"
     parameters = signature(function, eval_str=True).parameters
-    for name in parameters.keys() - {*BEFORE_COMMAND}:
+    for name in parameters.keys() - {*BEFORE_COMMAND, *FILES}:
         details = parameters[name].default
         text, _, default = details.help.partition("  [")
         variable = variables.get(name, f"{PREFIX}{name}".upper())
@@ -250,7 +259,7 @@ OPTIONS = _declared(_specific)
 SCRATCH = ("scratch_url", "scratch_on_target", "x_arguments")
 """The options of commands that may run revisions in a scratch database."""
 
-RUN = ("atomic", "transaction", "lock_wait", "lock_timeout", *SCRATCH)
+RUN = ("atomic", "transaction", "lock_wait", "lock_timeout", "events", *SCRATCH)
 """The options of commands that run revisions."""
 
 SIZES = ("safety_rows", "safety_bytes")

@@ -6,26 +6,29 @@ import sys
 from typing import TYPE_CHECKING, TextIO, cast
 
 from circle_migrate.cli.streams import SafeStream
+from circle_migrate.core.events import ignore_event
 
 if TYPE_CHECKING:
     from circle_migrate.cli.progress_lines import View
-    from circle_migrate.core.events import Event
+    from circle_migrate.core.events import Event, Notify
 
 
 class Progress:
     """The receiver of a run's events; it creates its view with the first event, to import rich only then.
 
-    With `quiet` only warnings are shown, without `steps` no event.
+    With `quiet` only warnings are shown, without `steps` no event. `log` gets every event.
     Call `stop` before anything else is written to the terminal. It may be called more than once; nothing
     but warnings is shown after it.
     """
 
-    def __init__(self, *, quiet: bool, steps: bool = True) -> None:
+    def __init__(self, *, quiet: bool, steps: bool = True, log: Notify = ignore_event) -> None:
+        self._log = log
         self._silent, self._steps = quiet, steps
         self._view: View | None = None
 
     def __call__(self, event: Event) -> None:
         """Show the event."""
+        self._log(event)
         if self._silent or not self._steps:
             return
         if self._view is None:

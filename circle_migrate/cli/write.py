@@ -30,7 +30,7 @@ _RENDERERS = {
     "diff": "DiffResult SnapshotResult",
     "report": "Report ConsistencyResult",
     "safety": "StatsResult SafetyReport HazardList",
-    "backup": "BackupResult RestoreResult KeptEntries ProtectionResult",
+    "backup": "BackupResult BackupList RestoreResult KeptEntries ProtectionResult",
 }
 """The classes of results by the module of `render` with the function for each, which has its name."""
 
@@ -49,7 +49,7 @@ def success(result: Result, output_format: Format) -> None:
         if error.filename is not None:  # a file that is no stream
             raise
         discard(sys.stdout)
-        _report_lost_output(result, "the result cannot be written to stdout", error)
+        report_lost_output(result, f"the result cannot be written to stdout: {error.strerror}")
     if output_format is Format.GITHUB:
         _append_job_summary(result)
 
@@ -99,10 +99,10 @@ def format_failure(output_format: str, command: str, error: MigrateError) -> str
     return format_result(output_format, report_class(command, (check,)))
 
 
-def _report_lost_output(result: Result, message: str, error: OSError) -> None:
-    """Write the error to stderr, and end with 2 unless the result has another exit status."""
+def report_lost_output(result: Result, message: str) -> None:
+    """Write the message to stderr, and end with 2 unless the result has another exit status."""
     usage_error = UsageError(
-        f"{message}: {error.strerror}",
+        message,
         state=f"the command has done its work, with exit status {int(result.exit_code)}; its output is lost",
         hint="write the output to another place",
     )
@@ -137,7 +137,7 @@ def _append_job_summary(result: Result) -> None:
                     file.truncate(size)
                 raise
     except OSError as error:
-        _report_lost_output(result, f"the job summary cannot be written to {path}", error)
+        report_lost_output(result, f"the job summary cannot be written to {path}: {error.strerror}")
 
 
 def failure(error: MigrateError, command: str, output_format: Format) -> None:
@@ -148,6 +148,11 @@ def failure(error: MigrateError, command: str, output_format: Format) -> None:
             sys.stdout.flush()
         except OSError:  # the error is on stderr, too
             discard(sys.stdout)
+    write_stderr(*error_lines(error))
+
+
+def error_lines(error: MigrateError) -> list[str]:
+    """Return an error as text."""
     from circle_migrate.cli.render.widgets import detail_label, relative
 
     lines = [f"error: {error.message}"]
@@ -159,7 +164,7 @@ def failure(error: MigrateError, command: str, output_format: Format) -> None:
     ):
         if text:
             lines.append(f"  {label:<6} " + text.replace("\n", "\n         "))
-    write_stderr(*lines)
+    return lines
 
 
 def write_stderr(*lines: str) -> None:

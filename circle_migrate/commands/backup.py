@@ -27,7 +27,8 @@ from circle_migrate.postgres.database import State
 from circle_migrate.postgres.deployment import Deployment
 from circle_migrate.postgres.server_errors import server_message
 
-_UNFINISHED = ".unfinished"
+UNFINISHED = ".unfinished"
+"""The end of the name of a folder whose backup is not complete."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,7 +203,7 @@ async def _read_catalog_digest(snapshot: contents.ExportedSnapshot) -> contents.
 
 def _create_folder(parent: Path) -> Path:
     """Create a private folder in `parent` for an incomplete backup."""
-    folder = parent / f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{secrets.token_hex(3)}{_UNFINISHED}"
+    folder = parent / f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{secrets.token_hex(3)}{UNFINISHED}"
     try:
         parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         folder.mkdir(mode=0o700)
@@ -215,9 +216,9 @@ def _create_folder(parent: Path) -> Path:
 
 def _complete(folder: Path, manifest: Manifest, unverified: Mapping[str, str]) -> BackupResult:
     """Write the manifest and give the folder its final name."""
-    unfinished = sorted(path.name for path in folder.parent.glob(f"*{_UNFINISHED}") if path != folder)
+    unfinished = sorted(path.name for path in folder.parent.glob(f"*{UNFINISHED}") if path != folder)
     write_manifest(folder, manifest)
-    final = folder.with_name(folder.name.removesuffix(_UNFINISHED))
+    final = folder.with_name(folder.name.removesuffix(UNFINISHED))
     folder.rename(final)
     for path in (final, final.parent):
         handle = os.open(path, os.O_RDONLY | os.O_DIRECTORY)

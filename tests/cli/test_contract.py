@@ -50,7 +50,10 @@ PACKAGE = [
     ("error-protected", "downgrade --yes -- -1"),
     ("unprotect", "unprotect -d main --override-protection main"),
     ("recover", "recover"),
-    ("backup", "backup"),
+    ("backup", "backup create"),
+    ("backup-list", "backup list"),
+    ("backup-prune", "backup prune --keep-last 1"),
+    ("error-backup-verify", "backup verify backups"),
     ("error-backup", "restore backups"),
     ("kept-list", "kept list --all"),
     ("error-kept-restore", "kept restore main/1"),
@@ -216,7 +219,7 @@ def test_every_snapshot_belongs_to_a_command() -> None:
 
 
 @pytest.mark.usefixtures("workdir")
-@pytest.mark.parametrize("name", ["", "config", "dev", *COMMANDS])
+@pytest.mark.parametrize("name", ["", "backup", "config", "dev", *COMMANDS])
 def test_help_page(name: str) -> None:
     page = invoke([*name.split(), "--help"])
     assert page.status == 0
@@ -229,7 +232,7 @@ def test_help_page(name: str) -> None:
 def test_every_help_page_is_as_in_its_snapshot(monkeypatch: pytest.MonkeyPatch) -> None:
     """The pages of all commands and groups, 80 columns wide, as a pipe receives them."""
     monkeypatch.setenv("COLUMNS", "80")
-    names = ["", "config", "dev", "kept", *COMMANDS]
+    names = ["", "backup", "config", "dev", "kept", *COMMANDS]
     pages = [invoke([*name.split(), "--help"]).stdout.strip("\n") for name in names]
     text = f"\n\n{'-' * 80}\n\n".join(pages) + "\n"
     path = SNAPSHOTS / "help.txt"
@@ -238,7 +241,7 @@ def test_every_help_page_is_as_in_its_snapshot(monkeypatch: pytest.MonkeyPatch) 
     assert text.splitlines() == path.read_text(encoding="utf-8").splitlines()
     assert max(map(len, text.splitlines())) <= 80
     panels = ["Arguments", "Options", "Safety", "Run", "Connection", "Output"]
-    for page in pages[4:]:
+    for page in pages[5:]:
         titles = re.findall(r"^(\w+):$", page, re.MULTILINE)
         assert titles == [name for name in [*panels, "Examples"] if name in titles]
 

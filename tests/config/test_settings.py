@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from jsonschema import Draft202012Validator
 
-from circle_migrate.cli.options import BEFORE_COMMAND, COMMON, OPTIONS
+from circle_migrate.cli.options import BEFORE_COMMAND, COMMON, FILES, OPTIONS
 from circle_migrate.config.databases import PLATFORM
 from circle_migrate.config.json_schema import settings_schema
 from circle_migrate.config.load import load
@@ -31,7 +31,7 @@ def test_every_setting_has_a_description() -> None:
 
 def test_help_of_every_flag_names_its_variable_and_the_default_of_the_setting() -> None:
     keys = {known.url_variable.lower(): f"{known.key}url" for known in PLATFORM}
-    for name in {*COMMON, *OPTIONS} - {*BEFORE_COMMAND, "url"}:
+    for name in {*COMMON, *OPTIONS} - {*BEFORE_COMMAND, *FILES, "url"}:
         text = {**COMMON, **OPTIONS}[name].default.help
         (shown,) = re.findall(r"  \[env: (\w+)(?:; default: (\S+))?\]$", text)
         assert shown[0] == variables(PLATFORM)[keys.get(name, name.replace("_", "-"))][0]

@@ -102,7 +102,12 @@ def parse(words: list[str]) -> None:
     """Parse a call without running it. Raises the errors of the command line."""
     path: tuple[str, ...] = ()
     while hasattr(command_at(path), "commands") and words and not words[0].startswith("-"):
+        default = getattr(command_at(path), "default", None)
+        if default and not command_at((*path, words[0])):
+            break
         path, words = (*path, words[0]), words[1:]
+    if default := getattr(command_at(path), "default", None):
+        path = (*path, default)
     command = command_at(path)
     assert command, f"there is no command {' '.join(path)}"
     known = {"--help", "-h"}.union(*((*param.opts, *param.secondary_opts) for param in command.params))

@@ -22,9 +22,9 @@ def write_failure(command: str, error: MigrateError) -> str:
     return dump(_envelope(command, error.status, error))
 
 
-def dump(value: Any) -> str:
-    """Return the value as JSON without secrets."""
-    text = json.dumps(redact_values(value), indent=2, ensure_ascii=False)
+def dump(value: Any, indent: int | None = 2) -> str:
+    """Return the value as JSON without secrets; without an indent it is one line."""
+    text = json.dumps(redact_values(value), indent=indent, ensure_ascii=False)
     return _ACTIVE.sub(lambda match: f"\\u{ord(match[0]):04x}", text) + "\n"
 
 

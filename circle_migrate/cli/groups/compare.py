@@ -71,7 +71,9 @@ def register(app: Declarations) -> None:
                 "diff makes one comparison at a time", hint="give FROM and TO, or --drift, or --missing"
             )
         texts = comparisons[0] if comparisons else DRIFT
-        trials = {"sql": (False,), "alembic": (False, True)}.get(context.format, ())
+        trials = (
+            (False, True) if "alembic" in context.formats else (False,) if "sql" in context.formats else ()
+        )
         options = CompareOptions(
             always_error=frozenset(GRANT_FIELDS * grants + OWNER_FIELDS * owners),
             column_order=column_order,
@@ -107,7 +109,7 @@ def register(app: Declarations) -> None:
         reads = parse_state(state).needs_live_database
         return await take_snapshots(await context.ready() if reads else context.files(), state, output)
 
-    @command(app, panel=_PANEL, formats=CHECKS, without=("database",))
+    @command(app, panel=_PANEL, options=("events",), formats=CHECKS, without=("database",))
     async def consistency(
         context: CommandContext,
         relation: list[str] | None = option("NAME", "Compare only this declared relation. Repeatable."),

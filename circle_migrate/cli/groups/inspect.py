@@ -62,7 +62,7 @@ def register(app: Declarations) -> None:
             safety=check_safety,
         )
 
-    @command(app, panel=_PANEL, formats=CHECKS)
+    @command(app, panel=_PANEL, options=("events",), formats=CHECKS)
     async def wait(
         context: CommandContext,
         timeout: float = option(  # noqa: ASYNC109 - the name of the option

@@ -1,18 +1,37 @@
 """The commands backup, restore, kept, protect and unprotect."""
 
+import re
+from datetime import timedelta
 from functools import partial
 from pathlib import Path
 
 from circle_migrate.cli.command import Declarations, command, group
 from circle_migrate.cli.context import CommandContext
-from circle_migrate.cli.options import ENCRYPT_TO, OVERRIDE_PROTECTION, YES, argument, flag, option
+from circle_migrate.cli.options import (
+    DRY_RUN,
+    ENCRYPT_TO,
+    OVERRIDE_PROTECTION,
+    SCRATCH,
+    YES,
+    argument,
+    flag,
+    option,
+)
 from circle_migrate.core.errors import UsageError
 from circle_migrate.core.result import Result
 
 _PANEL = "Keep"
-_BACKUP_OPTIONS = ("lock_wait", "pg_bin")
-_KEPT_OPTIONS = ("atomic", "lock_wait", "lock_timeout")
-_MARKER_OPTIONS = ("atomic", "lock_wait")
+_BACKUP_OPTIONS = ("lock_wait", "events", "pg_bin")
+_KEPT_OPTIONS = ("atomic", "lock_wait", "lock_timeout", "events")
+_MARKER_OPTIONS = ("atomic", "lock_wait", "events")
+
+_FOLDER = Path("backups")
+_BACKUPS = argument("FOLDER", "The folder with the backups.", default=_FOLDER)
+_BACKUP = argument("BACKUP", "The folder of the backup, or its manifest.", default=...)
+_IDENTITY = option("FILE", "Decrypt dumps with this key of `age`.")
+_NO_DATABASE = ("database", "url", "database_url", "creds_database_url", "embedded", "embedded_data")
+_FILES_ONLY = (*_NO_DATABASE, "no_progress", "quiet")
+_AGES = {"h": "hours", "d": "days", "w": "weeks"}
 
 _NAMES = argument(
     "RUN|ID",
@@ -24,32 +43,12 @@ _NAMES = argument(
 def register(app: Declarations) -> None:
     """Add the commands to the application."""
 
-    @command(app, panel=_PANEL, options=_BACKUP_OPTIONS)
-    async def backup(
-        context: CommandContext,
-        folder: Path = argument("FOLDER", "Create the backup's folder in this one.", default=Path("backups")),
-        encrypt_to: str | None = ENCRYPT_TO,
-    ) -> Result:
-        """Dump all databases at one point in time, with a manifest of checksums and revisions.
-
-        Examples:
-            circle-migrate backup # to a new folder in backups/
-            circle-migrate backup /srv/backups --encrypt-to age1… # credentials encrypted
-        """
-        from circle_migrate.commands.backup import BackupOptions
-        from circle_migrate.commands.backup import backup as action
-
-        deployment = await context.ready()
-        parent = folder.absolute()  # noqa: ASYNC240 - touches no disk
-        options = BackupOptions(parent, deployment.settings.pg_bin, encrypt_to)
-        return await action(deployment, options, notify=context.progress)
+    _register_backup(app)
 
     @command(app, panel=_PANEL, options=_BACKUP_OPTIONS)
     async def restore(
         context: CommandContext,
-        manifest: Path = argument(
-            "MANIFEST", "Restore this backup: its manifest, or its folder.", default=...
-        ),
+        manifest: Path = argument("BACKUP", "Restore this backup: its folder, or its manifest.", default=...),
         replace: bool = flag("--replace", "Replace databases that are not empty."),
         accept_loss: list[str] | None = option(
             "NAME", "Replace this database without asking. Repeatable.", panel="Safety"
@@ -63,7 +62,7 @@ def register(app: Declarations) -> None:
             default=1,
             min=1,
         ),
-        identity: Path | None = option("FILE", "Decrypt dumps with this key of `age`."),
+        identity: Path | None = _IDENTITY,
         no_owner: bool = flag("--no-owner", "Make the restoring role the owner of all objects."),
         no_privileges: bool = flag("--no-privileges", "Restore no privileges."),
         override_protection: list[str] | None = OVERRIDE_PROTECTION,
@@ -177,3 +176,89 @@ def register(app: Declarations) -> None:
                 hint=f"--override-protection {name}, or leave it out and type the name",
             )
         return await action(await context.ready(), partial(confirm_unprotect, overridden), context.progress)
+
+
+def _register_backup(app: Declarations) -> None:
+    description = "Dump the databases; list, verify and remove backups."
+    backups = group(app, "backup", description, _PANEL, default="create")
+
+    @command(backups, "create", panel=_PANEL, options=_BACKUP_OPTIONS, full_name="backup")
+    async def backup(
+        context: CommandContext,
+        folder: Path = argument("FOLDER", "Create the backup's folder in this one.", default=_FOLDER),
+        encrypt_to: str | None = ENCRYPT_TO,
+    ) -> Result:
+        """Dump all databases at one point in time, with a manifest; `backup` alone does this.
+
+        Examples:
+            circle-migrate backup # to a new folder in backups/
+            circle-migrate backup /srv/backups --encrypt-to age1… # credentials encrypted
+        """
+        from circle_migrate.commands.backup import BackupOptions
+        from circle_migrate.commands.backup import backup as action
+
+        deployment = await context.ready()
+        parent = folder.absolute()  # noqa: ASYNC240 - touches no disk
+        options = BackupOptions(parent, deployment.settings.pg_bin, encrypt_to)
+        return await action(deployment, options, notify=context.progress)
+
+    @command(backups, "list", panel=_PANEL, without=_FILES_ONLY)
+    def backup_list(_context: CommandContext, folder: Path = _BACKUPS) -> Result:
+        """List the backups in a folder, newest first, with what is wrong with their files."""
+        from circle_migrate.commands.backup_files import list_backups
+
+        return list_backups(folder)
+
+    @command(backups, "verify", panel=_PANEL, options=("pg_bin", *SCRATCH[:2]), without=_NO_DATABASE)
+    async def backup_verify(
+        context: CommandContext, backup: Path = _BACKUP, identity: Path | None = _IDENTITY
+    ) -> Result:
+        """Check that a backup can be restored. Exit status 5 if it cannot, or if that is not known.
+
+        Compares its files with the manifest, and restores the schemas into scratch databases.
+
+        Examples:
+            circle-migrate backup verify backups/20260301T120000Z-1f2e3d
+            circle-migrate backup verify BACKUP --identity key.txt # encrypted
+        """
+        from circle_migrate.commands.backup_files import verify_backup
+
+        return await verify_backup(context.files(), backup, identity)
+
+    @command(backups, "prune", panel=_PANEL, without=_FILES_ONLY)
+    def backup_prune(
+        _context: CommandContext,
+        folder: Path = _BACKUPS,
+        keep_last: int | None = option("N", "Keep this many backups of the same databases.", min=1),
+        keep_within: str | None = option("AGE", "Keep backups that are not older: 36h, 30d, 8w."),
+        dry_run: bool = DRY_RUN,
+        yes: bool = YES,
+    ) -> Result:
+        """Remove old backups that neither --keep-last nor --keep-within keeps. Shows them and asks first.
+
+        The newest complete backup of each database, and backups with a problem, always stay.
+
+        Examples:
+            circle-migrate backup prune --keep-last 7 --dry-run
+            circle-migrate backup prune /srv/backups --keep-last 7 --keep-within 30d --yes
+        """
+        from circle_migrate.cli.confirm import confirm_prune
+        from circle_migrate.commands.backup_files import prune
+
+        if keep_last is None and keep_within is None:
+            raise UsageError("prune needs a rule", hint="add --keep-last N or --keep-within AGE")
+        return prune(
+            folder,
+            keep_last=keep_last,
+            keep_within=None if keep_within is None else _parse_age(keep_within),
+            dry_run=dry_run,
+            confirm=partial(confirm_prune, yes=yes),
+        )
+
+
+def _parse_age(text: str) -> timedelta:
+    """Return the time of "36h", "30d" or "8w". Raises `UsageError`."""
+    match = re.fullmatch(r"(\d{1,5})([hdw])", text.strip())
+    if not match:
+        raise UsageError(f"--keep-within {text} is no age", hint="write hours, days or weeks: 36h, 30d, 8w")
+    return timedelta(**{_AGES[match[2]]: int(match[1])})

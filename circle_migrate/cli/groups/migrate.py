@@ -143,7 +143,7 @@ def register(app: Declarations) -> None:
         targets = targets or await _past_targets(context, to_run, to_release, to_time)
         if sql:
             return await _script(context, targets, "down")
-        if context.format is Format.MARKDOWN and not dry_run:
+        if Format.MARKDOWN in context.formats and not dry_run:
             raise UsageError("--format markdown needs --dry-run", hint="add --dry-run, or leave out --format")
         from circle_migrate.cli.confirm import accept_losses
         from circle_migrate.commands.downgrade import LossConfirmation
@@ -198,7 +198,7 @@ def register(app: Declarations) -> None:
             return result
         return save(result, targets, direction, output, cascade=cascade)
 
-    @command(app, panel=_PANEL, options=("lock_wait",))
+    @command(app, panel=_PANEL, options=("lock_wait", "events"))
     async def recover(context: CommandContext, dry_run: bool = shared.DRY_RUN) -> Result:
         """Finish prepared transactions and mark unfinished runs after a crash."""
         from circle_migrate.commands.recover import recover as action

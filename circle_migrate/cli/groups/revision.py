@@ -58,7 +58,7 @@ def register(app: Declarations) -> None:
         position = Placement(label=branch_label, id=rev_id)
         return action(context.files(), revision or [], message, position)
 
-    @command(app, panel=_PANEL, options=("lock_wait",), negative_arguments=True)
+    @command(app, panel=_PANEL, options=("lock_wait", "events"), negative_arguments=True)
     async def stamp(
         context: CommandContext,
         target: list[str] = shared.targets("Record this revision", default=...),

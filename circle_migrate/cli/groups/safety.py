@@ -27,7 +27,7 @@ def register(app: Declarations) -> None:
         app,
         "safety-check",
         panel=_PANEL,
-        options=("transaction", *SCRATCH, *SIZES),
+        options=("transaction", "events", *SCRATCH, *SIZES),
         formats=CHECKS,
         negative_arguments=True,
     )

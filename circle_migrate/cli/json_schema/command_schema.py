@@ -8,6 +8,7 @@ from typing import Any
 from circle_migrate.core.errors import UsageError
 
 _REFERENCE = "#/$defs/"
+_EVENTS = "events"
 
 RESULTS: dict[str, tuple[str, ...]] = {
     **dict.fromkeys(("init", "stamp"), ("migration",)),
@@ -27,7 +28,8 @@ RESULTS: dict[str, tuple[str, ...]] = {
     "safety-check": ("safety", "hazards"),
     "stats": ("stats",),
     **dict.fromkeys(("revision", "merge"), ("revision_files",)),
-    "backup": ("backup_result",),
+    **dict.fromkeys(("backup", "backup verify"), ("backup_result",)),
+    **dict.fromkeys(("backup list", "backup prune"), ("backup_list",)),
     "restore": ("restore_result",),
     **dict.fromkeys(("kept list", "kept restore", "kept drop"), ("kept_entries",)),
     **dict.fromkeys(("protect", "unprotect"), ("protections",)),
@@ -38,9 +40,17 @@ RESULTS: dict[str, tuple[str, ...]] = {
 
 
 def schema(command: str) -> dict[str, Any]:
-    """Return the schema of a command's output. Raises `UsageError` for a command without one."""
+    """Return the schema of a command's output, or of `events`. Raises `UsageError` for any other name."""
+    if command == _EVENTS:
+        return {
+            "title": "circle-migrate --events FILE",
+            "$ref": _REFERENCE + "event",
+            "$defs": _definitions("event"),
+        }
     if command not in RESULTS:
-        raise UsageError(f"there is no schema for {command!r}", hint="commands: " + ", ".join(RESULTS))
+        raise UsageError(
+            f"there is no schema for {command!r}", hint="commands: " + ", ".join((*RESULTS, _EVENTS))
+        )
     names = RESULTS[command]
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",

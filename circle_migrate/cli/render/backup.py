@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from circle_migrate.backup.manifest import BackupResult, RestoreResult
+    from circle_migrate.commands.backup_files import BackupEntry, BackupList
     from circle_migrate.commands.protect import ProtectionResult
     from circle_migrate.migrate.kept_data.registry import KeptEntries, KeptEntry
 
@@ -40,6 +41,35 @@ def backup_result(result: BackupResult, console: Console) -> None:
         ("complete and verified", "green") if result.verified else ("complete, not verified", "yellow")
     )
     write_line(console, f"{state}: {relative(result.folder)}", style=style)
+
+
+def backup_list(result: BackupList, console: Console) -> None:
+    """Write a row per backup, and the unfinished ones."""
+    table(
+        console,
+        ("created at", "folder", "databases", "size", "state"),
+        [
+            (
+                f"{entry.created_at:%Y-%m-%d %H:%M}" if entry.created_at else "?",
+                relative(entry.folder),
+                ", ".join(f"{dump.database} {revisions(dump.revisions)}" for dump in entry.dumps),
+                format_bytes(sum(dump.bytes for dump in entry.dumps)),
+                _backup_state(entry, dry_run=result.dry_run),
+            )
+            for entry in result.entries
+        ],
+    )
+    if not result.entries:
+        write_line(console, "no backups")
+    write_notes(
+        console, [f"{relative(folder)} did not complete, or is being made" for folder in result.unfinished]
+    )
+
+
+def _backup_state(entry: BackupEntry, *, dry_run: bool) -> str:
+    if entry.removed:
+        return "would be removed" if dry_run else "removed"
+    return entry.problem or "complete"
 
 
 def restore_result(result: RestoreResult, console: Console) -> None:
