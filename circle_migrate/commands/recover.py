@@ -100,10 +100,10 @@ async def recover(
             name: await deployment.databases[name].read_state(connection)
             for name, connection in connections.items()
         }
-        for name, connection in connections.items():
+        for state in states.values():
             if not dry_run:
-                ensure_writable(states[name])
-            await ensure_own_tables(connection, states[name])
+                ensure_writable(state)
+        ensure_own_tables(states)
         transactions = [
             await _finish(deployment, connections, states, name, text, dry_run=dry_run)
             for name, state in states.items()

@@ -138,7 +138,7 @@ async def _prepare(run: MigrationRun, plan: Plan, options: RunOptions) -> None:
         overridden = options.guard.notes(run.states, plan.databases)
     for name in plan.databases:
         guards.ensure_writable(run.states[name])
-        await guards.ensure_own_tables(run.sessions[name].driver, run.states[name])
+        guards.ensure_own_tables({name: run.states[name]})
         database = run.deployment.databases[name]
         table = VersionTable(database.settings.version_table, run.states[name].schema)
         graph = run.deployment.combined_graph.graphs[name]
