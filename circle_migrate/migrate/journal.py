@@ -16,12 +16,11 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from circle_migrate import __version__
-from circle_migrate.core.errors import Refused
 from circle_migrate.core.redaction import redact
 from circle_migrate.migrate.journal_schema import ensure_tables
 from circle_migrate.postgres.database import Database, State
 from circle_migrate.postgres.identifier import quote
-from circle_migrate.postgres.journal_tables import RUNS, STEPS
+from circle_migrate.postgres.journal_tables import RUNS, STEPS, damaged_row_error
 from circle_migrate.postgres.server_errors import statement_error
 
 if TYPE_CHECKING:
@@ -35,6 +34,12 @@ _LACKING = {**dict.fromkeys(("UTF8", "SQL_ASCII"), r"[\ud800-\udfff]"), "LATIN1"
 """Characters that a server encoding lacks; any that is not named here may lack all but ASCII."""
 
 _TIME = "CASE WHEN {0} BETWEEN '1970-01-01' AND '9000-01-01' THEN {0} END AS {0}"
+
+_WORDS = {
+    "outcome": ("started", "done", "failed", "interrupted", "lost"),
+    "direction": ("up", "down", "stamp"),
+}
+"""The values of columns that have a CHECK constraint."""
 
 _RUNS = f"""
 SELECT run::text, database, command, mode, {{planned}} AS planned, outcome, error,
@@ -252,6 +257,7 @@ class Journal:
         values: dict[str, Any] = dict(row)
         for name, value in row.items():
             is_right = value is not None or name in ("error", "ended_at", "checksum")
+            is_right = is_right and value in _WORDS.get(name, (value,))
             if is_right and name in ("planned", "elsewhere", "notes"):
                 values[name] = parsed = json.loads(value)
                 kind = list if name != "notes" else object
@@ -260,11 +266,7 @@ class Journal:
                 )
                 is_right = is_right and isinstance(parsed.get("safety", {}), dict)
             if not is_right:
-                run = "IS NULL" if row["run"] is None else f"= '{row['run']}'"
-                text = f"{table} has a damaged row of run {row['run']}: {name} is {value!r}"
-                hint = "restore it, or remove the run from the journal: "
-                hint += f"DELETE FROM {self.steps} WHERE run {run}; DELETE FROM {self.runs} WHERE run {run};"
-                raise Refused(f"{self.database.name}: {text}", database=self.database.name, hint=hint)
+                raise damaged_row_error(self.database.name, table, dict(row), name)
         return values
 
 
