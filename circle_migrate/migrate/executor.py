@@ -272,10 +272,17 @@ async def _run_action(run: MigrationRun, segment: int, action: Action) -> Applie
             seconds = time.monotonic() - started
             connection.exec_driver_sql(*journal.insert_step_sql(run.id, segment, action, seconds, elsewhere))
 
+    def note() -> None:
+        journal = run.journals.get(action.database)
+        if journal is not None and isinstance(action, Step):
+            await_only(journal.note_step(run.sessions[action.database].driver, run.id, action))
+
+    def check() -> None:
+        await_only(_check_constraints(run, action))
+
     def run_with_hooks(connection: Connection) -> None:
         run.hooks.before_step(connection, action)
-        runner = run.runners[action.database]
-        runner.run(connection, action, current, record, lambda: await_only(_check_constraints(run, action)))
+        run.runners[action.database].run(connection, action, current, record, check, note)
         run.hooks.after_step(connection, action)
 
     try:

@@ -276,6 +276,7 @@ class Database:
             poolclass=NullPool,
             hide_parameters=True,
         )
+        engine.dialect.get_driver_connection = _driver_connection  # type: ignore[method-assign]
         if is_psycopg:
             _psycopg_driver(self.name).number_own_parameters(engine)
         with server_errors.connection_errors(self.name, self.address):
@@ -305,6 +306,11 @@ class Database:
         path = merged.pop("search_path", self.settings.search_path)
         sets = (f"SET {name} = {literal(value)}" for name, value in merged.items())
         return ";".join((pin(path), *sets, journal_tables.find_journal(self.settings)))
+
+
+def _driver_connection(connection: Any) -> Any:
+    """Return the driver's connection by the adapter's property, which tells its watch."""
+    return connection.driver_connection
 
 
 def _psycopg_driver(database: str) -> ModuleType:
