@@ -124,6 +124,9 @@ async def _connect_and_lock(run: MigrationRun, databases: tuple[str, ...], stack
         await stack.enter_async_context(monitor(database, session, run.observe, run.abort))
         run.states[name] = await database.read_state(session.driver)
     guards.ensure_not_in_doubt(run.states)
+    for name, state in run.states.items():
+        for gid in state.not_ours:
+            run.warn(f"{guards.describe_not_ours(name, gid)}; it is left as it is")
 
 
 async def _prepare(run: MigrationRun, plan: Plan, options: RunOptions) -> None:

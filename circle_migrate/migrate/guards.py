@@ -30,6 +30,11 @@ def ensure_not_in_doubt(states: Mapping[str, State]) -> None:
             )
 
 
+def describe_not_ours(database: str, gid: str) -> str:
+    """Return what is known of a prepared transaction that only has our prefix."""
+    return f"{database}: prepared transaction {gid} has our prefix, but no run in the journal prepared it"
+
+
 def ensure_writable(state: State) -> None:
     """Raise `NotWritable` for a standby and for a read-only server, database or role."""
     if state.standby:

@@ -329,16 +329,25 @@ def damaged_row_error(database: str, table: str, row: Mapping[str, Any], column:
 async def prepared_by_runs(
     connection: asyncpg.Connection, journal: str, gids: Sequence[str]
 ) -> tuple[str, ...]:
-    """Return those of the prepared transactions that a run in the journal has prepared, as its role.
+    """Return those of the prepared transactions that a run in the journal can have prepared, as its role.
 
-    Any role may prepare a transaction of any name.
+    Any role may prepare a transaction of any name. The run must have been atomic over both databases that the
+    name has, and neither the run nor the segment can have ended: COMMIT PREPARED makes the steps of a segment
+    visible. Times prove nothing, as a PREPARE that was delayed in the network can arrive after the run's end.
+    So whoever has the migrator's role can still forge the name of a run that failed or was lost; `recover`
+    finishes that transaction as it would the run's.
     """
     if not gids:
         return ()
     rows = await connection.fetch(
-        f"SELECT x.gid FROM pg_catalog.pg_prepared_xacts x JOIN {journal}{RUNS} run "
-        "ON run.run::text = split_part(x.gid, ':', 2) AND run.db_role = x.owner "
-        "WHERE x.gid = ANY ($1::text[]) ORDER BY x.gid",
+        f"""SELECT gid FROM (SELECT *, string_to_array(gid, ':') AS part FROM pg_catalog.pg_prepared_xacts) x
+        JOIN {journal}{RUNS} run ON run.run::text = part[2] AND run.db_role = x.owner
+        WHERE gid = ANY ($1::text[]) AND mode = 'atomic' AND outcome <> 'done' AND cardinality(part) = 5
+          AND part[3] ~ '^[1-9][0-9]{{0,8}}$' AND part[4] <> part[5] AND part[5] = run.database
+          AND planned ?& ARRAY[part[4], part[5]]
+          AND NOT EXISTS (
+              SELECT FROM {journal}{STEPS} step WHERE step.run = run.run AND segment::text = part[3])
+        ORDER BY gid""",
         gids,
     )
     return tuple(row["gid"] for row in rows)

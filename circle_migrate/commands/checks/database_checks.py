@@ -14,7 +14,7 @@ from circle_migrate.core.errors import ExitCode, HalfApplied, InDoubt, MigrateEr
 from circle_migrate.core.findings import Check, Finding, Severity, from_error
 from circle_migrate.migrate.changed_schema import remedy_of_change
 from circle_migrate.migrate.contradictions import edited_revision_error
-from circle_migrate.migrate.guards import ensure_distinct, ensure_own_tables
+from circle_migrate.migrate.guards import describe_not_ours, ensure_distinct, ensure_own_tables
 from circle_migrate.migrate.half_done import half_done_error
 from circle_migrate.postgres.database import State
 from circle_migrate.postgres.deployment import Deployment
@@ -96,9 +96,7 @@ def _interrupted_runs(deployment: Deployment, all_facts: Sequence[DatabaseFacts]
                 error = half_done_error(deployment.combined_graph.graphs[name], facts.state, step)
                 yield finding_without_state(error, Severity.WARNING)
         for gid in facts.state.not_ours:
-            message = (
-                f"{name}: prepared transaction {gid} has our prefix, but no run in the journal prepared it"
-            )
+            message = describe_not_ours(name, gid)
             remedy = f"if no program needs it, as its owner or a superuser: ROLLBACK PREPARED {literal(gid)};"
             yield Finding("not-ours", Severity.WARNING, message, database=name, subject=gid, remedy=remedy)
         if run and run.outcome == "started" and facts.holder is None and not facts.state.in_doubt:
