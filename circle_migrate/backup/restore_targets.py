@@ -78,7 +78,7 @@ async def _copy_marker(copy: StagedDatabase, marker: ProtectionMarker) -> None:
     try:
         async with database.connected(NAME) as connection:
             state = await database.read_state(connection)
-            await ensure_own_tables(connection, state)
+            ensure_own_tables({name: state})
             await Journal(database, state).ensure(connection)
             await copy_marker(connection, database.settings.journal_schema, marker)
     except MigrateError:

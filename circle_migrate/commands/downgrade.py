@@ -13,7 +13,7 @@ from circle_migrate.commands.plan import SavedPlan
 from circle_migrate.core.errors import MigrateError, SettingsError
 from circle_migrate.core.events import Notify, ignore_event
 from circle_migrate.migrate.contradictions import plan_in_agreement
-from circle_migrate.migrate.guards import ensure_not_in_doubt, ensure_writable
+from circle_migrate.migrate.guards import ensure_not_in_doubt, ensure_own_tables, ensure_writable
 from circle_migrate.migrate.planner import Planner, ensure_same_plan
 from circle_migrate.migrate.protection import ProtectionGuard
 from circle_migrate.migrate.result import MigrationResult, RestoreInstructions
@@ -140,6 +140,7 @@ async def downgrade(
     names = deployment.reachable_databases(Direction.DOWN)
     states = await deployment.states(names)
     plan = await plan_in_agreement(deployment, states, planner)
+    ensure_own_tables(states, reading=True)
     guard.check_override_names(states)
     if dry_run or not plan:
         ensure_not_in_doubt(states)

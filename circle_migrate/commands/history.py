@@ -6,7 +6,7 @@ from typing import Any
 
 from circle_migrate.core.errors import ExitCode, MigrateError, UsageError
 from circle_migrate.core.result import Result, json_fields, worst_exit_code
-from circle_migrate.migrate.guards import ensure_not_in_doubt, verify_identity
+from circle_migrate.migrate.guards import ensure_not_in_doubt, ensure_own_tables, verify_identity
 from circle_migrate.postgres.database import State
 from circle_migrate.postgres.deployment import Current, Deployment
 from circle_migrate.revision_graph.graph import Graph
@@ -86,6 +86,7 @@ def _position(deployment: Deployment, name: str, state: State | MigrateError) ->
         return DatabasePosition(name, heads=graph.heads, error=state)
     try:
         verify_identity(deployment, {name: state})
+        ensure_own_tables({name: state}, reading=True)
         ensure_not_in_doubt({name: state})
     except MigrateError as error:
         revisions = tuple(graph.revisions.get(key, Revision(name, key)) for key in state.current)

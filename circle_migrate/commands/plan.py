@@ -9,7 +9,7 @@ from typing import Any
 from circle_migrate import __version__
 from circle_migrate.core.errors import Refused, UsageError
 from circle_migrate.migrate.contradictions import plan_in_agreement
-from circle_migrate.migrate.guards import ensure_not_in_doubt, verify_identity
+from circle_migrate.migrate.guards import ensure_not_in_doubt, ensure_own_tables, verify_identity
 from circle_migrate.migrate.planner import PlanGuard, Planner
 from circle_migrate.migrate.result import PlanResult, plan_dict
 from circle_migrate.postgres.deployment import Deployment
@@ -29,6 +29,7 @@ async def plan(
     """Plan an upgrade or downgrade to the targets, without changes or locks; it is refused as a run is."""
     states = await deployment.states(deployment.reachable_databases(direction))
     verify_identity(deployment, states)
+    ensure_own_tables(states, reading=True)
     ensure_not_in_doubt(states)
     new_plan = await plan_in_agreement(deployment, states, Planner(deployment, targets, direction, cascade))
     if not into_existing:

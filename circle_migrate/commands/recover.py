@@ -100,10 +100,10 @@ async def recover(
             name: await deployment.databases[name].read_state(connection)
             for name, connection in connections.items()
         }
-        for name, connection in connections.items():
+        for state in states.values():
             if not dry_run:
-                ensure_writable(states[name])
-            await ensure_own_tables(connection, states[name])
+                ensure_writable(state)
+        ensure_own_tables(states)
         transactions = [
             await _finish(deployment, connections, states, name, text, dry_run=dry_run)
             for name, state in states.items()
@@ -137,7 +137,7 @@ async def _finish(
             f"{name}: the prepared transaction {text!r} does not name databases of this deployment",
             database=name,
             state="it was not changed",
-            hint="find it in pg_prepared_xacts, and run COMMIT PREPARED or ROLLBACK PREPARED by hand",
+            hint=f"find it in pg_prepared_xacts, then COMMIT PREPARED or ROLLBACK PREPARED {literal(text)};",
         )
     decider = connections[gid.decider]
     journal = Journal(deployment.databases[gid.decider], states[gid.decider])
@@ -151,7 +151,8 @@ async def _finish(
             database=name,
             state="it was not changed",
             hint=f"compare the URL of {gid.decider} with `circle-migrate config show`: it may lead to "
-            "another database; if it was restored to a time before the run, run ROLLBACK PREPARED by hand",
+            "another database; if it was restored to a time before the run, or no run prepared this, type, "
+            f"in {name} and as its owner or a superuser: ROLLBACK PREPARED {literal(text)};",
         )
     if not dry_run:
         verb = "COMMIT PREPARED" if committed else "ROLLBACK PREPARED"

@@ -125,7 +125,7 @@ async def _locks(targets: Sequence[RestoreTarget], wait: float, notify: Notify) 
             if connection.get_server_version().major >= 14:
                 await connection.execute("SET idle_session_timeout = 0")
             await stack.enter_async_context(deployer_lock(connection, target.name, wait, notify))
-            await ensure_own_tables(connection, await target.database.read_state(connection))
+            ensure_own_tables({target.name: await target.database.read_state(connection)})
         yield
 
 

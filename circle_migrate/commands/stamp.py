@@ -4,7 +4,12 @@ from collections.abc import Callable, Sequence
 from functools import partial
 
 from circle_migrate.core.events import Notify, ignore_event
-from circle_migrate.migrate.guards import ensure_distinct, ensure_not_in_doubt, verify_identity
+from circle_migrate.migrate.guards import (
+    ensure_distinct,
+    ensure_not_in_doubt,
+    ensure_own_tables,
+    verify_identity,
+)
 from circle_migrate.migrate.planner import Planner, ensure_same_plan
 from circle_migrate.migrate.protection import ProtectionGuard
 from circle_migrate.migrate.result import MigrationResult
@@ -32,6 +37,7 @@ async def stamp(
     ensure_distinct(states)
     current = {name: state.current for name, state in states.items()}
     plan = planner(current if purge else verify_identity(deployment, states))
+    ensure_own_tables(states, reading=True)
     guard.check_override_names(states)
     if dry_run or not plan:
         ensure_not_in_doubt(states)

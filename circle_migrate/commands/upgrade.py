@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from circle_migrate.core.errors import Unreachable
 from circle_migrate.core.events import Notify, ignore_event
-from circle_migrate.migrate.guards import ensure_not_in_doubt, verify_identity
+from circle_migrate.migrate.guards import ensure_not_in_doubt, ensure_own_tables, verify_identity
 from circle_migrate.migrate.half_done import ensure_not_half_undone
 from circle_migrate.migrate.planner import Planner, ensure_no_new_steps
 from circle_migrate.migrate.result import MigrationResult
@@ -47,7 +47,9 @@ async def upgrade(
     planner = Planner(deployment, targets, Direction.UP, guards=guards)
     names = deployment.reachable_databases(Direction.UP)
     states = await deployment.states(names)
-    plan = planner(verify_identity(deployment, states))
+    current = verify_identity(deployment, states)
+    ensure_own_tables(states, reading=True)
+    plan = planner(current)
     ensure_not_half_undone(deployment.combined_graph.graphs, states, plan)
     if not into_existing:
         await ensure_not_foreign(deployment, states, plan)

@@ -124,6 +124,9 @@ async def _connect_and_lock(run: MigrationRun, databases: tuple[str, ...], stack
         await stack.enter_async_context(monitor(database, session, run.observe, run.abort))
         run.states[name] = await database.read_state(session.driver)
     guards.ensure_not_in_doubt(run.states)
+    for name, state in run.states.items():
+        for gid in state.not_ours:
+            run.warn(f"{guards.describe_not_ours(name, gid)}; it is left as it is")
 
 
 async def _prepare(run: MigrationRun, plan: Plan, options: RunOptions) -> None:
@@ -138,7 +141,7 @@ async def _prepare(run: MigrationRun, plan: Plan, options: RunOptions) -> None:
         overridden = options.guard.notes(run.states, plan.databases)
     for name in plan.databases:
         guards.ensure_writable(run.states[name])
-        await guards.ensure_own_tables(run.sessions[name].driver, run.states[name])
+        guards.ensure_own_tables({name: run.states[name]})
         database = run.deployment.databases[name]
         table = VersionTable(database.settings.version_table, run.states[name].schema)
         graph = run.deployment.combined_graph.graphs[name]
@@ -272,10 +275,17 @@ async def _run_action(run: MigrationRun, segment: int, action: Action) -> Applie
             seconds = time.monotonic() - started
             connection.exec_driver_sql(*journal.insert_step_sql(run.id, segment, action, seconds, elsewhere))
 
+    def note() -> None:
+        journal = run.journals.get(action.database)
+        if journal is not None and isinstance(action, Step):
+            await_only(journal.note_step(run.sessions[action.database].driver, run.id, action))
+
+    def check() -> None:
+        await_only(_check_constraints(run, action))
+
     def run_with_hooks(connection: Connection) -> None:
         run.hooks.before_step(connection, action)
-        runner = run.runners[action.database]
-        runner.run(connection, action, current, record, lambda: await_only(_check_constraints(run, action)))
+        run.runners[action.database].run(connection, action, current, record, check, note)
         run.hooks.after_step(connection, action)
 
     try:

@@ -9,12 +9,8 @@ from circle_migrate.core import errors
 from circle_migrate.postgres import server_errors
 from circle_migrate.postgres.database import State
 from circle_migrate.postgres.identifier import quote
-from circle_migrate.postgres.journal_tables import OWN_SCHEMAS, OWN_TABLES
-from circle_migrate.postgres.search_path import TRUSTED_OWNERS
 
 if TYPE_CHECKING:
-    import asyncpg
-
     from circle_migrate.postgres.deployment import Deployment
     from circle_migrate.revision_graph.combined_graph import CombinedGraph
     from circle_migrate.revision_graph.graph import Graph
@@ -32,6 +28,11 @@ def ensure_not_in_doubt(states: Mapping[str, State]) -> None:
                 state="nothing was changed",
                 hint="type `circle-migrate recover`",
             )
+
+
+def describe_not_ours(database: str, gid: str) -> str:
+    """Return what is known of a prepared transaction that only has our prefix."""
+    return f"{database}: prepared transaction {gid} has our prefix, but no run in the journal prepared it"
 
 
 def ensure_writable(state: State) -> None:
@@ -167,51 +168,11 @@ def _unknown_revision_error(combined_graph: CombinedGraph, key: str, state: Stat
     )
 
 
-_OBJECTS = f"""
-SELECT object.schema, object.name, object.ordinary, object.writable, owner.rolname AS owner,
-       owner.oid IN ({TRUSTED_OWNERS}) AS trusted,
-       (SELECT min(tgname::text) FROM pg_catalog.pg_trigger
-        WHERE tgrelid = object.oid AND NOT tgisinternal) AS trigger,
-       (SELECT min(rulename::text) FROM pg_catalog.pg_rewrite WHERE ev_class = object.oid) AS rule
-FROM (
-    SELECT nspname AS schema, NULL AS name, true AS ordinary, NULL::oid AS oid, nspowner AS owner,
-           has_schema_privilege(oid, 'CREATE') AS writable
-    FROM pg_catalog.pg_namespace WHERE nspname = $3 OR nspname IN {OWN_SCHEMAS}
-    UNION ALL
-    SELECT n.nspname, c.relname, c.relkind = 'r', c.oid, c.relowner, has_table_privilege(c.oid, 'INSERT')
-    FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
-    WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f')
-      AND (n.nspname = $1::text AND c.relname = ANY ($2::text[])
-           OR n.nspname = $3 OR n.nspname IN {OWN_SCHEMAS})
-) object JOIN pg_catalog.pg_roles owner ON owner.oid = object.owner
-ORDER BY object.schema, object.name NULLS FIRST
-"""  # noqa: S608 - constants
-
-
-async def ensure_own_tables(connection: asyncpg.Connection, state: State, *, writable: bool = False) -> None:
+def ensure_own_tables(states: Mapping[str, State], *, reading: bool = False) -> None:
     """Raise `Refused` for a table of ours that another role made, or that runs code when it is written.
 
-    The role, roles that it is a member of, the owner of the database and superusers may own the tables and
-    their schemas. With `writable`, what the role may not write is left out: it does not run upgrades.
+    With `reading`, a database of which the role may write nothing is left out: it does not run upgrades.
     """
-    names = [state.version_table, *OWN_TABLES]
-    for row in await connection.fetch(_OBJECTS, state.schema, names, state.journal_schema):
-        if writable and not row["writable"]:
-            continue
-        kind, name = "SCHEMA", quote(row["schema"])
-        if row["name"]:
-            kind, name = "TABLE", f"{name}.{quote(row['name'])}"
-        if not row["ordinary"]:
-            reason, hint = "is not an ordinary table", "rename or drop it, after you have read its definition"
-        elif not row["trusted"]:
-            reason = "belongs to a role that could run statements as this role"
-            hint = f"if its contents are right: ALTER {kind} {name} OWNER TO {quote(state.role)};"
-        elif row["trigger"]:
-            reason = f"has the trigger {row['trigger']}"
-            hint = f"DROP TRIGGER {quote(row['trigger'])} ON {name};"
-        elif row["rule"]:
-            reason, hint = f"has the rule {row['rule']}", f"DROP RULE {quote(row['rule'])} ON {name};"
-        else:
-            continue
-        message = f"{state.database}: {name}, whose owner is {row['owner']}, {reason}"
-        raise errors.Refused(message, database=state.database, hint=hint)
+    for state in states.values():
+        if state.unsafe_table and not (reading and state.reads_only):
+            raise state.unsafe_table.error(state.database, state.role)

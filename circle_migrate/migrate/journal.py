@@ -16,12 +16,11 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from circle_migrate import __version__
-from circle_migrate.core.errors import Refused
 from circle_migrate.core.redaction import redact
 from circle_migrate.migrate.journal_schema import ensure_tables
 from circle_migrate.postgres.database import Database, State
-from circle_migrate.postgres.identifier import quote
-from circle_migrate.postgres.journal_tables import RUNS, STEPS
+from circle_migrate.postgres.identifier import literal, quote
+from circle_migrate.postgres.journal_tables import RUNS, STEPS, damaged_row_error
 from circle_migrate.postgres.server_errors import statement_error
 
 if TYPE_CHECKING:
@@ -35,6 +34,12 @@ _LACKING = {**dict.fromkeys(("UTF8", "SQL_ASCII"), r"[\ud800-\udfff]"), "LATIN1"
 """Characters that a server encoding lacks; any that is not named here may lack all but ASCII."""
 
 _TIME = "CASE WHEN {0} BETWEEN '1970-01-01' AND '9000-01-01' THEN {0} END AS {0}"
+
+_WORDS = {
+    "outcome": ("started", "done", "failed", "interrupted", "lost"),
+    "direction": ("up", "down", "stamp"),
+}
+"""The values of columns that have a CHECK constraint."""
 
 _RUNS = f"""
 SELECT run::text, database, command, mode, {{planned}} AS planned, outcome, error,
@@ -94,13 +99,29 @@ class Journal:
 
     async def begin_step(self, connection: asyncpg.Connection, run: str, step: Step) -> None:
         """Note that the run begins a step without transaction, until the step or the run has ended."""
-        note = self._json({"revision": step.revision.id, "direction": str(step.direction)})
+        note = literal(self._json({"revision": step.revision.id, "direction": str(step.direction)}))
+        # Names are qualified, as a step may have set any search_path.
         await connection.execute(
-            f"UPDATE {self.runs} SET notes = notes || jsonb_build_object('unfinished', $2::text::jsonb || "
-            f"jsonb_build_object('after', (SELECT coalesce(max(id), 0) FROM {self.steps}))) "
-            "WHERE run = $1::text::uuid",
-            *(run, note),
+            f"UPDATE {self.runs} SET notes = notes OPERATOR(pg_catalog.||) pg_catalog.jsonb_build_object("
+            f"'unfinished', {note}::pg_catalog.jsonb OPERATOR(pg_catalog.||) pg_catalog.jsonb_build_object("
+            f"'after', (SELECT COALESCE(pg_catalog.max(id), 0) FROM {self.steps}))) "
+            f"WHERE run OPERATOR(pg_catalog.=) {literal(run)}::pg_catalog.uuid"
         )
+
+    async def note_step(self, connection: asyncpg.Connection, run: str, step: Step) -> None:
+        """Do the same in the transaction of a step that may commit it: a COMMIT of the step commits the note.
+
+        A rollback removes the note, and the row of the step settles it. Without the privilege, there is none.
+        """
+        try:
+            await connection.execute("SAVEPOINT circle_migrate")
+        except Exception:  # noqa: BLE001 - the transaction has failed, or the step has ended it
+            return
+        try:
+            await self.begin_step(connection, run, step)
+        except Exception:  # noqa: BLE001 - the step has set another role, or its transaction to read-only
+            await connection.execute("ROLLBACK TO circle_migrate")
+        await connection.execute("RELEASE circle_migrate")
 
     async def finish_run(
         self,
@@ -252,6 +273,7 @@ class Journal:
         values: dict[str, Any] = dict(row)
         for name, value in row.items():
             is_right = value is not None or name in ("error", "ended_at", "checksum")
+            is_right = is_right and value in _WORDS.get(name, (value,))
             if is_right and name in ("planned", "elsewhere", "notes"):
                 values[name] = parsed = json.loads(value)
                 kind = list if name != "notes" else object
@@ -260,11 +282,7 @@ class Journal:
                 )
                 is_right = is_right and isinstance(parsed.get("safety", {}), dict)
             if not is_right:
-                run = "IS NULL" if row["run"] is None else f"= '{row['run']}'"
-                text = f"{table} has a damaged row of run {row['run']}: {name} is {value!r}"
-                hint = "restore it, or remove the run from the journal: "
-                hint += f"DELETE FROM {self.steps} WHERE run {run}; DELETE FROM {self.runs} WHERE run {run};"
-                raise Refused(f"{self.database.name}: {text}", database=self.database.name, hint=hint)
+                raise damaged_row_error(self.database.name, table, dict(row), name)
         return values
 
 

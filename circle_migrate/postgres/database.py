@@ -19,6 +19,7 @@ from circle_migrate.postgres import journal_tables, server_errors
 from circle_migrate.postgres.identifier import literal, quote
 from circle_migrate.postgres.missing_tls import warn_of_missing_tls
 from circle_migrate.postgres.search_path import CONFIGURED, CONFIGURED_LOCALLY, FIRST_SCHEMA, pin
+from circle_migrate.postgres.unsafe_table import COLUMNS, OBJECTS, UnsafeTable
 from circle_migrate.revision_graph.directory import ensure_nothing_elsewhere, revision_folders
 from circle_migrate.revision_graph.graph import Graph
 from circle_migrate.revision_graph.revision_cache import read_graph
@@ -40,7 +41,7 @@ GID_PREFIX = "circle_migrate:"
 _STATE = f"""
 WITH own (schema, journal) AS (
     SELECT coalesce($2::name, {FIRST_SCHEMA})::text, current_setting('{journal_tables.JOURNAL_SETTING}')
-)
+), objects AS ({OBJECTS})
 SELECT current_database() AS name, current_user AS role, pg_backend_pid() AS pid,
        (SELECT oid FROM pg_catalog.pg_database WHERE datname = current_database())::bigint AS oid,
        CASE WHEN has_function_privilege('pg_catalog.pg_control_system()', 'EXECUTE')
@@ -49,7 +50,7 @@ SELECT current_database() AS name, current_user AS role, pg_backend_pid() AS pid
        current_setting('server_version_num')::int AS server_version_num,
        pg_is_in_recovery() AS standby,
        current_setting('default_transaction_read_only') = 'on' AS read_only,
-       own.schema, own.journal, {journal_tables.TABLES} AS tables,
+       own.schema, own.journal, {journal_tables.TABLES} AS tables, {COLUMNS},
        ARRAY(SELECT gid FROM pg_catalog.pg_prepared_xacts
              WHERE database = current_database() AND left(gid, length($3)) = $3) AS prepared
 FROM own
@@ -75,6 +76,7 @@ class State(NamedTuple):
     prefix, but no run in the journal. `journal` is the start of the names of our tables, as SQL; the next run
     moves them to `journal_schema`. `id_length` is the length of ids that the version table can hold, None
     without a limit. `unfinished` are steps without transaction that runs began and did not complete.
+    `unsafe_table` would run code if it was written; `reads_only` says that the role may write none of ours.
     """
 
     database: str
@@ -97,6 +99,8 @@ class State(NamedTuple):
     marker: journal_tables.ProtectionMarker | None = None
     id_length: int | None = None
     unfinished: tuple[journal_tables.UnfinishedStep, ...] = ()
+    unsafe_table: UnsafeTable | None = None
+    reads_only: bool = False
 
     @property
     def identity(self) -> tuple[int, int] | None:
@@ -195,7 +199,8 @@ class Database:
         tables = [settings.version_table, *journal_tables.NAMES, *journal_tables.OWN_TABLES]
         try:
             names = (settings.version_table, settings.version_table_schema)
-            row = await connection.fetchrow(_STATE, *names, GID_PREFIX, tables)
+            arguments = (*names, GID_PREFIX, tables, settings.journal_schema)
+            row = await connection.fetchrow(_STATE, *arguments)
             if row["schema"] is None:
                 raise MissingPrivilege(
                     f"{self.name}: the role {row['role']!r} has USAGE on no existing schema of its path",
@@ -223,6 +228,8 @@ class Database:
             version_table=settings.version_table,
             journal_schema=settings.journal_schema,
             in_doubt=in_doubt,
+            reads_only=row["reads_only"],
+            unsafe_table=UnsafeTable.from_row(row["unsafe_table"]) if row["unsafe_table"] else None,
             not_ours=tuple(gid for gid in row["prepared"] if gid not in in_doubt),
             **contents,
         )
@@ -269,6 +276,7 @@ class Database:
             poolclass=NullPool,
             hide_parameters=True,
         )
+        engine.dialect.get_driver_connection = _driver_connection  # type: ignore[method-assign]
         if is_psycopg:
             _psycopg_driver(self.name).number_own_parameters(engine)
         with server_errors.connection_errors(self.name, self.address):
@@ -298,6 +306,11 @@ class Database:
         path = merged.pop("search_path", self.settings.search_path)
         sets = (f"SET {name} = {literal(value)}" for name, value in merged.items())
         return ";".join((pin(path), *sets, journal_tables.find_journal(self.settings)))
+
+
+def _driver_connection(connection: Any) -> Any:
+    """Return the driver's connection by the adapter's property, which tells its watch."""
+    return connection.driver_connection
 
 
 def _psycopg_driver(database: str) -> ModuleType:

@@ -16,7 +16,6 @@ from circle_migrate.core.result import json_fields
 from circle_migrate.postgres.deployer_lock import IS_DEPLOYER
 from circle_migrate.postgres.identifier import literal, quote
 from circle_migrate.postgres.search_path import FIRST_SCHEMA
-from circle_migrate.postgres.server_errors import server_message, sqlstate
 
 if TYPE_CHECKING:
     import asyncpg
@@ -170,14 +169,40 @@ WHERE outcome <> 'done' AND notes ? 'unfinished' AND NOT EXISTS (
 ORDER BY started_at
 """
 
-_OTHER_COLUMNS = ("42703", "42804", "42883")
-"""SQLSTATEs of a query on a table that lacks our columns, or has them with other types."""
+_COLUMNS = {
+    RUNS: (
+        """run uuid, database text, command text, mode text, planned jsonb, outcome text,
+        started_at timestamptz, db_role text, os_user text, host text, tool_version text, notes jsonb""",
+        "error text, ended_at timestamptz, fingerprint text",
+    ),
+    STEPS: (
+        """id bigint, run uuid, segment integer, direction text, revision text, message text,
+        started_at timestamptz, duration_ms double precision, elsewhere jsonb""",
+        "checksum text, source text",
+    ),
+    PROTECTION: ("protected_at timestamptz, db_role text, os_user text, host text", "reason text"),
+}
+"""The columns of our tables: those that are NOT NULL, and the others."""
+
+_EXPECTED = ", ".join(
+    f"('{table}', '{name}', '{kind}', {not nullable})"
+    for table, texts in _COLUMNS.items()
+    for nullable, text in enumerate(texts)
+    for name, _, kind in (column.strip().partition(" ") for column in text.split(","))
+)
+
+_COLUMN = f"""
+    FROM (VALUES {_EXPECTED}) expected (tab, name, kind, required)
+    LEFT JOIN pg_catalog.pg_attribute
+        ON attrelid = pg_class.oid AND attname = expected.name AND atttypid = kind::regtype
+    WHERE relname IN (tab, '{OLD_PREFIX}' || tab) AND relname <> $1
+"""
 
 _MAX_ROWS = 1000
 """Rows of a version table; no tree has so many heads."""
 
 # Reading a view, or a type that a user created, can run code of its owner. Dropped columns have the type 0.
-_DEFECT = """
+_DEFECT = f"""
     CASE WHEN relkind NOT IN ('r', 'p') THEN 'is not an ordinary table'
          WHEN EXISTS (SELECT FROM pg_catalog.pg_attribute WHERE attrelid = pg_class.oid AND atttypid >= 16384)
          THEN 'has a column of a type that a user created'
@@ -185,6 +210,7 @@ _DEFECT = """
              SELECT FROM pg_catalog.pg_attribute WHERE attrelid = pg_class.oid AND attname = 'version_num'
                AND atttypid IN ('text'::regtype, 'varchar'::regtype, 'bpchar'::regtype)
          ) THEN 'has no column version_num of a text type'
+         ELSE (SELECT min('has no column ' || name || ' of the type ' || kind) {_COLUMN} AND attnum IS NULL)
     END
 """
 
@@ -192,7 +218,8 @@ TABLES = f"""
     ARRAY(SELECT ARRAY[(relnamespace = to_regnamespace(quote_ident(own.journal)))::text, relname::text,
                        pg_get_userbyid(relowner)::text, has_table_privilege(oid, 'SELECT')::text, {_DEFECT},
                        (SELECT atttypmod - 4 FROM pg_catalog.pg_attribute
-                        WHERE attrelid = pg_class.oid AND attname = 'version_num' AND atttypmod > 4)::text]
+                        WHERE attrelid = pg_class.oid AND attname = 'version_num' AND atttypmod > 4)::text,
+                       (SELECT string_agg(name, ', ') {_COLUMN} AND required AND NOT attnotnull)]
           FROM pg_catalog.pg_class
           WHERE relnamespace IN (to_regnamespace(quote_ident(own.schema)),
                                  to_regnamespace(quote_ident(own.journal)))
@@ -211,13 +238,17 @@ async def read_contents(
     names = {version_table, *(place + name for place in places for name in NAMES)}
     readable = {}
     id_length = None
-    for in_own, name, owner, may_read, defect, length in row["tables"]:
+    nullable = {}
+    for in_own, name, owner, may_read, defect, length, columns in row["tables"]:
         place = quote(journal_schema if in_own == "true" else schema)
         table = f"{place}.{quote(name) if name == settings.version_table else name}"
         if table in names and defect:
-            remedy = "rename or drop it, after you have read its definition; if it is the version table, "
+            remedy = "restore it, or rename or drop it, after you have read its definition; "
+            remedy += "if it is the version table, "
             raise _defect_error(settings, f"{table}, whose owner is {owner}, {defect}", remedy)
         readable[table] = may_read == "true"
+        if table in names and columns and readable[table]:
+            nullable[table] = columns
         if table == version_table and length is not None:
             id_length = int(length)
     journal, marker = (
@@ -230,6 +261,9 @@ async def read_contents(
             database=settings.name,
             hint=f"restore it from a backup, or let the next run begin a journal: DROP TABLE {journal}{RUNS}",
         )
+    for table in (f"{journal}{RUNS}", f"{journal}{STEPS}", f"{marker}{PROTECTION}"):
+        if table in nullable:
+            await _ensure_no_null(connection, settings.name, table, nullable[table])
     queries = [
         f"SELECT version_num::text FROM (SELECT version_num FROM {version_table} LIMIT {_MAX_ROWS + 1}) "
         "rows ORDER BY 1"
@@ -244,15 +278,14 @@ async def read_contents(
         else "SELECT NULL::text LIMIT 0",
     ]
     query = "SELECT ARRAY({}), ({}), ({}), ARRAY({})".format(*queries)
+    current, journal_of, marker_row, unfinished = await connection.fetchrow(query)
     try:
-        current, journal_of, marker_row, unfinished = await connection.fetchrow(query)
         marker_of_row = ProtectionMarker.from_row(marker_row) if marker_row else None
-    except Exception as error:
-        if sqlstate(error) not in _OTHER_COLUMNS and not isinstance(error, KeyError | TypeError | ValueError):
-            raise
-        message = f"a table is not as circle-migrate makes it: {server_message(error)}; there are {owners}"
-        remedy = "rename or drop what another role has made; if it is the version table, "
-        raise _defect_error(settings, message, remedy) from error
+    except ValueError as error:
+        import json
+
+        row, table = json.loads(marker_row), f"{marker}{PROTECTION}"
+        raise damaged_row_error(settings.name, table, row, "protected_at") from error
     if len(current) > _MAX_ROWS:
         raise _defect_error(settings, f"{version_table} has more than {_MAX_ROWS} rows")
     if None in current:
@@ -269,19 +302,52 @@ async def read_contents(
     }
 
 
+async def _ensure_no_null(connection: asyncpg.Connection, database: str, table: str, columns: str) -> None:
+    """Raise `Refused` for a row of our table that has no value in one of the columns, which lost NOT NULL."""
+    query = f"SELECT to_json(own)::text FROM {table} own WHERE num_nulls({columns}) > 0 LIMIT 1"
+    if text := await connection.fetchval(query):
+        import json
+
+        row = json.loads(text)
+        column = next(name for name in columns.split(", ") if row[name] is None)
+        raise damaged_row_error(database, table, row, column)
+
+
+def damaged_row_error(database: str, table: str, row: Mapping[str, Any], column: str) -> Refused:
+    """Return the error for a row of our table whose value in the column no run writes."""
+    if table.endswith(PROTECTION):
+        of_run, remedy = "", f"or remove it and protect the database again: DELETE FROM {table};"
+    else:
+        run = "IS NULL" if row["run"] is None else f"= '{row['run']}'"
+        place = table.removesuffix(RUNS).removesuffix(STEPS)
+        deletes = (f"DELETE FROM {place}{name} WHERE run {run};" for name in (STEPS, RUNS))
+        of_run, remedy = f" of run {row['run']}", f"or remove the run from the journal: {' '.join(deletes)}"
+    message = f"{database}: {table} has a damaged row{of_run}: {column} is {row[column]!r}"
+    return Refused(message, database=database, hint=f"restore it, {remedy}")
+
+
 async def prepared_by_runs(
     connection: asyncpg.Connection, journal: str, gids: Sequence[str]
 ) -> tuple[str, ...]:
-    """Return those of the prepared transactions that a run in the journal has prepared, as its role.
+    """Return those of the prepared transactions that a run in the journal can have prepared, as its role.
 
-    Any role may prepare a transaction of any name.
+    Any role may prepare a transaction of any name. The run must have been atomic over both databases that the
+    name has, and neither the run nor the segment can have ended: COMMIT PREPARED makes the steps of a segment
+    visible. Times prove nothing, as a PREPARE that was delayed in the network can arrive after the run's end.
+    So whoever has the migrator's role can still forge the name of a run that failed or was lost; `recover`
+    finishes that transaction as it would the run's.
     """
     if not gids:
         return ()
     rows = await connection.fetch(
-        f"SELECT x.gid FROM pg_catalog.pg_prepared_xacts x JOIN {journal}{RUNS} run "
-        "ON run.run::text = split_part(x.gid, ':', 2) AND run.db_role = x.owner "
-        "WHERE x.gid = ANY ($1::text[]) ORDER BY x.gid",
+        f"""SELECT gid FROM (SELECT *, string_to_array(gid, ':') AS part FROM pg_catalog.pg_prepared_xacts) x
+        JOIN {journal}{RUNS} run ON run.run::text = part[2] AND run.db_role = x.owner
+        WHERE gid = ANY ($1::text[]) AND mode = 'atomic' AND outcome <> 'done' AND cardinality(part) = 5
+          AND part[3] ~ '^[1-9][0-9]{{0,8}}$' AND part[4] <> part[5] AND part[5] = run.database
+          AND planned ?& ARRAY[part[4], part[5]]
+          AND NOT EXISTS (
+              SELECT FROM {journal}{STEPS} step WHERE step.run = run.run AND segment::text = part[3])
+        ORDER BY gid""",
         gids,
     )
     return tuple(row["gid"] for row in rows)

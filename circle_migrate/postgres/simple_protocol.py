@@ -6,7 +6,7 @@ there. So only text that needs no rows goes through it.
 
 import re
 from collections import deque
-from collections.abc import Awaitable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any, cast
 
@@ -26,6 +26,9 @@ _ROW_COUNT = re.compile(r"(?:SELECT|UPDATE|DELETE|MERGE|INSERT \d+) (\d+)")
 
 class Watch:
     """Methods called for every text that a connection sends; `commit` and `rollback` of it count as texts."""
+
+    def reached(self) -> None:
+        """Act before a revision gets the driver's connection, on which it can send anything."""
 
     def before(self, sql: str) -> None:
         """Act before the text is sent; an error of this method prevents that."""
@@ -93,6 +96,17 @@ class Watched:
     def is_in_transaction(self) -> bool:
         """Whether the server has a transaction; no server has one of a lost connection."""
         return not self.driver.is_closed() and bool(self.driver.is_in_transaction())
+
+    @property
+    def driver_connection(self) -> Any:
+        """The driver's connection, for a revision."""
+        if self.watch is not None:
+            self.watch.reached()
+        return super().driver_connection  # type: ignore[misc]
+
+    def run_async(self, function: Callable[[Any], Awaitable[Any]]) -> Any:
+        """Call the function with the driver's connection and await its result."""
+        return await_only(function(self.driver_connection))
 
     @contextmanager
     def watched(self, sql: str) -> Iterator[None]:

@@ -182,18 +182,24 @@ def test_prepared_transactions_of_others_are_not_touched(killed: Killed, gid: st
         "00000000-0000-0000-0000-000000000000:1:main:credentials",
     ],
 )
+@pytest.mark.parametrize("by_own_role", [False, True])
 def test_forged_name_stops_neither_upgrade_nor_recover(
-    shop: Shop, databases: Databases, monkeypatch: pytest.MonkeyPatch, form: str
+    shop: Shop, databases: Databases, monkeypatch: pytest.MonkeyPatch, form: str, *, by_own_role: bool
 ) -> None:
     """Any role may prepare a transaction under any name, also that of a run it has seen."""
     for name, url in environment(databases).items():
         monkeypatch.setenv(name, url)
     monkeypatch.chdir(shop.folder)
-    run(shop.upgrade(databases))
+    run(shop.upgrade(databases, atomic=True))
     ((key,),) = run(rows(databases, "credentials", f"SELECT run::text FROM {RUNS}"))
     gid = GID_PREFIX + form.format(run=key)
     eve = f"eve_{databases.names['main']}"
-    forge = (f'CREATE ROLE "{eve}"', f'SET ROLE "{eve}"', "BEGIN", f"PREPARE TRANSACTION '{gid}'")
+    forge = (
+        f'CREATE ROLE "{eve}"',
+        f'SET ROLE "{eve}"' if not by_own_role else "SELECT",
+        "BEGIN",
+        f"PREPARE TRANSACTION '{gid}'",
+    )
     run(execute(databases, "credentials", *forge))
     try:
         run(shop.downgrade(databases))
@@ -205,6 +211,24 @@ def test_forged_name_stops_neither_upgrade_nor_recover(
         assert all(gid in answer.stdout for answer in answers.values()), answers
     finally:
         run(execute(databases, "credentials", f"ROLLBACK PREPARED '{gid}'", f'DROP ROLE "{eve}"'))
+
+
+def test_forged_name_of_a_killed_run_is_finished_by_recover(
+    shop: Shop, killed_processes: KilledProcesses, databases: Databases, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The migrator's own role can forge a name that cannot be told apart; the way out works."""
+    for name, url in environment(databases).items():
+        monkeypatch.setenv(name, url)
+    killed_processes.run(shop.folder, environment(databases), Direction.UP, "done 4", atomic=True)
+    ((key,),) = run(rows(databases, "credentials", f"SELECT run::text FROM {RUNS}"))
+    gid = f"{GID_PREFIX}{key}:1:main:credentials"
+    for _ in range(2):  # the run is open, then lost
+        run(execute(databases, "credentials", *(line.format(gid=gid) for line in PREPARE)))
+        answer = invoke(["upgrade"])
+        assert (answer.status, "circle-migrate recover" in answer.stderr) == (8, True), answer
+        assert invoke(["recover"]).status == 0
+        assert run(prepared(databases)) == []
+    run(shop.upgrade(databases))
 
 
 def test_other_deployments_on_the_same_server_are_not_touched(

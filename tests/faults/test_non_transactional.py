@@ -169,3 +169,54 @@ def test_lock_timeout_does_not_end_a_waiting_step_without_transaction(
 
     run(scenario())
     assert run(rows(databases, "main", INDEX)) == [(True,)]
+
+
+KILL = "import os\nos.kill(os.getpid(), 9)"
+DRIVER = "from sqlalchemy.util import await_only\nconnection = op.get_bind().connection\n"
+CREATE = "CREATE TABLE u ()"
+BELOW = {
+    "driver_connection": "await_only(connection.driver_connection.execute('COMMIT'))",
+    "with the statement": f"await_only(connection.driver_connection.execute('{CREATE}; COMMIT'))",
+    "adapter": "await_only(connection.dbapi_connection.driver_connection.execute('COMMIT'))",
+    "run_async": "connection.dbapi_connection.run_async(lambda driver: driver.execute('COMMIT'))",
+    "another path": "op.execute('SET search_path = pg_temp')\n"
+    "await_only(connection.driver_connection.execute('COMMIT AND CHAIN'))",
+    "psycopg": "await_only(connection.driver_connection.execute('COMMIT'))",
+}
+
+
+@pytest.mark.parametrize(
+    "how", [pytest.param(how, marks=[pytest.mark.thorough] * (" " in how or "a" in how)) for how in BELOW]
+)
+def test_kill_after_a_commit_on_the_driver_is_known(own_shop: Shop, databases: Databases, how: str) -> None:
+    if how == "psycopg":
+        pytest.importorskip("psycopg", reason="psycopg is not installed")
+        settings = own_shop.folder / "pyproject.toml"
+        settings.write_text(settings.read_text().replace(".main]", '.main]\ndriver = "psycopg"'))
+    write(own_shop, Way("\n".join([f"op.execute('{CREATE}')", DRIVER, BELOW[how], KILL])))
+    if how == "with the statement":
+        write(own_shop, Way("\n".join([DRIVER, BELOW[how], KILL])))
+    with started(databases, own_shop.folder, "upgrade") as process:
+        assert process.end().status == -signal.SIGKILL
+    assert run(rows(databases, "main", "SELECT to_regclass('u') IS NOT NULL")) == [(True,)]
+    for command, status in (("status", 0), ("check", 3), ("upgrade", 8)):
+        with started(databases, own_shop.folder, command) as process:
+            answer = process.end()
+        text = " ".join(answer.everything.split())
+        assert (answer.status, "left m2 half applied" in text) == (status, True), (command, answer)
+
+
+@pytest.mark.parametrize(
+    ("after", "tables"), [("", [(True,)]), ("\nraise ValueError", [(False,)]), (f"\n{KILL}", [(False,)])]
+)
+def test_use_of_the_driver_without_a_commit_leaves_nothing(
+    own_shop: Shop, databases: Databases, after: str, tables: list[tuple[bool]]
+) -> None:
+    body = f"{DRIVER}await_only(connection.driver_connection.execute('{CREATE}')){after}"
+    write(own_shop, Way(body))
+    with started(databases, own_shop.folder, "upgrade") as process:
+        process.end()
+    run(until(databases, "main", NOBODY_WORKS))
+    assert run(rows(databases, "main", "SELECT to_regclass('u') IS NOT NULL")) == tables
+    with started(databases, own_shop.folder, "check") as process:
+        assert "half applied" not in process.end().everything

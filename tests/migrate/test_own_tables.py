@@ -18,6 +18,10 @@ _TRAP = (
 )
 
 
+COMMANDS = ("status", "check --no-pending", "current", "plan", "upgrade", "upgrade --dry-run")
+"""Commands that tell or do what an upgrade does."""
+
+
 @pytest.fixture
 def eve(empty_databases: Databases, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """A role with CREATE on the schema of main."""
@@ -84,14 +88,84 @@ def test_what_another_role_controls_is_refused(
     answer = invoke(["upgrade"])
     assert (answer.status, words.format(eve=eve) in answer.stderr) == (5, True), answer
     assert "nothing was changed" in answer.stderr
-    for line in ("status", "check --no-pending"):
+    for line in COMMANDS:
         answer = invoke(line.split())
         assert (answer.status, words.format(eve=eve) in " ".join(answer.everything.split())) == (5, True), (
-            answer
+            line,
+            answer,
         )
     if statements[0] == _TRAP[0]:
         check = "DO $$ BEGIN ASSERT NOT EXISTS (SELECT FROM trapped); END $$"
         run(execute(empty_databases, "main", check))
+
+
+PARTITIONED = [
+    "ALTER TABLE alembic_version RENAME TO former",
+    "CREATE TABLE alembic_version (version_num text) PARTITION BY LIST (version_num)",
+    "CREATE TABLE rest PARTITION OF alembic_version DEFAULT",
+    "INSERT INTO alembic_version TABLE former",
+]
+
+
+@pytest.mark.parametrize(
+    ("statements", "words"),
+    [
+        (PARTITIONED, '"public"."alembic_version", whose owner is .*, is not an ordinary table'),
+        (
+            [*_TRAP, "CREATE TRIGGER t AFTER DELETE ON alembic_version EXECUTE FUNCTION trap()"],
+            '"public"."alembic_version", whose owner is .*, has the trigger t',
+        ),
+        (
+            ["CREATE RULE r AS ON UPDATE TO alembic_version DO INSTEAD NOTHING"],
+            '"public"."alembic_version", whose owner is .*, has the rule r',
+        ),
+        (
+            [f"CREATE RULE r AS ON UPDATE TO {STEPS} DO INSTEAD NOTHING"],
+            '"circle_migrate"."steps", whose owner is .*, has the rule r',
+        ),
+        (
+            ["CREATE SCHEMA circle_kept", "CREATE VIEW circle_kept.entries AS SELECT 1"],
+            '"circle_kept"."entries", whose owner is .*, is not an ordinary table',
+        ),
+    ],
+)
+def test_commands_have_the_same_words_where_nothing_is_pending(
+    migrated_databases: Databases, monkeypatch: pytest.MonkeyPatch, statements: list[str], words: str
+) -> None:
+    for name, url in environment(migrated_databases).items():
+        monkeypatch.setenv(name, url)
+    run(execute(migrated_databases, "main", *statements))
+    for line in (*COMMANDS, "downgrade main@-1 --yes", "stamp main@head --dry-run", "recover"):
+        answer = invoke(line.split())
+        text = " ".join(answer.everything.split())
+        assert (answer.status, bool(re.search(f"main: {words}", text))) == (5, True), (line, answer)
+
+
+@pytest.mark.parametrize("has_version_table", [True, False])
+def test_role_that_writes_one_of_the_tables_is_told_of_the_others(
+    eve: str, empty_databases: Databases, monkeypatch: pytest.MonkeyPatch, *, has_version_table: bool
+) -> None:
+    statements = [f"CREATE ROLE {eve}_owner", f"ALTER ROLE {eve} LOGIN"]
+    if has_version_table:
+        assert invoke(["upgrade"]).status == 0
+        statements += [
+            f"GRANT USAGE ON SCHEMA circle_migrate TO {eve}",
+            f"GRANT SELECT ON ALL TABLES IN SCHEMA circle_migrate TO {eve}",
+            f"GRANT ALL ON alembic_version TO {eve}",
+            f"ALTER TABLE {RUNS} OWNER TO {eve}_owner",
+        ]
+    else:
+        statements.append(f"CREATE SCHEMA circle_migrate AUTHORIZATION {eve}_owner")
+    run(execute(empty_databases, "main", *statements))
+    try:
+        url = re.sub("//[^@/]*@", f"//{eve}@", environment(empty_databases)["DATABASE_URL"])
+        monkeypatch.setenv("DATABASE_URL", url)
+        for line in COMMANDS:
+            answer = invoke(line.split())
+            assert (answer.status, f"{eve}_owner" in answer.everything) == (5, True), (line, answer)
+    finally:
+        reassign = f"REASSIGN OWNED BY {eve}_owner TO CURRENT_USER"
+        run(execute(empty_databases, "main", reassign, f"DROP ROLE {eve}_owner"))
 
 
 def test_role_that_only_reads_has_no_finding(

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from circle_migrate.cli.formats.sanitize import visible
 from circle_migrate.cli.render.widgets import detail_label, line, revisions, table, write_line, write_notes
+from circle_migrate.migrate.guards import describe_not_ours
 from circle_migrate.revision_graph.plan import Action, Plan, Stamp
 
 if TYPE_CHECKING:
@@ -132,8 +133,7 @@ def recover_result(result: RecoverResult, console: Console) -> None:
             write_line(console, f"{name}: run {run} has no end; {verb}marked as lost")
     for name, gids in result.not_ours.items():
         for gid in gids:
-            reason = "has our prefix, but no run in the journal prepared it"
-            write_line(console, f"{name}: prepared transaction {gid} {reason}; it is left as it is")
+            write_line(console, f"{describe_not_ours(name, gid)}; it is left as it is")
     if not result.transactions and not any(result.lost.values()):
         write_line(console, "nothing to recover")
     for name, heads in result.current.items():

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 
 from circle_migrate.commands.checks.database_facts import (
     DatabaseFacts,
@@ -13,7 +14,7 @@ from circle_migrate.core.errors import ExitCode, HalfApplied, InDoubt, MigrateEr
 from circle_migrate.core.findings import Check, Finding, Severity, from_error
 from circle_migrate.migrate.changed_schema import remedy_of_change
 from circle_migrate.migrate.contradictions import edited_revision_error
-from circle_migrate.migrate.guards import ensure_distinct
+from circle_migrate.migrate.guards import describe_not_ours, ensure_distinct, ensure_own_tables
 from circle_migrate.migrate.half_done import half_done_error
 from circle_migrate.postgres.database import State
 from circle_migrate.postgres.deployment import Deployment
@@ -62,7 +63,8 @@ def state_checks(
     states = {facts.state.database: facts.state for facts in readable}
     distinct = list(_error_findings(ensure_distinct, states))
     all_refusals = [*distinct, *(finding for facts in readable for finding in refusals(deployment, facts))]
-    all_refusals += [finding_without_state(facts.refused) for facts in readable if facts.refused]
+    ensure = partial(ensure_own_tables, reading=True)
+    all_refusals += [f for name in states for f in _error_findings(ensure, {name: states[name]})]
     names = sorted({finding.database for finding in all_refusals if finding.database})
     ready = [facts for facts in readable if not distinct and facts.state.database not in names]
     unread_reason = f"{' and '.join(unread)} cannot be read" if unread else None
@@ -94,9 +96,7 @@ def _interrupted_runs(deployment: Deployment, all_facts: Sequence[DatabaseFacts]
                 error = half_done_error(deployment.combined_graph.graphs[name], facts.state, step)
                 yield finding_without_state(error, Severity.WARNING)
         for gid in facts.state.not_ours:
-            message = (
-                f"{name}: prepared transaction {gid} has our prefix, but no run in the journal prepared it"
-            )
+            message = describe_not_ours(name, gid)
             remedy = f"if no program needs it, as its owner or a superuser: ROLLBACK PREPARED {literal(gid)};"
             yield Finding("not-ours", Severity.WARNING, message, database=name, subject=gid, remedy=remedy)
         if run and run.outcome == "started" and facts.holder is None and not facts.state.in_doubt:

@@ -9,10 +9,10 @@ from typing import NamedTuple, NoReturn
 
 import asyncpg
 
-from circle_migrate.core.errors import ExitCode, MigrateError, Refused, TreeError, UnknownRevision
+from circle_migrate.core.errors import ExitCode, MigrateError, TreeError, UnknownRevision
 from circle_migrate.core.findings import Finding, Severity, from_error
 from circle_migrate.migrate.contradictions import contradiction_error, edited_revisions, missing_revisions
-from circle_migrate.migrate.guards import ensure_not_in_doubt, ensure_own_tables, verify_identity
+from circle_migrate.migrate.guards import ensure_not_in_doubt, verify_identity
 from circle_migrate.migrate.half_done import half_done, half_done_error
 from circle_migrate.migrate.journal import AppliedBy, Journal, JournalRun
 from circle_migrate.postgres.database import Database, State
@@ -40,7 +40,7 @@ class DatabaseFacts(NamedTuple):
     knows about each. If there are any, `applied` are all applied revisions of the journal and the parents of
     those that the tree lacks. `missing` are applied revisions of the journal that the version table lacks,
     `half_done` steps that a run has left half applied or half undone. `changed` says whether the schema has
-    changed since the last run, None if that is not known, `refused` why a run would refuse a table of ours.
+    changed since the last run, None if that is not known.
     """
 
     state: State
@@ -54,7 +54,6 @@ class DatabaseFacts(NamedTuple):
     unknown_revisions: Mapping[str, AppliedBy | None] = MappingProxyType({})
     applied: Collection[str] = ()
     changed: bool | None = None
-    refused: Refused | None = None
 
 
 async def read_facts(database: Database) -> DatabaseFacts:
@@ -67,10 +66,6 @@ async def read_facts(database: Database) -> DatabaseFacts:
             address=database.address.display(),
             unknown_revisions={key: None for key in state.current if key not in graph},
         )
-        try:
-            await ensure_own_tables(connection, state, writable=True)
-        except Refused as error:
-            facts = facts._replace(refused=error)
         with journal.reading_as(state.role):
             indexes = await connection.fetch(_INVALID_INDEXES)
             facts = facts._replace(

@@ -55,7 +55,9 @@ class Transcript(Watch):
 
     ENDED = "the step ended its transaction on the driver's connection"
 
-    def __init__(self, adapter: Adapter, refusal: Callable[[], Refused] | None) -> None:
+    def __init__(
+        self, adapter: Adapter, refusal: Callable[[], Refused] | None, note: Callable[[], None]
+    ) -> None:
         self.committed: list[str] = []
         self.unknown: list[str] = []
         self.ended: list[str] = []
@@ -63,8 +65,15 @@ class Transcript(Watch):
         self._pending: list[str] = []
         self._adapter = adapter
         self._refusal = refusal
+        self._note: Callable[[], None] | None = note
         self.refused: Refused | None = None
         self._has_begun = False
+
+    def reached(self) -> None:
+        """Note that the step can end a transaction that it may not end."""
+        note, self._note = self._note, None
+        if note is not None and self._refusal is not None:
+            note()
 
     def before(self, sql: str) -> None:
         """Raise the refusal where the text, or one before it, ends the transaction."""

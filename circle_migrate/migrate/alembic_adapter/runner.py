@@ -84,12 +84,14 @@ class Runner:
         current: tuple[str, ...],
         record: Callable[[Connection], None],
         check: Callable[[], None] = lambda: None,
+        note: Callable[[], None] = lambda: None,
     ) -> None:
         """Run one action and write the version table.
 
         `current` saves Alembic a query before every step. `record` is called in the transaction that writes
-        the version table, `check` before the settings of a step in a transaction end. The caller begins and
-        commits the transaction; only a step that cannot run in a transaction begins and ends its own.
+        the version table, `check` before the settings of a step in a transaction end, and `note` before such
+        a step gets the driver's connection, on which it can commit. The caller begins and commits the
+        transaction; only a step that cannot run in a transaction begins and ends its own.
         """
         self.reset_answer, self._check = "", check
         if isinstance(action, Stamp):
@@ -103,7 +105,7 @@ class Runner:
         context.known_heads = current
         context.revision = action.revision
         refusal = partial(context.refusal, "ends its transaction") if context.owned_by_us else None
-        context.transcript = self.transcript = Transcript(adapter, refusal)
+        context.transcript = self.transcript = Transcript(adapter, refusal, note)
         with bind_revision(context, action.revision, self._environment):
             try:
                 context.run_migrations()
