@@ -51,6 +51,9 @@ ORDER BY 1
 """
 
 _SHOWN, _LENGTH = 5, 100
+_ANSWER_SECONDS = 2.0
+"""Seconds in which a server must answer, so that a run that was interrupted or lost a server ends soon."""
+
 _MAX_STATEMENT_LENGTH, _MAX_MESSAGE_LENGTH = 300, 2000
 
 
@@ -74,14 +77,15 @@ async def remaining_changes(run: MigrationRun, database: str) -> tuple[str, ...]
     connection: asyncpg.Connection | None = None
     async with AsyncExitStack() as stack:
         with suppress(Exception):  # the server may be lost
-            if driver.is_closed():
-                transcript.unknown = transcript.ended + transcript.unknown
-                new_connection = run.deployment.databases[database].connected()
-                connection = await stack.enter_async_context(new_connection)
-            elif key := await driver.fetchval(f"SELECT current_setting('{STEP_SETTING}', true)"):
-                unwatched = [f"what {key} has committed on the driver's connection"]
-                transcript.committed = transcript.ended + transcript.committed or unwatched
-            connection = connection or driver
+            async with asyncio.timeout(_ANSWER_SECONDS):
+                if driver.is_closed():
+                    transcript.unknown = transcript.ended + transcript.unknown
+                    new_connection = run.deployment.databases[database].connected()
+                    connection = await stack.enter_async_context(new_connection)
+                elif key := await driver.fetchval(f"SELECT current_setting('{STEP_SETTING}', true)"):
+                    unwatched = [f"what {key} has committed on the driver's connection"]
+                    transcript.committed = transcript.ended + transcript.committed or unwatched
+                connection = connection or driver
         transcript.ended = []
         run.stays = await _remaining_changes(connection, transcript)
     return run.stays
@@ -254,14 +258,8 @@ async def interrupted_error(run: MigrationRun, segment: Segment) -> errors.Migra
     if run.task is not None:
         run.task.uncancel()
     step = run.unfinished
-    stays: tuple[str, ...] = ()
-    try:
-        async with asyncio.timeout(2):
-            state = await describe_current_revisions(run)
-            if step is not None:
-                stays = await remaining_changes(run, step.database)
-    except TimeoutError:
-        state = "the servers do not answer; `circle-migrate current` shows their revisions when they do"
+    stays = await remaining_changes(run, step.database) if step is not None else ()
+    state = await describe_current_revisions(run, _ANSWER_SECONDS)
     if run.lost is not None and stays and step is not None:
         return _half_applied_error(run, step, run.lost, stays, state)
     if not segment.transactional and step is not None and run.runners[step.database].transcript:
