@@ -62,10 +62,12 @@ _FIND = text(
 )
 
 _IDENTIFIER = r'(?:"(?:[^"]|"")+"|[\w$]+)'
+_GAP = r"(?:\s|--[^\n]*+|/\*.*?\*/)"
 _RAW_BUILD = re.compile(
-    rf"create\s+(?:unique\s+)?index\s+concurrently\s+(?:if\s+not\s+exists\s+)?(?P<name>{_IDENTIFIER})"
-    rf"\s*\bon\s*(?:\bonly\b\s*)?(?P<table>(?:{_IDENTIFIER}\s*\.\s*)?{_IDENTIFIER})",
-    re.IGNORECASE,
+    rf"create{_GAP}++(?:unique{_GAP}++)?index{_GAP}++concurrently{_GAP}++"
+    rf"(?:if{_GAP}++not{_GAP}++exists{_GAP}++)?(?P<name>{_IDENTIFIER})"
+    rf"{_GAP}*+\bon{_GAP}*+(?:\bonly\b{_GAP}*+)?(?P<table>(?:{_IDENTIFIER}\s*\.\s*)?{_IDENTIFIER})",
+    re.IGNORECASE | re.DOTALL,
 )
 _MAX_NAME_BYTES = 63
 

@@ -204,6 +204,7 @@ def ensure_named(name: str, table: str = "people") -> Step:
         build_by_sql(f'"{BYTES}"', "Public . people"),
         build_by_sql('"ix.dotted"', '"side"."people"'),
         build_by_sql('"quoted"', '"people"'),
+        build_by_sql("/* of people */ ix -- by name\n", "/**/ only --\n people"),
         build_by_alembic("IX_People", "People"),
         build_by_alembic('IX "odd" 100% People'),
         build_by_alembic(BYTES),

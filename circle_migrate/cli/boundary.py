@@ -109,8 +109,9 @@ def _logs(progress: Progress, *, verbose: bool) -> Iterator[None]:
 
 @contextmanager
 def _without_library_warnings() -> Iterator[None]:
-    """Hide warnings and errors that SQLAlchemy and Alembic show, which are about models and revisions."""
-    logging.getLogger("sqlalchemy").addHandler(logging.NullHandler())
+    """Hide warnings and errors that SQLAlchemy, Alembic and psycopg show: those of a run are our own."""
+    for name in ("sqlalchemy", "psycopg"):
+        logging.getLogger(name).addHandler(logging.NullHandler())
 
     def show_others(message: Any, category: Any, filename: str, *args: Any, **kwargs: Any) -> None:
         if not category.__module__.startswith("sqlalchemy") and "/alembic/" not in filename:

@@ -12,7 +12,7 @@ from typing import Any
 
 import asyncpg
 
-from circle_migrate.core.errors import ExitCode, InDoubt, UsageError
+from circle_migrate.core.errors import ExitCode, InDoubt, MigrateError, UsageError
 from circle_migrate.core.events import Notify, ignore_event
 from circle_migrate.core.result import Result, json_fields
 from circle_migrate.migrate.commit import Gid
@@ -113,7 +113,12 @@ async def recover(
         for name, state in states.items():
             if state.journal_of:
                 journal = Journal(deployment.databases[name], state)
-                lost[name] = await journal.lost_runs(connections[name], mark=not dry_run)
+                try:
+                    lost[name] = await journal.lost_runs(connections[name], mark=not dry_run)
+                except MigrateError as error:
+                    if transactions:
+                        error.state = "prepared transactions were finished; the runs without an end stay"
+                    raise
         current = {
             name: (await deployment.databases[name].read_state(connection)).current
             for name, connection in connections.items()

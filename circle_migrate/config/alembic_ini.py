@@ -28,6 +28,7 @@ _OPTIONS = (
     "path_separator",
     "version_path_separator",
     "recursive_version_locations",
+    "sourceless",
 )
 _TRUE = ("1", "yes", "true", "on")
 
@@ -46,9 +47,15 @@ class _Section(NamedTuple):
         """Replace the folder of the file; in an ini file, its reader has done so."""
         return str(text).replace("%(here)s", str(self.file.parent))
 
-    @property
-    def recursive(self) -> bool:
-        return str(self.options.get("recursive_version_locations")).lower() in _TRUE
+    def is_on(self, option: str) -> bool:
+        return str(self.options.get(option)).lower() in _TRUE
+
+    def located(self, folders: tuple[Path, ...], ini: Path | None) -> Locations:
+        """Return the folders as locations. Raises `SettingsError` for a revision without its source."""
+        recursive = self.is_on("recursive_version_locations")
+        if self.is_on("sourceless"):
+            _ensure_sources(self, folders, recursive=recursive)
+        return Locations(folders, recursive, ini)
 
     @property
     def locations(self) -> list[str]:
@@ -120,7 +127,7 @@ def locate(folder: Path, root: Path, table: Mapping[str, Any], resolve: Resolve)
         if folder == environment / "versions" or any(
             (base / text).resolve() == folder for text in section.locations
         ):
-            return Locations((folder,), section.recursive, nearest)
+            return section.located((folder,), nearest)
     return Locations((folder,), ini=nearest)
 
 
@@ -149,7 +156,21 @@ def _environment_locations(section: _Section, environment: Path, resolve: Resolv
     subject = f"version_locations in {section.file} [{section.name}]"
     folders = tuple(resolve(text, section.file.parent, subject) for text in section.locations)
     ini = section.file if section.file.suffix == ".ini" else None
-    return Locations(folders or (environment,), section.recursive, ini)
+    return section.located(folders or (environment,), ini)
+
+
+def _ensure_sources(section: _Section, folders: Sequence[Path], *, recursive: bool) -> None:
+    """Raise `SettingsError` for a compiled revision without its source, which Alembic would run."""
+    for folder in chain(folders, (folder / "versions" for folder in folders)):
+        for pattern in ("**/*.pyc",) if recursive else ("*.pyc", "__pycache__/*.pyc"):
+            for file in sorted(folder.glob(pattern)):
+                beside = file.parent.parent if file.parent.name == "__pycache__" else file.parent
+                name = file.name.partition(".")[0]
+                if name not in ("__init__", "env") and not (beside / f"{name}.py").exists():
+                    raise SettingsError(
+                        f"sourceless in {section.file} [{section.name}] is on, but {file} has no source",
+                        hint="revisions are read from their source: install the .py file or delete this one",
+                    )
 
 
 def unreadable_error(file: Path | None, error: Exception, database: str | None = None) -> SettingsError:
@@ -157,9 +178,17 @@ def unreadable_error(file: Path | None, error: Exception, database: str | None =
     return SettingsError(
         f"{file} cannot be read",
         database=database,
-        detail=type(error).__name__,  # the message may quote a line with a password
+        detail=_describe(error),
         hint="correct the file: it says where the revisions of the environment are",
     )
+
+
+def _describe(error: Exception) -> str:
+    """Return the kind and the place of the error: its message may quote a line with a password."""
+    lines = getattr(error, "errors", None) or [(getattr(error, "lineno", None), "")]
+    places = {"line": lines[0][0], "option": getattr(error, "option", None)}
+    texts = [f"{name} {value}" for name, value in places.items() if value]
+    return ", ".join([type(error).__name__, *texts])
 
 
 def _read(file: Path) -> Iterator[_Section]:

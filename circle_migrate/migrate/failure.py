@@ -51,6 +51,9 @@ ORDER BY 1
 """
 
 _SHOWN, _LENGTH = 5, 100
+_ANSWER_SECONDS = 2.0
+"""Seconds in which a server must answer, so that a run that was interrupted or lost a server ends soon."""
+
 _MAX_STATEMENT_LENGTH, _MAX_MESSAGE_LENGTH = 300, 2000
 
 
@@ -74,14 +77,15 @@ async def remaining_changes(run: MigrationRun, database: str) -> tuple[str, ...]
     connection: asyncpg.Connection | None = None
     async with AsyncExitStack() as stack:
         with suppress(Exception):  # the server may be lost
-            if driver.is_closed():
-                transcript.unknown = transcript.ended + transcript.unknown
-                new_connection = run.deployment.databases[database].connected()
-                connection = await stack.enter_async_context(new_connection)
-            elif key := await driver.fetchval(f"SELECT current_setting('{STEP_SETTING}', true)"):
-                unwatched = [f"what {key} has committed on the driver's connection"]
-                transcript.committed = transcript.ended + transcript.committed or unwatched
-            connection = connection or driver
+            async with asyncio.timeout(_ANSWER_SECONDS):
+                if driver.is_closed():
+                    transcript.unknown = transcript.ended + transcript.unknown
+                    new_connection = run.deployment.databases[database].connected()
+                    connection = await stack.enter_async_context(new_connection)
+                elif key := await driver.fetchval(f"SELECT current_setting('{STEP_SETTING}', true)"):
+                    unwatched = [f"what {key} has committed on the driver's connection"]
+                    transcript.committed = transcript.ended + transcript.committed or unwatched
+                connection = connection or driver
         transcript.ended = []
         run.stays = await _remaining_changes(connection, transcript)
     return run.stays
@@ -127,7 +131,7 @@ async def step_error(
     if isinstance(action, Step) and (stays or (not (failure or is_lost) and _earlier_attempt(run, action))):
         return _half_applied_error(run, action, error, stays, await describe_current_revisions(run))
     failure = failure or errors.MigrationFailed(message)
-    failure.message, cause = message, _cause(error)
+    failure.message, cause = message, _cause(error, _removed_table(run, action, error))
     transcript = run.runners[action.database].transcript
     if isinstance(failure, errors.NotWritable) and transcript and transcript.read_only:
         hint = "remove that statement: the version row is written in the same transaction"
@@ -156,7 +160,8 @@ async def step_error(
 def _half_applied_error(
     run: MigrationRun, step: Step, error: Exception, stays: Sequence[str], state: str
 ) -> errors.HalfApplied:
-    parts = [_cause(error), run.blockers.get(step.database) if is_lock_conflict(error) else None]
+    parts: list[str | None] = [_cause(error, _removed_table(run, step, error))]
+    parts.append(run.blockers.get(step.database) if is_lock_conflict(error) else None)
     if isinstance(error, errors.MigrateError):
         parts = [error.message, error.detail, error.hint]
     key, graph = step.revision.id, run.deployment.combined_graph.graphs[step.database]
@@ -205,7 +210,7 @@ def is_lock_conflict(error: BaseException) -> bool:
     return not is_named and server_errors.sqlstate(error) in server_errors.LOCK_CONFLICTS
 
 
-def _cause(error: Exception) -> str:
+def _cause(error: Exception, note: str | None = None) -> str:
     sql = str(getattr(error, "statement", None) or "")
     message = redact_quotation(server_errors.server_message(error), sql)
     if server_errors.server_error(error) is None and server_errors.driver_message(error) is None:
@@ -213,7 +218,18 @@ def _cause(error: Exception) -> str:
     if len(message) > _MAX_MESSAGE_LENGTH:  # it quotes a value
         message = f"{message[:_MAX_MESSAGE_LENGTH]}…{message[-_LENGTH:]}"
     statement = one_line(redact_statement(sql), _MAX_STATEMENT_LENGTH)
-    return f"{message}; in: {statement}" if statement else message
+    return "; ".join(filter(None, [message, statement and f"in: {statement}", note]))
+
+
+def _removed_table(run: MigrationRun, action: Action, error: Exception) -> str | None:
+    """Return what is wrong with a step that has removed a table which is written after it."""
+    state, journal = run.states[action.database], run.journals.get(action.database)
+    sql = str(getattr(error, "statement", None) or "")
+    own = [state.version_table, *([journal.steps] if journal else [])]
+    if server_errors.sqlstate(error) != server_errors.UNDEFINED_TABLE or not any(name in sql for name in own):
+        return None
+    names = f"{state.version_table} and the schema {state.journal_schema}"
+    return f"the step has removed or renamed this table; a revision leaves {names} as they are"
 
 
 async def deferred_constraint_error(
@@ -254,14 +270,8 @@ async def interrupted_error(run: MigrationRun, segment: Segment) -> errors.Migra
     if run.task is not None:
         run.task.uncancel()
     step = run.unfinished
-    stays: tuple[str, ...] = ()
-    try:
-        async with asyncio.timeout(2):
-            state = await describe_current_revisions(run)
-            if step is not None:
-                stays = await remaining_changes(run, step.database)
-    except TimeoutError:
-        state = "the servers do not answer; `circle-migrate current` shows their revisions when they do"
+    stays = await remaining_changes(run, step.database) if step is not None else ()
+    state = await describe_current_revisions(run, _ANSWER_SECONDS)
     if run.lost is not None and stays and step is not None:
         return _half_applied_error(run, step, run.lost, stays, state)
     if not segment.transactional and step is not None and run.runners[step.database].transcript:

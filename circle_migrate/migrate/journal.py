@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from circle_migrate import __version__
 from circle_migrate.core.redaction import redact
+from circle_migrate.migrate.guards import journal_error
 from circle_migrate.migrate.journal_schema import ensure_tables
 from circle_migrate.postgres.database import Database, State
 from circle_migrate.postgres.identifier import literal, quote
@@ -57,11 +58,11 @@ class Journal:
         self._encoding = "UTF8"
         self.schema = database.settings.journal_schema
         self.runs, self.steps = f"{state.journal}{RUNS}", f"{state.journal}{STEPS}"
-        self._version_schema = state.schema
+        self._state = state
 
     async def ensure(self, connection: asyncpg.Connection) -> None:
         """Create the tables where they are missing, or move them to their schema (`ensure_tables`)."""
-        await ensure_tables(connection, self.database.settings, self._version_schema)
+        await ensure_tables(connection, self.database.settings, self._state.schema)
         self.runs, self.steps = (f"{quote(self.schema)}.{name}" for name in (RUNS, STEPS))
 
     @contextmanager
@@ -182,14 +183,20 @@ class Journal:
         return committed
 
     async def lost_runs(self, connection: asyncpg.Connection, *, mark: bool) -> tuple[str, ...]:
-        """Return the runs that have no end, and `mark` them as lost; the caller holds the deployer lock."""
+        """Return the runs that have no end, and `mark` them as lost; the caller holds the deployer lock.
+
+        Raises the errors of `journal_error`.
+        """
         query = f"SELECT run::text FROM {self.runs} WHERE outcome = 'started' ORDER BY started_at"
         if mark:
             query = (
                 f"UPDATE {self.runs} SET outcome = 'lost', ended_at = clock_timestamp() "
                 "WHERE outcome = 'started' RETURNING run::text"
             )
-        return tuple(row["run"] for row in await connection.fetch(query))
+        try:
+            return tuple(row["run"] for row in await connection.fetch(query))
+        except Exception as error:
+            raise journal_error(self._state, error, is_lost=connection.is_closed()) from error
 
     async def checksums(self, connection: asyncpg.Connection) -> dict[str, str]:
         """Return the checksums of the files with which revisions were last applied, by revision id."""

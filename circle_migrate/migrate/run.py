@@ -17,7 +17,7 @@ from circle_migrate.migrate.changed_schema import Change, find_change, fingerpri
 from circle_migrate.migrate.guards import journal_error
 from circle_migrate.migrate.half_done import half_done
 from circle_migrate.migrate.journal import Journal
-from circle_migrate.postgres.database import State
+from circle_migrate.postgres.database import Database, State
 from circle_migrate.postgres.deployer_lock import CHECK_HELD, RELEASED, acquire, find_lock_holder
 from circle_migrate.postgres.deployment import Deployment
 from circle_migrate.revision_graph.plan import Action, Plan, Segment, Stamp, Step
@@ -143,15 +143,25 @@ def describe(action: Action) -> str:
     return f"{action.function} {action.revision.id} {action.revision.message}".rstrip()
 
 
-async def describe_current_revisions(run: MigrationRun) -> str:
-    """Read the current revisions on new connections, note them in the run and return them as a sentence."""
-    states = await run.deployment.states_or_errors(tuple(run.sessions))
-    run.current.update({name: state.current for name, state in states.items() if isinstance(state, State)})
+async def describe_current_revisions(run: MigrationRun, seconds: float | None = None) -> str:
+    """Read the current revisions on new connections, note them in the run and return them as a sentence.
+
+    A server that does not answer within `seconds` counts as one that does not answer.
+    """
+
+    async def read(database: Database) -> tuple[str, ...] | None:
+        try:
+            async with asyncio.timeout(seconds):
+                return (await database.state()).current
+        except (MigrateError, TimeoutError):
+            return None
+
+    currents = await run.deployment.query_each(tuple(run.sessions), read)
+    known = {name: current for name, current in currents.items() if isinstance(current, tuple)}
+    run.current.update(known)
     return ", ".join(
-        f"{name} does not answer"
-        if isinstance(state, MigrateError)
-        else f"{name} is at {', '.join(state.current) or 'base'}"
-        for name, state in states.items()
+        f"{name} is at {', '.join(known[name]) or 'base'}" if name in known else f"{name} does not answer"
+        for name in currents
     )
 
 
@@ -209,12 +219,8 @@ async def _close_lost(run: MigrationRun) -> None:
     for name, state in run.states.items():
         if state.journal_of is None or state.standby or state.read_only:
             continue
-        driver = run.sessions[name].driver
-        try:
-            lost = await Journal(run.deployment.databases[name], state).lost_runs(driver, mark=True)
-        except Exception as error:
-            raise journal_error(state, error, is_lost=driver.is_closed()) from error
-        for key in lost:
+        journal = Journal(run.deployment.databases[name], state)
+        for key in await journal.lost_runs(run.sessions[name].driver, mark=True):
             run.warn(f"{name}: run {key[:8]} never ended; the journal has it as lost now")
 
 

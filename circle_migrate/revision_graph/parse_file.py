@@ -41,6 +41,7 @@ _KNOWN_PACKAGES = {"alembic", "sqlalchemy", "circle_migrate", *sys.stdlib_module
 _OWN_TRANSACTION_CALLS = ("autocommit_block", "ensure_index_concurrently", "drop_index_concurrently")
 
 _REFUSED_CHARACTERS = frozenset("@-+:'\0")
+_TARGETS = ("base", "head", "heads")
 _MAX_QUOTED = 200
 _MAX_BYTES = 10 << 20
 """Python's parser needs about a hundred times the memory of the file."""
@@ -110,6 +111,13 @@ def read_source(database: str, path: Path, source: bytes, load_module: ModuleLoa
             database=database,
             location=f"{path}:{line}",
             hint="write letters, digits, _ and . in `revision` and in every `down_revision` that names it",
+        )
+    if key in _TARGETS:
+        raise TreeError(
+            f"revision id {key!r} has another meaning as a target",
+            database=database,
+            location=f"{path}:{line}",
+            hint=f"write another id than {', '.join(_TARGETS)}",
         )
     for name, text in ("upgrade", "upgrade()"), ("down_revision", "`down_revision`, None if it is the first"):
         if name not in names:

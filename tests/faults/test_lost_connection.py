@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from circle_migrate.core.errors import HalfApplied, MigrateError, Unreachable
+from circle_migrate.migrate import session
 from circle_migrate.migrate.run import Hooks
 from circle_migrate.revision_graph.plan import Action, Step
 from tests.deployments import project_folder
@@ -167,3 +168,26 @@ def test_commit_of_the_version_row_is_lost(project_folder: Path, crashable: Cras
     else:
         assert isinstance(error, Unreachable)
         assert str(error.state).startswith("main is at m2")
+
+
+@pytest.mark.thorough
+def test_network_that_swallows_a_step_without_transaction(
+    project_folder: Path, crashable: Crashable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the step has committed is listed, and also the state of the database that answers."""
+    monkeypatch.setattr(session, "ANSWER_SECONDS", 0.5)
+    shop = Shop(project_folder)
+    shop.add("main", "m1", None, ["SELECT 1"], [])
+    statements = ["CREATE TABLE stays ()", "CREATE TABLE perhaps ()"]
+    shop.add("credentials", "c1", None, statements, [], more=DECLARED)
+
+    async def scenario() -> MigrateError | None:
+        async with proxied(crashable.port) as proxy:
+            proxy.arm(statements[1], Cut.BLACK_HOLE)
+            ports = {"credentials": proxy.port}
+            return await upgraded(shop, rerouted(crashable.databases, ports, "?connect_timeout=1"))
+
+    error = run(scenario())
+    assert isinstance(error, HalfApplied), error
+    stays = f"c1 is half applied, these stay: {statements[0]}; perhaps {statements[1]}"
+    assert error.state == f"main is at m1, credentials does not answer; {stays}"

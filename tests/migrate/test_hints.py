@@ -26,6 +26,8 @@ CAUSES = [
     (["SELECT 1", "SET TRANSACTION ISOLATION LEVEL SERIALIZABLE"], 10, "BEGIN ISOLATION LEVEL"),
     (["SET TRANSACTION READ ONLY", "SELECT 1"], 10, "read-only by: SET TRANSACTION READ ONLY"),
     (["SELECT set_config('transaction_read_only', 'on', true)"], 10, "read-only by: SELECT set_config("),
+    (["DROP SCHEMA circle_migrate CASCADE"], 10, "the step has removed or renamed this table"),
+    (["ALTER TABLE alembic_version RENAME TO old"], 10, "the step has removed or renamed this table"),
 ]
 
 

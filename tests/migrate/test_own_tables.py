@@ -181,6 +181,10 @@ def test_role_that_only_reads_has_no_finding(
         url = re.sub("//[^@/]*@", f"//{eve}@", environment(empty_databases)["DATABASE_URL"])
         monkeypatch.setenv("DATABASE_URL", url)
         assert invoke(["status"]).status == 0
+        run(execute(empty_databases, "main", f"ALTER TABLE {RUNS} OWNER TO CURRENT_USER"))
+        answer = invoke(["recover"])
+        assert answer.status == 9, answer
+        assert 'GRANT SELECT, INSERT, UPDATE, DELETE ON TABLE "circle_migrate".runs TO' in answer.stderr
     finally:
         reassign = f"REASSIGN OWNED BY {owner} TO CURRENT_USER"
         run(execute(empty_databases, "main", reassign, f"DROP ROLE {owner}"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 from pathlib import Path
 
@@ -230,3 +231,17 @@ def test_setting(bare_project: Project, monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setenv("CIRCLE_MIGRATE_CREDENTIALS_DRIVER", "psycopg2")
     answer = invoke(["config", "show"])
     assert (answer.status, "CIRCLE_MIGRATE_CREDENTIALS_DRIVER" in answer.stderr) == (2, True), answer
+
+
+def test_log_of_psycopg_is_not_on_the_terminal(project: Project) -> None:
+    """A run that loses a server says so; what psycopg logs of its connection is no other result."""
+    body = """
+import logging
+logging.getLogger("psycopg").warning("query cancellation failed")
+logging.getLogger("application").warning("from the application")
+"""
+    project.revision("main", "m1", None, body, "pass")
+    command = [sys.executable, "-m", "circle_migrate", "upgrade"]
+    ended = subprocess.run(command, cwd=project.folder, capture_output=True, text=True, check=True)
+    assert "from the application" in ended.stderr
+    assert "query cancellation failed" not in ended.stderr

@@ -330,7 +330,12 @@ def test_an_empty_folder_is_an_empty_graph(tree: Tree, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("key", "down", "words"),
-    [("d", "gone", "which no revision file has"), ("a", "c", "cycle"), ("d-3", "c", "Alembic refuses")],
+    [
+        ("d", "gone", "which no revision file has"),
+        ("a", "c", "cycle"),
+        ("d-3", "c", "Alembic refuses"),
+        ("heads", "c", "another meaning as a target"),
+    ],
 )
 def test_files_that_form_no_tree_are_an_error_each_time(tree: Tree, key: str, down: str, words: str) -> None:
     tree.ask()

@@ -11,7 +11,7 @@ from sqlalchemy import event
 from sqlalchemy.util import await_only
 
 from circle_migrate.postgres.identifier import literal
-from circle_migrate.postgres.sql_text import split_statements
+from circle_migrate.postgres.sql_text import split_statements, without_comments_and_literals
 
 if TYPE_CHECKING:
     import asyncpg
@@ -30,7 +30,8 @@ _NEEDS_AUTOCOMMIT = re.compile(
 
 def needs_autocommit(sql: str) -> bool:
     """Return whether the text has a statement that PostgreSQL refuses in a transaction."""
-    return any(map(_NEEDS_AUTOCOMMIT.match, split_statements(sql)))
+    statements = map(without_comments_and_literals, split_statements(sql))
+    return any(map(_NEEDS_AUTOCOMMIT.match, statements))
 
 
 @contextmanager
