@@ -16,6 +16,7 @@ from circle_migrate.postgres.deployment import Deployment
 from circle_migrate.revision_graph.plan import Direction, Plan
 from circle_migrate.safety.live_database.record import ObjectUsage, Probe
 from circle_migrate.safety.rules.evidence import NEVER, Evidence, Limits, Mode, Thresholds
+from circle_migrate.safety.rules.refused_statements import privileges_by_role
 from circle_migrate.safety.statistics_and_baseline import Statistics
 from circle_migrate.safety.trace.record import Lock, Trace, TracedStatement
 
@@ -61,6 +62,7 @@ class EvidenceCollector:
         answers = await read("rows", lambda db: run_probes(db, probes_of(db)))
         blockers = await read("blocking sessions", lambda db: catalog.find_blockers(db, *locks(db.name)))
         published = await read("publications", lambda db: catalog.published_tables(db, relations(db.name)))
+        roles = await read("roles", lambda db: catalog.inherited_roles(db, self._grantees(db.name)))
         invalid = await read("invalid indexes", lambda db: catalog.invalid_indexes(db, relations(db.name)))
         rows = await read("row estimates of the planner", lambda db: expected_rows(db, texts_of(db)))
         return replace(
@@ -69,6 +71,7 @@ class EvidenceCollector:
             answers=tuple(chain.from_iterable(answers.values())),
             blockers=blockers,
             published=published,
+            inherited_roles=roles,
             invalid_indexes=invalid,
             expected_rows=dict(chain.from_iterable(map(dict.items, rows.values()))),
             catalogs=catalogs,
@@ -127,6 +130,14 @@ class EvidenceCollector:
 
     def _statements(self, name: str) -> list[TracedStatement]:
         return [statement for statement in self.trace.statements if statement.database == name]
+
+    def _grantees(self, name: str) -> frozenset[str]:
+        """Return the roles that have privileges on the objects whose privileges change."""
+        changes = (change for statement in self._statements(name) for change in statement.changes)
+        pairs = (
+            privileges_by_role({"acl": change.old("acl")}) for change in changes if "acl" in change.fields
+        )
+        return frozenset(role for found in pairs for role, _ in found)
 
     def _relations(self, name: str) -> frozenset[str]:
         """Return the relations from before the plan that it locks or works on."""

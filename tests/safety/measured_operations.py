@@ -19,7 +19,7 @@ from tests.safety.safety_cases import SafetyCase
 from tests.safety.safety_operations import DOCUMENTED
 
 _FILE = Path(__file__).parent / DOCUMENTED
-_PART = 0.5
+PART = 0.5
 """The part of a large table from which reading or writing it counts as work."""
 
 _LOCKS = """
@@ -60,7 +60,9 @@ class Schema:
 
 
 @dataclass
-class _Effects:
+class Effects:
+    """Whether others wait for work or many rows are written, and the tables with ACCESS EXCLUSIVE locks."""
+
     blocked: bool = False
     written: bool = False
     exclusive: set[int] = field(default_factory=set)
@@ -78,13 +80,15 @@ async def measure(url: str, schema: Schema, case: SafetyCase) -> str:
     try:
         names = [name for name, rows in schema.sizes.items() if rows > 1]
         large = [await connection.fetchval("SELECT $1::regclass::oid::bigint", name) for name in names]
-        before, effects = await _values(connection), _Effects()
+        before, effects = await values_of(connection), Effects()
         for transactional, group in case.transactions:
             if transactional:
                 await connection.execute("BEGIN")
             for statement in group:
                 try:
-                    await _run(connection, observer, statement, large, effects, transactional=transactional)
+                    await run_statement(
+                        connection, observer, statement, large, effects, transactional=transactional
+                    )
                 except asyncpg.PostgresError:
                     return "danger"
         if not connection.is_in_transaction():
@@ -95,16 +99,17 @@ async def measure(url: str, schema: Schema, case: SafetyCase) -> str:
         await observer.close()
 
 
-async def _run(
+async def run_statement(
     connection: asyncpg.Connection,
     observer: asyncpg.Connection,
     statement: str,
     large: Sequence[int],
-    effects: _Effects,
+    effects: Effects,
     *,
     transactional: bool,
+    rows: int = 20_000,
 ) -> None:
-    """Run a statement and add its locks and its work."""
+    """Run a statement and add its locks and its work on large tables, which have so many rows."""
     pid = connection.get_server_pid()
     before = {row["oid"]: row for row in await connection.fetch(_READ, large)}
     seen: dict[int, set[str]] = {}
@@ -130,9 +135,8 @@ async def _run(
     )
     for row in await connection.fetch(_READ, large):
         old = before[row["oid"]]
-        rows = 20_000 * _PART
-        written = transactional and row["written"] - old["written"] > rows
-        read = transactional and row["read"] - old["read"] > rows
+        written = transactional and row["written"] - old["written"] > rows * PART
+        read = transactional and row["read"] - old["read"] > rows * PART
         rewritten = bool(set(row["files"]) - set(old["files"])) and strongest.get(row["oid"], 0) >= Lock.Share
         effects.written |= written
         effects.blocked |= blocking and (written or read or rewritten)
@@ -149,7 +153,7 @@ def _add_locks(seen: dict[int, set[str]], rows: Sequence[Any]) -> None:
         seen.setdefault(row["oid"], set()).update(row["modes"])
 
 
-async def _values(connection: asyncpg.Connection) -> dict[tuple[int, str], int]:
+async def values_of(connection: asyncpg.Connection) -> dict[tuple[int, str], int]:
     """Return the number of rows of each table, under "", and of the values of each column."""
     values: dict[tuple[int, str], int] = {}
     for oid, name, columns in await connection.fetch(_COLUMNS):
@@ -160,9 +164,9 @@ async def _values(connection: asyncpg.Connection) -> dict[tuple[int, str], int]:
 
 
 async def _verdict(
-    connection: asyncpg.Connection, schema: Schema, before: dict[tuple[int, str], int], effects: _Effects
+    connection: asyncpg.Connection, schema: Schema, before: dict[tuple[int, str], int], effects: Effects
 ) -> str:
-    after = await _values(connection)
+    after = await values_of(connection)
     tables = {oid for oid, column in after if not column}
     renamed = {
         oid for oid in tables if {c for o, c in before if o == oid} - {c for o, c in after if o == oid}

@@ -266,8 +266,8 @@ RULES = [
                 "CREATE TABLE t (user_id bigint); INSERT INTO t VALUES (1)",
                 "ALTER TABLE t ADD FOREIGN KEY (user_id) REFERENCES users NOT VALID",
             ),
-            "check-whose-rows-are-corrected-before": "UPDATE users SET age = 1 WHERE id = 90 / ALTER TABLE users ADD CONSTRAINT c CHECK (age > 0) NOT VALID",
-            "check-whose-rows-are-corrected-under-its-lock": "ALTER TABLE users ADD CONSTRAINT c CHECK (age > 0) NOT VALID; UPDATE users SET age = 1 WHERE id = 90",
+            "check-whose-rows-are-corrected-before": "UPDATE users SET age = 1 WHERE age = 0 / ALTER TABLE users ADD CONSTRAINT c CHECK (age > 0) NOT VALID",
+            "check-whose-rows-are-corrected-under-its-lock": "ALTER TABLE users ADD CONSTRAINT c CHECK (age > 0) NOT VALID; UPDATE users SET age = 1 WHERE id IN (90, 180, 270)",
         },
     ),
     *_cases(
@@ -425,6 +425,10 @@ REFUSED = [
             ),
             "only-policy-dropped": (_SECURED, "DROP POLICY p ON users"),
             "privilege-revoked": (_GRANT, "REVOKE INSERT ON users FROM pg_monitor"),
+            "privilege-of-a-column-revoked": (
+                "GRANT SELECT (email) ON users TO pg_monitor",
+                "REVOKE SELECT (email) ON users FROM pg_monitor",
+            ),
             "privilege-revoked-in-all-tables": (
                 _GRANT,
                 "REVOKE ALL ON ALL TABLES IN SCHEMA public FROM pg_monitor",
@@ -446,7 +450,11 @@ REFUSED = [
     *_cases(
         "warn",
         {
-            "row-security-with-a-policy": (_GRANT, f"{_SECURE}; CREATE POLICY p ON users USING (true)"),
+            "row-security-with-a-condition": (_GRANT, f"{_SECURE}; CREATE POLICY p ON users USING (age > 3)"),
+            "policy-that-restricts": (
+                _SECURED,
+                "CREATE POLICY r ON users AS RESTRICTIVE USING (age > 3)",
+            ),
             "row-security-for-the-owner-only": _SECURE,
             "privilege-of-everybody-revoked": "REVOKE EXECUTE ON FUNCTION wipe() FROM PUBLIC",
             "privilege-to-refer-revoked": (
@@ -474,6 +482,24 @@ REFUSED = [
                 f"{_GRANT}; GRANT INSERT ON users TO PUBLIC",
                 "REVOKE INSERT ON users FROM pg_monitor",
             ),
+            "row-security-with-a-policy": (_GRANT, f"{_SECURE}; CREATE POLICY p ON users USING (true)"),
+            "policy-dropped-beside-another": (
+                f"{_SECURED}; CREATE POLICY q ON users USING (true)",
+                "DROP POLICY q ON users",
+            ),
+            "privilege-that-another-role-gives-revoked": (
+                f"{_GRANT}; GRANT INSERT ON users TO pg_read_all_stats",
+                "REVOKE INSERT ON users FROM pg_monitor",
+            ),
+            "privilege-of-the-column-of-a-table-revoked": (
+                f"{_GRANT}; GRANT SELECT (email) ON users TO pg_monitor",
+                "REVOKE SELECT (email) ON users FROM pg_monitor",
+            ),
+            "right-to-grant-revoked": (
+                f"{_GRANT} WITH GRANT OPTION",
+                "REVOKE GRANT OPTION FOR SELECT ON users FROM pg_monitor",
+            ),
+            "privilege-that-a-role-never-had-revoked": "REVOKE ALL ON ALL TABLES IN SCHEMA public FROM pg_monitor",
             "privilege-granted": "GRANT SELECT ON users TO pg_monitor",
         },
     ),
@@ -530,4 +556,286 @@ NEW_COLUMNS = [
     ),
 ]
 
-CASES = [*INSERTS, *LOST_NAMES, *DELETES, *ATTACHED, *RULES, *REPLACED_NAMES, *REFUSED, *NEW_COLUMNS]
+_SYNC = """ALTER TABLE users ADD mail text; CREATE TABLE log (note text); CREATE FUNCTION sync() RETURNS trigger
+    LANGUAGE plpgsql AS $$ BEGIN {} RETURN NEW; END $$;
+    CREATE TRIGGER sync BEFORE INSERT OR UPDATE ON users FOR EACH ROW EXECUTE FUNCTION sync()"""
+_COPIES = _SYNC.format("NEW.mail := NEW.email;")
+_LOGS = _SYNC.format("INSERT INTO log (note) VALUES (NEW.email);")
+_MAY_COPY = _SYNC.format("IF NEW.age > 3 THEN NEW.mail := NEW.email; END IF;")
+TRIGGER_FUNCTIONS = [
+    *_cases(
+        "danger",
+        {
+            "new-trigger-function-with-a-wrong-column": _COPIES.replace("NEW.mail", "NEW.e_mail"),
+            "new-trigger-function-with-a-wrong-table": _LOGS.replace("INTO log", "INTO logs"),
+            "trigger-function-replaced-by-a-wrong-one": (
+                _COPIES,
+                "CREATE OR REPLACE FUNCTION sync() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN NEW.e_mail := 1; RETURN NEW; END'",
+            ),
+        },
+    ),
+    *_cases(
+        "warn",
+        {
+            "new-trigger-function-with-a-wrong-column-behind-a-condition": _MAY_COPY.replace(
+                "NEW.mail", "NEW.e_mail"
+            )
+        },
+    ),
+    *_cases(
+        "safe",
+        {
+            "new-trigger-function": _COPIES,
+            "trigger-function-without-a-dropped-column": (
+                f"{_COPIES}; ALTER TABLE visits ADD note text",
+                "ALTER TABLE users ADD more text",
+            ),
+            "trigger-function-with-temporary-table": _LOGS.replace(
+                "INSERT INTO log", "CREATE TEMP TABLE IF NOT EXISTS tmp (note text); INSERT INTO tmp"
+            ),
+            "trigger-function-for-two-tables": """CREATE FUNCTION f() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+                IF TG_TABLE_NAME = 'users' THEN NEW.email := ''; ELSE NEW.pages := 1; END IF; RETURN NEW; END $$;
+                CREATE TRIGGER f BEFORE INSERT ON users FOR EACH ROW EXECUTE FUNCTION f();
+                CREATE TRIGGER f BEFORE INSERT ON visits FOR EACH ROW EXECUTE FUNCTION f()""",
+        },
+    ),
+]
+_DOMAIN = "CREATE DOMAIN d AS int DEFAULT 1; CREATE TABLE t (id int, a d{}); INSERT INTO t VALUES (1, {})"
+_POSITIVE = "ALTER DOMAIN d ADD CONSTRAINT c CHECK (VALUE > 0) NOT VALID"
+_BY_DEFAULT = "CREATE TABLE t (id int GENERATED BY DEFAULT AS IDENTITY, a int); INSERT INTO t ({}) VALUES (7)"
+_ALWAYS = "ALTER TABLE t ALTER id SET GENERATED ALWAYS"
+GENERATED = [
+    *_cases(
+        "danger",
+        {
+            "check-of-a-domain-that-rows-break": (_DOMAIN.format("", -1), _POSITIVE),
+            "check-of-a-domain-that-null-breaks": (
+                _DOMAIN.format("", "NULL"),
+                _POSITIVE.replace("VALUE > 0", "VALUE IS NOT NULL"),
+            ),
+            "default-of-a-domain-dropped": (
+                _DOMAIN.format(" NOT NULL", 1),
+                "ALTER DOMAIN d DROP DEFAULT",
+            ),
+            "identity-always-of-given-values": (_BY_DEFAULT.format("id"), _ALWAYS),
+        },
+    ),
+    *_cases("warn", {"identity-always-of-yielded-values": (_BY_DEFAULT.format("a"), _ALWAYS)}),
+    *_cases(
+        "safe",
+        {
+            "check-of-a-domain-that-rows-meet": (_DOMAIN.format("", 1), _POSITIVE),
+            "default-of-a-domain-of-nullable-columns-dropped": (
+                _DOMAIN.format("", 1),
+                "ALTER DOMAIN d DROP DEFAULT",
+            ),
+            "identity-by-default": (
+                "CREATE TABLE t (id int GENERATED ALWAYS AS IDENTITY)",
+                "ALTER TABLE t ALTER id SET GENERATED BY DEFAULT",
+            ),
+        },
+    ),
+]
+_G = "CREATE FUNCTION g({}) RETURNS int LANGUAGE sql AS 'SELECT 1'"
+_OPTIONAL = _G.format("int, int DEFAULT 1")
+_OUT = "CREATE FUNCTION g(int, OUT a int, OUT {} int) LANGUAGE sql AS 'SELECT 1, 2'"
+SIGNATURES = [
+    *_cases(
+        "danger",
+        {
+            "overload-that-is-ambiguous": (_OPTIONAL, _G.format("int, text DEFAULT ''")),
+            "overload-that-gets-the-calls": (_OPTIONAL, _G.format("int")),
+            "argument-without-its-default": (
+                _OPTIONAL,
+                f"DROP FUNCTION g(int, int); {_G.format('int, int')}",
+            ),
+            "result-without-a-column": (_OUT.format("b"), f"DROP FUNCTION g(int); {_OUT.format('c')}"),
+        },
+    ),
+    *_cases(
+        "warn",
+        {"argument-renamed": (_G.format("a int"), f"DROP FUNCTION g(int); {_G.format('b int')}")},
+    ),
+    *_cases(
+        "safe",
+        {
+            "overload-of-another-type": (_OPTIONAL, _G.format("text")),
+            "overload-with-more-arguments": (_OPTIONAL, _G.format("int, int, int")),
+            "overload-made-anew": (
+                f"{_OPTIONAL}; {_G.format('int')}",
+                f"DROP FUNCTION g(int); {_G.format('int')}",
+            ),
+            "argument-that-gets-a-name": (_G.format("int"), f"DROP FUNCTION g(int); {_G.format('b int')}"),
+            "arguments-with-the-same-names": (
+                _G.format("a int, OUT b int").replace("RETURNS int ", ""),
+                f"DROP FUNCTION g(int); {_G.format('a int, OUT b int').replace('RETURNS int ', '')}",
+            ),
+        },
+    ),
+]
+_OBJECTS = {
+    "view": ("CREATE VIEW o AS SELECT id FROM users", "VIEW o"),
+    "materialized-view": ("CREATE MATERIALIZED VIEW o AS SELECT id FROM users", "MATERIALIZED VIEW o"),
+    "function": ("", "FUNCTION wipe()"),
+    "procedure": ("CREATE PROCEDURE o() LANGUAGE sql AS 'SELECT 1'", "PROCEDURE o()"),
+    "aggregate": ("CREATE AGGREGATE o(int) (SFUNC = int4pl, STYPE = int)", "AGGREGATE o(int)"),
+    "enum": ("CREATE TYPE o AS ENUM ('ok')", "TYPE o"),
+    "domain": ("CREATE DOMAIN o AS int", "DOMAIN o"),
+    "composite-type": ("CREATE TYPE o AS (x int)", "TYPE o"),
+    "sequence": ("CREATE SEQUENCE o", "SEQUENCE o"),
+    "table": ("", "TABLE empty"),
+    "collation": ('CREATE COLLATION o FROM "C"', "COLLATION o"),
+    "configuration": (
+        "CREATE TEXT SEARCH CONFIGURATION o (COPY = simple)",
+        "TEXT SEARCH CONFIGURATION o",
+    ),
+    "operator": (
+        "CREATE OPERATOR === (LEFTARG = int, RIGHTARG = int, FUNCTION = int4eq)",
+        "OPERATOR === (int, int)",
+    ),
+}
+_SERVER = "DROP FOREIGN DATA WRAPPER IF EXISTS w CASCADE; CREATE FOREIGN DATA WRAPPER w; CREATE SERVER s FOREIGN DATA WRAPPER w; CREATE FOREIGN TABLE f (a int, b int) SERVER s"
+_UNIQUE = "CREATE TABLE q (a int, b int); ALTER TABLE q ADD CONSTRAINT u UNIQUE (a)"
+ONE_SCALE = [
+    *_cases(
+        "danger",
+        {
+            f"{name}-{verb}": (setup, migration.format(what))
+            for name, (setup, what) in _OBJECTS.items()
+            for verb, migration in {
+                "dropped": "DROP {}",
+                "renamed": "ALTER {} RENAME TO other",
+                "moved": "CREATE SCHEMA attic; ALTER {} SET SCHEMA attic",
+            }.items()
+            if (name, verb) != ("operator", "renamed")
+        },
+    ),
+    *_cases(
+        "danger",
+        {
+            "column-of-a-view-renamed": (
+                _OBJECTS["view"][0],
+                "ALTER VIEW o RENAME COLUMN id TO key",
+            ),
+            "column-of-a-materialized-view-renamed": (
+                _OBJECTS["materialized-view"][0],
+                "ALTER MATERIALIZED VIEW o RENAME COLUMN id TO key",
+            ),
+            "attribute-renamed": (_OBJECTS["composite-type"][0], "ALTER TYPE o RENAME ATTRIBUTE x TO y"),
+            "attribute-dropped": (_OBJECTS["composite-type"][0], "ALTER TYPE o DROP ATTRIBUTE x"),
+            "column-of-a-foreign-table-dropped": (_SERVER, "ALTER FOREIGN TABLE f DROP b"),
+            "column-of-a-foreign-table-renamed": (_SERVER, "ALTER FOREIGN TABLE f RENAME b TO c"),
+        },
+    ),
+    *_cases(
+        "warn",
+        {
+            "unique-constraint-renamed": (_UNIQUE, "ALTER TABLE q RENAME CONSTRAINT u TO v"),
+            "unique-constraint-replaced-by-an-index": (
+                _UNIQUE,
+                "CREATE UNIQUE INDEX v ON q (a); ALTER TABLE q DROP CONSTRAINT u",
+            ),
+            "unique-constraint-dropped": (_UNIQUE, "ALTER TABLE q DROP CONSTRAINT u"),
+            "unique-constraint-of-fewer-rows": (
+                _UNIQUE,
+                "CREATE UNIQUE INDEX v ON q (a) WHERE b > 3; ALTER TABLE q DROP CONSTRAINT u",
+            ),
+        },
+    ),
+    *_cases(
+        "safe",
+        {
+            "unique-constraint-made-anew": (
+                _UNIQUE,
+                "CREATE UNIQUE INDEX v ON q (a); ALTER TABLE q DROP CONSTRAINT u, ADD CONSTRAINT u UNIQUE USING INDEX v",
+            ),
+            "check-renamed": (
+                "ALTER TABLE empty ADD CONSTRAINT c CHECK (true)",
+                "ALTER TABLE empty RENAME CONSTRAINT c TO d",
+            ),
+            "unique-index-renamed": ("CREATE UNIQUE INDEX u ON users (email)", "ALTER INDEX u RENAME TO v"),
+            "attribute-added": (_OBJECTS["composite-type"][0], "ALTER TYPE o ADD ATTRIBUTE y int"),
+            "column-added-to-a-view": (
+                _OBJECTS["view"][0],
+                "CREATE OR REPLACE VIEW o AS SELECT id, email FROM users",
+            ),
+            "column-of-a-view-renamed-and-back": (
+                _OBJECTS["view"][0],
+                "ALTER VIEW o RENAME COLUMN id TO key; ALTER VIEW o RENAME COLUMN key TO id",
+            ),
+        },
+    ),
+]
+_DELETE_ALL = """CREATE FUNCTION clear() RETURNS {} LANGUAGE plpgsql AS 'BEGIN DELETE FROM visits; {} END';
+    CREATE {}TRIGGER clear {} EXECUTE FUNCTION clear()"""
+_OF_ROWS = _DELETE_ALL.format("trigger", "RETURN NULL;", "", "AFTER UPDATE ON users FOR EACH ROW")
+_ITEMS = """CREATE TABLE groups (id int PRIMARY KEY); INSERT INTO groups SELECT generate_series(1, 100);
+    CREATE TABLE items (id int, of int REFERENCES groups ON DELETE CASCADE);
+    INSERT INTO items SELECT g, 1 + g %% {} FROM generate_series(1, 300) g""".replace("%%", "%")
+FIRED = [
+    *_cases(
+        "danger",
+        {
+            "trigger-of-statements-that-deletes": (
+                _OF_ROWS.replace(" FOR EACH ROW", ""),
+                "UPDATE users SET age = 1 WHERE id = 5",
+            ),
+            "trigger-of-rows-that-deletes": (_OF_ROWS, "UPDATE users SET age = 1 WHERE id = 5"),
+            "trigger-of-rows-that-an-upsert-fires": (
+                _OF_ROWS,
+                "INSERT INTO users VALUES (5, '', 1) ON CONFLICT (id) DO UPDATE SET age = 1",
+            ),
+            "trigger-of-rows-that-a-block-fires": (
+                _OF_ROWS,
+                "DO $$ BEGIN UPDATE users SET age = 1 WHERE id = 5; END $$",
+            ),
+            "event-trigger-that-deletes": (
+                _DELETE_ALL.format("event_trigger", "", "EVENT ", "ON ddl_command_end"),
+                "CREATE TABLE fresh (id int)",
+            ),
+            "delete-that-cascades-to-every-row": (_ITEMS.format(1), "DELETE FROM groups WHERE id = 1"),
+            "prepared-delete": "PREPARE q AS DELETE FROM visits; EXECUTE q",
+        },
+    ),
+    *_cases(
+        "warn",
+        {"delete-that-cascades-to-a-few-rows": (_ITEMS.format(100), "DELETE FROM groups WHERE id = 1")},
+    ),
+    *_cases(
+        "safe",
+        {
+            "trigger-of-deletes-that-an-update-does-not-fire": (
+                _OF_ROWS.replace("AFTER UPDATE", "AFTER DELETE"),
+                "UPDATE users SET age = 1 WHERE id = 5",
+            ),
+            "disabled-trigger-that-deletes": (
+                f"{_OF_ROWS}; ALTER TABLE users DISABLE TRIGGER clear",
+                "UPDATE users SET age = 1 WHERE id = 5",
+            ),
+            "trigger-that-deletes-created": _OF_ROWS,
+            "delete-that-cascades-to-no-row": (
+                f"{_ITEMS.format(100)}; DELETE FROM items",
+                "DELETE FROM groups WHERE id = 1",
+            ),
+            "delete-in-a-message": "DO $$ BEGIN RAISE NOTICE 'DELETE FROM visits;'; END $$",
+            "delete-in-a-comment": "DO $$ BEGIN /* DELETE FROM visits */ PERFORM 1; END $$",
+            "merge-that-does-nothing": "MERGE INTO visits USING users ON visits.user_id = users.id WHEN MATCHED THEN DO NOTHING",
+        },
+    ),
+]
+
+CASES = [
+    *INSERTS,
+    *LOST_NAMES,
+    *DELETES,
+    *ATTACHED,
+    *RULES,
+    *REPLACED_NAMES,
+    *REFUSED,
+    *NEW_COLUMNS,
+    *TRIGGER_FUNCTIONS,
+    *GENERATED,
+    *SIGNATURES,
+    *ONE_SCALE,
+    *FIRED,
+]

@@ -30,6 +30,13 @@ SELECT asked.name FROM ({NAMED}) asked WHERE asked.name = ANY ($1) AND EXISTS (
 )
 """
 
+_INHERITED = """
+SELECT quote_ident(r.rolname) AS role, array_agg(quote_ident(other.rolname)) AS inherited
+FROM pg_catalog.pg_roles r
+JOIN pg_catalog.pg_roles other ON other.oid <> r.oid AND pg_has_role(r.oid, other.oid, 'USAGE')
+WHERE quote_ident(r.rolname) = ANY ($1) GROUP BY 1
+"""
+
 _SEQUENCES = f"""
 SELECT sequence.name AS sequence, owner.name AS relation, quote_ident(a.attname) AS column
 FROM pg_catalog.pg_depend d
@@ -171,6 +178,13 @@ async def published_tables(database: Database, relations: Iterable[str]) -> froz
     """Return the relations of which UPDATE or DELETE is published. Raises what `bounded_read` raises."""
     async with bounded_read(database) as connection:
         return frozenset(row["name"] for row in await connection.fetch(_PUBLISHED, sorted(relations)))
+
+
+async def inherited_roles(database: Database, roles: Iterable[str]) -> dict[str, frozenset[str]]:
+    """Return the roles whose privileges each of these roles has. Raises what `bounded_read` raises."""
+    async with bounded_read(database) as connection:
+        rows = await connection.fetch(_INHERITED, sorted(roles))
+    return {row["role"]: frozenset(row["inherited"]) for row in rows}
 
 
 async def relation_sizes(database: Database, relations: Iterable[str] | None = None) -> dict[str, Size]:

@@ -44,15 +44,22 @@ def constraint_probes(context: ProbeContext) -> Iterator[Probe]:
         owner = change.owner
         if owner is not None and owner.kind in STORING and change.op is Op.ADDED:
             yield from _refused_writes(change, owner.identity, context)
+        if owner is not None and owner.kind == "domain" and change.op is Op.ADDED and change.new("validated"):
+            yield from _domain_violations(ProbeKind.REFUSED, change, owner.identity, context)
         if owner is None or not _is_new(change, context):
             continue
         if owner.kind in STORING:
             yield from _relation_probes(change, owner.identity, context)
         elif owner.kind == "domain":
-            violation = f"NOT {definitions.parse_check(change.new('definition'))}"
-            subject = change.key.identity
-            yield from context.domain_probes(ProbeKind.VIOLATIONS, owner.identity, subject, violation)
+            yield from _domain_violations(ProbeKind.VIOLATIONS, change, owner.identity, context)
     yield from _partition_probes(context)
+
+
+def _domain_violations(
+    kind: ProbeKind, change: Change, domain: str, context: ProbeContext
+) -> Iterator[Probe]:
+    violation = f"NOT {definitions.parse_check(change.new('definition'))}"
+    return context.domain_probes(kind, domain, change.key.identity, violation)
 
 
 def _relation_probes(change: Change, relation: str, context: ProbeContext) -> Iterator[Probe]:
@@ -269,6 +276,8 @@ def _new_sequence_of(change: Change, context: ProbeContext) -> Iterator[Probe]:
         options = dict(_IDENTITY_OPTION.findall(identity))  # PostgreSQL prints those that are not the default
         start = options.get("START WITH") or options.get("MINVALUE") or "1"
         yield from _repeated_values(context, column, start, change.key.identity)
+    if was_identity and (identity or "").startswith("always"):
+        yield from _given_values(context, column, change.key.identity)
     dropped = _NEXT.search(change.old("default"))
     if dropped is not None and change.op is Op.CHANGED and not (change.new("default") or identity):
         unused = f"NOT (SELECT is_called FROM {dropped['sequence']})"
@@ -278,6 +287,15 @@ def _new_sequence_of(change: Change, context: ProbeContext) -> Iterator[Probe]:
         sequence = default["sequence"].replace("''", "'")
         start = context.starts.get(sequence, _next_of(sequence))
         yield from _repeated_values(context, column, start, change.key.identity, sequence)
+
+
+def _given_values(context: ProbeContext, column: ColumnName, subject: str) -> Iterator[Probe]:
+    """Count the values of an identity column that its sequence has not yielded."""
+    for sequence, fed in (context.usage.sequences if context.usage else {}).items():
+        live = context.after.column(*column)
+        if not isinstance(live, NoLiveName) and (context.after.relation(column.relation), live) == fed:
+            given = f"{live} > (SELECT CASE WHEN is_called THEN last_value END FROM {sequence})"
+            yield from context.row_probe(ProbeKind.GIVEN, column.relation, subject, f"({given}) IS NOT FALSE")
 
 
 def _restarted(context: ProbeContext) -> Iterator[Probe]:

@@ -1,27 +1,40 @@
 """Find changes that break statements of the running application, or that another database contradicts."""
 
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 
 from circle_migrate.config.relation import ColumnReference
 from circle_migrate.core.findings import Severity
 from circle_migrate.postgres.catalog.snapshot import Change, ObjectKey, Op
 from circle_migrate.postgres.sql_text import compile_pattern, mentions, own_name, view_columns
+from circle_migrate.safety.live_database.definitions import split_items, tokenize
 from circle_migrate.safety.live_database.record import STORING, TYPES, ProbeKind
 from circle_migrate.safety.result import HazardFinding
-from circle_migrate.safety.rules.context import RELATIONS, CatalogState, PlanContext, StatementContext
+from circle_migrate.safety.rules.context import (
+    ARBITERS,
+    RELATIONS,
+    CatalogState,
+    PlanContext,
+    StatementContext,
+)
 from circle_migrate.safety.rules.failure import severity_of_missing_value
 from circle_migrate.safety.rules.row_estimate import WRITING
 
 _ROUTINES = frozenset({"function", "procedure", "aggregate", "window function"})
-_NAMED_IN_QUERIES = RELATIONS | _ROUTINES | TYPES | {"sequence", "schema"}
+_NAMED_ALONE = _ROUTINES | {"schema", "operator", "collation", "text search configuration"}
+_NAMED_IN_QUERIES = RELATIONS | TYPES | _NAMED_ALONE | {"sequence"}
 """Kinds whose names applications use in their statements."""
 
-_WITHOUT_ROWS = (
-    (RELATIONS - STORING)
-    | _ROUTINES
-    | {"trigger", "extension", "schema", "operator", "cast", "collation", "text search configuration"}
-)
+_WITHOUT_ROWS = (RELATIONS - STORING) | _NAMED_ALONE | {"trigger", "extension", "cast"}
 """Kinds without rows: only the name is lost with them."""
+
+_PARTS = {
+    "enum": "labels",
+    "composite type": "attributes",
+    "view": "definition",
+    "materialized view": "definition",
+}
+"""For each kind with parts that queries name and that are no objects, the field that has them."""
 
 # https://www.postgresql.org/docs/current/sql-createview.html#SQL-CREATEVIEW-UPDATABLE-VIEWS
 _READ_ONLY_VIEW = compile_pattern(
@@ -29,6 +42,8 @@ _READ_ONLY_VIEW = compile_pattern(
 )
 
 _RETURNS = compile_pattern(r"\n RETURNS (.*?)\n")
+_OUTPUT = compile_pattern(r"(?:IN)?OUT\b")
+_MODE = compile_pattern(r"(?:INOUT|IN|VARIADIC)\s+")
 _SECRET = compile_pattern(
     r"(?:^|_)(?:password|passwd|passphrase|pwd|secret|salt|otp|totp|pin_code|private_key|api_key|access_key"
     r"|encryption_key|refresh_token|access_token|token|credentials?|password_hash|hashed_\w+|\w+_hash)(?:$|_hash$)"
@@ -49,20 +64,33 @@ def check_removed_names(contexts: tuple[StatementContext, ...]) -> Iterator[Haza
             if context.existed(table) and not _is_filled(contexts[-1], table):
                 reason = f"it is renamed to {new}, and the old name means another object"
                 yield context.finding("CM030", Severity.ERROR, name, reason, relation=table)
-        yield from _renamed_enum_values(context)
+        yield from _lost_parts(context, contexts[-1].after)
+        for change in context.changes(Op.CHANGED, "extension"):
+            if "schema" in change.fields and context.existed(change.key):
+                reason = f"its objects are in the schema {change.new('schema')} now"
+                yield context.finding("CM030", Severity.ERROR, change.key.identity, reason)
+        yield from _answered_calls(context, contexts[-1].after)
         for change in context.changes(Op.CHANGED, "column"):
             yield from _lost_default(context, change, contexts[-1].after)
-        for change in context.dropped:
-            if (
-                change.key.kind in _WITHOUT_ROWS
-                and change.owner not in context.removed
-                and not _still_resolves(contexts, change.key)
-            ):
-                name = own_name(change.key.identity)
-                severity, reason = Severity.ERROR, f"statements that use {name} fail"
-                if change.key.kind == "trigger":
-                    severity, reason = Severity.WARNING, "the trigger no longer fires"
-                yield context.finding("CM035", severity, change.key.identity, reason)
+        yield from _dropped(contexts, context)
+
+
+def _dropped(contexts: tuple[StatementContext, ...], context: StatementContext) -> Iterator[HazardFinding]:
+    """Yield a finding for each dropped object without rows, and for routines made anew with other names."""
+    for change in context.dropped:
+        owner = change.owner
+        if change.key.kind in _ROUTINES:
+            yield from _renamed_arguments(context, change.key, contexts[-1].after)
+        if (
+            (change.key.kind in _WITHOUT_ROWS or (owner is not None and owner.kind == "foreign table"))
+            and owner not in context.removed
+            and not _still_resolves(contexts, change.key)
+        ):
+            name = own_name(change.key.identity)
+            severity, reason = Severity.ERROR, f"statements that use {name} fail"
+            if change.key.kind == "trigger":
+                severity, reason = Severity.WARNING, "the trigger no longer fires"
+            yield context.finding("CM035", severity, change.key.identity, reason)
 
 
 def _renamed(context: StatementContext, old: ObjectKey) -> Iterator[HazardFinding]:
@@ -74,6 +102,10 @@ def _renamed(context: StatementContext, old: ObjectKey) -> Iterator[HazardFindin
     if old.kind == "column":
         if owner is None or owner.kind not in RELATIONS:
             return
+    elif old.kind == "constraint" and context.before[old].get("type") in ARBITERS:
+        reason = f"it is renamed to {new.identity}: ON CONFLICT ON CONSTRAINT with the old name fails (42704)"
+        yield context.finding("CM030", Severity.WARNING, old.identity, reason, relation=owner)
+        return
     elif old.kind not in _NAMED_IN_QUERIES:
         return
     if old.kind not in ("column", "schema") and any(key.kind == "schema" for key in context.renamed):
@@ -132,17 +164,85 @@ def _is_filled(last: StatementContext, table: ObjectKey) -> bool:
     )
 
 
+@dataclass(frozen=True, slots=True)
+class _Signature:
+    """The types and names of a routine's input arguments, how many have defaults, and what it returns."""
+
+    types: tuple[str, ...]
+    names: tuple[str, ...]
+    optional: int
+    returned: tuple[str, ...]
+
+    @classmethod
+    def of(cls, catalog: CatalogState, routine: ObjectKey) -> "_Signature":
+        """Return the signature of a routine; an aggregate has no definition, so that only types are known."""
+        definition = catalog[routine].get("definition") or ""
+        printed = definition.partition("\n")[0].partition("(")[2].removesuffix(")")
+        arguments = ["".join(token.text for token in item).strip() for item in split_items(tokenize(printed))]
+        types = tuple(filter(None, routine.identity.partition("(")[2][:-1].split(", ")))
+        given = [_MODE.sub("", text, 1) for text in arguments if not text.startswith("OUT ")]
+        named = (
+            text.partition(" DEFAULT ")[0].removesuffix(kind)
+            for text, kind in zip(given, types, strict=False)
+        )
+        outputs = filter(_OUTPUT.match, arguments)
+        result = _RETURNS.search(definition)
+        optional = sum(" DEFAULT " in text for text in given)
+        return cls(types, tuple(map(str.strip, named)), optional, (result[1] if result else "", *outputs))
+
+    def accepts(self, old: "_Signature") -> bool:
+        """Return whether calls of another routine, by the position of arguments, get the same result."""
+        required = len(self.types) - self.optional <= len(old.types) - old.optional
+        return required and self.types[: len(old.types)] == old.types and self.returned == old.returned
+
+    def renames(self, old: "_Signature") -> bool:
+        """Return whether a call of another routine that names an argument fails."""
+        return any(a and a != b for a, b in zip(old.names, self.names, strict=False))
+
+
 def _accepts_calls(before: CatalogState, old: ObjectKey, after: CatalogState, new: ObjectKey) -> bool:
     """Return whether a routine takes the arguments of another one and returns the same."""
-    (name, _, arguments), (new_name, _, new_arguments) = (key.identity.partition("(") for key in (old, new))
-    types, new_types = (list(filter(None, text[:-1].split(", "))) for text in (arguments, new_arguments))
-    definitions = [catalog[key].get("definition") or "" for catalog, key in ((before, old), (after, new))]
-    results = {match and match[1] for match in map(_RETURNS.search, definitions)}
-    optional = definitions[1].partition("\n")[0].count(" DEFAULT ")
-    before_optional = definitions[0].partition("\n")[0].count(" DEFAULT ")
-    required = len(new_types) - optional <= len(types) - before_optional
-    fits = new_types[: len(types)] == types and required
-    return name == new_name and fits and len(results) == 1
+    same_name = old.identity.partition("(")[0] == new.identity.partition("(")[0]
+    return same_name and _Signature.of(after, new).accepts(_Signature.of(before, old))
+
+
+def _answered_calls(context: StatementContext, last: CatalogState) -> Iterator[HazardFinding]:
+    """Yield a finding for calls that another routine gets, or that are ambiguous or name lost arguments.
+
+    Of two routines that fit, the one without defaults gets the call
+    (https://www.postgresql.org/docs/current/typeconv-func.html).
+    """
+    for change in context.added:
+        new, name = change.key, change.key.identity.partition("(")[0]
+        if new.kind not in _ROUTINES or new not in last or new in context.first:
+            continue
+        signature = _Signature.of(context.after, new)
+        for old in context.first:
+            if old.kind not in _ROUTINES or old == new or old.identity.partition("(")[0] != name:
+                continue
+            known = _Signature.of(context.first, old)
+            least = max(len(each.types) - each.optional for each in (signature, known))
+            for count in range(least, min(len(signature.types) + 1, len(known.types))):
+                if old in last and signature.types[:count] == known.types[:count]:
+                    effect = (
+                        "is not unique (42725)" if count < len(signature.types) else f"calls {new.identity}"
+                    )
+                    reason = f"a call of it with {count} arguments {effect}"
+                    yield context.finding("CM030", Severity.ERROR, old.identity, reason)
+                    break
+
+
+def _renamed_arguments(
+    context: StatementContext, old: ObjectKey, last: CatalogState
+) -> Iterator[HazardFinding]:
+    """Yield a finding for a dropped routine if those that take its calls have other names of arguments."""
+    candidates = [
+        new for new in last if new.kind in _ROUTINES and _accepts_calls(context.before, old, last, new)
+    ]
+    known = _Signature.of(context.before, old)
+    if candidates and all(_Signature.of(last, new).renames(known) for new in candidates):
+        reason = "its arguments have other names: a call that names them fails (42883)"
+        yield context.finding("CM030", Severity.WARNING, old.identity, reason)
 
 
 def _can_replace(before: CatalogState, old: ObjectKey, after: CatalogState, new: ObjectKey) -> bool:
@@ -164,17 +264,30 @@ def _columns(catalog: CatalogState, relation: ObjectKey) -> set[str]:
     }
 
 
-def _renamed_enum_values(context: StatementContext) -> Iterator[HazardFinding]:
-    for change in context.changes(Op.CHANGED, "enum"):
-        old, new = (labels.split("\n") for labels in (change.old("labels"), change.new("labels")))
-        missing = sorted(set(old) - set(new))
-        if missing and len(old) == len(new) and context.existed(change.key):
-            reason = f"the value {', '.join(missing)} is renamed"
+def _lost_parts(context: StatementContext, last: CatalogState) -> Iterator[HazardFinding]:
+    """Yield a finding for values, attributes and columns that a type or view loses in the transaction."""
+    for change in context.changes(Op.CHANGED, *_PARTS):
+        old, new = _part_names(change.key, context.before), _part_names(change.key, context.after)
+        origin = context.origin(change.key)
+        known = _part_names(origin or change.key, context.first) if context.first else old
+        missing = sorted(set(known).intersection(old).difference(new, _part_names(change.key, last)))
+        is_replaced = change.key.kind == "enum" and len(new) < len(old)  # which `data_loss` finds
+        if missing and origin is not None and not is_replaced:
+            verb = "renamed" if len(new) == len(old) else "dropped"
+            reason = f"{', '.join(missing)} is {verb}"
             yield context.finding("CM030", Severity.ERROR, change.key.identity, reason)
 
 
+def _part_names(key: ObjectKey, catalog: CatalogState) -> list[str]:
+    """Return the labels of an enum, the attributes of a composite type, or the columns of a view."""
+    text = catalog.get(key, {}).get(_PARTS[key.kind]) or ""
+    if _PARTS[key.kind] == "definition":
+        return view_columns(text)
+    return [line if key.kind == "enum" else line.partition(" ")[0] for line in text.split("\n")]
+
+
 def check_alterations(context: StatementContext) -> Iterator[HazardFinding]:
-    """Yield a finding for each column that gets the type json, or that INSERT may no longer list."""
+    """Yield a finding for each column that gets the type json, or that INSERT has to list or to leave out."""
     reason = "json has no equality: DISTINCT, GROUP BY and UNION over the table's columns fail (42883)"
     for change in (*context.added, *context.changes(Op.CHANGED, "column")):
         if _is_in_existing_table(context, change) and change.new("type") == "json":
@@ -185,6 +298,31 @@ def check_alterations(context: StatementContext) -> Iterator[HazardFinding]:
         if change.new("identity").startswith("always") and before.get("not_null") and not _has_value(before):
             reason = "INSERTs list the column, as it had no default, and fail now (428C9)"
             yield context.finding("CM029", Severity.ERROR, change.key.identity, reason, relation=change.owner)
+        elif change.new("identity").startswith("always") and before.get("identity"):
+            answer = context.answer(ProbeKind.GIVEN, change.key.identity)
+            given = answer is not None and bool(answer.count)
+            severity, rows = (
+                Severity.WARNING,
+                "" if answer is None or answer.count is None else "; no row has one",
+            )
+            if given:
+                severity, rows = Severity.ERROR, "; rows have values that the sequence has not yielded"
+            reason = f"an INSERT with a value for the column fails now (428C9){rows}"
+            yield context.finding("CM029", severity, change.key.identity, reason, relation=change.owner)
+    for change in context.changes(Op.CHANGED, "domain"):
+        if change.old("default") and not change.new("default"):
+            yield from _lost_domain_default(context, change.key)
+
+
+def _lost_domain_default(context: StatementContext, domain: ObjectKey) -> Iterator[HazardFinding]:
+    """Yield a finding for each required column that had its default from its domain."""
+    for key, fields in context.after.items():
+        table = ObjectKey.parse(fields.get("of") or "")
+        has_type = key.kind == "column" and fields.get("type") == domain.identity
+        if has_type and fields.get("not_null") and not _has_value(fields) and context.existed(table):
+            severity = severity_of_missing_value(table, context.last)
+            reason = "an INSERT that omits the column fails (23502)"
+            yield context.finding("CM036", severity, key.identity, reason, relation=table)
 
 
 def _is_in_existing_table(context: StatementContext, change: Change) -> bool:

@@ -20,6 +20,9 @@ CatalogState = Mapping[ObjectKey, Mapping[str, str | None]]
 RELATIONS = STORING | {"view", "foreign table"}
 """Kinds of objects that a query reads by their name."""
 
+ARBITERS = frozenset({"unique", "primary key", "exclusion"})
+"""Types of constraints that ON CONFLICT can name."""
+
 _WITHOUT_ROWS = frozenset({"view", "sequence", "foreign table"})
 LONG_TASKS = (Task.REWRITE, Task.INDEX_BUILD, Task.FK_VALIDATION, Task.SCAN)
 _LONGEST_FIRST = (*LONG_TASKS, Task.UPDATE, Task.INSERT, Task.DELETE, Task.TRUNCATE)

@@ -7,7 +7,7 @@ from circle_migrate.postgres.catalog.snapshot import Change, ObjectKey, Op
 from circle_migrate.postgres.identifier import IDENTIFIER
 from circle_migrate.postgres.sql_text import compile_pattern, own_name
 from circle_migrate.safety.result import HazardFinding
-from circle_migrate.safety.rules.context import CatalogState, StatementContext
+from circle_migrate.safety.rules.context import ARBITERS, CatalogState, StatementContext
 
 _NOT_NULL = compile_pattern(rf"CHECK \(\(({IDENTIFIER}) IS NOT NULL\)\)(?: NO INHERIT)?(?: NOT VALID)?")
 _REFERENCE = compile_pattern(r"FOREIGN KEY \(.*?\) REFERENCES .*?\(.*?\)")
@@ -39,7 +39,12 @@ def _constraint(context: StatementContext, change: Change, definition: str) -> I
     if owner is None or owner in context.removed or change.has("inherited"):
         return
     dropped_columns = {own_name(key.identity) for key in context.removed if key.kind == "column"}
-    if any(name in definition for name in dropped_columns) or _still_holds(definition, owner, context):
+    if any(name in definition for name in dropped_columns):
+        return
+    if _still_holds(definition, owner, context):
+        if change.old("type") in ARBITERS and change.key not in context.last:
+            reason = f"ON CONFLICT ON CONSTRAINT {own_name(change.key.identity)} fails (42704)"
+            yield context.finding("CM035", Severity.WARNING, change.key.identity, reason, relation=owner)
         return
     reason = f"no other constraint enforces {definition}"
     yield context.finding("CM037", Severity.WARNING, change.key.identity, reason, relation=owner)
@@ -63,7 +68,9 @@ def _still_holds(definition: str, owner: ObjectKey, context: StatementContext) -
     if reference is not None:
         return any(other.startswith(reference[0]) for other in definitions)
     return unique is not None and any(
-        other.startswith(("CREATE UNIQUE", "UNIQUE", "PRIMARY")) and unique["columns"] in other
+        other.startswith(("CREATE UNIQUE", "UNIQUE", "PRIMARY"))
+        and unique["columns"] in other
+        and (" WHERE " in rule or " WHERE " not in other)
         for other in definitions
     )
 
@@ -87,7 +94,7 @@ def _disabled_reason(context: StatementContext, change: Change) -> str:
         return _REWRITING[kind] if kind == "rule" or _uses_policies(context, change) else ""
     if change.op is not Op.CHANGED:
         return ""
-    if kind == "table" and fields.keys() & {"rls", "rls_forced"}:
+    if kind == "table" and fields.keys() & {"rls", "rls_forced"} and not _shows_all_rows(context, change.key):
         return "all rows are hidden without a policy" if change.new("rls") else _REWRITING["policy"]
     disabled = ("disabled", "replica")
     if kind == "trigger" and change.new("enabled") in disabled:
@@ -100,7 +107,31 @@ def _disabled_reason(context: StatementContext, change: Change) -> str:
 def _uses_policies(context: StatementContext, change: Change) -> bool:
     """Return whether row-level security is enabled for the table, which is assumed if it is not known."""
     owner = change.owner
-    return owner is None or owner not in context.after or context.after[owner].get("rls") == "enabled"
+    if owner is None or owner not in context.after:
+        return True
+    return context.after[owner].get("rls") == "enabled" and not _shows_all_rows(context, owner)
+
+
+def _shows_all_rows(context: StatementContext, table: ObjectKey) -> bool:
+    """Return whether every role sees and writes all rows, before the transaction and after it."""
+    contexts = context.plan.transactions[context.transaction]
+    return all(_is_open(catalog, table) for catalog in (contexts[0].before, contexts[-1].after))
+
+
+def _is_open(catalog: CatalogState, table: ObjectKey) -> bool:
+    policies = [
+        fields for key, fields in catalog.items() if key.kind == "policy" and fields.get("of") == str(table)
+    ]
+    commands = {
+        policy["command"]
+        for policy in policies
+        if policy["permissive"] == "yes"
+        and policy["roles"] == "public"
+        and {policy.get("using"), policy.get("check")} <= {None, "true"}
+    }
+    restricted = any(policy["permissive"] != "yes" for policy in policies)
+    is_complete = "ALL" in commands or {"SELECT", "INSERT", "UPDATE", "DELETE"} <= commands
+    return not catalog.get(table, {}).get("rls") or (is_complete and not restricted)
 
 
 def check_replication(contexts: tuple[StatementContext, ...]) -> Iterator[HazardFinding]:

@@ -1,6 +1,6 @@
 """A connection to a scratch database that observes the locks, work and changes of each statement."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -11,8 +11,17 @@ from circle_migrate.postgres.catalog.read import read_catalog
 from circle_migrate.postgres.catalog.snapshot import Change, Op, Snapshot, changes_between
 from circle_migrate.postgres.journal_tables import OWN_SCHEMAS
 from circle_migrate.postgres.server_errors import sqlstate
+from circle_migrate.postgres.sql_text import mentions
 from circle_migrate.safety.trace import work
-from circle_migrate.safety.trace.record import Lock, ServerError, TracedRelation, TracedStatement, XactState
+from circle_migrate.safety.trace.record import (
+    Lock,
+    ServerError,
+    Task,
+    TracedRelation,
+    TracedStatement,
+    Work,
+    XactState,
+)
 
 _RELATIONS = f"""
 SELECT c.oid::bigint AS oid, quote_ident(n.nspname) || '.' || quote_ident(c.relname) AS name, c.relname,
@@ -63,6 +72,29 @@ WHERE p.proname = ANY ($1::text[]) AND l.lanname NOT IN ('internal', 'c')
   AND p.pronamespace <> 'pg_catalog'::regnamespace
   AND NOT EXISTS (SELECT FROM pg_catalog.pg_depend d WHERE d.objid = p.oid AND d.deptype = 'e'
                   AND d.classid = 'pg_catalog.pg_proc'::regclass)
+"""
+
+_PREPARED = "SELECT statement FROM pg_catalog.pg_prepared_statements WHERE name = $1"
+# The bits of pg_trigger.tgtype: https://github.com/postgres/postgres/blob/REL_18_STABLE/src/include/catalog/pg_trigger.h
+_EVENTS = {Task.INSERT: 4, Task.DELETE: 8, Task.UPDATE: 16, Task.TRUNCATE: 32}
+_TRIGGERS = """
+SELECT p.prosrc AS body FROM pg_catalog.pg_trigger t JOIN pg_catalog.pg_proc p ON p.oid = t.tgfoid
+WHERE t.tgrelid::bigint = $1 AND t.tgtype & $2::int <> 0 AND t.tgenabled IN ('O', 'A') AND NOT t.tgisinternal
+"""
+_EVENT_TRIGGERS = """
+SELECT p.prosrc AS body FROM pg_catalog.pg_event_trigger e JOIN pg_catalog.pg_proc p ON p.oid = e.evtfoid
+WHERE e.evtenabled IN ('O', 'A')
+"""
+_CASCADES = """
+WITH RECURSIVE child AS (
+    SELECT conrelid, conkey FROM pg_catalog.pg_constraint
+    WHERE contype = 'f' AND confdeltype = 'c' AND conparentid = 0 AND confrelid::bigint = $1
+    UNION
+    SELECT c.conrelid, c.conkey FROM child JOIN pg_catalog.pg_constraint c ON c.confrelid = child.conrelid
+    WHERE c.contype = 'f' AND c.confdeltype = 'c' AND c.conparentid = 0
+)
+SELECT conrelid::bigint AS oid, format('DELETE FROM %s WHERE %I = $1', conrelid::regclass, a.attname) AS sql
+FROM child JOIN pg_catalog.pg_attribute a ON a.attrelid = conrelid AND a.attnum = conkey[1]
 """
 
 _POSITION = {"position"}
@@ -229,12 +261,39 @@ class TracedConnection:
             named=frozenset(filter(None, named)),
             bodies=bodies,
             nested=[(oid, write) for oid, write in nested if oid is not None and hidden],
+            fired=await self._fired(sql, nested if hidden else (), after.modes),
         )
+
+    async def _fired(
+        self, sql: str, nested: Sequence[tuple[int | None, Work]], modes: Mapping[int, frozenset[str]]
+    ) -> list[tuple[int, Work]]:
+        """Return the deletions by triggers, which fire only for rows, and by foreign keys that cascade."""
+        written = work.written_table(sql)
+        own = [(await self._oid(written[1]), written[0])] if written is not None else []
+        found: dict[tuple[int, Work], None] = {}
+        for oid, task in dict.fromkeys([*own, *((oid, write.task) for oid, write in nested)]):
+            if oid is None:
+                continue
+            several = any(mentions(sql, word) for word in ("MERGE", "CONFLICT"))
+            events = _EVENTS[task] | (_EVENTS[Task.INSERT] | _EVENTS[Task.UPDATE] if several else 0)
+            rows = await self.driver.fetch(_TRIGGERS, oid, events)
+            found |= dict.fromkeys(await self._deletions(row["body"] for row in rows))
+            for row in await self.driver.fetch(_CASCADES, oid) if task is Task.DELETE else ():
+                found[row["oid"], Work(Task.DELETE, "", row["sql"])] = None
+        rows = await self.driver.fetch(_EVENT_TRIGGERS) if not own and not nested else ()
+        fired = await self._deletions(row["body"] for row in rows)
+        return [*found, *((oid, write) for oid, write in fired if "RowExclusiveLock" in modes.get(oid, ()))]
+
+    async def _deletions(self, bodies: Iterable[str]) -> list[tuple[int, Work]]:
+        works = [(await self._oid(each.relation), each) for each in work.fired_deletions("\n".join(bodies))]
+        return [(oid, each) for oid, each in works if oid is not None]
 
     async def _bodies(self, sql: str) -> str:
         """Return the text of the functions that a statement calls, and of those that they call."""
         known: dict[str, str] = {}
         names = work.called_functions(sql)
+        if prepared := work.executed_name(sql):
+            known |= {prepared: await self.driver.fetchval(_PREPARED, prepared) or ""}
         while names:
             rows = await self.driver.fetch(_BODIES, sorted(names))
             known |= {row["name"]: row["body"] for row in rows}

@@ -52,6 +52,8 @@ _NESTING = ("DO", "SELECT", "WITH", "CALL", "EXECUTE", "VALUES")
 _LOOP = compile_pattern(r"(\bEND\s+)?\bLOOP\b")
 _FOR_EACH_ROW = compile_pattern(rf"\bFROM\b(?!\s+{_NAME}\s*\()|\bLOOP\b")
 _MERGE_DELETES = compile_pattern(r"MERGE\b.*\bTHEN\s+DELETE\b")
+_MERGE_WRITES = compile_pattern(r"\bTHEN\s+(?:UPDATE|DELETE|INSERT)\b")
+_RAISED = compile_pattern(r"\bRAISE\b(?:'(?:[^']|'')*'|[^';])*;")
 _COPY_OUT = compile_pattern(r"COPY\b.*\bTO\b")
 
 _WEAK = Lock.ShareUpdateExclusive
@@ -78,6 +80,7 @@ _TRANSACTIONAL = compile_pattern(
     r"(?!\s+(?:DATABASE|SYSTEM|SUBSCRIPTION|TABLESPACE)\b)"
 )
 _CALLS = re.compile(rf"({IDENTIFIER})\s*\(")
+_EXECUTES = compile_pattern(rf"EXECUTE\s+({IDENTIFIER})")
 _ENDS_TRANSACTION = compile_pattern(r"\b(?:COMMIT|ROLLBACK)\b")
 
 
@@ -99,12 +102,14 @@ def classify_write(sql: str) -> RowWrite | None:
     match = _WRITES.match(text)
     if match is None or first == "TRUNCATE" or _INSERT_VALUES.match(text) or _COPY_OUT.match(text):
         return None
+    if first == "MERGE" and not _MERGE_WRITES.search(text):
+        return None
     return RowWrite(_task(text), match["name"])
 
 
 def nested_writes(sql: str, bodies: str) -> Iterator[Work]:
     """Yield each write but INSERT in nested texts, which do not run in loops over empty tables."""
-    text = _without_comments(sql)
+    text = _RAISED.sub(" ", _without_comments(sql))
     own = text if _first_word(text) == "DO" else sql_text.without_comments_and_literals(sql)
     called_for_rows = _FOR_EACH_ROW.search(own) is not None
     for part, repeated in ((own, False), (_without_comments(bodies), called_for_rows)):
@@ -116,6 +121,18 @@ def nested_writes(sql: str, bodies: str) -> Iterator[Work]:
                 yield Work(task, match["name"], nested, repeated or in_loop)
 
 
+def written_table(sql: str) -> tuple[Task, str] | None:
+    """Return how a statement writes the table that its text begins with, and its name; None for none."""
+    text = _code(sql)
+    match = _WRITES.match(text)
+    return None if match is None or _COPY_OUT.match(text) else (_task(text), match["name"])
+
+
+def fired_deletions(bodies: str) -> Iterator[Work]:
+    """Yield each DELETE and TRUNCATE in the functions of triggers."""
+    return (work for work in nested_writes("", bodies) if work.task in (Task.DELETE, Task.TRUNCATE))
+
+
 def _task(text: str) -> Task:
     return Task.DELETE if _MERGE_DELETES.match(text) else _TASKS[_first_word(text)]
 
@@ -123,6 +140,12 @@ def _task(text: str) -> Task:
 def called_functions(sql: str) -> frozenset[str]:
     """Return the names of functions that a text calls, without schemas and quotes."""
     return frozenset(map(unquote_and_fold, _CALLS.findall(_without_comments(sql))))
+
+
+def executed_name(sql: str) -> str:
+    """Return the name of the prepared statement that a statement executes; empty for none."""
+    match = _EXECUTES.match(_code(sql))
+    return unquote_and_fold(match[1]) if match else ""
 
 
 def classify_autocommit(sql: str) -> tuple[Lock, tuple[str, ...]] | None:
@@ -187,7 +210,8 @@ class Observation:
 
     `known` are the relations from before the plan, `present` those of now, `replaced` those with a new file.
     `target` is the table that the statement writes, `named` are other tables in its text. `bodies` are the
-    functions that it calls; `nested` the writes in these or in a DO block, which need not have run.
+    functions that it calls; `nested` the writes in these or in a DO block, which need not have run. `fired`
+    are deletions by triggers and by foreign keys that cascade.
     """
 
     sql: str
@@ -202,6 +226,7 @@ class Observation:
     named: frozenset[int] = frozenset()
     bodies: str = ""
     nested: Sequence[tuple[int, Work]] = ()
+    fired: Sequence[tuple[int, Work]] = ()
 
     def name(self, oid: int) -> str | None:
         """Return a relation's name from before the plan, else its current one."""
@@ -223,7 +248,8 @@ def find_work(observation: Observation) -> tuple[Work, ...]:
     replaced = list(_work_of_new_files(observation, rewritten))
     truncated = {work.relation for work in replaced if work.task is Task.TRUNCATE}
     named = [work for work in named if work.relation not in truncated]  # index builds on empty tables
-    return (*named, *replaced, *_row_writes(observation)) or tuple(_scans(observation))
+    writes = (*_row_writes(observation), *_named(observation, observation.fired))
+    return (*named, *replaced, *writes) or tuple(_scans(observation))
 
 
 def _work_of_messages(observation: Observation) -> Iterator[Work]:
@@ -261,7 +287,11 @@ def _row_writes(observation: Observation) -> Iterator[Work]:
     oids = [table.oid] if table is not None and table.kind != "v" else _written_tables(observation, write)
     known = {oid for oid, _ in observation.nested}
     others = ((oid, _other_write(observation, write)) for oid in oids if oid not in known)
-    for oid, work in (*observation.nested, *others):
+    yield from _named(observation, (*observation.nested, *others))
+
+
+def _named(observation: Observation, works: Iterable[tuple[int, Work]]) -> Iterator[Work]:
+    for oid, work in works:
         name = observation.name(oid)
         if name is not None:
             yield replace(work, relation=name)

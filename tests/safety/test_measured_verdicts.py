@@ -1,0 +1,20 @@
+"""Compare the verdicts of the verdict cases with measured effects."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.safety.measured_verdicts import UNMEASURED, measure_verdict
+from tests.safety.safety_cases import SafetyCase, version_of
+from tests.safety.verdict_cases import CASES
+from tests.servers import Databases, run
+
+pytestmark = pytest.mark.thorough
+
+
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_verdict_is_measured(case: SafetyCase, databases: Databases) -> None:
+    if case.since > run(version_of(databases)) // 10000:
+        pytest.skip(f"its statements are new in PostgreSQL {case.since}")
+    measured, reason = run(measure_verdict(databases.url("main"), case))
+    assert (measured == case.expect) is (case.id not in UNMEASURED), (measured, reason)
