@@ -169,6 +169,8 @@ class Settings(BaseSettings):
     x_arguments: kind.Texts = setting(
         (), "`KEY=VALUE` texts that revisions read with `context.get_x_argument()`."
     )
+    databases: dict[str, DatabaseSettings] = setting({}, "The databases by name.")
+    # Below the databases, whose alembic.ini may name folders of modules.
     imports: kind.Modules = setting(
         (), "Modules that add operations to `op`, imported before revisions run, as no env.py is run."
     )
@@ -181,7 +183,6 @@ class Settings(BaseSettings):
     secrets_dir: kind.Folder = setting(
         DEFAULT_SECRETS, "A folder of files named like variables, with a value in each."
     )
-    databases: dict[str, DatabaseSettings] = setting({}, "The databases by name.")
     _provenance: Provenance = PrivateAttr()
 
     def model_post_init(self, _context: object) -> None:

@@ -11,7 +11,12 @@ from circle_migrate.config.object_reference import load_models
 from circle_migrate.core.errors import MigrateError, Refused
 from circle_migrate.core.findings import Severity
 from circle_migrate.diff.autogenerate.proposal import ModelDiff, Proposal, propose
-from circle_migrate.diff.autogenerate.revision_file import Placement, RevisionFilesResult, new_revision, write
+from circle_migrate.diff.autogenerate.revision_file import (
+    Placement,
+    RevisionFilesResult,
+    new_revision,
+    write_all,
+)
 from circle_migrate.diff.compare import CompareOptions
 from circle_migrate.diff.ddl.statement import HazardTexts
 from circle_migrate.diff.describe import format_counts
@@ -51,8 +56,8 @@ async def autogenerate(
             draft = new_revision(deployment, name, message, position)
             bodies = proposal.upgrade.text(), proposal.downgrade.text()
             drafts.append(replace(draft, upgrade=bodies[0], downgrade=bodies[1]))
-    revisions = tuple(map(write, drafts))
-    return RevisionFilesResult("revision", revisions, tuple(unchanged), tuple(notes), tuple(failed))
+    revisions, failures = write_all(drafts)
+    return RevisionFilesResult("revision", revisions, tuple(unchanged), (*notes, *failures), tuple(failed))
 
 
 async def _states(deployment: Deployment) -> dict[str, State]:
