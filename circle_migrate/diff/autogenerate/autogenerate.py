@@ -10,6 +10,7 @@ from functools import partial
 from circle_migrate.config.object_reference import load_models
 from circle_migrate.core.errors import MigrateError, Refused
 from circle_migrate.core.findings import Severity
+from circle_migrate.diff.autogenerate.filters import Filters
 from circle_migrate.diff.autogenerate.proposal import ModelDiff, Proposal, propose
 from circle_migrate.diff.autogenerate.revision_file import (
     Placement,
@@ -95,7 +96,11 @@ async def _compare(
     head = (await expected(alone, name, heads, major, servers=servers)).snapshot
     models = (await expected(alone, name, None, major, servers=servers)).snapshot
     open_scratch = partial(at_revisions, alone, servers, heads, major)
-    options = CompareOptions(database.settings.profile, ignore=alone.settings.diff_ignore)
+    options = CompareOptions(
+        database.settings.profile,
+        ignore=alone.settings.diff_ignore,
+        leave_out=Filters(database.settings).leave_out if database.settings.has_filters else None,
+    )
     of_models = replace(options, models=Models.AFTER, partitions=True)
     metadata = load_models(database.settings)
     proposal = await propose(ModelDiff(head, models, metadata, of_models, hazards, open_scratch))
