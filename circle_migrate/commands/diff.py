@@ -75,6 +75,10 @@ async def _compare(
     """Compare one database under its profile, or return what prevents it."""
     settings = sources.deployment.databases[name].settings
     options = replace(options, profile=settings.profile)
+    if settings.has_filters:
+        from circle_migrate.diff.autogenerate.filters import Filters
+
+        options = replace(options, leave_out=Filters(settings).leave_out)
     try:
         sides = await sources.of_database(name)
         before, after = sides.snapshots

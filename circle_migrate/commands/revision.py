@@ -9,7 +9,7 @@ from circle_migrate.diff.autogenerate.revision_file import (
     RevisionFilesResult,
     new_names,
     new_revision,
-    write,
+    write_all,
 )
 from circle_migrate.postgres.deployment import Deployment
 from circle_migrate.revision_graph import target
@@ -23,15 +23,15 @@ def revision(deployment: Deployment, message: str, position: Placement) -> Revis
             "an empty revision belongs to one database",
             hint="name the database with --database, or use --autogenerate",
         )
-    file = write(new_revision(deployment, deployment.selected[0], message, position))
-    return RevisionFilesResult("revision", (file,))
+    files, notes = write_all([new_revision(deployment, deployment.selected[0], message, position)])
+    return RevisionFilesResult("revision", files, notes=notes)
 
 
 def merge(
     deployment: Deployment, names: Sequence[str], message: str | None, position: Placement
 ) -> RevisionFilesResult:
     """Write revisions that merge the named heads, else all heads of each selected database."""
-    files, unchanged = [], []
+    drafts, unchanged = [], []
     for name, graph in deployment.graphs.items():
         keys = _heads_to_merge(deployment, graph, names)
         if len(keys) < 2:
@@ -39,12 +39,13 @@ def merge(
             continue
         text = message or f"merge {' and '.join(keys)}"
         key, labels = new_names(graph, position)
-        files.append(write(RevisionFile(deployment.databases[name], text, keys, key, labels)))
-    if names and not files:
+        drafts.append(RevisionFile(deployment.databases[name], text, keys, key, labels))
+    if names and not drafts:
         for name in names:
             target.assign([name], deployment.graphs)  # raises for an unknown name
         raise UsageError("a merge needs two revisions of one database", hint="circle-migrate heads")
-    return RevisionFilesResult("merge", tuple(files), tuple(unchanged))
+    files, notes = write_all(drafts)
+    return RevisionFilesResult("merge", files, tuple(unchanged), notes)
 
 
 def _heads_to_merge(deployment: Deployment, graph: Graph, names: Sequence[str]) -> tuple[str, ...]:

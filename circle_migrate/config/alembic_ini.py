@@ -1,7 +1,7 @@
 """Alembic's own configuration: its file, and the folders of revisions that it names.
 
 It is an `alembic.ini` in the environment's folder or above it, up to the project's, or `[tool.alembic]` in
-pyproject.toml. Only the options that name folders are read.
+pyproject.toml. Only the options that name folders are read here; those of new revisions are read by Alembic.
 """
 
 import os
@@ -18,6 +18,7 @@ from circle_migrate.core.errors import SettingsError
 
 _SEPARATORS = {"space": " ", "newline": "\n", "os": os.pathsep, ":": ":", ";": ";"}
 _DEFAULT_SEPARATOR = r"[,\s]+"
+_DEFAULT_SYS_PATH_SEPARATOR = r"[,\s:]+"
 
 INI_FILE = re.compile(r"(?P<file>.*\.ini)(?::(?P<section>\w+))?")
 """A value of `revisions` that names a file and perhaps its section."""
@@ -28,6 +29,7 @@ _OPTIONS = (
     "path_separator",
     "version_path_separator",
     "recursive_version_locations",
+    "prepend_sys_path",
     "sourceless",
 )
 _TRUE = ("1", "yes", "true", "on")
@@ -47,30 +49,33 @@ class _Section(NamedTuple):
         """Replace the folder of the file; in an ini file, its reader has done so."""
         return str(text).replace("%(here)s", str(self.file.parent))
 
-    def is_on(self, option: str) -> bool:
-        return str(self.options.get(option)).lower() in _TRUE
-
-    def located(self, folders: tuple[Path, ...], ini: Path | None) -> Locations:
-        """Return the folders as locations. Raises `SettingsError` for a revision without its source."""
-        recursive = self.is_on("recursive_version_locations")
-        if self.is_on("sourceless"):
-            _ensure_sources(self, folders, recursive=recursive)
-        return Locations(folders, recursive, ini)
+    def is_true(self, name: str) -> bool:
+        return str(self.options.get(name)).lower() in _TRUE
 
     @property
     def locations(self) -> list[str]:
-        value = self.options.get("version_locations") or ()
+        return self._paths(
+            "version_locations", _DEFAULT_SEPARATOR, "path_separator", "version_path_separator"
+        )
+
+    @property
+    def import_folders(self) -> tuple[Path, ...]:
+        texts = self._paths("prepend_sys_path", _DEFAULT_SYS_PATH_SEPARATOR, "path_separator")
+        return tuple((self.file.parent / text).resolve() for text in texts)
+
+    def _paths(self, name: str, default_separator: str, *separators: str) -> list[str]:
+        value = self.options.get(name) or ()
         if not isinstance(value, str):
             return [self.expand(text) for text in value]
-        separator = self.options.get("path_separator") or self.options.get("version_path_separator")
+        separator = next(filter(None, map(self.options.get, separators)), None)
         if separator is None:
-            return list(filter(None, re.split(_DEFAULT_SEPARATOR, value)))
+            return list(filter(None, re.split(default_separator, self.expand(value))))
         if separator not in _SEPARATORS:
             raise SettingsError(
                 f"path_separator in {self.file} [{self.name}] is {separator!r}",
                 hint=f"write one of {', '.join(_SEPARATORS)}",
             )
-        return [text.strip() for text in value.split(_SEPARATORS[separator]) if text.strip()]
+        return [text.strip() for text in self.expand(value).split(_SEPARATORS[separator]) if text.strip()]
 
 
 def find(texts: Sequence[str], database: str, origin: Origin, provenance: Provenance) -> Locations:
@@ -83,7 +88,7 @@ def find(texts: Sequence[str], database: str, origin: Origin, provenance: Proven
             f" and there is no {root / 'alembic.ini'}",
             hint='write revisions = "FOLDER"',
         )
-    places = []
+    places: list[Locations] = []
     for text in texts:
         try:
             match = INI_FILE.fullmatch(text)
@@ -96,13 +101,15 @@ def find(texts: Sequence[str], database: str, origin: Origin, provenance: Proven
             ini = None if match and origin is not DEFAULT else place.ini  # one that no setting names
             if ini and (error := foreign_error(ini, ini, provenance.environ, named.stat().st_uid)):
                 raise error
-            places.append(place)
+            provenance.packages.prepend(place.import_folders)
+            toml = root / "pyproject.toml" if table and place.section else None
+            places.append(place._replace(toml=toml))
         except SettingsError as problem:
             problem.database = database
             provenance.problems.append(problem)
     folders = dict.fromkeys(folder for place in places for folder in place.folders)
-    ini = places[0].ini if places else None
-    return Locations(tuple(folders), any(place.recursive for place in places), ini)
+    first = places[0] if places else Locations(())
+    return first._replace(folders=tuple(folders), recursive=any(place.recursive for place in places))
 
 
 def locate(folder: Path, root: Path, table: Mapping[str, Any], resolve: Resolve) -> Locations:
@@ -114,7 +121,6 @@ def locate(folder: Path, root: Path, table: Mapping[str, Any], resolve: Resolve)
     inside = [parent for parent in (folder, *folder.parents) if parent.is_relative_to(root)]
     places = [parent / "alembic.ini" for parent in inside or (folder, folder.parent)]
     files = [file for file in places if file.is_file()]
-    nearest = next(iter(files), None)
     own = [_Section(root / "pyproject.toml", "tool.alembic", table)] if "script_location" in table else []
     for section in chain(chain.from_iterable(map(_read, files)), own):
         base = section.file.parent
@@ -127,50 +133,72 @@ def locate(folder: Path, root: Path, table: Mapping[str, Any], resolve: Resolve)
         if folder == environment / "versions" or any(
             (base / text).resolve() == folder for text in section.locations
         ):
-            return section.located((folder,), nearest)
-    return Locations((folder,), ini=nearest)
+            return _environment_locations(section, environment, resolve, folder)
+    environments = (place for place in (folder, folder.parent) if (place / "env.py").is_file())
+    return Locations((folder,), ini=next(iter(files), None), environment=_with_template(*environments))
 
 
 def locate_section(file: Path, names: Sequence[str], table: Mapping[str, Any], resolve: Resolve) -> Locations:
     """Return where the revisions are by the first of the named sections that the file has.
 
-    A `table` with `script_location`, [tool.alembic] of pyproject.toml, stands for a file that is missing.
-    Raises `SettingsError`.
+    A `table` with `script_location`, [tool.alembic] of pyproject.toml, stands for a file that is missing or
+    has no such section. Raises `SettingsError`.
     """
-    if "script_location" in table and not file.exists():
-        sections = {names[-1]: _Section(file.with_name("pyproject.toml"), "tool.alembic", table)}
-    else:
-        sections = {section.name: section for section in _read(file)}
-    for name in names:
-        if section := sections.get(name):
-            location = section.expand(section.options["script_location"])
-            folder = resolve(location, file.parent, f"script_location in {section.file} [{section.name}]")
-            return _environment_locations(section, folder, resolve)
+    is_in_table = "script_location" in table
+    sections = {item.name: item for item in _read(file)} if file.exists() or not is_in_table else {}
+    section = next((sections[name] for name in names if name in sections), None)
+    if section is None and is_in_table:
+        section = _Section(file.with_name("pyproject.toml"), "tool.alembic", table)
+    if section is not None:
+        location = section.expand(section.options["script_location"])
+        folder = resolve(location, file.parent, f"script_location in {section.file} [{section.name}]")
+        return _environment_locations(section, folder, resolve)
     raise SettingsError(
         f"{file} has no section [{'] or ['.join(names)}] with script_location",
         hint='name the section, as in revisions = "alembic.ini:NAME", or the folder of the revisions',
     )
 
 
-def _environment_locations(section: _Section, environment: Path, resolve: Resolve) -> Locations:
+def _environment_locations(
+    section: _Section, environment: Path, resolve: Resolve, folder: Path | None = None
+) -> Locations:
+    """Return where the revisions of an environment are: all, or those of one folder."""
     subject = f"version_locations in {section.file} [{section.name}]"
-    folders = tuple(resolve(text, section.file.parent, subject) for text in section.locations)
-    ini = section.file if section.file.suffix == ".ini" else None
-    return section.located(folders or (environment,), ini)
+    folders = (
+        (folder,)
+        if folder
+        else tuple(resolve(text, section.file.parent, subject) for text in section.locations)
+    )
+    is_ini = section.file.suffix == ".ini"
+    ini = section.file if is_ini else section.file.with_name("alembic.ini")
+    place = Locations(
+        folders or (environment,),
+        section.is_true("recursive_version_locations"),
+        ini if ini.is_file() else None,
+        section=section.name if is_ini else "alembic",
+        environment=_with_template(environment),
+        import_folders=section.import_folders,
+    )
+    if section.is_true("sourceless"):
+        _ensure_sources(place.folders, section)
+    return place
 
 
-def _ensure_sources(section: _Section, folders: Sequence[Path], *, recursive: bool) -> None:
-    """Raise `SettingsError` for a compiled revision without its source, which Alembic would run."""
-    for folder in chain(folders, (folder / "versions" for folder in folders)):
-        for pattern in ("**/*.pyc",) if recursive else ("*.pyc", "__pycache__/*.pyc"):
-            for file in sorted(folder.glob(pattern)):
-                beside = file.parent.parent if file.parent.name == "__pycache__" else file.parent
-                name = file.name.partition(".")[0]
-                if name not in ("__init__", "env") and not (beside / f"{name}.py").exists():
-                    raise SettingsError(
-                        f"sourceless in {section.file} [{section.name}] is on, but {file} has no source",
-                        hint="revisions are read from their source: install the .py file or delete this one",
-                    )
+def _with_template(*environments: Path) -> Path | None:
+    """Return the first of these folders that has the template of new revisions."""
+    return next((folder for folder in environments if (folder / "script.py.mako").is_file()), None)
+
+
+def _ensure_sources(folders: Sequence[Path], section: _Section) -> None:
+    """Raise `SettingsError` for a compiled revision without its source, as revisions are read from source."""
+    for file in chain.from_iterable(sorted(folder.rglob("*.pyc")) for folder in folders):
+        folder = file.parent.parent if file.parent.name == "__pycache__" else file.parent
+        if not (source := folder / f"{file.name.partition('.')[0]}.py").exists():
+            raise SettingsError(
+                f"{file} is a compiled revision without its source {source.name}",
+                detail=f"{section.file} [{section.name}] has sourceless = true",
+                hint="deploy the .py files of the revisions: they are read and checked before they run",
+            )
 
 
 def unreadable_error(file: Path | None, error: Exception, database: str | None = None) -> SettingsError:

@@ -17,11 +17,20 @@ SafetyMode = Literal["off", "warn", "require"]
 
 
 class Locations(NamedTuple):
-    """The folders of a database's revisions, whether folders in them count as well, and their alembic.ini."""
+    """The folders of a database's revisions, and the Alembic environment that they belong to.
+
+    `recursive` means that folders in them count as well. `environment` is the folder of script.py.mako, None
+    without one. `ini` is the nearest alembic.ini; the options of new revisions are in its `section`, None if
+    it is of another environment, and in [tool.alembic] of `toml`. `import_folders` are of prepend_sys_path.
+    """
 
     folders: tuple[Path, ...]
     recursive: bool = False
     ini: Path | None = None
+    section: str | None = None
+    toml: Path | None = None
+    environment: Path | None = None
+    import_folders: tuple[Path, ...] = ()
 
 
 class KnownDatabase(NamedTuple):

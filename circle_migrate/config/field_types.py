@@ -115,6 +115,16 @@ def _check_reference(text: str, given: _Given) -> str:
     return text
 
 
+def _find_comparison(value: Any, given: _Given) -> Any:
+    """Return true or false, which environment variables write as texts, or a checked reference."""
+    if isinstance(value, str) and ":" in value:
+        return _check_reference(value.strip(), given)
+    known, text = {"true": True, "false": False}, str(value).strip().lower()
+    if text not in known:
+        raise ValueError("should be true, false or of the form package.module:function")
+    return known[text]
+
+
 def _check_module(text: str, given: _Given) -> str:
     if given.origin is not DEFAULT:
         given.provenance.packages.check_module(text, given.origin.subject)
@@ -186,6 +196,9 @@ Folder = Annotated[
     Path, _from_text(lambda text, given: given.origin.folder / Path(text).expanduser(), "a path")
 ]
 Reference = Annotated[str, _from_text(_check_reference, "of the form package.module:attribute")]
+ComparedBy = Annotated[
+    bool | str, PlainValidator(_validator(_find_comparison), json_schema_input_type=bool | str)
+]
 Revisions = Annotated[
     Locations, PlainValidator(_validator(_find_revisions), json_schema_input_type=str | list[str])
 ]

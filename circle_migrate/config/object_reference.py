@@ -6,7 +6,7 @@ from collections import Counter
 from functools import cache
 from importlib import import_module
 from operator import attrgetter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from circle_migrate.core.errors import SettingsError, UsageError, text_of
 
@@ -47,6 +47,24 @@ def load_models(settings: DatabaseSettings) -> tuple[MetaData, ...]:
         message = f"{settings.models} is not a SQLAlchemy MetaData"
         raise SettingsError(message, database=settings.name, hint=hint)
     return models
+
+
+def load_function(settings: DatabaseSettings, name: str) -> Callable[..., Any]:
+    """Return the function that a setting names. Raises `SettingsError`."""
+    reference, key = getattr(settings, name), name.replace("_", "-")
+    hint = f'write {key} = "package.module:function" in [tool.circle-migrate.databases.{settings.name}]'
+    try:
+        function = _import(reference)
+    except Exception as error:
+        raise SettingsError(
+            f"{key} of {settings.name} cannot be loaded from {reference}",
+            database=settings.name,
+            detail=f"{type(error).__name__}: {text_of(error)}",
+            hint=f"{hint}; a function of env.py has to move to a module, as no env.py is run",
+        ) from error
+    if not callable(function):
+        raise SettingsError(f"{reference} is not a function", database=settings.name, hint=hint)
+    return cast("Callable[..., Any]", function)
 
 
 def _all_metadata(models: Any) -> tuple[MetaData, ...]:

@@ -3,6 +3,7 @@
 import importlib.util
 import re
 import sys
+from collections.abc import Sequence
 from importlib.machinery import ModuleSpec, PathFinder
 from pathlib import Path
 
@@ -15,12 +16,19 @@ _ATTRIBUTE = r"(?P<package>[A-Za-z_]\w*)(?:\.[A-Za-z_]\w*)*:[A-Za-z_]\w*(?:\.[A-
 class ObjectResolver:
     """Find packages on sys.path, then in the project, whose folder it appends to sys.path if needed.
 
-    `added` has these folders. They go to the end, so that a project's module does not hide a library.
+    `added` has these folders. They go to the end, so that a project's module does not hide a library, except
+    for those that `prepend_sys_path` names.
     """
 
     def __init__(self, project_root: Path) -> None:
         self._roots = (project_root, project_root / "src")
         self.added: list[Path] = []
+
+    def prepend(self, folders: Sequence[Path]) -> None:
+        """Put folders in front of sys.path, as Alembic does with its option `prepend_sys_path`."""
+        new = [folder for folder in folders if str(folder) not in sys.path]
+        sys.path[:0] = map(str, new)
+        self.added += new
 
     def folder(self, text: str, base: Path, subject: str) -> Path:
         """Return the folder of "folder", "package.sub" or "package:folder"; a folder in `base` comes first.

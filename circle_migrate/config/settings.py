@@ -68,6 +68,24 @@ class DatabaseSettings(BaseModel):
         "alembic.ini", "Folders of revisions, or what an `alembic.ini` says (settings.md#your-own-databases)."
     )
     models: kind.Reference | None = setting(None, "The models, for `diff` and `revision --autogenerate`.")
+    include_object: kind.Reference | None = setting(
+        None, "A function as in env.py, which leaves objects out of every comparison (alembic.md)."
+    )
+    include_name: kind.Reference | None = setting(
+        None, "A function as in env.py, which leaves objects of the database out by name (alembic.md)."
+    )
+    include_schemas: bool = setting(
+        True, "Compare models in all schemas; `false`: only in the first of the search_path."
+    )
+    compare_type: kind.ComparedBy = setting(
+        True, "Compare types of columns with models; also a function as in env.py (alembic.md)."
+    )
+    compare_server_default: kind.ComparedBy = setting(
+        True, "Compare defaults of columns with models; also a function as in env.py (alembic.md)."
+    )
+    process_revision_directives: kind.Reference | None = setting(
+        None, "A function as in env.py, which changes new revisions (alembic.md)."
+    )
     version_table: kind.Identifier = setting("alembic_version", "The name of Alembic's table.")
     version_table_schema: kind.Identifier | None = setting(
         None, "Its schema; without it, the first schema of the search_path."
@@ -90,6 +108,12 @@ class DatabaseSettings(BaseModel):
         The package's own revisions state every name.
         """
         return self.models is not None and not self.models.startswith("circle_migrate.models.")
+
+    @property
+    def has_filters(self) -> bool:
+        """Whether the project leaves anything out of comparisons."""
+        compares_all = self.include_schemas and self.compare_type is self.compare_server_default is True
+        return not compares_all or self.include_object is not None or self.include_name is not None
 
     @property
     def default_schema(self) -> str | None:
@@ -169,6 +193,8 @@ class Settings(BaseSettings):
     x_arguments: kind.Texts = setting(
         (), "`KEY=VALUE` texts that revisions read with `context.get_x_argument()`."
     )
+    databases: dict[str, DatabaseSettings] = setting({}, "The databases by name.")
+    # Below the databases, whose alembic.ini may name folders of modules.
     imports: kind.Modules = setting(
         (), "Modules that add operations to `op`, imported before revisions run, as no env.py is run."
     )
@@ -181,7 +207,6 @@ class Settings(BaseSettings):
     secrets_dir: kind.Folder = setting(
         DEFAULT_SECRETS, "A folder of files named like variables, with a value in each."
     )
-    databases: dict[str, DatabaseSettings] = setting({}, "The databases by name.")
     _provenance: Provenance = PrivateAttr()
 
     def model_post_init(self, _context: object) -> None:

@@ -29,11 +29,15 @@ def replace_file(
 
 
 def write_text(path: Path, text: str, *, hint: str | None = None, make_folders: bool = False) -> None:
-    """Write a text file, atomically where its folder allows that.
+    """Write a text file in UTF-8 as `write_bytes` does."""
+    write_bytes(path, text.encode(), hint=hint, make_folders=make_folders)
+
+
+def write_bytes(path: Path, content: bytes, *, hint: str | None = None, make_folders: bool = False) -> None:
+    """Write a file, atomically where its folder allows that.
 
     A link leads to its file, and a device or pipe is written to. Raises `UsageError`.
     """
-    content = text.encode()
     try:
         target = Path(os.path.realpath(path))
         if make_folders:

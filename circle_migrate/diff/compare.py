@@ -31,7 +31,8 @@ class CompareOptions:
     Under the profile `strict`, differences in privileges and triggers are errors; differences in the fields
     `always_error` are errors under any profile. `models` is the side that comes from models, which cannot
     express everything. Extra partitions of a table on both sides are counted, or compared with `partitions`.
-    Ignore rules that end before `today` have expired.
+    `leave_out` removes what the project leaves out by functions of its own. Ignore rules that end before
+    `today` have expired.
     """
 
     profile: Profile = "default"
@@ -40,6 +41,7 @@ class CompareOptions:
     column_order: bool = False
     partitions: bool = False
     ignore: tuple[IgnoreRule, ...] = ()
+    leave_out: Callable[[ChangeSet, Snapshot, Snapshot, Models | None], None] | None = None
     today: date = field(default_factory=today)
 
 
@@ -81,6 +83,8 @@ def _compared_changes(before: Snapshot, after: Snapshot, options: CompareOptions
     """Return the changes that the options include and both sides can express."""
     change_set = ChangeSet([])
     change_set.keep(without_fields(change, _UNCOMPARED_FIELDS) for change in changes_between(before, after))
+    if options.leave_out is not None:
+        options.leave_out(change_set, before, after, options.models)
     if not options.column_order:
         scope.without_order(change_set, before, after)
     if options.models is not None:

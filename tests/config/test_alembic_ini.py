@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import pytest
@@ -126,18 +127,53 @@ def test_unusable_file_is_named_without_its_text(folder: Path, text: str | bytes
     assert "hunter2" not in str(caught.value.to_dict())
 
 
-@pytest.mark.parametrize("revisions", ["'db/env'", "'db/env/versions'"])
-@pytest.mark.parametrize("compiled", ["a2.pyc", "__pycache__/a2.cpython-311.pyc"])
-def test_compiled_revisions_without_source(folder: Path, compiled: str, revisions: str) -> None:
-    """Alembic runs them only if the environment is sourceless."""
-    versions, ini = folder / "db/env/versions", folder / "db/alembic.ini"
-    ini.write_text("[alembic]\nscript_location = %(here)s/env\n", encoding="utf-8")
-    (versions / "__pycache__").mkdir()
-    for name in ("a1.py", "__pycache__/a1.cpython-311.pyc", compiled):
-        (versions / name).touch()
-    main(folder, revisions)
-    ini.write_text(f"{ini.read_text(encoding='utf-8')}sourceless = true\n", encoding="utf-8")
-    with pytest.raises(SettingsError, match=f"{Path(compiled).name} has no source"):
-        main(folder, revisions)
-    (versions / "a2.py").touch()
-    main(folder, revisions)
+@pytest.mark.parametrize(
+    ("options", "added"),
+    [
+        ("prepend_sys_path = .", ["db"]),
+        ("prepend_sys_path = one:two\npath_separator = os", ["db/one", "db/two"]),
+        ("prepend_sys_path = one, %(here)s/two", ["db/one", "db/two"]),
+        ("", []),
+    ],
+)
+def test_prepend_sys_path_is_relative_to_the_file(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, options: str, added: list[str]
+) -> None:
+    """Its modules are found by every setting that names one."""
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    (folder / "db/alembic.ini").write_text(f"[alembic]\nscript_location = env\n{options}\n", encoding="utf-8")
+    (folder / added[-1] / "shop_tools.py").write_text("", encoding="utf-8") if added else None
+    imports = '[tool.circle-migrate]\nimports = ["shop_tools"]\n' if added else ""
+    main(folder, toml=imports)
+    assert sys.path[: len(added)] == [str(folder / path) for path in added]
+
+
+PYPROJECT_TEMPLATE = "[tool.alembic]\nscript_location = '%(here)s/db/env'\n"
+
+
+@pytest.mark.parametrize("revisions", ["'alembic.ini'", "'db/env'"])
+def test_table_of_pyproject_beside_an_ini_for_the_url(folder: Path, revisions: str) -> None:
+    """`alembic init --template pyproject` writes both."""
+    (folder / "alembic.ini").write_text("[alembic]\nsqlalchemy.url = driver://\n", encoding="utf-8")
+    place = main(folder, revisions, toml=PYPROJECT_TEMPLATE).revisions
+    assert place.folders == (folder / "db/env",)
+    assert (place.ini, place.toml, place.section) == (
+        folder / "alembic.ini",
+        folder / "pyproject.toml",
+        "alembic",
+    )
+
+
+@pytest.mark.parametrize("place", ["m1.pyc", "__pycache__/m1.cpython-311.pyc"])
+def test_compiled_revision_without_source_is_refused(folder: Path, place: str) -> None:
+    ini = folder / "db/alembic.ini"
+    compiled = folder / "db/env/versions" / place
+    compiled.parent.mkdir(exist_ok=True)
+    compiled.touch()
+    ini.write_text("[alembic]\nscript_location = env\n", encoding="utf-8")
+    main(folder)
+    ini.write_text("[alembic]\nscript_location = env\nsourceless = true\n", encoding="utf-8")
+    with pytest.raises(SettingsError, match=r"without its source m1\.py"):
+        main(folder)
+    (folder / "db/env/versions/m1.py").touch()
+    main(folder)

@@ -1,6 +1,7 @@
 """The commands revision, merge and stamp."""
 
 from functools import partial
+from pathlib import Path
 
 from circle_migrate.cli import options as shared
 from circle_migrate.cli.command import Declarations, command
@@ -28,12 +29,13 @@ def register(app: Declarations) -> None:
         branch_label: str | None = _LABEL,
         depends_on: list[str] | None = option("REVISION", "Require this revision too. Repeatable."),
         rev_id: str | None = _ID,
+        version_path: Path | None = option("FOLDER", "Write into this one of several folders of revisions."),
     ) -> Result:
         """Write a revision file; with --autogenerate one for each database whose models have changed."""
         from circle_migrate.commands.revision import revision as action
         from circle_migrate.diff.autogenerate.revision_file import Placement
 
-        position = Placement(head, splice, branch_label, tuple(depends_on or ()), rev_id)
+        position = Placement(head, splice, branch_label, tuple(depends_on or ()), rev_id, version_path)
         if autogenerate:
             from circle_migrate.diff.autogenerate.autogenerate import autogenerate as generate
             from circle_migrate.safety.hazards.hazard import HAZARDS

@@ -10,8 +10,14 @@ from functools import partial
 from circle_migrate.config.object_reference import load_models
 from circle_migrate.core.errors import MigrateError, Refused
 from circle_migrate.core.findings import Severity
+from circle_migrate.diff.autogenerate.filters import Filters
 from circle_migrate.diff.autogenerate.proposal import ModelDiff, Proposal, propose
-from circle_migrate.diff.autogenerate.revision_file import Placement, RevisionFilesResult, new_revision, write
+from circle_migrate.diff.autogenerate.revision_file import (
+    Placement,
+    RevisionFilesResult,
+    new_revision,
+    write_all,
+)
 from circle_migrate.diff.compare import CompareOptions
 from circle_migrate.diff.ddl.statement import HazardTexts
 from circle_migrate.diff.describe import format_counts
@@ -51,8 +57,8 @@ async def autogenerate(
             draft = new_revision(deployment, name, message, position)
             bodies = proposal.upgrade.text(), proposal.downgrade.text()
             drafts.append(replace(draft, upgrade=bodies[0], downgrade=bodies[1]))
-    revisions = tuple(map(write, drafts))
-    return RevisionFilesResult("revision", revisions, tuple(unchanged), tuple(notes), tuple(failed))
+    revisions, failures = write_all(drafts)
+    return RevisionFilesResult("revision", revisions, tuple(unchanged), (*notes, *failures), tuple(failed))
 
 
 async def _states(deployment: Deployment) -> dict[str, State]:
@@ -90,7 +96,11 @@ async def _compare(
     head = (await expected(alone, name, heads, major, servers=servers)).snapshot
     models = (await expected(alone, name, None, major, servers=servers)).snapshot
     open_scratch = partial(at_revisions, alone, servers, heads, major)
-    options = CompareOptions(database.settings.profile, ignore=alone.settings.diff_ignore)
+    options = CompareOptions(
+        database.settings.profile,
+        ignore=alone.settings.diff_ignore,
+        leave_out=Filters(database.settings).leave_out if database.settings.has_filters else None,
+    )
     of_models = replace(options, models=Models.AFTER, partitions=True)
     metadata = load_models(database.settings)
     proposal = await propose(ModelDiff(head, models, metadata, of_models, hazards, open_scratch))

@@ -8,22 +8,25 @@ import shutil
 import subprocess
 import sys
 import uuid
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
-from circle_migrate.core.atomic_write import write_text
-from circle_migrate.core.errors import ExitCode, Refused, UsageError
+from circle_migrate.core.atomic_write import write_bytes
+from circle_migrate.core.errors import ExitCode, Refused, TreeError, UsageError
 from circle_migrate.core.result import Result, json_fields
+from circle_migrate.migrate.alembic_adapter.new_script import NewScript
 from circle_migrate.postgres.database import Database
 from circle_migrate.postgres.deployment import Deployment
 from circle_migrate.revision_graph.graph import Graph
-from circle_migrate.revision_graph.parse_file import read_revision
+from circle_migrate.revision_graph.modules import load_module
+from circle_migrate.revision_graph.parse_file import read_revision, read_source
 from circle_migrate.revision_graph.revision import MAX_ID_LENGTH, Revision
 
 _TEMPLATE = Path(__file__).parents[2] / "revisions" / "script.py.mako"
 _EMPTY_BODY = "    pass"
-_SLUG_LENGTH = 50
 
 # Targets give @, + and - a meaning, and a file name starts with the id.
 _NAME = re.compile(r"\w[\w.]*", re.ASCII)
@@ -42,15 +45,38 @@ class RevisionFile:
     depends_on: tuple[str, ...] = ()
     upgrade: str = _EMPTY_BODY
     downgrade: str = _EMPTY_BODY
+    version_path: Path | None = None
 
 
-def write(draft: RevisionFile) -> Revision:
-    """Write a new file beside that of its parent. Raises `Refused` for a read-only folder or `UsageError`."""
-    from circle_migrate.revision_graph.modules import load_module
+@dataclass(frozen=True, slots=True)
+class _Prepared:
+    """A revision file before it is written."""
 
-    parents = [Path(draft.database.graph[key].path).parent for key in draft.down]
-    folder = (parents or draft.database.revision_folders)[0]
-    name = draft.database.name
+    draft: RevisionFile
+    script: NewScript
+    path: Path
+    source: bytes
+
+
+def write_all(drafts: Iterable[RevisionFile]) -> tuple[tuple[Revision, ...], tuple[str, ...]]:
+    """Write new files, and return their revisions and notes on post-write hooks that failed.
+
+    The folder, name, text and hooks are those of `alembic revision`. Nothing is written if any file cannot
+    be. Raises `Refused` for a read-only folder, `SettingsError` or `UsageError`.
+    """
+    revisions, notes = [], []
+    for file in [_prepare(draft) for draft in drafts]:
+        write_bytes(file.path, file.source, make_folders=True)
+        notes += [f"{file.draft.database.name}: {failure}" for failure in file.script.run_hooks(file.path)]
+        revisions.append(read_revision(file.draft.database.name, file.path, load_module))
+    return tuple(revisions), tuple(notes)
+
+
+def _prepare(draft: RevisionFile) -> _Prepared:
+    name, graph = draft.database.name, draft.database.graph
+    script = NewScript(draft.database.settings)
+    parents = [Path(graph[key].path) for key in draft.down if key in graph]
+    folder = script.folder(parents, draft.version_path)
     is_installed = bool({"site-packages", "dist-packages"}.intersection(folder.parts))
     if is_installed or not os.access(folder, os.W_OK):
         raise Refused(
@@ -59,13 +85,68 @@ def write(draft: RevisionFile) -> Revision:
             state="nothing was written",
             hint=f"set `revisions` in [tool.circle-migrate.databases.{name}] to a folder of your project",
         )
-    slug = re.sub(r"\W+", "_", draft.message.lower(), flags=re.ASCII).strip("_")
-    slug = slug[:_SLUG_LENGTH].rstrip("_") or "revision"
-    path = folder / f"{draft.id}_{slug}.py"
+    path = script.path(folder, draft.id, draft.message)
     if path.exists():
-        raise UsageError(f"{path} exists", database=name, hint="use another --rev-id")
-    write_text(path, _formatted(text(draft), path))
-    return read_revision(name, path, load_module)
+        raise UsageError(f"{path} exists", database=name, hint="use another --rev-id or --message")
+    if script.is_template_theirs:
+        source = script.render(
+            draft.id,
+            draft.message,
+            down=draft.down,
+            labels=draft.labels,
+            depends_on=draft.depends_on,
+            content=_content(draft),
+        )
+    else:
+        source = _formatted(text(draft), path).encode()
+    _ensure_complete(draft, path, source)
+    return _Prepared(draft, script, path, source)
+
+
+def _content(draft: RevisionFile) -> dict[str, str]:
+    """Return the variables that Alembic's autogenerate gives a template; an empty revision has none."""
+    if draft.upgrade == draft.downgrade == _EMPTY_BODY:
+        return {}
+    code = f"{draft.upgrade}\n{draft.downgrade}"
+    imports = _imports(code, _modules(code) - {"sa", "op"})
+    return {
+        "upgrades": draft.upgrade.strip(),
+        "downgrades": draft.downgrade.strip(),
+        "imports": "\n".join(imports),
+    }
+
+
+def _ensure_complete(draft: RevisionFile, path: Path, source: bytes) -> None:
+    """Raise `UsageError` unless the text of the file is the revision that it should be."""
+
+    def load(_: object) -> ModuleType:
+        module = ModuleType(path.stem)
+        exec(compile(source, path, "exec"), vars(module))  # noqa: S102 - as the file will be
+        return module
+
+    name = draft.database.name
+    try:
+        revision = read_source(name, path, source, load)
+    except TreeError as error:
+        reason = f"{error.message}{f': {error.detail}' if error.detail else ''}"
+    else:
+        wanted = {
+            "revision": (draft.id, revision.id),
+            "down_revision": (draft.down, revision.down_revisions),
+            "branch_labels": (draft.labels, revision.labels),
+            "depends_on": (draft.depends_on, revision.depends_on),
+        }
+        missing = [key for key, (given, found) in wanted.items() if given != found]
+        if not missing:
+            return
+        reason = f"it has not the given {', '.join(missing)}"
+    raise UsageError(
+        f"the new revision of {name} would be wrong: {reason}",
+        database=name,
+        location=str(path),
+        state="nothing was written",
+        hint="correct script.py.mako, or the message",
+    )
 
 
 def text(draft: RevisionFile) -> str:
@@ -137,6 +218,7 @@ class Placement:
     label: str | None = None
     depends_on: tuple[str, ...] = ()
     id: str | None = None
+    version_path: Path | None = None
 
 
 def new_names(graph: Graph, position: Placement) -> tuple[str, tuple[str, ...]]:
@@ -186,8 +268,17 @@ def new_revision(deployment: Deployment, name: str, message: str, position: Plac
                 hint="to create a new branch, add --splice",
             )
     key, labels = new_names(graph, position)
-    depends_on = tuple(_find(graph, key) for key in position.depends_on)
-    return RevisionFile(deployment.databases[name], message, down, key, labels, depends_on)
+    # As in Alembic, a label stays one: it names the newest revision of its branch.
+    depends_on = tuple(key if key in graph.labels else _find(graph, key) for key in position.depends_on)
+    return RevisionFile(
+        deployment.databases[name],
+        message,
+        down,
+        key,
+        labels,
+        depends_on,
+        version_path=position.version_path,
+    )
 
 
 def _find(graph: Graph, name: str) -> str:

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import logging
-from argparse import Namespace
 from collections.abc import Callable, Collection, Coroutine, Generator, Iterator, Mapping
-from configparser import Error as ConfigError
 from contextlib import nullcontext
 from dataclasses import replace
 from functools import partial, wraps
@@ -24,12 +22,11 @@ from alembic.script.revision import RevisionMap
 from sqlalchemy import event
 from sqlalchemy.util import await_only
 
-from circle_migrate.config.alembic_ini import unreadable_error
 from circle_migrate.config.object_reference import import_modules, naming_metadata
 from circle_migrate.config.settings import DatabaseSettings
 from circle_migrate.core.errors import MigrateError, Refused, text_of
-from circle_migrate.core.redaction import MASK
 from circle_migrate.core.shield import end_if_signalled
+from circle_migrate.migrate.alembic_adapter.config import read_config
 from circle_migrate.migrate.alembic_adapter.context import Context, Transcript, VersionTable, bind_revision
 from circle_migrate.migrate.half_done import STEP_SETTING
 from circle_migrate.postgres.identifier import literal
@@ -237,14 +234,7 @@ def _environment(
     """
     if settings is None:
         return EnvironmentContext(Config(), None)  # type: ignore[arg-type]
-    config = Config(settings.revisions.ini, cmd_opts=Namespace(x=list(settings.x_arguments)))
-    url = settings.url.display().replace(f":{MASK}@", "@") if settings.url else ""
-    options = {"sqlalchemy.url": url, "script_location": str(settings.revisions.folders[0])}
-    try:
-        for name, value in options.items():
-            config.set_main_option(name, value.replace("%", "%%"))
-    except (ConfigError, OSError, ValueError) as error:
-        raise unreadable_error(settings.revisions.ini, error, settings.name) from None
+    config = read_config(settings)
     folders = sorted({str(Path(revision.path).parent) for revision in graph.revisions.values()})
     # Its revisions are read by Alembic, when a revision asks for them.
     script = ScriptDirectory(settings.revisions.folders[0], version_locations=folders)
