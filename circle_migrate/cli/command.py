@@ -12,7 +12,7 @@ from typer.core import TyperCommand, TyperGroup
 
 from circle_migrate.cli.context import CommandContext
 from circle_migrate.cli.help import Command, CommandGroup
-from circle_migrate.cli.options import ANY_RESULT, BEFORE_COMMAND, COMMON, OPTIONS, Format
+from circle_migrate.cli.options import ANY_RESULT, COMMON, NO_SETTINGS, OPTIONS, Format
 
 
 class Declaration(NamedTuple):
@@ -121,7 +121,7 @@ def _with_options(
         from circle_migrate.cli.reports import ReportFiles
 
         flags = {key: arguments.pop(key, None) for key in (*COMMON, *OPTIONS)}
-        database, output_format, _, no_steps, quiet, verbose, debug = map(flags.pop, BEFORE_COMMAND)
+        database, output_format, _, no_steps, quiet, verbose, debug = map(flags.pop, NO_SETTINGS)
         reports = ReportFiles(flags.pop("report") or (), formats)
         events = EventLog(full_name, flags.pop("events"))
         progress = Progress(quiet=bool(quiet), steps=not no_steps, log=events)

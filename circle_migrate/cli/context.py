@@ -54,6 +54,8 @@ class CommandContext(NamedTuple):
         from circle_migrate.postgres.deployment import Deployment
 
         settings = self.settings()
+        if settings.env and self.command not in ("status", "plan"):  # their result names it
+            self.progress.say(f"environment: {settings.env}")
         if settings.embedded:
             from circle_migrate.postgres.embedded.server import EmbeddedServer, with_embedded_urls
 

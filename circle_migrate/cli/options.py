@@ -92,6 +92,16 @@ def databases(incomplete: str) -> list[str]:
         return []
 
 
+def environments(incomplete: str) -> list[str]:
+    """Return the names of environments that begin with the text, for a shell that completes them."""
+    try:
+        from circle_migrate.config.load import load
+
+        return [name for name in load().environments if name.startswith(incomplete)]
+    except Exception:  # noqa: BLE001 - a completing shell cannot show an error
+        return []
+
+
 def ensure_no_option(ctx: typer.Context, targets: list[str] | None) -> list[str] | None:
     """Return the targets. Raises `TyperException` for a misspelt option; `-1` is a target."""
     for text in targets or ():
@@ -156,6 +166,9 @@ def _common(
         "-d",
         autocompletion=databases,
     ),
+    env: str | None = option(
+        "NAME", "Use the settings of this environment in pyproject.toml.", autocompletion=environments
+    ),
     url: list[str] | None = _connection("NAME=URL", "Connect to this database at this URL. Repeatable."),
     database_url: str | None = _connection("URL", "Connect to main at this URL."),
     creds_database_url: str | None = _connection("URL", "Connect to credentials at this URL."),
@@ -197,6 +210,9 @@ def _specific(
         "Let a statement wait at most this long for a lock, then roll back and retry.",
         show_default="4",
     ),
+    statement_timeout: str | None = _run(
+        "SECONDS", "Let a statement of a revision take at most this long; 0 is no limit.", show_default="0"
+    ),
     scratch_url: str | None = _connection("URL", "Create scratch databases on this server."),
     scratch_on_target: bool | None = _connection(
         None,
@@ -229,9 +245,11 @@ def _specific(
 ) -> None: ...
 
 
-BEFORE_COMMAND = ("database", "format", "color", "no_progress", "quiet", "verbose", "debug")
-"""The options of every command that may also stand before it; they override no setting."""
+NO_SETTINGS = ("database", "format", "color", "no_progress", "quiet", "verbose", "debug")
+"""The options of every command that override no setting; others do."""
 
+BEFORE_COMMAND = (*NO_SETTINGS, "env")
+"""The options of every command that may also stand before it."""
 
 FILES = ("report", "events")
 """The options that name files for the result and the events; they override no setting."""
@@ -242,7 +260,7 @@ def _declared(function: Callable[..., None]) -> Mapping[str, Parameter]:
     variables = {known.url_variable.lower(): known.url_variable for known in PLATFORM}
     variables["url"] = "NAME_DATABASE_URL"
     parameters = signature(function, eval_str=True).parameters
-    for name in parameters.keys() - {*BEFORE_COMMAND, *FILES}:
+    for name in parameters.keys() - {*NO_SETTINGS, *FILES}:
         details = parameters[name].default
         text, _, default = details.help.partition("  [")
         variable = variables.get(name, f"{PREFIX}{name}".upper())
@@ -259,7 +277,7 @@ OPTIONS = _declared(_specific)
 SCRATCH = ("scratch_url", "scratch_on_target", "x_arguments")
 """The options of commands that may run revisions in a scratch database."""
 
-RUN = ("atomic", "transaction", "lock_wait", "lock_timeout", "events", *SCRATCH)
+RUN = ("atomic", "transaction", "lock_wait", "lock_timeout", "statement_timeout", "events", *SCRATCH)
 """The options of commands that run revisions."""
 
 SIZES = ("safety_rows", "safety_bytes")

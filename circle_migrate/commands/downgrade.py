@@ -16,7 +16,7 @@ from circle_migrate.migrate.contradictions import plan_in_agreement
 from circle_migrate.migrate.guards import ensure_not_in_doubt, ensure_own_tables, ensure_writable
 from circle_migrate.migrate.planner import Planner, ensure_same_plan
 from circle_migrate.migrate.protection import ProtectionGuard
-from circle_migrate.migrate.result import MigrationResult, RestoreInstructions
+from circle_migrate.migrate.result import MigrationResult, RestoreInstructions, plan_settings
 from circle_migrate.migrate.run import Hooks, MigrationRun
 from circle_migrate.postgres.database import State
 from circle_migrate.postgres.deployment import Deployment
@@ -146,7 +146,8 @@ async def downgrade(
         ensure_not_in_doubt(states)
         notes = guard.protection_notes(states, plan.databases)
         if not (dry_run and isinstance(confirm, LossConfirmation)):
-            return MigrationResult("downgrade", plan, deployment.commit_mode, dry_run=dry_run, notes=notes)
+            shown = plan_settings(deployment)
+            return MigrationResult("downgrade", plan, **shown, dry_run=dry_run, notes=notes)
     else:
         notes = ()
         guard.ensure_unprotected(states, plan.databases)
@@ -184,7 +185,7 @@ async def downgrade(
     return MigrationResult(
         "downgrade",
         outcome.plan,
-        deployment.commit_mode,
+        **plan_settings(deployment),
         run=outcome.run,
         seconds=tuple(applied.seconds for applied in outcome.applied),
         kept=keep_hooks.counts if keep_hooks else (),

@@ -11,7 +11,7 @@ from circle_migrate.core.errors import Refused, UsageError
 from circle_migrate.migrate.contradictions import plan_in_agreement
 from circle_migrate.migrate.guards import ensure_not_in_doubt, ensure_own_tables, verify_identity
 from circle_migrate.migrate.planner import PlanGuard, Planner
-from circle_migrate.migrate.result import PlanResult, plan_dict
+from circle_migrate.migrate.result import PlanResult, plan_dict, plan_settings
 from circle_migrate.postgres.deployment import Deployment
 from circle_migrate.revision_graph.plan import Direction, Plan, Step
 
@@ -36,7 +36,7 @@ async def plan(
         from circle_migrate.migrate.unknown_relations import ensure_not_foreign
 
         await ensure_not_foreign(deployment, states, new_plan)
-    return PlanResult("plan", new_plan, deployment.commit_mode)
+    return PlanResult("plan", new_plan, **plan_settings(deployment))
 
 
 def save(
@@ -49,6 +49,7 @@ def save(
         "direction": str(direction),
         "targets": list(targets),
         "cascade": cascade,
+        "environment": result.environment,
         **_comparable(result.plan, result.mode),
     }
     from circle_migrate.core.atomic_write import write_text
@@ -85,6 +86,7 @@ class SavedPlan:
             self.targets = list(map(str, self.content["targets"]))
             self.cascade = bool(self.content["cascade"])
             self._parts = (
+                ("the environment", self.content.get("environment")),
                 ("the current revisions", self.content["plan"]["current"]),
                 ("the revision files", self.content["checksums"]),
                 ("the commit mode", self.content["mode"]),
@@ -102,7 +104,8 @@ class SavedPlan:
 
         def ensure_unchanged(plan: Plan) -> None:
             now = _comparable(plan, deployment.commit_mode)
-            parts = (now["plan"]["current"], now["checksums"], now["mode"], now["plan"])
+            environment = deployment.settings.env
+            parts = (environment, now["plan"]["current"], now["checksums"], now["mode"], now["plan"])
             for (part, saved), current in zip(self._parts, parts, strict=True):
                 if saved != current:
                     raise Refused(

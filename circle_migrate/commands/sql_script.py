@@ -10,6 +10,7 @@ from circle_migrate.migrate.alembic_adapter.runner import Runner
 from circle_migrate.migrate.contradictions import plan_in_agreement
 from circle_migrate.migrate.planner import Planner, plan_offline
 from circle_migrate.migrate.result import ScriptResult
+from circle_migrate.postgres.bounded_read import milliseconds
 from circle_migrate.postgres.deployment import Deployment
 from circle_migrate.revision_graph.plan import Direction, Plan, Segment
 
@@ -48,6 +49,8 @@ def render(deployment: Deployment, plan: Plan) -> str:
                 connected_name = name
             path = deployment.databases[name].settings.effective_path
             output.write(f"SET search_path = {path};\nSET row_security = off;\n")
+            if limit := deployment.settings.statement_timeout:
+                output.write(f"SET statement_timeout = {milliseconds(limit)};\n")
             output.write("BEGIN;\n\n" if segment.transactional else "\n")
             current[name] = runners[name].render(part, current[name], output)
             output.write("COMMIT;\n\n" if segment.transactional else "\n")

@@ -12,7 +12,7 @@ from circle_migrate.migrate.guards import (
 )
 from circle_migrate.migrate.planner import Planner, ensure_same_plan
 from circle_migrate.migrate.protection import ProtectionGuard
-from circle_migrate.migrate.result import MigrationResult
+from circle_migrate.migrate.result import MigrationResult, plan_settings
 from circle_migrate.postgres.deployment import Deployment
 from circle_migrate.revision_graph.plan import Direction, Plan
 
@@ -42,7 +42,8 @@ async def stamp(
     if dry_run or not plan:
         ensure_not_in_doubt(states)
         notes = guard.protection_notes(states, plan.databases)
-        return MigrationResult("stamp", plan, deployment.commit_mode, dry_run=dry_run, notes=notes)
+        shown = plan_settings(deployment)
+        return MigrationResult("stamp", plan, **shown, dry_run=dry_run, notes=notes)
     guard.ensure_unprotected(states, plan.databases)
     confirm(plan)
 
@@ -52,4 +53,6 @@ async def stamp(
     options = RunOptions("stamp", verify_identity=not purge, guard=guard)
     outcome = await execute(deployment, deployment.selected, planner, notify, options)
     seconds = tuple(applied.seconds for applied in outcome.applied)
-    return MigrationResult("stamp", outcome.plan, deployment.commit_mode, run=outcome.run, seconds=seconds)
+    return MigrationResult(
+        "stamp", outcome.plan, **plan_settings(deployment), run=outcome.run, seconds=seconds
+    )

@@ -59,15 +59,16 @@ class DatabaseStatus(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class StatusResult(Report):
-    """The state of all databases, and the checks of it."""
+    """The state of all databases, the checks of it, and the environment whose settings hold."""
 
     databases: tuple[DatabaseStatus, ...] = ()
+    environment: str | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Return the checks, and one object per database."""
         databases = {status.database: status.to_dict() for status in self.databases}
         # Zero-argument super() does not work in a dataclass with slots.
-        return Report.to_dict(self) | {"databases": databases}
+        return Report.to_dict(self) | {"environment": self.environment, "databases": databases}
 
 
 async def status(deployment: Deployment, *, strict: bool = False) -> StatusResult:
@@ -81,7 +82,8 @@ async def status(deployment: Deployment, *, strict: bool = False) -> StatusResul
     heads = single_head(deployment, Severity.WARNING)
     checks = (heads, *state_checks(deployment, facts_or_error, pending=severity))
     databases = tuple(_describe(deployment, name, facts) for name, facts in facts_or_error.items())
-    return StatusResult("status", checks, databases, folders=revision_folders(deployment))
+    folders, environment = revision_folders(deployment), deployment.settings.env
+    return StatusResult("status", checks, databases, environment, folders=folders)
 
 
 def _describe(deployment: Deployment, name: str, facts: DatabaseFacts | MigrateError) -> DatabaseStatus:

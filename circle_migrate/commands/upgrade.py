@@ -13,7 +13,7 @@ from circle_migrate.core.events import Notify, ignore_event
 from circle_migrate.migrate.guards import ensure_not_in_doubt, ensure_own_tables, verify_identity
 from circle_migrate.migrate.half_done import ensure_not_half_undone
 from circle_migrate.migrate.planner import Planner, ensure_no_new_steps
-from circle_migrate.migrate.result import MigrationResult
+from circle_migrate.migrate.result import MigrationResult, plan_settings
 from circle_migrate.migrate.unknown_relations import ensure_not_foreign
 from circle_migrate.postgres.deployment import Deployment
 from circle_migrate.revision_graph.plan import Direction
@@ -59,7 +59,9 @@ async def upgrade(
     if dry_run or not (plan or any(state.in_doubt for state in states.values())):
         if deployment.settings.embedded and not dry_run:
             table_names = await tables(deployment)
-        return MigrationResult("upgrade", plan, deployment.commit_mode, dry_run=dry_run, tables=table_names)
+        return MigrationResult(
+            "upgrade", plan, **plan_settings(deployment), dry_run=dry_run, tables=table_names
+        )
 
     from circle_migrate.migrate.executor import RunOptions, execute
     from circle_migrate.migrate.kept_data.hooks import RestoreKeptHooks
@@ -80,7 +82,7 @@ async def upgrade(
     return MigrationResult(
         "upgrade",
         outcome.plan,
-        deployment.commit_mode,
+        **plan_settings(deployment),
         run=outcome.run,
         seconds=tuple(applied.seconds for applied in outcome.applied),
         tables=table_names,

@@ -109,6 +109,19 @@ def _parse_url(text: str, given: _Given) -> Address | None:
     return parse(text, source=origin.subject, environ=given.provenance.environ)
 
 
+def _check_environment(name: str, given: _Given) -> str:
+    """Refuse a name that is misspelt: the settings would be those of no environment."""
+    names = given.provenance.environments
+    if name not in names:
+        raise UsageError(
+            f"there is no environment {name!r}",
+            hint=f"the environments are {', '.join(names)}"
+            if names
+            else f"pyproject.toml has none: write [tool.circle-migrate.env.{name}]",
+        )
+    return name
+
+
 def _check_reference(text: str, given: _Given) -> str:
     if given.origin is not DEFAULT:
         given.provenance.packages.check_attribute(text, given.origin.subject)
@@ -195,6 +208,7 @@ Url = Annotated[Address, _from_text(_parse_url, "a URL")]
 Folder = Annotated[
     Path, _from_text(lambda text, given: given.origin.folder / Path(text).expanduser(), "a path")
 ]
+Environment = Annotated[str, _from_text(_check_environment, "the name of an environment")]
 Reference = Annotated[str, _from_text(_check_reference, "of the form package.module:attribute")]
 ComparedBy = Annotated[
     bool | str, PlainValidator(_validator(_find_comparison), json_schema_input_type=bool | str)

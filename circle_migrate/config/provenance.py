@@ -35,9 +35,10 @@ class Provenance:
     """The origin of every value by its key, such as `databases.main.url`, and all problems.
 
     Sources are read in order of precedence, so the first origin of a value stays. `variables` are the
-    environment variables of every setting by its key. `alembic` is the table [tool.alembic]. `hazard_ids`
-    returns the ids that `safety_ignore` may name, None for any. `embedded` is whether the embedded server
-    replaces the URLs. `warnings` and `notes` are messages on variables that set nothing.
+    environment variables of every setting by its key. `alembic` is the table [tool.alembic]. `environments`
+    are the names of the tables [tool.circle-migrate.env.NAME]. `hazard_ids` returns the ids that
+    `safety_ignore` may name, None for any. `embedded` is whether the embedded server replaces the URLs.
+    `warnings` and `notes` are messages on variables that set nothing.
     """
 
     def __init__(self, environ: Mapping[str, str], hazard_ids: Callable[[], Collection[str] | None]) -> None:
@@ -46,6 +47,7 @@ class Provenance:
         self.project_root = Path()
         self.variables: Mapping[str, tuple[str, ...]] = {}
         self.alembic: Mapping[str, Any] = {}
+        self.environments: tuple[str, ...] = ()
         self.embedded = False
         self.origins: dict[str, Origin] = {}
         self.problems: list[SettingsError] = []

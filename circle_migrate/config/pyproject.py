@@ -1,11 +1,11 @@
-"""Read pyproject.toml: the databases that it names and its settings."""
+"""Read pyproject.toml: the databases that it names, its settings, and those of its environments."""
 
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from pydantic import BaseModel
 
@@ -16,6 +16,7 @@ from circle_migrate.config.settings import DatabaseSettings, Settings
 
 _TABLE = "tool.circle-migrate"
 _DATABASES_KEY = "databases"
+_ENVIRONMENTS_KEY = "env"
 _NAME = re.compile(r"[A-Za-z][\w-]{0,39}", re.ASCII)
 """A database's name: @, +, : mean something in targets, and the embedded server adds `circle_`."""
 
@@ -57,18 +58,47 @@ def read_pyproject(cwd: Path, record: Provenance) -> tuple[Mapping[str, Any], Pa
     return {}, nearest or cwd
 
 
-def named_databases(
-    table: Mapping[str, Any], path: Path, record: Provenance
-) -> dict[KnownDatabase, Mapping[str, Any]]:
-    """Return the databases that pyproject.toml names with their tables, or else those of the platform.
+class SettingsTable(NamedTuple):
+    """A table of settings: its header, its own entries, and those of databases by name."""
 
-    Tables that only change settings of the platform's databases name none.
+    header: str
+    entries: Mapping[str, Any]
+    databases: Mapping[str, Mapping[str, Any]]
+
+
+def settings_tables(
+    table: Mapping[str, Any], path: Path, record: Provenance
+) -> tuple[SettingsTable, dict[str, SettingsTable]]:
+    """Return the table [tool.circle-migrate] and the tables of environments, which override it, by name."""
+    entries = {key: value for key, value in table.items() if key != _ENVIRONMENTS_KEY}
+    header = f"{_TABLE}.{_ENVIRONMENTS_KEY}"
+    environments = {
+        name: _settings_table(
+            _table(value, f"{header}.{name}", path, record), f"{header}.{name}", path, record
+        )
+        for name, value in _table(table.get(_ENVIRONMENTS_KEY, {}), header, path, record).items()
+    }
+    return _settings_table(entries, _TABLE, path, record), environments
+
+
+def _settings_table(table: Mapping[str, Any], header: str, path: Path, record: Provenance) -> SettingsTable:
+    below = f"{header}.{_DATABASES_KEY}"
+    databases = {
+        name: _table(entries, f"{below}.{name}", path, record)
+        for name, entries in _table(table.get(_DATABASES_KEY, {}), below, path, record).items()
+    }
+    return SettingsTable(header, {k: v for k, v in table.items() if k != _DATABASES_KEY}, databases)
+
+
+def named_databases(
+    table: SettingsTable, environment: SettingsTable | None, path: Path, record: Provenance
+) -> tuple[KnownDatabase, ...]:
+    """Return the databases that pyproject.toml names, or else those of the platform.
+
+    Tables that only change settings of the platform's databases name none, nor do tables of an environment.
     """
     header = f"{_TABLE}.{_DATABASES_KEY}"
-    tables = {
-        name: _table(entries, f"{header}.{name}", path, record)
-        for name, entries in _table(table.get(_DATABASES_KEY, {}), header, path, record).items()
-    }
+    tables = table.databases
     platform = {known.name: known for known in PLATFORM}
     if tables.keys() <= platform.keys() and not any(
         entries.keys() & {"revisions", "models"} for entries in tables.values()
@@ -76,21 +106,25 @@ def named_databases(
         tables = {name: tables.get(name, {}) for name in platform}
     else:
         platform = {name: KnownDatabase(name, known.url_variable) for name, known in platform.items()}
-    named: dict[KnownDatabase, Mapping[str, Any]] = {}
-    for name, entries in tables.items():
+    named: list[KnownDatabase] = []
+    for name, own in tables.items():
         if not _NAME.fullmatch(name):
             record.problem(
                 f"{path} [{header}]: {name!r} cannot be the name of a database",
                 hint="use a letter, then letters, digits, _ and -, at most 40",
             )
             continue
+        overrides = environment.databases.get(name, {}) if environment else {}
+        entries = {**own, **overrides}
         known = platform.get(name) or KnownDatabase(name, f"{name.replace('-', '_').upper()}_DATABASE_URL")
         if bundled := BUNDLED.get(str(entries.get("revisions"))):
             known = bundled._replace(name=name, url_variable=known.url_variable)
         variable = entries.get("url-env", known.url_variable)
         if not isinstance(variable, str) or not variable.isidentifier():
+            place = environment.header if environment and "url-env" in overrides else _TABLE
+            place = f"[{place}.{_DATABASES_KEY}.{name}]"
             record.problem(
-                f"url-env in {path} [{header}.{name}] is not the name of an environment variable",
+                f"url-env in {path} {place} is not the name of an environment variable",
                 hint=f'write for example url-env = "{known.url_variable}"',
             )
             continue
@@ -101,32 +135,48 @@ def named_databases(
                     f"{path} [{header}]: {other.name} and {name} have the same environment variables",
                     hint="give one of them another name, or another `url-env`",
                 )
-        named[known] = entries
-    return named
+        named.append(known)
+    return tuple(named)
 
 
-def read_settings(
-    table: Mapping[str, Any],
-    databases: Mapping[KnownDatabase, Mapping[str, Any]],
-    path: Path,
-    record: Provenance,
-) -> dict[str, Any]:
-    """Return the settings of the table [tool.circle-migrate] by key; unknown keys are problems."""
-    own = {key: value for key, value in table.items() if key != _DATABASES_KEY}
-    parts: list[tuple[str, type[BaseModel], Mapping[str, Any]]] = [("", Settings, own)]
-    parts += [(known.key, DatabaseSettings, entries) for known, entries in databases.items()]
+def read_settings(table: SettingsTable, path: Path, record: Provenance) -> dict[str, Any]:
+    """Return the settings of a table by key; unknown keys and databases are problems."""
     values: dict[str, Any] = {}
+    for key, value, header in _known_entries(table, path, record):
+        name = key.rpartition(".")[2]
+        origin = Origin(f"{path.name} [{header}]", f"{name} in {path} [{header}]", path.parent)
+        record.origins.setdefault(key, origin._replace(is_shared=True))
+        values[key] = value
+    return values
+
+
+def check_settings(table: SettingsTable, path: Path, record: Provenance) -> None:
+    """Record the unknown keys and databases of an environment, also of one that is not used."""
+    for _ in _known_entries(table, path, record):
+        pass
+    names = [known.name for known in record.databases]
+    for name in table.databases.keys() - {*names}:
+        record.problem(
+            f"{path} [{table.header}.{_DATABASES_KEY}]: there is no database {name!r}",
+            hint=f"the databases are {', '.join(names)}; an environment cannot add one",
+        )
+
+
+def _known_entries(table: SettingsTable, path: Path, record: Provenance) -> Iterator[tuple[str, Any, str]]:
+    """Yield key, value and header of the known entries."""
+    parts: list[tuple[str, type[BaseModel], Mapping[str, Any]]] = [("", Settings, table.entries)]
+    parts += [
+        (known.key, DatabaseSettings, table.databases.get(known.name, {})) for known in record.databases
+    ]
     for beginning, model, entries in parts:
-        header = f"{_TABLE}.{beginning}".rstrip(".")
+        header = f"{table.header}.{beginning}".rstrip(".")
         allowed = [str(field.alias) for field in model.model_fields.values() if not field.exclude]
+        allowed += [_ENVIRONMENTS_KEY] if header == _TABLE else []
         for key, value in entries.items():
             if key in allowed:
-                origin = Origin(f"{path.name} [{header}]", f"{key} in {path} [{header}]", path.parent)
-                record.origins.setdefault(f"{beginning}{key}", origin._replace(is_shared=True))
-                values[f"{beginning}{key}"] = value
+                yield f"{beginning}{key}", value, header
             else:
                 _add_unknown_key(key, allowed, f"{path} [{header}]", record)
-    return values
 
 
 def _table(value: object, header: str, path: Path, record: Provenance) -> Mapping[str, Any]:

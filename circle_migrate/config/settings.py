@@ -156,7 +156,8 @@ class DatabaseSettings(BaseModel):
 class Settings(BaseSettings):
     """All settings.
 
-    Times are in seconds, paths absolute, and databases in the order in which they are migrated.
+    Times are in seconds, paths absolute, and databases in the order in which they are migrated. `env` is the
+    name of the environment, whose table overrides [tool.circle-migrate].
     """
 
     model_config = _CONFIG
@@ -172,6 +173,10 @@ class Settings(BaseSettings):
     )
     lock_timeout: kind.LockTimeout = setting(
         4.0, "Seconds that a statement waits for a lock; then its segment is rolled back and tried again."
+    )
+    statement_timeout: kind.Wait = setting(
+        0.0,
+        "Seconds that a statement of a revision may take; 0 for no limit (operations.md#slow-statements).",
     )
     protected: bool = setting(
         False, "Refuse downgrades, stamps and restores that replace data (operations.md#protected-databases)."
@@ -207,6 +212,7 @@ class Settings(BaseSettings):
     secrets_dir: kind.Folder = setting(
         DEFAULT_SECRETS, "A folder of files named like variables, with a value in each."
     )
+    env: kind.Environment | None = Field(None, exclude=True)
     _provenance: Provenance = PrivateAttr()
 
     def model_post_init(self, _context: object) -> None:
@@ -217,6 +223,11 @@ class Settings(BaseSettings):
     def project_root(self) -> Path:
         """The folder of the project."""
         return self._provenance.project_root
+
+    @property
+    def environments(self) -> tuple[str, ...]:
+        """The names of the environments that pyproject.toml has."""
+        return self._provenance.environments
 
     @property
     def warnings(self) -> tuple[str, ...]:
@@ -247,7 +258,7 @@ class Settings(BaseSettings):
             origin = self._provenance.origin(key)
             if name == "url" and self.embedded and origin is not DEFAULT:
                 yield Value(key, "not used: embedded", origin.label)
-            elif name == "url" or (name != "databases" and not field.exclude):
+            elif name in ("env", "url") or (name != "databases" and not field.exclude):
                 yield Value(key, _show(getattr(model, name)), origin.label)
 
     def ensure_database(self, name: str) -> None:

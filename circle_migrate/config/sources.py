@@ -11,10 +11,17 @@ from pydantic_settings import EnvSettingsSource, InitSettingsSource, PydanticBas
 from circle_migrate.config.databases import BUNDLED, PLATFORM, PREFIX, RELATIONS, SAFE_FOLDERS, KnownDatabase
 from circle_migrate.config.foreign_files import foreign_error
 from circle_migrate.config.provenance import Origin, Provenance, read_text
-from circle_migrate.config.pyproject import named_databases, read_pyproject, read_settings
+from circle_migrate.config.pyproject import (
+    check_settings,
+    named_databases,
+    read_pyproject,
+    read_settings,
+    settings_tables,
+)
 from circle_migrate.config.settings import DEFAULT_DATA, DEFAULT_SECRETS, DatabaseSettings, Settings
 from circle_migrate.core.errors import SettingsError
 
+_ENVIRONMENT = "env"
 _SIMILARITY = 0.75
 """Similarity (0 to 1, without the prefix) from which a variable counts as a misspelt setting."""
 
@@ -87,29 +94,42 @@ def open_sources(
     Raises SettingsError for a file of another user.
     """
     tables, root = read_pyproject(cwd, provenance)
-    table, pyproject = tables.get("circle-migrate", {}), root / "pyproject.toml"
-    named = named_databases(table, pyproject, provenance)
-    provenance.project_root, provenance.databases = root, tuple(named)
-    provenance.variables, alembic = variables(named), tables.get("alembic")
-    provenance.alembic = alembic if isinstance(alembic, dict) else {}
+    pyproject, alembic = root / "pyproject.toml", tables.get("alembic")
+    provenance.project_root, provenance.alembic = root, alembic if isinstance(alembic, dict) else {}
     environ = {name: value for name, value in provenance.environ.items() if name != SAFE_FOLDERS}
     folders = [folder for folder in (cwd, *cwd.parents) if folder.is_relative_to(root)]
     env_file = next((path for folder in folders if (path := folder / ".env").exists()), root / ".env")
     if env_file.exists() and (error := foreign_error(env_file, cwd, provenance.environ)):
         raise error
+    dotenv = _EnvFile(env_file, provenance)
+    table, environments = settings_tables(tables.get("circle-migrate", {}), pyproject, provenance)
+    environment = environments.get(_environment_name(flags, environ, dotenv.pairs) or "")
+    provenance.environments = tuple(environments)
+    provenance.databases = named_databases(table, environment, pyproject, provenance)
+    provenance.variables = variables(provenance.databases)
+    for item in environments.values():
+        check_settings(item, pyproject, provenance)
     values = [
         _flags(flags, provenance, cwd),
         _by_key(
             environ, provenance, lambda name: Origin(f"environment {name}", f"{name} in the environment", cwd)
         ),
-        _env_file(env_file, provenance, cwd),
-        read_settings(table, named, pyproject, provenance),
+        dotenv.values(provenance, cwd),
+        *(read_settings(item, pyproject, provenance) for item in (environment, table) if item),
     ]
     secrets = next((given["secrets-dir"] for given in values if "secrets-dir" in given), None)
     if isinstance(secrets, str | Path | None):
         folder = provenance.origin("secrets-dir").folder / Path(secrets or DEFAULT_SECRETS).expanduser()
         values.append(_read_secrets(folder, provenance, is_set=secrets is not None))
     return (*map(_Source, values), _Defaults(provenance))
+
+
+def _environment_name(flags: Mapping[str, object], *sources: Mapping[str, str | None]) -> str | None:
+    """Return the name of the environment, by the first source that gives one; other settings depend on it."""
+    (variable,) = variables(())[_ENVIRONMENT]
+    texts = [str(flags[_ENVIRONMENT])] if flags.get(_ENVIRONMENT) is not None else []
+    texts += [text or "" for pairs in sources for name, text in pairs.items() if name.upper() == variable]
+    return next(filter(None, map(str.strip, texts)), None)
 
 
 def _flags(flags: Mapping[str, object], provenance: Provenance, cwd: Path) -> dict[str, Any]:
@@ -176,7 +196,11 @@ def _warn(names: Mapping[str, str], provenance: Provenance, origin: Callable[[st
     databases = {known.name for known in provenance.databases}
     urls = {known.url_variable for known in provenance.databases}
     for known in PLATFORM if databases & {known.name for known in PLATFORM} else ():
-        if known.url_variable not in urls and (name := names.get(known.url_variable.lower())):
+        if (
+            known.name not in databases
+            and known.url_variable not in urls
+            and (name := names.get(known.url_variable.lower()))
+        ):
             provenance.warnings.append(
                 f"{origin(name).subject} sets nothing: pyproject.toml names databases, but not {known.name}"
             )
@@ -198,40 +222,53 @@ def _warn(names: Mapping[str, str], provenance: Provenance, origin: Callable[[st
             provenance.notes.append(f"{message}: there is no such setting")
 
 
-def _env_file(path: Path, provenance: Provenance, cwd: Path) -> dict[str, str | None]:
-    """Return the values of a .env file in the dialect of python-dotenv; the file may be missing."""
-    try:
-        text = read_text(path, f"the file {path}") if path.exists() else ""
-    except SettingsError as error:
-        provenance.problems.append(error)
-        return {}
-    if not text:
-        return {}
-    from dotenv.main import resolve_variables
-    from dotenv.parser import parse_stream
+class _EnvFile:
+    """A .env file in the dialect of python-dotenv, which may be missing."""
 
-    pairs: list[tuple[str, str | None]] = []
-    lines: dict[str, int] = {}
-    for binding in parse_stream(StringIO(text)):
-        source = binding.original.string
-        line = binding.original.line + source[: len(source) - len(source.lstrip())].count("\n")
-        if binding.key is not None:
-            pairs.append((binding.key, binding.value))
-            lines[binding.key] = line
-        elif binding.error and any(
-            name in source for name in (PREFIX, *(known.url_variable for known in provenance.databases))
-        ):
-            provenance.problem(
-                f"line {line} of {path} cannot be read",
-                hint="write NAME=VALUE, with a closing quote for every opening one",
-            )
+    def __init__(self, path: Path, provenance: Provenance) -> None:
+        self.path = path
+        self.pairs: Mapping[str, str | None] = {}
+        self._lines: dict[str, int] = {}
+        self._unreadable: dict[int, str] = {}
+        try:
+            text = read_text(path, f"the file {path}") if path.exists() else ""
+        except SettingsError as error:
+            provenance.problems.append(error)
+            return
+        if text:
+            self._parse(text)
 
-    def origin(name: str) -> Origin:
-        file = ".env" if path.parent == cwd else str(path)
-        line = lines[name]
-        return Origin(f"file {file} line {line}", f"{name} on line {line} of {file}", path.parent)
+    def _parse(self, text: str) -> None:
+        from dotenv.main import resolve_variables
+        from dotenv.parser import parse_stream
 
-    return _by_key(resolve_variables(pairs, override=True), provenance, origin)
+        pairs: list[tuple[str, str | None]] = []
+        for binding in parse_stream(StringIO(text)):
+            source = binding.original.string
+            line = binding.original.line + source[: len(source) - len(source.lstrip())].count("\n")
+            if binding.key is not None:
+                pairs.append((binding.key, binding.value))
+                self._lines[binding.key] = line
+            elif binding.error:
+                self._unreadable[line] = source
+        self.pairs = resolve_variables(pairs, override=True)
+
+    def values(self, provenance: Provenance, cwd: Path) -> dict[str, str | None]:
+        """Return the values by key; a line that cannot be read is a problem if it names one of ours."""
+        names = (PREFIX, *(known.url_variable for known in provenance.databases))
+        for line, source in self._unreadable.items():
+            if any(name in source for name in names):
+                provenance.problem(
+                    f"line {line} of {self.path} cannot be read",
+                    hint="write NAME=VALUE, with a closing quote for every opening one",
+                )
+
+        def origin(name: str) -> Origin:
+            file = ".env" if self.path.parent == cwd else str(self.path)
+            line = self._lines[name]
+            return Origin(f"file {file} line {line}", f"{name} on line {line} of {file}", self.path.parent)
+
+        return _by_key(self.pairs, provenance, origin) if self.pairs else {}
 
 
 def _read_secrets(folder: Path, provenance: Provenance, *, is_set: bool) -> dict[str, str]:
@@ -241,7 +278,7 @@ def _read_secrets(folder: Path, provenance: Provenance, *, is_set: bool) -> dict
         paths = {path.name.lower(): path for path in folder.iterdir()}
         for key, names in provenance.variables.items():
             path = next((paths[name.lower()] for name in names if name.lower() in paths), None)
-            if path is None or key in provenance.origins:
+            if path is None or key == _ENVIRONMENT or key in provenance.origins:
                 continue
             is_set = True
             if folder.resolve() not in path.resolve().parents:

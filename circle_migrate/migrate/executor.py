@@ -139,6 +139,7 @@ async def _prepare(run: MigrationRun, plan: Plan, options: RunOptions) -> None:
     if options.guard is not None:
         options.guard.ensure_unprotected(run.states, plan.databases)
         overridden = options.guard.notes(run.states, plan.databases)
+    limit = 0.0 if run.rehearsal else run.deployment.settings.statement_timeout  # a rehearsal has its own
     for name in plan.databases:
         guards.ensure_writable(run.states[name])
         guards.ensure_own_tables({name: run.states[name]})
@@ -146,7 +147,7 @@ async def _prepare(run: MigrationRun, plan: Plan, options: RunOptions) -> None:
         table = VersionTable(database.settings.version_table, run.states[name].schema)
         graph = run.deployment.combined_graph.graphs[name]
         async with step_lock():
-            run.runners[name] = Runner(graph, table, plan.steps(name), database.settings)
+            run.runners[name] = Runner(graph, table, plan.steps(name), database.settings, limit)
         if not run.rehearsal:
             run.journals[name] = Journal(database, run.states[name])
     await ensure_atomic_possible(run, plan)

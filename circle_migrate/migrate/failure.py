@@ -131,6 +131,13 @@ async def step_error(
     if isinstance(action, Step) and (stays or (not (failure or is_lost) and _earlier_attempt(run, action))):
         return _half_applied_error(run, action, error, stays, await describe_current_revisions(run))
     failure = failure or errors.MigrationFailed(message)
+    if limit := _exceeded_limit(run, action, error):
+        message += f": a statement took longer than {limit}"
+        failure.hint = (
+            "make the statement faster, or let it take longer: --statement-timeout SECONDS (0 for no limit),"
+            " or in the revision op.execute(\"SET statement_timeout = '10min'\") before it; then run the same"
+            " command again"
+        )
     failure.message, cause = message, _cause(error, _removed_table(run, action, error))
     transcript = run.runners[action.database].transcript
     if isinstance(failure, errors.NotWritable) and transcript and transcript.read_only:
@@ -162,6 +169,8 @@ def _half_applied_error(
 ) -> errors.HalfApplied:
     parts: list[str | None] = [_cause(error, _removed_table(run, step, error))]
     parts.append(run.blockers.get(step.database) if is_lock_conflict(error) else None)
+    if limit := _exceeded_limit(run, step, error):
+        parts.append(f"the limit of a statement is {limit}")
     if isinstance(error, errors.MigrateError):
         parts = [error.message, error.detail, error.hint]
     key, graph = step.revision.id, run.deployment.combined_graph.graphs[step.database]
@@ -202,6 +211,15 @@ async def not_recorded_error(run: MigrationRun, action: Action) -> errors.HalfAp
         state=await describe_current_revisions(run),
         hint=f"compare the schema with the revision; if all of it is done: circle-migrate stamp {targets}",
     )
+
+
+def _exceeded_limit(run: MigrationRun, action: Action, error: Exception) -> str | None:
+    """Return the limit that ended a statement of the action; None if that was another's, or no limit."""
+    limit, transcript = run.deployment.settings.statement_timeout, run.runners[action.database].transcript
+    if not limit or transcript is None or server_errors.sqlstate(error) != server_errors.QUERY_CANCELED:
+        return None
+    is_ours = transcript.seconds >= limit and not transcript.sets_timeout
+    return f"{limit:g} s (statement-timeout)" if is_ours else None
 
 
 def is_lock_conflict(error: BaseException) -> bool:

@@ -11,6 +11,7 @@ from circle_migrate.revision_graph.plan import Action, Plan, Stamp
 
 if TYPE_CHECKING:
     from circle_migrate.migrate.kept_data.registry import KeptRowCount
+    from circle_migrate.postgres.deployment import Deployment
 
 
 def action_dict(action: Action) -> dict[str, Any]:
@@ -41,17 +42,43 @@ def plan_dict(plan: Plan) -> dict[str, Any]:
 
 
 @dataclass(frozen=True, slots=True)
-class MigrationResult(Result):
+class PlannedResult(Result):
+    """A result with a plan, and the settings that a reader of the plan has to know.
+
+    `mode` is how segments over several databases are committed, `serial` or `atomic`. `environment` is that
+    of --env, None without one. `statement_timeout` is in seconds, 0 for no limit.
+    """
+
+    plan: Plan
+    mode: str
+    environment: str | None = field(default=None, kw_only=True)
+    statement_timeout: float = field(default=0.0, kw_only=True)
+
+    def settings_dict(self) -> dict[str, Any]:
+        """Return the settings as the JSON output shows them."""
+        return json_fields(self, "mode environment statement_timeout")
+
+
+def plan_settings(deployment: Deployment) -> dict[str, Any]:
+    """Return the settings of a deployment as arguments of a `PlannedResult`."""
+    settings = deployment.settings
+    return {
+        "mode": deployment.commit_mode,
+        "environment": settings.env,
+        "statement_timeout": settings.statement_timeout,
+    }
+
+
+@dataclass(frozen=True, slots=True)
+class MigrationResult(PlannedResult):
     """The result of `upgrade`, `downgrade`, `stamp` and `init`.
 
-    `mode` is how segments over several databases are committed, `serial` or `atomic`. `seconds` has the
+    `seconds` has the
     durations of the actions that ran, `tables` the present tables by database, `created` the databases that
     were created before, `kept` the rows that a downgrade kept or an upgrade restored,
     `restore_instructions` the backup that was made before anything ran.
     """
 
-    plan: Plan
-    mode: str
     dry_run: bool = False
     run: str | None = None
     seconds: tuple[float, ...] = ()
@@ -65,7 +92,8 @@ class MigrationResult(Result):
         """Return the plan, the applied actions and the current revisions."""
         reached = self.plan.current if self.dry_run else self.plan.after
         return {
-            **json_fields(self, "dry_run run mode"),
+            **json_fields(self, "dry_run run"),
+            **self.settings_dict(),
             "plan": plan_dict(self.plan),
             "applied": [
                 action_dict(action) | {"seconds": round(seconds, 4)}
@@ -92,16 +120,14 @@ class ScriptResult(Result):
 
 
 @dataclass(frozen=True, slots=True)
-class PlanResult(Result):
+class PlanResult(PlannedResult):
     """The plan of an upgrade or a downgrade: `plan`; `file` is the file it was saved to."""
 
-    plan: Plan
-    mode: str
     file: str | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Return the plan, the commit mode and the file."""
-        return {"mode": self.mode, "plan": plan_dict(self.plan), "file": self.file}
+        return {**self.settings_dict(), "plan": plan_dict(self.plan), "file": self.file}
 
 
 @dataclass(frozen=True, slots=True)

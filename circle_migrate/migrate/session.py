@@ -265,7 +265,8 @@ async def check_constraints(driver: asyncpg.Connection, *, before_commit: bool) 
         return
     await driver.execute(f"SAVEPOINT circle_migrate; SET statement_timeout = 0; {PINNED}")
     checked, deferred = await driver.fetchrow(_DEFERRABLE)
-    text = "ROLLBACK TO circle_migrate; RELEASE circle_migrate"  # which gives back path and timeout
+    # It gives back path and timeout; the check may take its time.
+    text = "ROLLBACK TO circle_migrate; RELEASE circle_migrate; SET statement_timeout = 0"
     if checked is not None:
         text += f"; SET CONSTRAINTS {checked} IMMEDIATE"
     if deferred is not None:

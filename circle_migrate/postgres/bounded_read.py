@@ -18,7 +18,6 @@ _GRACE_SECONDS = 2.0
 
 _NO_LIMITS = {"statement_timeout": 0, "idle_in_transaction_session_timeout": 0}
 _TRANSACTION_TIMEOUT_SINCE = 17
-_CANCELLED = "57014"
 _MISSING = ("42P01", "42703", "3F000")
 # SQLSTATE classes of names, privileges and resources. Messages of other classes can quote rows.
 _SAFE_TO_QUOTE = ("08", "0A", "25", "3F", "40", "42", "53", "54", "55", "57", "58")
@@ -124,7 +123,7 @@ async def open_live_query(
 
 def _query_error(error: Exception, seconds: float) -> QueryError:
     state, message = server_errors.sqlstate(error) or "", server_errors.server_message(error)
-    if state == _CANCELLED or isinstance(error, TimeoutError):
+    if state == server_errors.QUERY_CANCELED or isinstance(error, TimeoutError):
         return QueryTimeoutError(f"no answer within {seconds:.2g} s", state)
     if state in _MISSING:
         return MissingObjectError(message, state)

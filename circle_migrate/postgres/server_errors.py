@@ -30,6 +30,7 @@ LOCK_NOT_AVAILABLE = "55P03"
 UNDEFINED_TABLE = "42P01"
 LOCK_CONFLICTS = (LOCK_NOT_AVAILABLE, "40P01")  # the other one is a deadlock
 INSUFFICIENT_PRIVILEGE = "42501"
+QUERY_CANCELED = "57014"
 READ_ONLY_TRANSACTION = "25006"
 
 AFTER_LOSS = "when the server answers, run the same command again"

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from jsonschema import Draft202012Validator
 
-from circle_migrate.cli.options import BEFORE_COMMAND, COMMON, FILES, OPTIONS
+from circle_migrate.cli.options import COMMON, FILES, NO_SETTINGS, OPTIONS
 from circle_migrate.config.databases import PLATFORM
 from circle_migrate.config.json_schema import settings_schema
 from circle_migrate.config.load import load
@@ -31,7 +31,7 @@ def test_every_setting_has_a_description() -> None:
 
 def test_help_of_every_flag_names_its_variable_and_the_default_of_the_setting() -> None:
     keys = {known.url_variable.lower(): f"{known.key}url" for known in PLATFORM}
-    for name in {*COMMON, *OPTIONS} - {*BEFORE_COMMAND, *FILES, "url"}:
+    for name in {*COMMON, *OPTIONS} - {*NO_SETTINGS, *FILES, "url"}:
         text = {**COMMON, **OPTIONS}[name].default.help
         (shown,) = re.findall(r"  \[env: (\w+)(?:; default: (\S+))?\]$", text)
         assert shown[0] == variables(PLATFORM)[keys.get(name, name.replace("_", "-"))][0]
@@ -44,6 +44,7 @@ def shown_default(default: object) -> str:
 
 
 def test_every_variable_sets_the_setting_of_its_key(tmp_path: Path) -> None:
+    (tmp_path / "pyproject.toml").write_text("[tool.circle-migrate.env.7]", encoding="utf-8")
     for key, names in variables(PLATFORM).items():
         for name in names:
             values = load(environ={name: value_of(key)}, cwd=tmp_path).values
@@ -107,11 +108,13 @@ def test_schema_of_the_table(text: str, valid: bool) -> None:
     assert Draft202012Validator(schema).is_valid(tomllib.loads(text)) == valid
 
 
-def test_schema_accepts_the_example_of_the_documentation() -> None:
+def test_schema_accepts_the_examples_of_the_documentation() -> None:
     text = (ROOT / "docs/settings.md").read_text(encoding="utf-8")
-    (example,) = re.findall(r"```toml\n(.*?)```", text, re.DOTALL)
-    table: dict[str, Any] = tomllib.loads(example)["tool"]["circle-migrate"]
-    assert Draft202012Validator(settings_schema()).is_valid(table)
+    examples = re.findall(r"```toml\n(.*?)```", text, re.DOTALL)
+    assert len(examples) > 1
+    for example in examples:
+        table: dict[str, Any] = tomllib.loads(example)["tool"]["circle-migrate"]
+        assert Draft202012Validator(settings_schema()).is_valid(table)
 
 
 PLUGIN = """

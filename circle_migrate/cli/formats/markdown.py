@@ -106,7 +106,8 @@ def _code(text: str) -> str:
 
 def _losses(report: LossReport) -> str:
     """Return a heading, a table of all losses, and notes."""
-    parts = [f"### Losses of the downgrade: {markdown(summary(report))}"]
+    place = f" in {markdown(report.environment)}" if report.environment else ""
+    parts = [f"### Losses of the downgrade{place}: {markdown(summary(report))}"]
     if report.losses:
         rows = (_loss(loss, report) for loss in report.losses)
         parts.append("\n".join(("| Name | Kind | By | Destroys data | What |", "|-|-|-|-|-|", *rows)))

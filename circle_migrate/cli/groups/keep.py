@@ -30,7 +30,7 @@ _BACKUPS = argument("FOLDER", "The folder with the backups.", default=_FOLDER)
 _BACKUP = argument("BACKUP", "The folder of the backup, or its manifest.", default=...)
 _IDENTITY = option("FILE", "Decrypt dumps with this key of `age`.")
 _NO_DATABASE = ("database", "url", "database_url", "creds_database_url", "embedded", "embedded_data")
-_FILES_ONLY = (*_NO_DATABASE, "no_progress", "quiet")
+_FILES_ONLY = (*_NO_DATABASE, "env", "no_progress", "quiet")
 _AGES = {"h": "hours", "d": "days", "w": "weeks"}
 
 _NAMES = argument(

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from circle_migrate.safety.result import SafetyReport
 
 _PANEL = "Migrate"
+_PLAN = ("atomic", "transaction", "statement_timeout")
 
 
 def register(app: Declarations) -> None:
@@ -168,7 +169,7 @@ def register(app: Declarations) -> None:
             notify=context.progress,
         )
 
-    @command(app, panel=_PANEL, options=("atomic", "transaction"), formats=MARKDOWN, negative_arguments=True)
+    @command(app, panel=_PANEL, options=_PLAN, formats=MARKDOWN, negative_arguments=True)
     async def plan(
         context: CommandContext,
         target: list[str] | None = shared.targets("Plan up to this revision", show_default="head"),

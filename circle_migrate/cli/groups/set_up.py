@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 _PANEL = "Set up"
 _URLS = ("database_url", "creds_database_url", "url", "embedded")
 _WITHOUT = ("database", *_URLS)
-_WITHOUT_RUN = (*_WITHOUT, "embedded_data", "quiet", "no_progress")
+_WITHOUT_RUN = (*_WITHOUT, "env", "embedded_data", "quiet", "no_progress")
 
 
 def register(app: Declarations) -> None:

@@ -7,7 +7,16 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from circle_migrate.cli.render.report import write_finding
-from circle_migrate.cli.render.widgets import Part, line, relative, revisions, table, write_line, write_notes
+from circle_migrate.cli.render.widgets import (
+    Part,
+    line,
+    relative,
+    revisions,
+    table,
+    write_environment,
+    write_line,
+    write_notes,
+)
 from circle_migrate.core.findings import Severity, from_error
 
 if TYPE_CHECKING:
@@ -145,6 +154,7 @@ def diagram_result(result: DiagramResult, console: Console) -> None:
 
 def status_result(result: StatusResult, console: Console) -> None:
     """Write a row per database, the pending revisions, and findings except notes."""
+    write_environment(result.environment, console)
     table(
         console,
         ("database", "server", "name", "role", "current", "head", "pending", "state"),

@@ -5,7 +5,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from circle_migrate.cli.formats.sanitize import visible
-from circle_migrate.cli.render.widgets import detail_label, line, revisions, table, write_line, write_notes
+from circle_migrate.cli.render.widgets import (
+    detail_label,
+    line,
+    revisions,
+    table,
+    write_environment,
+    write_line,
+    write_notes,
+)
 from circle_migrate.migrate.guards import describe_not_ours
 from circle_migrate.revision_graph.plan import Action, Plan, Stamp
 
@@ -18,7 +26,7 @@ if TYPE_CHECKING:
     from circle_migrate.commands.recover import RecoverResult
     from circle_migrate.migrate.journal import JournalRun
     from circle_migrate.migrate.kept_data.registry import KeptRowCount
-    from circle_migrate.migrate.result import MigrationResult, PlanResult, ScriptResult
+    from circle_migrate.migrate.result import MigrationResult, PlannedResult, PlanResult, ScriptResult
     from circle_migrate.safety.losses.report import LossReport
 
 _MAX_TABLES = 20
@@ -26,14 +34,14 @@ _MAX_TABLES = 20
 
 def migration_result(result: MigrationResult, console: Console) -> None:
     """Write what was changed, or with --dry-run what would be."""
+    write_environment(result.environment, console)
     for name in result.created:
         write_line(console, f"{name}: database created")
     if not result.plan:
         texts = {"downgrade": "nothing to undo", "stamp": "already stamped"}
         _unchanged(result.plan, texts.get(result.command, "already up to date"), console)
     elif result.dry_run:
-        write_line(console, f"commit: {result.mode}")
-        show_plan(result.plan, console)
+        show_plan(result, console)
     else:
         for name in result.plan.databases:
             before, after = (revisions(heads[name]) for heads in (result.plan.current, result.plan.after))
@@ -75,17 +83,21 @@ def _unchanged(plan: Plan, text: str, console: Console) -> None:
 
 def plan_result(result: PlanResult, console: Console) -> None:
     """Write the plan, and the file it was saved to."""
+    write_environment(result.environment, console)
     if not result.plan:
         _unchanged(result.plan, "nothing to do", console)
         return
-    write_line(console, f"commit: {result.mode}")
-    show_plan(result.plan, console)
+    show_plan(result, console)
     if result.file:
         write_line(console, f"saved in {result.file}")
 
 
-def show_plan(plan: Plan, console: Console) -> None:
-    """Write a row for each step with the number of its transaction, and why each transaction ends."""
+def show_plan(result: PlannedResult, console: Console) -> None:
+    """Write the settings, a row for each step with its transaction, and why each transaction ends."""
+    plan = result.plan
+    write_line(console, f"commit: {result.mode}")
+    if result.statement_timeout:
+        write_line(console, f"statement timeout: {result.statement_timeout:g} s")
     rows: list[tuple[str, ...]] = []
     ends: dict[str, list[str]] = {}
     number = 0
@@ -192,11 +204,11 @@ def loss_report(result: LossReport, console: Console) -> None:
     """Write the plan, a row for each loss, the most destructive first, the notes and a summary."""
     from circle_migrate.safety.losses.describe import describe_loss, report_notes, summary
 
+    write_environment(result.environment, console)
     if not result.plan:
         _unchanged(result.plan, "nothing to undo", console)
         return
-    write_line(console, f"commit: {result.mode}")
-    show_plan(result.plan, console)
+    show_plan(result, console)
     for title, losses in (
         ("destroys data", result.destroyed),
         ("makes the downgrade fail", result.rejected),

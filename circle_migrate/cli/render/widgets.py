@@ -28,6 +28,12 @@ def write_line(console: Console, text: str, style: str = "", *, wrap: bool = Tru
     console.print(visible_lines(text), style=style, markup=False, soft_wrap=not wrap)
 
 
+def write_environment(name: str | None, console: Console) -> None:
+    """Write the environment whose settings hold, if there is one."""
+    if name:
+        write_line(console, f"environment: {name}", style="bold")
+
+
 def write_notes(console: Console, notes: Iterable[str]) -> None:
     """Write a line for each note."""
     for note in notes:

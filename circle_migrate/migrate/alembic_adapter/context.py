@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 import threading
+import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
@@ -39,6 +40,7 @@ _SETS_ROLE = re.compile(
     re.IGNORECASE,
 )
 _SETS_READ_ONLY = re.compile(r"\bread\s+only\b|transaction_read_only", re.IGNORECASE)
+_SETS_TIMEOUT = re.compile(r"\bstatement_timeout\b", re.IGNORECASE)
 _UNDOES = re.compile(r"\s*(?:rollback|abort)\b", re.IGNORECASE)
 _COMMITS_INSIDE = re.compile(r"\s*call\b|\bcommit\b", re.IGNORECASE)
 
@@ -48,9 +50,9 @@ class Transcript(Watch):
 
     `committed` are those that a rollback does not undo, `unknown` those that may be committed, as the
     connection was lost or the run was cancelled while they ran, `ended` those whose transaction the driver's
-    connection has committed or rolled back; `failing` is the text that failed. `refusal` is the error for a
-    statement that ends the transaction, None where the step may end it; `refused` is it after such a
-    statement, and no other statement is sent, also if the step catches the error.
+    connection has committed or rolled back; `failing` is the text that failed, after `seconds`. `refusal` is
+    the error for a statement that ends the transaction, None where the step may end it; `refused` is it after
+    such a statement, and no other statement is sent, also if the step catches the error.
     """
 
     ENDED = "the step ended its transaction on the driver's connection"
@@ -62,6 +64,8 @@ class Transcript(Watch):
         self.unknown: list[str] = []
         self.ended: list[str] = []
         self.failing = ""
+        self.seconds = 0.0
+        self._sent_at = 0.0
         self._pending: list[str] = []
         self._adapter = adapter
         self._refusal = refusal
@@ -83,6 +87,7 @@ class Transcript(Watch):
             self.refused = self.refused or self._refusal()
         if self.refused is not None:
             raise self.refused
+        self._sent_at = time.monotonic()
 
     def done(self, sql: str) -> None:
         """Add the statements of the text to those that are committed if the transaction has ended."""
@@ -97,6 +102,7 @@ class Transcript(Watch):
     def failed(self, sql: str, error: BaseException) -> None:
         """Note what a text may have committed before it failed."""
         self.failing = sql
+        self.seconds = time.monotonic() - self._sent_at
         commits = _COMMITS_INSIDE.search(sql) is not None
         if self._adapter.driver.is_closed() or not isinstance(error, Exception):
             if commits or (self._adapter.autocommit and not self._has_begun):
@@ -123,6 +129,11 @@ class Transcript(Watch):
         names = [match["role"].strip() for text in self._statements if (match := _SETS_ROLE.match(text))]
         name = names[-1] if names else ""
         return None if name.lower() in ("", "none", "default") else unquote_and_fold(name.replace("'", '"'))
+
+    @property
+    def sets_timeout(self) -> bool:
+        """Whether the step has set a limit for its statements."""
+        return any(map(_SETS_TIMEOUT.search, self._statements))
 
     @property
     def read_only(self) -> str | None:

@@ -29,6 +29,7 @@ from circle_migrate.core.shield import end_if_signalled
 from circle_migrate.migrate.alembic_adapter.config import read_config
 from circle_migrate.migrate.alembic_adapter.context import Context, Transcript, VersionTable, bind_revision
 from circle_migrate.migrate.half_done import STEP_SETTING
+from circle_migrate.postgres.bounded_read import milliseconds
 from circle_migrate.postgres.identifier import literal
 from circle_migrate.postgres.search_path import CONFIGURED, PINNED
 from circle_migrate.revision_graph.graph import Graph
@@ -49,10 +50,11 @@ LITERAL_PERCENT = {"circle_migrate_literal_percent": True}
 class Runner:
     """The steps of one database, run by Alembic.
 
-    `reset_sql` ends the settings of a step, before its version row, and `reset_answer` is the answer to it,
-    empty for a stamp. `transcript` is that of the step that runs or has failed. The constructor loads the
-    files of all steps, so the caller holds the step lock. It raises `TreeError` for a broken file, and
-    `SettingsError` for a broken alembic.ini or a module of `imports`.
+    `statement_timeout` limits each statement of a revision, in seconds, 0 for no limit; a revision may set
+    another limit. `reset_sql` ends the settings of a step, before its version row, and `reset_answer` is the
+    answer to it, empty for a stamp. `transcript` is that of the step that runs or has failed. The constructor
+    loads the files of all steps, so the caller holds the step lock. It raises `TreeError` for a broken file,
+    and `SettingsError` for a broken alembic.ini or a module of `imports`.
     """
 
     def __init__(
@@ -61,8 +63,12 @@ class Runner:
         table: VersionTable,
         steps: Collection[Step],
         settings: DatabaseSettings | None = None,
+        statement_timeout: float = 0.0,
     ) -> None:
         self.graph = graph
+        self._begin = CONFIGURED
+        if statement_timeout:
+            self._begin += f"; SET statement_timeout = {milliseconds(statement_timeout)}"
         self.table = replace(table, id_length=max(table.id_length, len(graph.longest_id)))
         self.reset_sql, self.reset_answer = "", ""
         self.transcript: Transcript | None = None
@@ -128,9 +134,9 @@ class Runner:
             return
         adapter = cast("Adapter", connection.connection.dbapi_connection)
         if context.owned_by_us and context.revision is not None:  # the cursor begins the transaction
-            adapter.cursor().execute(f"{CONFIGURED};SET {STEP_SETTING} = {literal(context.revision.id)}")
+            adapter.cursor().execute(f"{self._begin};SET {STEP_SETTING} = {literal(context.revision.id)}")
         else:
-            await_only(adapter.driver.execute(CONFIGURED))
+            await_only(adapter.driver.execute(self._begin))
         adapter.watch = context.transcript
         adapter.driver.add_log_listener(self._log_notice)
         event.listen(connection, "before_cursor_execute", _unescape_percents, retval=True)
@@ -151,7 +157,7 @@ class Runner:
             self._check()
         commits = adapter.is_in_transaction and not context.owned_by_us
         end = self.reset_sql or PINNED
-        text = f"SET CONSTRAINTS ALL IMMEDIATE;{end}" if commits else end
+        text = f"SET statement_timeout = 0;SET CONSTRAINTS ALL IMMEDIATE;{end}" if commits else end
         self.reset_answer = await_only(adapter.driver.execute(text))
 
     def _log_notice(self, _connection: object, message: Any) -> None:

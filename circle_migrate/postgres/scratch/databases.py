@@ -108,7 +108,7 @@ async def create_databases(
         name: item.model_copy(update={"url": urls.get(name), "search_path": item.effective_path})
         for name, item in deployment.settings.databases.items()
     }
-    changes = {"databases": databases, "embedded": False, "atomic": False}
+    changes = {"databases": databases, "embedded": False, "atomic": False, "statement_timeout": 0.0}
     settings = deployment.settings.model_copy(update=changes)
     async with AsyncExitStack() as stack:
         for host, host_names in by_host.items():

@@ -8,6 +8,7 @@ import asyncpg
 
 from circle_migrate.config.object_reference import load_relations
 from circle_migrate.core.errors import SettingsError
+from circle_migrate.migrate.result import plan_settings
 from circle_migrate.postgres.bounded_read import (
     LiveQuery,
     MissingObjectError,
@@ -54,13 +55,13 @@ async def loss_report(deployment: Deployment, collector: LossCollector) -> LossR
     return LossReport(
         "downgrade",
         plan,
-        deployment.commit_mode,
-        tuple(sorted(losses, key=lambda loss: (plan.databases.index(loss.database), *sort_key(loss)))),
-        tuple(collector.methods),
-        datetime.now(UTC),
-        tuple(collector.failures),
-        collector.skipped,
-        tuple(dict.fromkeys(notes)),
+        losses=tuple(sorted(losses, key=lambda loss: (plan.databases.index(loss.database), *sort_key(loss)))),
+        found_by=tuple(collector.methods),
+        taken_at=datetime.now(UTC),
+        failures=tuple(collector.failures),
+        not_rehearsed=collector.skipped,
+        notes=tuple(dict.fromkeys(notes)),
+        **plan_settings(deployment),
     )
 
 

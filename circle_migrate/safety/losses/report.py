@@ -7,10 +7,9 @@ from enum import StrEnum
 from typing import Any, Self
 
 from circle_migrate.core.errors import ExitCode
-from circle_migrate.core.result import Result, json_fields
-from circle_migrate.migrate.result import plan_dict
+from circle_migrate.core.result import json_fields
+from circle_migrate.migrate.result import PlannedResult, plan_dict
 from circle_migrate.postgres.catalog.snapshot import ObjectKey
-from circle_migrate.revision_graph.plan import Plan
 
 
 class Effect(StrEnum):
@@ -166,11 +165,9 @@ class Failure:
 
 
 @dataclass(frozen=True, slots=True)
-class LossReport(Result):
+class LossReport(PlannedResult):
     """All losses, counted at `taken_at`; `not_rehearsed` (reasons) and `notes` say what is incomplete."""
 
-    plan: Plan
-    mode: str
     losses: tuple[Loss, ...]
     found_by: tuple[Method, ...]
     taken_at: datetime
@@ -205,7 +202,7 @@ class LossReport(Result):
         """Return the report for JSON output."""
         return {
             "dry_run": True,
-            "mode": self.mode,
+            **self.settings_dict(),
             "plan": plan_dict(self.plan),
             **json_fields(self, "found_by taken_at losses failures not_rehearsed notes"),
         }
