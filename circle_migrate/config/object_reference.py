@@ -34,6 +34,7 @@ def load_models(settings: DatabaseSettings) -> tuple[MetaData, ...]:
     hint = f'write models = "package.module:metadata" in [tool.circle-migrate.databases.{settings.name}]'
     if settings.models is None:
         raise SettingsError(f"{settings.name} has no models", database=settings.name, hint=hint)
+    import_modules(settings)
     try:
         models = _all_metadata(_import(settings.models))
     except Exception as error:

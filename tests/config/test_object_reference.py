@@ -42,3 +42,21 @@ def test_models_are_complete_or_refused(name: str, tmp_path: Path, monkeypatch: 
             load_models(settings)
     else:
         assert [table for metadata in load_models(settings) for table in metadata.tables] == TABLES[name]
+
+
+def test_imports_are_imported_before_the_models(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for name in ("models_base", "models_tables"):
+        monkeypatch.delitem(sys.modules, name, raising=False)
+    base = "from sqlalchemy import MetaData\nmetadata = MetaData()\n"
+    (tmp_path / "models_base.py").write_text(base, encoding="utf-8")
+    table = "from models_base import metadata\nfrom sqlalchemy import Table\nTable('a', metadata)\n"
+    (tmp_path / "models_tables.py").write_text(table, encoding="utf-8")
+    (tmp_path / "pyproject.toml").write_text(
+        "[tool.circle-migrate]\nimports = ['models_tables']\n"
+        "databases.main = {revisions = '.', models = 'models_base:metadata'}\n",
+        encoding="utf-8",
+    )
+    (metadata,) = load_models(load(environ={}, cwd=tmp_path).databases["main"])
+    assert list(metadata.tables) == ["a"]

@@ -14,6 +14,19 @@ from tests.servers import Databases, run
 __all__ = ["project_folder"]
 
 CONTEXT = "from alembic import context"
+MULTIDB = """
+def upgrade(engine_name: str) -> None:
+    globals()["upgrade_%s" % engine_name]()
+
+def downgrade(engine_name: str) -> None:
+    globals()["downgrade_%s" % engine_name]()
+
+def upgrade_main() -> None:
+    op.execute("CREATE TABLE of_main ()")
+
+def downgrade_main() -> None:
+    op.execute("DROP TABLE of_main")
+"""
 
 
 @pytest.fixture
@@ -82,6 +95,21 @@ def test_arguments_reach_revisions_in_every_run(project: Project, empty_database
     assert query(empty_databases, "SELECT to_regclass('plain')::text") == "plain"
     assert invoke(["diff", "-d", "main", "-x", "name=plain"]).status == 0
     assert invoke(["diff", "-d", "main", "-x", "name=other"]).status == 4
+
+
+def test_revisions_of_the_multidb_template_run_the_functions_of_their_database(
+    project: Project, empty_databases: Databases
+) -> None:
+    file = project.revision("main", "m1", None, "pass", "pass")
+    text, _, _ = file.read_text(encoding="utf-8").partition("def upgrade")
+    file.write_text(text + MULTIDB, encoding="utf-8")
+    script = invoke(["upgrade", "--sql", "main@base:main@head", "-d", "main"])
+    assert "CREATE TABLE of_main" in script.stdout, script
+    done = invoke(["upgrade", "-d", "main"])
+    assert done.status == 0, done.stderr
+    assert query(empty_databases, "SELECT to_regclass('of_main')::text") == "of_main"
+    done = invoke(["downgrade", "base", "-d", "main", "--yes"])
+    assert done.status == 0, done.stderr
 
 
 def test_arguments_from_the_settings(project: Project) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Collection, Coroutine, Generator, Iterator
 from contextlib import nullcontext
 from dataclasses import replace
 from functools import partial, wraps
+from inspect import signature
 from io import StringIO
 from pathlib import Path
 from types import ModuleType
@@ -201,6 +202,8 @@ class Runner:
 
             @wraps(function)
             def call(**arguments: Any) -> None:
+                if "engine_name" in signature(function).parameters:
+                    arguments["engine_name"] = step.database
                 with mode:
                     self._run_function(context, partial(_run_whole, function, **arguments))
                 if context.connection is not None and not context.as_sql and not context.owned_by_us:
