@@ -153,14 +153,14 @@ def failure(error: MigrateError, command: str, output_format: Format) -> None:
 
 def error_lines(error: MigrateError) -> list[str]:
     """Return an error as text."""
-    from circle_migrate.cli.render.widgets import detail_label, relative
+    from circle_migrate.cli.render.widgets import detail_label, hint_lines, relative
 
     lines = [f"error: {error.message}"]
     for label, text in (
         ("at", error.location and relative(error.location)),
         (detail_label(error.detail or ""), error.detail),
         ("state", error.state),
-        ("hint", error.hint),
+        ("hint", error.hint and "\n".join(hint_lines(error.hint))),
     ):
         if text:
             lines.append(f"  {label:<6} " + text.replace("\n", "\n         "))

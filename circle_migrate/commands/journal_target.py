@@ -13,7 +13,7 @@ from circle_migrate.revision_graph.graph import Graph
 from circle_migrate.revision_graph.target import downgrade_set, parse
 
 _ALL = 2**31
-_HINT = "`circle-migrate log -n 1000` lists the runs; or give a TARGET"
+_HINT = "give a TARGET; or, to list the runs: circle-migrate log -n 1000"
 
 
 class Moment(NamedTuple):

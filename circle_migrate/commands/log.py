@@ -74,7 +74,7 @@ async def source(deployment: Deployment, revision: str) -> SourceResult:
         f"several revisions begin with {revision!r}: {', '.join(match.revision for match in matches)}"
         if matches
         else f"no journal has the source of revision {revision!r}",
-        hint="`circle-migrate log --slowest` lists the applied revisions",
+        hint="to list the applied revisions: circle-migrate log --slowest",
     )
 
 

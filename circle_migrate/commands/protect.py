@@ -63,7 +63,7 @@ async def unprotect(
             raise Refused(
                 f"{name} has no marker: it is protected {protection.description}",
                 database=name,
-                hint="change the setting; `circle-migrate config show` shows the source of every setting",
+                hint="change the setting; to see its source: circle-migrate config show",
             )
     markers = {name: state.marker for name, state in states.items() if state.marker}
     for name, marker in markers.items():

@@ -105,8 +105,7 @@ def ensure_distinct(states: Mapping[str, State]) -> None:
             raise errors.WrongDatabase(
                 f"{first} and {name} are the same database: {state.name}",
                 database=name,
-                hint="give every database its own URL; `circle-migrate config show` shows "
-                "which setting a URL comes from",
+                hint="give every database its own URL; to see its source: circle-migrate config show",
             )
 
 

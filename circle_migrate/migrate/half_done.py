@@ -51,9 +51,8 @@ def remedy_of_half_done(graph: Graph, current: tuple[str, ...], revision: str, *
     stamps = [" ".join(f"{name}@{key}" for key in rows or ("base",)) for rows in (after, current)]
     return (
         "undo by hand what stays, or change the revision so that it can run again (IF EXISTS, IF NOT EXISTS),"
-        f" then: circle-migrate {command}; or finish by hand and record that: "
-        f"circle-migrate stamp {stamps[0]} (all of {revision} is {done}) or "
-        f"circle-migrate stamp {stamps[1]} --purge (nothing of it is)"
+        f" then: circle-migrate {command}; or finish by hand and record that, if all of {revision} is {done}"
+        f": circle-migrate stamp {stamps[0]}; if nothing of it is: circle-migrate stamp {stamps[1]} --purge"
     )
 
 

@@ -194,7 +194,7 @@ def connection_error(error: Exception, database: str, address: Address) -> Migra
         hint = "check the address, and whether a firewall blocks this machine"
     elif isinstance(error, ssl.SSLError):
         message = f"no TLS connection to {where}"
-        hint = "check sslmode and sslrootcert; `circle-migrate config show` prints the URL"
+        hint = "check sslmode and sslrootcert of the URL: circle-migrate config show"
     elif "rejected SSL upgrade" in str(error):
         message = f"no TLS connection to {where}"
         hint = "switch on ssl on the server; or set sslmode=disable in the URL if the network is private"
@@ -218,12 +218,12 @@ def _server_refusal(error: Exception, state: str, database: str, address: Addres
     message, hint, outcome = f"{where} refused the connection", None, None
     if state in ("28P01", "28000"):
         kind, message = AuthenticationFailed, f"the server at {where} does not accept this role or password"
-        hint = "run `circle-migrate config show` to see which setting the URL comes from"
+        hint = "to see which setting the URL comes from: circle-migrate config show"
         if "no encryption" in detail:
             hint = "use TLS: add sslmode=require to the URL"
     elif state == "3D000":
         kind, message = MissingDatabase, f"the database {address.database!r} does not exist"
-        hint = "run `circle-migrate init` to create missing databases and migrate them"
+        hint = "to create missing databases and migrate them: circle-migrate init"
     elif state == INSUFFICIENT_PRIVILEGE:
         kind, message = MissingPrivilege, f"the role may not connect to {address.database!r}"
         hint = f'GRANT CONNECT ON DATABASE "{address.database}" TO "{address.user}";'

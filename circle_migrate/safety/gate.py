@@ -86,7 +86,7 @@ def _danger_error(dangers: tuple[HazardFinding, ...]) -> Refused:
         if len(dangers) > 1
         else f"the pending revisions are dangerous ({dangers[0].hazard.kind})",
         detail="\n".join([*lines, *([f"and {more} more"] if more > 0 else [])]),
-        hint="`circle-migrate safety-check` shows what to write instead; to upgrade anyway, add "
+        hint="to see what to write instead: circle-migrate safety-check; to upgrade anyway, add "
         + " ".join(f"--allow {class_}" for class_ in classes),
     )
 

@@ -22,6 +22,7 @@ from rich.console import Console
 from circle_migrate.cli.formats.comparison import replace_controls
 from circle_migrate.cli.formats.sanitize import visible
 from circle_migrate.cli.json_schema.command_schema import _definitions
+from circle_migrate.cli.render.widgets import hint_lines
 from circle_migrate.cli.write import DIFFERENCES, console, format_failure, format_result, render
 from circle_migrate.core import redaction
 from circle_migrate.core.errors import ExitCode, Unreachable, UsageError
@@ -286,7 +287,11 @@ def test_findings_that_are_the_differences_are_not_repeated() -> None:
     )
     shown = diff(compared, checks=(Check("main", "Main", (finding, replace(finding, detail="other"))),))
     *lines, last = table(diff(compared)).splitlines()
-    assert table(shown).splitlines() == [*lines, f"  hint   {finding.remedy_text}", last]
+    labels = ["hint", *[""] * 9]
+    hints = [
+        f"  {label:<6} {text}" for label, text in zip(labels, hint_lines(finding.remedy_text), strict=False)
+    ]
+    assert table(shown).splitlines() == [*lines, *hints, last]
     assert "main: column public.users.email: type text -> bytea" in format_result("github", shown)
 
 

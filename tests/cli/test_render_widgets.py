@@ -7,7 +7,7 @@ from io import StringIO
 import pytest
 from rich.console import Console
 
-from circle_migrate.cli.render.widgets import table
+from circle_migrate.cli.render.widgets import hint_lines, table
 
 URL = "postgresql://migrator:***@db1.internal.example:5432/mens_circle_main?sslmode=verify-full"
 STATUS = (
@@ -79,3 +79,25 @@ def test_only_texts_wrap(width: int) -> None:
     shown = drawn(head, rows, width)
     assert [cell for cell in rows[0] if cell not in shown and len(cell) < 40] == []
     assert max(map(len, shown.splitlines())) <= width
+
+
+@pytest.mark.parametrize(
+    ("hint", "lines"),
+    [
+        ("use TLS", ["use TLS"]),
+        ("type `circle-migrate recover`", ["type", "  circle-migrate recover"]),
+        ("circle-migrate heads", ["  circle-migrate heads"]),
+        (
+            "to undo it: circle-migrate downgrade a, b; or: circle-migrate stamp a --purge",
+            ["to undo it:", "  circle-migrate downgrade a", "b; or:", "  circle-migrate stamp a --purge"],
+        ),
+        (
+            "`circle-migrate recover`, then the same command again",
+            ["  circle-migrate recover", "then the same command again"],
+        ),
+        ("restore it with circle-migrate 0.1.0", ["restore it with circle-migrate 0.1.0"]),
+        ("one\nrun circle-migrate dev start", ["one", "run", "  circle-migrate dev start"]),
+    ],
+)
+def test_commands_in_hints_have_lines_of_their_own(hint: str, lines: list[str]) -> None:
+    assert hint_lines(hint) == lines

@@ -123,7 +123,7 @@ def test_hint_of_an_unknown_revision_promises_no_source(
     run(execute(databases, "main", "UPDATE alembic_version SET version_num = 'm9'"))
     answer = command("upgrade")
     assert answer.status == 7
-    assert "if a run here has applied it: `circle-migrate log --source m9`" in answer.stderr
+    assert "if a run here has applied it:\n           circle-migrate log --source m9\n" in answer.stderr
 
 
 PASSWORD = "p4ss%2Fw0rd"

@@ -85,7 +85,8 @@ def rules() -> list[str]:
 
 def remedies(answer: Answer) -> list[list[str]]:
     """Return the commands of a hint."""
-    result = re.findall(r"circle-migrate ((?:stamp|downgrade) [^;()]+?)(?: \(| or |;|$)", words(answer))
+    pattern = re.compile(r"^ +circle-migrate ((?:stamp|downgrade) .+)$", re.MULTILINE)
+    result = pattern.findall(answer.stdout + answer.stderr)
     return [shlex.split(line) for line in result]
 
 

@@ -8,7 +8,7 @@ from itertools import groupby
 from typing import TYPE_CHECKING
 
 from circle_migrate.cli.formats.sanitize import visible
-from circle_migrate.cli.render.report import write_finding
+from circle_migrate.cli.render.report import write_finding, write_hint
 from circle_migrate.cli.render.widgets import Part, line, write_line
 from circle_migrate.core.findings import Severity
 from circle_migrate.diff import describe
@@ -44,7 +44,7 @@ def diff_result(result: DiffResult, console: Console) -> None:
     is_difference = [(finding.database, finding.subject) in subjects for finding in result.findings]
     findings = list(zip(result.findings, is_difference, strict=True))
     for hint in dict.fromkeys(finding.remedy_text for finding, shown in findings if shown):
-        line(console, _ITEM, (f"hint   {hint}", ""))
+        write_hint(hint, console, " " * _ITEM)
     for finding, shown in findings:
         if not shown:
             write_finding(finding, console)

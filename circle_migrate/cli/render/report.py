@@ -6,7 +6,7 @@ from itertools import zip_longest
 from typing import TYPE_CHECKING
 
 from circle_migrate.cli.formats.sanitize import safe
-from circle_migrate.cli.render.widgets import relative, table, write_line
+from circle_migrate.cli.render.widgets import hint_lines, relative, table, write_line
 from circle_migrate.core.findings import Check, Finding, Outcome, Report, Severity
 
 if TYPE_CHECKING:
@@ -47,10 +47,17 @@ def write_finding(finding: Finding, console: Console, *, hint: bool = True) -> N
     head = f"  {finding.severity}: {_indent(finding.message)}"
     write_line(console, head, style=_STYLES[finding.severity])
     location = f"{relative(finding.file)}:{finding.line or 1}" if finding.file else None
-    remedy = finding.remedy_text if hint else None
-    for label, text in (("at", location), ("detail", finding.detail), ("hint", remedy)):
+    for label, text in (("at", location), ("detail", finding.detail)):
         if text:
             write_line(console, f"    {label:<6} {_indent(text)}")
+    write_hint(finding.remedy_text if hint else None, console, "    ")
+
+
+def write_hint(hint: str | None, console: Console, indent: str) -> None:
+    """Write a hint, its commands unbroken."""
+    for number, text in enumerate(hint_lines(hint or "")):
+        label = "hint" if number == 0 else ""
+        write_line(console, f"{indent}{label:<6} {safe(text)}", wrap=not text.startswith(" "))
 
 
 def _indent(text: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from os import getcwd, sep
 from typing import TYPE_CHECKING
@@ -19,6 +20,11 @@ _MIN_TEXT_WIDTH = 20
 _MAX_NARROW_COLUMNS = 4
 """Columns of a table that is never written as records."""
 _NO_LIMIT = 10_000
+
+_COMMAND = re.compile(
+    r"(?:`|(?<=: )|(?<=run )|^)(circle-migrate [^`;\n]+?)(?:`|(?=; |, |\n| \(|$))", re.MULTILINE
+)
+"""A command in a hint, and what ends it."""
 
 _MARK_STYLES = {"current": "green", "head": "cyan", "branch point": "magenta", "merge": "magenta"}
 
@@ -112,6 +118,18 @@ def detail_label(detail: str) -> str:
     if detail.startswith("asyncpg: "):
         return "driver"
     return "server" if "SQLSTATE" in detail else "cause"
+
+
+def hint_lines(hint: str) -> list[str]:
+    """Return a hint as lines, with a line of its own for each command, which can be copied whole."""
+    lines = []
+    for number, part in enumerate(_COMMAND.split(hint)):
+        text = part.strip()
+        if number % 2:
+            lines.append(f"  {text}")
+        elif text := text.lstrip(",;. "):
+            lines += text.split("\n")
+    return lines
 
 
 def relative(location: str) -> str:

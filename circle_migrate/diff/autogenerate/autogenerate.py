@@ -72,7 +72,7 @@ async def _states(deployment: Deployment) -> dict[str, State]:
         pending = graphs[name].pending(current)
         if pending:
             message = f"database {name} has {format_counts({'pending revision': len(pending)})}"
-            hint = "run circle-migrate upgrade first, or unset the database's URL to compare the files only"
+            hint = "first: circle-migrate upgrade; or unset the database's URL to compare the files only"
             raise Refused(message, database=name, state="nothing was written", hint=hint)
     return states
 

@@ -145,13 +145,13 @@ class EmbeddedServer:
         present = folder.major
         if present is not None and self.major not in {None, present}:
             message = f"{folder.path} has data of PostgreSQL {present}, not {self.major}"
-            raise SettingsError(message, hint=f"run circle-migrate dev reset to delete it; or {MOVE_HINT}")
+            raise SettingsError(message, hint=f"to delete it: circle-migrate dev reset; or {MOVE_HINT}")
         major = present or self.major or max(known)
         if major not in known:
             raise SettingsError(
                 f"PostgreSQL {major} is not installed as embedded server",
                 detail=f"installed versions: {', '.join(map(str, sorted(known)))}",
-                hint=f"run circle-migrate dev reset to delete the data; or {MOVE_HINT}" if present else None,
+                hint=f"to delete the data: circle-migrate dev reset; or {MOVE_HINT}" if present else None,
             )
         return known[major]
 
