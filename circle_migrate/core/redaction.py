@@ -40,8 +40,8 @@ _QUOTED = (
     r"(?:[eE]'(?:[^'\\]|''|\\.)*(?:'|\Z)"
     r"|\\+'(?:[^'\\]|\\+[^'\\])*(?:\\+'|\Z)"
     r"|(?<!')(?P<quotes@>(?:'')+)(?=[^'\s,;)]).*?(?:(?P=quotes@)|\Z)"
-    r"|(?:[nN]|[uU]&)?'(?:[^']|'')*(?:'|\Z)"
-    r'|\\*"[^"]+(?:"|\Z))'
+    r"|(?:[nN]|[uU]&|[rbfuRBFU]{1,2})?'(?:[^']|'')*(?:'|\Z)"
+    r'|(?:[rbfuRBFU]{1,2})?\\*"[^"]+(?:"|\Z))'
 )
 _LITERAL = (
     r"(?:\$(?P<tag>\w*)\$(?!\s*(?:;|\Z)).*?(?:\$(?P=tag)\$|\Z)|"
@@ -101,6 +101,12 @@ _FRAME = (
 )
 
 
+class Redacted(str):
+    """A text without secrets; `redact` returns it as it is."""
+
+    __slots__ = ()
+
+
 def register(secret: str | None) -> None:
     """Register a secret for `redact`."""
     if secret:
@@ -135,9 +141,9 @@ def redact(text: str) -> str:
 
     Call it before the text is joined with others or cut, as either can hide where a secret ends.
     """
-    for secret in sorted(_secrets, key=len, reverse=True):
-        if _plain_part(secret) in text:
-            text = _spellings(secret).sub(MASK, text)
+    if isinstance(text, Redacted):
+        return text
+    text = _redact_registered(text)
     text = _URL_PASSWORD.sub(rf"\g<head>{MASK}", text)
     if not _SUSPICIOUS.search(text):
         return text
@@ -148,6 +154,13 @@ def redact(text: str) -> str:
         text = re.sub(_CONNECTION_STRING, rf"\g<head>{MASK}", text)
     for pattern in (_PRIVATE_KEY, _SET, _ASSIGNED):
         text = re.sub(pattern, rf"\g<head>{MASK}", text)
+    return text
+
+
+def _redact_registered(text: str) -> str:
+    for secret in sorted(_secrets, key=len, reverse=True):
+        if _plain_part(secret) in text:
+            text = _spellings(secret).sub(MASK, text)
     return text
 
 
@@ -195,6 +208,62 @@ def redact_quotation(message: str, sql: str) -> str:
         elif literal and literal in message and literal not in hidden:
             message = re.sub(rf"(?<!\w){re.escape(literal)}(?!\w)", MASK, message)
     return redact(message)
+
+
+def redact_python(source: str) -> Redacted:
+    """Return Python source in which only string literals and comments differ, where `redact` changes them.
+
+    A literal that takes a value of the code, as `f"PASSWORD '{value}'"` does, has no secret.
+    """
+    import io
+    import tokenize
+
+    safe = redact(source)
+    if safe == source:
+        return Redacted(source)
+    parts, done, begin, literals, nested = [], 0, 0, [], 0
+    starts = [0, *(match.end() for match in re.finditer("\n", source)), len(source)]
+    try:
+        for token in tokenize.generate_tokens(io.StringIO(source, newline="").readline):
+            start, end = (starts[row - 1] + column for row, column in (token.start, token.end))
+            name = tokenize.tok_name[token.type]
+            nested += name.endswith("STRING_START") - name.endswith("STRING_END")  # from Python 3.12 on
+            if name.endswith("STRING_START") and nested == 1:
+                literals.append((start, end))
+            elif name.endswith("STRING_END") and nested == 0:
+                literals[-1] = (literals[-1][0], end)
+            elif name in ("STRING", "COMMENT") and nested == 0:
+                literals.append((start, end))
+            elif name in ("NEWLINE", "ENDMARKER"):
+                if redact(source[begin:end]) != source[begin:end]:
+                    for first, last in literals:
+                        parts += [
+                            source[done:first],
+                            _masked_literal(source[begin:first], source[first:last]),
+                        ]
+                        done = last
+                begin, literals = end, []
+    except (SyntaxError, tokenize.TokenError):
+        return Redacted(safe)
+    return Redacted("".join([*parts, source[done:]]))
+
+
+def _masked_literal(head: str, literal: str) -> str:
+    """Return a literal or comment of Python, which follows on `head`, without its secrets."""
+    import ast
+
+    if literal.startswith("#"):
+        return redact(literal).replace("\n", " ")
+    prefix = re.split("['\"]", literal)[0].lower()
+    fields = r"\{[^{}]*\}" if "f" in prefix else r"\{\w*\}"
+    for probe in (literal, re.sub(rf"{fields}|%(?:\(\w+\))?[srLI](?!\w)|(?<=['\"\s=(,]):\w+", MASK, literal)):
+        if redact(head + probe).endswith(probe[len(prefix) :]) and _redact_registered(literal) == literal:
+            return literal
+    with suppress(SyntaxError, ValueError):
+        rest = redact(head + literal).removeprefix(redact(head))
+        if isinstance(ast.parse(rest, mode="eval").body, ast.Constant | ast.JoinedStr):
+            return rest
+    return f"{'b' if 'b' in prefix else ''}'{MASK}'"
 
 
 def redact_source(lines: list[str]) -> list[str]:
