@@ -5,6 +5,8 @@ JSON, tracebacks of `--debug`, files) passes `redact`.
 """
 
 import re
+import string
+from base64 import b64encode
 from contextlib import suppress
 from functools import cache
 from itertools import pairwise
@@ -13,6 +15,8 @@ from urllib.parse import unquote
 MASK = "***"
 
 _secrets: set[str] = set()
+_CODE_CHARACTERS = string.ascii_letters + string.digits + "+/-_"
+"""The characters of base64, also in URLs, and of hex."""
 
 # A password in a URL that was not registered. The word PASSWORD is the placeholder in hints.
 _URL_PASSWORD = re.compile(
@@ -161,7 +165,27 @@ def _redact_registered(text: str) -> str:
     for secret in sorted(_secrets, key=len, reverse=True):
         if _plain_part(secret) in text:
             text = _spellings(secret).sub(MASK, text)
+        for code in _encodings(secret):
+            position = text.find(code)
+            while position >= 0:  # the code may begin and end with other text, such as a user name
+                head = text[:position].rstrip(_CODE_CHARACTERS)
+                tail = text[position + len(code) :].lstrip(_CODE_CHARACTERS + "=")
+                text, position = f"{head}{MASK}{tail}", f"{tail}".find(code)
+                position += len(head) + len(MASK) if position >= 0 else 0
     return text
+
+
+@cache
+def _encodings(secret: str) -> frozenset[str]:
+    """Return what base64 and hex, also of a longer text, contain for the secret."""
+    octets = secret.encode()
+    codes = {octets.hex(), octets.hex().upper()}
+    for offset in range(3):
+        code = b64encode(bytes(offset) + octets).rstrip(b"=").decode()
+        # The first and last characters can have bits of other text.
+        inner = code[-(-offset * 8 // 6) : (offset + len(octets)) * 8 // 6]
+        codes |= {inner, inner.translate(str.maketrans("+/", "-_"))}
+    return frozenset(codes)
 
 
 def redact_statement(sql: str) -> str:

@@ -20,7 +20,8 @@ from circle_migrate.core.redaction import redact, redact_python
 from circle_migrate.migrate.journal_schema import ensure_tables
 from circle_migrate.postgres.database import Database, State
 from circle_migrate.postgres.identifier import literal, quote
-from circle_migrate.postgres.journal_tables import RUNS, STEPS, damaged_row_error
+from circle_migrate.postgres.journal_columns import damaged_row_error
+from circle_migrate.postgres.journal_tables import RUNS, STEPS
 from circle_migrate.postgres.server_errors import statement_error
 
 if TYPE_CHECKING:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import base64
 import html
 import json
 import time
@@ -271,6 +272,11 @@ def test_registered_secret_in_other_spellings(secret: str) -> None:
         quote(quote_plus(secret), safe=""),
     ):
         assert redaction.redact(f"<{text}>") == "<***>"
+    longer = [secret, f"bob:{secret}", f"xy{secret}z", f"{secret * 3}"]
+    for octets in map(str.encode, longer):
+        for code in (base64.b64encode(octets), base64.urlsafe_b64encode(octets), octets.hex().encode()):
+            assert redaction.redact(f"<{code.decode()}> <{code.decode()}>") == "<***> <***>"
+    assert redaction.redact(f"'\\x{secret.encode().hex().upper()}'") == "'\\***'"
 
 
 @pytest.mark.parametrize(
