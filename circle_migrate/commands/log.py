@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 import asyncpg
 
 from circle_migrate.core.errors import UsageError
-from circle_migrate.core.redaction import redact
+from circle_migrate.core.redaction import redact_python
 from circle_migrate.core.result import Result, json_fields
 from circle_migrate.migrate.journal import Journal, JournalRun, JournalStep
 from circle_migrate.postgres.deployment import Deployment
@@ -64,7 +64,10 @@ async def source(deployment: Deployment, revision: str) -> SourceResult:
 
     async def read_sources(journal: Journal, connection: asyncpg.Connection) -> list[SourceResult]:
         texts = await journal.sources(connection, prefix=revision)
-        return [SourceResult("log", journal.database.name, key, redact(text)) for key, text in texts.items()]
+        return [
+            SourceResult("log", journal.database.name, key, redact_python(text))
+            for key, text in texts.items()
+        ]
 
     matches = [match for name in deployment.selected for match in await _read(deployment, name, read_sources)]
     for match in matches:

@@ -5,6 +5,8 @@ JSON, tracebacks of `--debug`, files) passes `redact`.
 """
 
 import re
+import string
+from base64 import b64encode
 from contextlib import suppress
 from functools import cache
 from itertools import pairwise
@@ -13,6 +15,8 @@ from urllib.parse import unquote
 MASK = "***"
 
 _secrets: set[str] = set()
+_CODE_CHARACTERS = string.ascii_letters + string.digits + "+/-_"
+"""The characters of base64, also in URLs, and of hex."""
 
 # A password in a URL that was not registered. The word PASSWORD is the placeholder in hints.
 _URL_PASSWORD = re.compile(
@@ -40,8 +44,8 @@ _QUOTED = (
     r"(?:[eE]'(?:[^'\\]|''|\\.)*(?:'|\Z)"
     r"|\\+'(?:[^'\\]|\\+[^'\\])*(?:\\+'|\Z)"
     r"|(?<!')(?P<quotes@>(?:'')+)(?=[^'\s,;)]).*?(?:(?P=quotes@)|\Z)"
-    r"|(?:[nN]|[uU]&)?'(?:[^']|'')*(?:'|\Z)"
-    r'|\\*"[^"]+(?:"|\Z))'
+    r"|(?:[nN]|[uU]&|[rbfuRBFU]{1,2})?'(?:[^']|'')*(?:'|\Z)"
+    r'|(?:[rbfuRBFU]{1,2})?\\*"[^"]+(?:"|\Z))'
 )
 _LITERAL = (
     r"(?:\$(?P<tag>\w*)\$(?!\s*(?:;|\Z)).*?(?:\$(?P=tag)\$|\Z)|"
@@ -101,6 +105,12 @@ _FRAME = (
 )
 
 
+class Redacted(str):
+    """A text without secrets; `redact` returns it as it is."""
+
+    __slots__ = ()
+
+
 def register(secret: str | None) -> None:
     """Register a secret for `redact`."""
     if secret:
@@ -135,9 +145,9 @@ def redact(text: str) -> str:
 
     Call it before the text is joined with others or cut, as either can hide where a secret ends.
     """
-    for secret in sorted(_secrets, key=len, reverse=True):
-        if _plain_part(secret) in text:
-            text = _spellings(secret).sub(MASK, text)
+    if isinstance(text, Redacted):
+        return text
+    text = _redact_registered(text)
     text = _URL_PASSWORD.sub(rf"\g<head>{MASK}", text)
     if not _SUSPICIOUS.search(text):
         return text
@@ -149,6 +159,33 @@ def redact(text: str) -> str:
     for pattern in (_PRIVATE_KEY, _SET, _ASSIGNED):
         text = re.sub(pattern, rf"\g<head>{MASK}", text)
     return text
+
+
+def _redact_registered(text: str) -> str:
+    for secret in sorted(_secrets, key=len, reverse=True):
+        if _plain_part(secret) in text:
+            text = _spellings(secret).sub(MASK, text)
+        for code in _encodings(secret):
+            position = text.find(code)
+            while position >= 0:  # the code may begin and end with other text, such as a user name
+                head = text[:position].rstrip(_CODE_CHARACTERS)
+                tail = text[position + len(code) :].lstrip(_CODE_CHARACTERS + "=")
+                text, position = f"{head}{MASK}{tail}", f"{tail}".find(code)
+                position += len(head) + len(MASK) if position >= 0 else 0
+    return text
+
+
+@cache
+def _encodings(secret: str) -> frozenset[str]:
+    """Return what base64 and hex, also of a longer text, contain for the secret."""
+    octets = secret.encode()
+    codes = {octets.hex(), octets.hex().upper()}
+    for offset in range(3):
+        code = b64encode(bytes(offset) + octets).rstrip(b"=").decode()
+        # The first and last characters can have bits of other text.
+        inner = code[-(-offset * 8 // 6) : (offset + len(octets)) * 8 // 6]
+        codes |= {inner, inner.translate(str.maketrans("+/", "-_"))}
+    return frozenset(codes)
 
 
 def redact_statement(sql: str) -> str:
@@ -195,6 +232,62 @@ def redact_quotation(message: str, sql: str) -> str:
         elif literal and literal in message and literal not in hidden:
             message = re.sub(rf"(?<!\w){re.escape(literal)}(?!\w)", MASK, message)
     return redact(message)
+
+
+def redact_python(source: str) -> Redacted:
+    """Return Python source in which only string literals and comments differ, where `redact` changes them.
+
+    A literal that takes a value of the code, as `f"PASSWORD '{value}'"` does, has no secret.
+    """
+    import io
+    import tokenize
+
+    safe = redact(source)
+    if safe == source:
+        return Redacted(source)
+    parts, done, begin, literals, nested = [], 0, 0, [], 0
+    starts = [0, *(match.end() for match in re.finditer("\n", source)), len(source)]
+    try:
+        for token in tokenize.generate_tokens(io.StringIO(source, newline="").readline):
+            start, end = (starts[row - 1] + column for row, column in (token.start, token.end))
+            name = tokenize.tok_name[token.type]
+            nested += name.endswith("STRING_START") - name.endswith("STRING_END")  # from Python 3.12 on
+            if name.endswith("STRING_START") and nested == 1:
+                literals.append((start, end))
+            elif name.endswith("STRING_END") and nested == 0:
+                literals[-1] = (literals[-1][0], end)
+            elif name in ("STRING", "COMMENT") and nested == 0:
+                literals.append((start, end))
+            elif name in ("NEWLINE", "ENDMARKER"):
+                if redact(source[begin:end]) != source[begin:end]:
+                    for first, last in literals:
+                        parts += [
+                            source[done:first],
+                            _masked_literal(source[begin:first], source[first:last]),
+                        ]
+                        done = last
+                begin, literals = end, []
+    except (SyntaxError, tokenize.TokenError):
+        return Redacted(safe)
+    return Redacted("".join([*parts, source[done:]]))
+
+
+def _masked_literal(head: str, literal: str) -> str:
+    """Return a literal or comment of Python, which follows on `head`, without its secrets."""
+    import ast
+
+    if literal.startswith("#"):
+        return redact(literal).replace("\n", " ")
+    prefix = re.split("['\"]", literal)[0].lower()
+    fields = r"\{[^{}]*\}" if "f" in prefix else r"\{\w*\}"
+    for probe in (literal, re.sub(rf"{fields}|%(?:\(\w+\))?[srLI](?!\w)|(?<=['\"\s=(,]):\w+", MASK, literal)):
+        if redact(head + probe).endswith(probe[len(prefix) :]) and _redact_registered(literal) == literal:
+            return literal
+    with suppress(SyntaxError, ValueError):
+        rest = redact(head + literal).removeprefix(redact(head))
+        if isinstance(ast.parse(rest, mode="eval").body, ast.Constant | ast.JoinedStr):
+            return rest
+    return f"{'b' if 'b' in prefix else ''}'{MASK}'"
 
 
 def redact_source(lines: list[str]) -> list[str]:

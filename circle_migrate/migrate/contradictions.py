@@ -9,7 +9,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from circle_migrate.core.errors import InDoubt, Refused, UsageError
-from circle_migrate.core.redaction import redact, redact_source
+from circle_migrate.core.redaction import redact, redact_python, redact_source
 from circle_migrate.migrate.guards import verify_identity
 from circle_migrate.migrate.half_done import ensure_not_half_undone
 from circle_migrate.migrate.journal import Journal
@@ -144,9 +144,10 @@ def _diff(revision: Revision, source: str) -> str:
     import difflib
 
     # Lines are compared as the journal has them, and shown with less.
+    texts = source, revision.read_source()
     before, after = (
         [f"{shown}\0{line}" for shown, line in zip(redact_source(lines), lines, strict=True)]
-        for lines in (redact(text).splitlines() for text in (source, revision.read_source()))
+        for lines in (redact(str(redact_python(text))).splitlines() for text in texts)
     )
     name = PurePath(revision.path).name
     diff = difflib.unified_diff(before, after, "as applied", name, lineterm="", n=1)

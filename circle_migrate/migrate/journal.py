@@ -16,12 +16,13 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from circle_migrate import __version__
-from circle_migrate.core.redaction import redact
+from circle_migrate.core.redaction import redact, redact_python
 from circle_migrate.migrate.guards import journal_error
 from circle_migrate.migrate.journal_schema import ensure_tables
 from circle_migrate.postgres.database import Database, State
 from circle_migrate.postgres.identifier import literal, quote
-from circle_migrate.postgres.journal_tables import RUNS, STEPS, damaged_row_error
+from circle_migrate.postgres.journal_columns import damaged_row_error
+from circle_migrate.postgres.journal_tables import RUNS, STEPS
 from circle_migrate.postgres.server_errors import statement_error
 
 if TYPE_CHECKING:
@@ -300,7 +301,7 @@ def _revision_columns(action: Action) -> tuple[str, str, str | None, str | None]
     if isinstance(action, Stamp):
         return ", ".join(action.heads) or "base", "stamped", None, None
     revision = action.revision
-    return revision.id, revision.message, revision.checksum, redact(revision.read_source())
+    return revision.id, revision.message, revision.checksum, redact_python(revision.read_source())
 
 
 def os_user() -> str:

@@ -18,7 +18,13 @@ from circle_migrate.core.errors import MigrateError, MissingPrivilege, SettingsE
 from circle_migrate.postgres import journal_tables, server_errors
 from circle_migrate.postgres.identifier import literal, quote
 from circle_migrate.postgres.missing_tls import warn_of_missing_tls
-from circle_migrate.postgres.search_path import CONFIGURED, CONFIGURED_LOCALLY, FIRST_SCHEMA, pin
+from circle_migrate.postgres.search_path import (
+    CONFIGURED,
+    CONFIGURED_LOCALLY,
+    FIRST_SCHEMA,
+    no_schema_error,
+    pin,
+)
 from circle_migrate.postgres.unsafe_table import COLUMNS, OBJECTS, UnsafeTable
 from circle_migrate.revision_graph.directory import ensure_nothing_elsewhere, revision_folders
 from circle_migrate.revision_graph.graph import Graph
@@ -202,11 +208,7 @@ class Database:
             arguments = (*names, GID_PREFIX, tables, settings.journal_schema)
             row = await connection.fetchrow(_STATE, *arguments)
             if row["schema"] is None:
-                raise MissingPrivilege(
-                    f"{self.name}: the role {row['role']!r} has USAGE on no existing schema of its path",
-                    database=self.name,
-                    hint=f'GRANT USAGE ON SCHEMA {settings.search_path} TO "{row["role"]}"; or create it',
-                )
+                raise await no_schema_error(connection, self.name, row["role"])
             journal_tables.ensure_not_in_search_path(settings, [row["schema"]])
             contents = await journal_tables.read_contents(connection, settings, row)
             gids = row["prepared"] if contents["journal_of"] else ()

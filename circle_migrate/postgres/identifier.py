@@ -46,8 +46,12 @@ def setting_value(name: str, stored: str) -> str:
     """Return a value of pg_db_role_setting, in which any role may store any text, as constants for SET."""
     if name not in _LISTS:
         return literal(stored)
-    items = re.findall(r'"(?:[^"]|"")*"|[^,\s][^,]*', stored)
-    return ", ".join(literal(unquote(item.strip())) for item in items) or "''"
+    return ", ".join(map(literal, split_list(stored))) or "''"
+
+
+def split_list(text: str) -> list[str]:
+    """Return the names in a list of identifiers, as settings have it."""
+    return [unquote(item.strip()) for item in re.findall(r'"(?:[^"]|"")*"|[^,\s][^,]*', text)]
 
 
 def split_identity(identity: str) -> tuple[str, ...]:

@@ -15,6 +15,7 @@ from circle_migrate.core.errors import Refused, SettingsError
 from circle_migrate.core.result import json_fields
 from circle_migrate.postgres.deployer_lock import IS_DEPLOYER
 from circle_migrate.postgres.identifier import literal, quote
+from circle_migrate.postgres.journal_columns import OF_COLUMNS, damaged_row_error, ensure_no_null
 from circle_migrate.postgres.search_path import FIRST_SCHEMA
 
 if TYPE_CHECKING:
@@ -169,35 +170,6 @@ WHERE outcome <> 'done' AND notes ? 'unfinished' AND NOT EXISTS (
 ORDER BY started_at
 """
 
-_COLUMNS = {
-    RUNS: (
-        """run uuid, database text, command text, mode text, planned jsonb, outcome text,
-        started_at timestamptz, db_role text, os_user text, host text, tool_version text, notes jsonb""",
-        "error text, ended_at timestamptz, fingerprint text",
-    ),
-    STEPS: (
-        """id bigint, run uuid, segment integer, direction text, revision text, message text,
-        started_at timestamptz, duration_ms double precision, elsewhere jsonb""",
-        "checksum text, source text",
-    ),
-    PROTECTION: ("protected_at timestamptz, db_role text, os_user text, host text", "reason text"),
-}
-"""The columns of our tables: those that are NOT NULL, and the others."""
-
-_EXPECTED = ", ".join(
-    f"('{table}', '{name}', '{kind}', {not nullable})"
-    for table, texts in _COLUMNS.items()
-    for nullable, text in enumerate(texts)
-    for name, _, kind in (column.strip().partition(" ") for column in text.split(","))
-)
-
-_COLUMN = f"""
-    FROM (VALUES {_EXPECTED}) expected (tab, name, kind, required)
-    LEFT JOIN pg_catalog.pg_attribute
-        ON attrelid = pg_class.oid AND attname = expected.name AND atttypid = kind::regtype
-    WHERE relname IN (tab, '{OLD_PREFIX}' || tab) AND relname <> $1
-"""
-
 _MAX_ROWS = 1000
 """Rows of a version table; no tree has so many heads."""
 
@@ -210,7 +182,8 @@ _DEFECT = f"""
              SELECT FROM pg_catalog.pg_attribute WHERE attrelid = pg_class.oid AND attname = 'version_num'
                AND atttypid IN ('text'::regtype, 'varchar'::regtype, 'bpchar'::regtype)
          ) THEN 'has no column version_num of a text type'
-         ELSE (SELECT min('has no column ' || name || ' of the type ' || kind) {_COLUMN} AND attnum IS NULL)
+         ELSE (SELECT min('has no column ' || name || ' of the type ' || kind) {OF_COLUMNS}
+               AND attnum IS NULL)
     END
 """
 
@@ -219,7 +192,7 @@ TABLES = f"""
                        pg_get_userbyid(relowner)::text, has_table_privilege(oid, 'SELECT')::text, {_DEFECT},
                        (SELECT atttypmod - 4 FROM pg_catalog.pg_attribute
                         WHERE attrelid = pg_class.oid AND attname = 'version_num' AND atttypmod > 4)::text,
-                       (SELECT string_agg(name, ', ') {_COLUMN} AND required AND NOT attnotnull)]
+                       (SELECT string_agg(name, ', ') {OF_COLUMNS} AND required AND NOT attnotnull)]
           FROM pg_catalog.pg_class
           WHERE relnamespace IN (to_regnamespace(quote_ident(own.schema)),
                                  to_regnamespace(quote_ident(own.journal)))
@@ -263,7 +236,7 @@ async def read_contents(
         )
     for table in (f"{journal}{RUNS}", f"{journal}{STEPS}", f"{marker}{PROTECTION}"):
         if table in nullable:
-            await _ensure_no_null(connection, settings.name, table, nullable[table])
+            await ensure_no_null(connection, settings.name, table, nullable[table])
     queries = [
         f"SELECT version_num::text FROM (SELECT version_num FROM {version_table} LIMIT {_MAX_ROWS + 1}) "
         "rows ORDER BY 1"
@@ -300,30 +273,6 @@ async def read_contents(
         "id_length": id_length,
         "unfinished": tuple(UnfinishedStep.from_row(row, journal, settings.name) for row in unfinished),
     }
-
-
-async def _ensure_no_null(connection: asyncpg.Connection, database: str, table: str, columns: str) -> None:
-    """Raise `Refused` for a row of our table that has no value in one of the columns, which lost NOT NULL."""
-    query = f"SELECT to_json(own)::text FROM {table} own WHERE num_nulls({columns}) > 0 LIMIT 1"
-    if text := await connection.fetchval(query):
-        import json
-
-        row = json.loads(text)
-        column = next(name for name in columns.split(", ") if row[name] is None)
-        raise damaged_row_error(database, table, row, column)
-
-
-def damaged_row_error(database: str, table: str, row: Mapping[str, Any], column: str) -> Refused:
-    """Return the error for a row of our table whose value in the column no run writes."""
-    if table.endswith(PROTECTION):
-        of_run, remedy = "", f"or remove it and protect the database again: DELETE FROM {table};"
-    else:
-        run = "IS NULL" if row["run"] is None else f"= '{row['run']}'"
-        place = table.removesuffix(RUNS).removesuffix(STEPS)
-        deletes = (f"DELETE FROM {place}{name} WHERE run {run};" for name in (STEPS, RUNS))
-        of_run, remedy = f" of run {row['run']}", f"or remove the run from the journal: {' '.join(deletes)}"
-    message = f"{database}: {table} has a damaged row{of_run}: {column} is {row[column]!r}"
-    return Refused(message, database=database, hint=f"restore it, {remedy}")
 
 
 async def prepared_by_runs(

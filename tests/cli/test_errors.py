@@ -6,6 +6,7 @@ import asyncio
 import gc
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -245,14 +246,35 @@ def test_no_server_of_the_kind_that_the_url_asks_for(
     check(Case("upgrade", 9, [" is read-only", "correct target_session_attrs"], never=["SessionAttribute"]))
 
 
-@pytest.mark.parametrize("command", ["upgrade"])
+@pytest.mark.parametrize("command", ["upgrade", "diff revisions live", "status"])
 def test_missing_schema_of_the_path(
     empty_databases: Databases, urls: Callable[..., None], command: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The hint does not only propose a GRANT on a schema that does not exist."""
     urls(empty_databases)
-    monkeypatch.setenv("CIRCLE_MIGRATE_MAIN_SEARCH_PATH", "nosuch")
-    check(Case(command, 9, ["no existing schema", "or create it"]))
+    monkeypatch.setenv("CIRCLE_MIGRATE_MAIN_SEARCH_PATH", '"No such", nosuch')
+    answer = invoke(command.split())
+    text = " ".join(answer.everything.split())
+    assert (answer.status, "GRANT" in text) == (9, False), answer
+    assert "no schema of the search_path exists: No such, nosuch" in text
+    assert 'CREATE SCHEMA "No such" AUTHORIZATION "' in text
+
+
+def test_schema_of_the_path_without_a_privilege(
+    empty_databases: Databases, urls: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    role = f"reader_{empty_databases.names['main']}"
+    run(execute(empty_databases, "main", "CREATE SCHEMA hidden", f"CREATE ROLE {role} LOGIN"))
+    try:
+        url = re.sub("//[^@/]*@", f"//{role}@", empty_databases.urls["main"])
+        urls(empty_databases, DATABASE_URL=url)
+        monkeypatch.setenv("CIRCLE_MIGRATE_MAIN_SEARCH_PATH", "nosuch, hidden")
+        text = invoke(["status"]).stdout
+        assert (f'GRANT USAGE ON SCHEMA "hidden" TO "{role}"' in text, "CREATE SCHEMA" in text) == (
+            True,
+            False,
+        )
+    finally:
+        run(execute(empty_databases, "main", f"DROP ROLE {role}"))
 
 
 @pytest.mark.parametrize("command", ["upgrade", "stamp head --yes", "upgrade --dry-run"])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ast
+import json
 from pathlib import Path
 
 import pytest
@@ -93,6 +95,19 @@ def test_secret_in_the_journals_copy_of_a_revision(project: Project, empty_datab
     changed = [line.strip()[:1] for line in answer.stderr.splitlines() if "op.execute" in line]
     assert changed.count("-") == changed.count("+") == 1, answer
     assert "Sesame" not in answer.everything
+
+
+def test_source_in_the_journal_is_still_python(project: Project, empty_databases: Databases) -> None:
+    harmless = "users = sa.table('users', sa.column('v'))\nprint(dict(password=users.c.v, token=op.f('ix')))"
+    path = project.revision("main", "m2", "m1", harmless, "pass")
+    project.revision("main", "m3", "m2", f"{harmless}\ndict(password='Sesame')", "pass")
+    assert invoke(["upgrade", "-d", "main"]).status == 0
+    assert invoke(["log", "--source", "m2"]).stdout == path.read_text()
+    shown = invoke(["log", "--source", "m2", "--format", "json"])
+    assert json.loads(shown.stdout)["source"] == path.read_text()
+    text = invoke(["log", "--source", "m3"]).stdout
+    assert (harmless.split("\n")[1] in text, "Sesame" in text) == (True, False)
+    ast.parse(text)
 
 
 def test_secret_in_the_statement_of_a_blocker() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ast
+import base64
 import html
 import json
 import time
@@ -160,6 +162,59 @@ def test_source_without_secrets() -> None:
     assert "Sesame" not in "".join(redaction.redact_source([*SOURCE.split("\n"), "this is no Python"]))
 
 
+HARMLESS_PYTHON = [
+    "users = sa.table('users', password=sa.Column(sa.Text), x=1)",
+    "op.add_column('x', sa.Column('token', sa.Text, server_default=''))",
+    "token = op.f('ix_token')",
+    "connect(password=settings.password, access_token=tokens[0])",
+    "secret=hashlib.sha256(text).hexdigest()",
+    "op.execute(f\"ALTER ROLE a PASSWORD '{password}'\")",
+    "op.execute(f'ALTER ROLE a PASSWORD {quote(password)!r}')",
+    "op.execute(\"ALTER ROLE a PASSWORD '%s'\" % password)",
+    "op.execute(\"ALTER ROLE a PASSWORD '{}'\".format(password))",
+    "op.execute(sa.text('UPDATE x SET password = :value').bindparams(value=value))",
+    "url = f'postgresql://{user}:{password}@{host}/{name}'",
+    "auth = requests.get(url, headers={'Authorization': f'Bearer {token1}'})",
+    "if password_hash=='' or api_key=='':\n    pass",
+]
+
+
+@pytest.mark.parametrize("source", HARMLESS_PYTHON)
+def test_python_without_secrets_is_unchanged(source: str) -> None:
+    assert redaction.redact_python(source) == source
+    assert redaction.redact(redaction.redact_python(source)) == source
+
+
+PYTHON_SECRETS = [
+    "connect(password='Sesame9')",
+    'users = sa.table("users", password=sa.Column(sa.Text))\nlogin(password="Sesame9")',
+    "op.execute(\"ALTER ROLE a PASSWORD 'Sesame9'\"); token = op.f('ix_token')",
+    'op.execute(\n    "ALTER ROLE a PASSWORD \'"  # new\n    "Sesame9\'"\n)',
+    'op.execute("""ALTER ROLE a\nPASSWORD \'Sesame9\'""")\nx(password=y.z)',
+    "url = f'postgresql://{user}:Sesame9@{host}/{name}'",
+    "url = 'redis://:Sesame9@host/0'",
+    "connect(password=b'Sesame9', secret=call())",
+    "connect(password=r'Sesame9' + call(), token=x)",
+    "x = 1  # password = 'Sesame9'\ny(password=z)",
+    "options = {'password': 'Sesame9', 'token': token}",
+    "op.execute(f\"ALTER ROLE {name} PASSWORD 'Sesame9'\")",
+]
+
+
+@pytest.mark.parametrize("source", PYTHON_SECRETS)
+def test_python_with_a_secret_is_still_python(source: str) -> None:
+    text = redaction.redact_python(source)
+    assert "Sesame9" not in text
+    assert "***" in text
+    ast.parse(text)
+    names = [
+        [node.id for node in ast.walk(ast.parse(code)) if isinstance(node, ast.Name)]
+        for code in (source, text)
+    ]
+    assert set(names[1]) >= set(names[0]) - {"user", "host", "name"}
+    assert redaction.redact_python(text) == text
+
+
 @pytest.mark.parametrize(
     "statement",
     [
@@ -217,6 +272,11 @@ def test_registered_secret_in_other_spellings(secret: str) -> None:
         quote(quote_plus(secret), safe=""),
     ):
         assert redaction.redact(f"<{text}>") == "<***>"
+    longer = [secret, f"bob:{secret}", f"xy{secret}z", f"{secret * 3}"]
+    for octets in map(str.encode, longer):
+        for code in (base64.b64encode(octets), base64.urlsafe_b64encode(octets), octets.hex().encode()):
+            assert redaction.redact(f"<{code.decode()}> <{code.decode()}>") == "<***> <***>"
+    assert redaction.redact(f"'\\x{secret.encode().hex().upper()}'") == "'\\***'"
 
 
 @pytest.mark.parametrize(
