@@ -201,6 +201,9 @@ TABLES = f"""
 """An array of the tables named $4 in the schemas of `own`; $1 is the version table."""
 
 
+_OF_OTHERS = "if the table is another application's, set journal-schema to a schema that has nothing else"
+
+
 async def read_contents(
     connection: asyncpg.Connection, settings: DatabaseSettings, row: asyncpg.Record
 ) -> dict[str, Any]:
@@ -228,7 +231,8 @@ async def read_contents(
         raise Refused(
             f"{settings.name}: {journal}{RUNS} exists without {journal}{STEPS}; there are {owners}",
             database=settings.name,
-            hint=f"restore it from a backup, or let the next run begin a journal: DROP TABLE {journal}{RUNS}",
+            hint=f"{_OF_OTHERS}; if it is the journal, restore the other table from a backup, or let the "
+            f"next run begin a journal: DROP TABLE {journal}{RUNS}",
         )
     queries = [
         f"SELECT version_num::text FROM (SELECT version_num FROM {version_table} LIMIT {_MAX_ROWS + 1}) "
@@ -251,7 +255,7 @@ async def read_contents(
         if sqlstate(error) not in _OTHER_COLUMNS and not isinstance(error, KeyError | TypeError | ValueError):
             raise
         message = f"a table is not as circle-migrate makes it: {server_message(error)}; there are {owners}"
-        remedy = "rename or drop what another role has made; if it is the version table, "
+        remedy = f"{_OF_OTHERS}; rename or drop what another role has made; if it is the version table, "
         raise _defect_error(settings, message, remedy) from error
     if len(current) > _MAX_ROWS:
         raise _defect_error(settings, f"{version_table} has more than {_MAX_ROWS} rows")
