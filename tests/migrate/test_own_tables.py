@@ -180,6 +180,7 @@ def test_tables_of_another_application_in_the_schema_of_the_journal(
     tables = [f"CREATE TABLE app.{name} (id int)" for name in names]
     run(execute(empty_databases, "main", "CREATE SCHEMA app", *tables))
     monkeypatch.setenv("CIRCLE_MIGRATE_MAIN_JOURNAL_SCHEMA", "app")
+    assert invoke(["snapshot", "-d", "main", "-o", "main.json"]).status == 5
     answer = invoke(["upgrade"])
     assert answer.status == 5, answer
     assert "if the table is another application's, set journal-schema to" in answer.stderr
