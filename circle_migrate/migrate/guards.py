@@ -61,7 +61,7 @@ def journal_error(state: State, error: Exception, *, is_lost: bool) -> errors.Mi
             kind = errors.LockNotObtained
             hint = "another session uses its tables, perhaps a backup: try again after it"
         text = f"{state.database}: the journal cannot be written"
-        return kind(text, database=state.database, detail=message, hint=hint)
+        return kind(text, database=state.database, detail=message, state="no step has run", hint=hint)
     failure.state = "nothing was changed"
     schema = quote(state.journal_schema)
     failure.hint = server_errors.privilege_hint(message, state.role, schema=schema)

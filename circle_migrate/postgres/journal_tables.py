@@ -201,6 +201,9 @@ TABLES = f"""
 """An array of the tables named $4 in the schemas of `own`; $1 is the version table."""
 
 
+_OF_OTHERS = "if the table is another application's, set journal-schema to a schema that has nothing else"
+
+
 async def read_contents(
     connection: asyncpg.Connection, settings: DatabaseSettings, row: asyncpg.Record
 ) -> dict[str, Any]:
@@ -216,7 +219,9 @@ async def read_contents(
         place = quote(journal_schema if in_own == "true" else schema)
         table = f"{place}.{quote(name) if name == settings.version_table else name}"
         if table in names and defect:
-            remedy = "restore it, or rename or drop it, after you have read its definition; "
+            remedy = (
+                f"{_OF_OTHERS}; else restore it, or rename or drop it, after you have read its definition; "
+            )
             remedy += "if it is the version table, "
             raise _defect_error(settings, f"{table}, whose owner is {owner}, {defect}", remedy)
         readable[table] = may_read == "true"
@@ -232,7 +237,8 @@ async def read_contents(
         raise Refused(
             f"{settings.name}: {journal}{RUNS} exists without {journal}{STEPS}; there are {owners}",
             database=settings.name,
-            hint=f"restore it from a backup, or let the next run begin a journal: DROP TABLE {journal}{RUNS}",
+            hint=f"{_OF_OTHERS}; if it is the journal, restore the other table from a backup, or let the "
+            f"next run begin a journal: DROP TABLE {journal}{RUNS}",
         )
     for table in (f"{journal}{RUNS}", f"{journal}{STEPS}", f"{marker}{PROTECTION}"):
         if table in nullable:

@@ -119,6 +119,7 @@ def test_connection_lost_outside_of_a_step(
     error = run(scenario())
     assert isinstance(error, Unreachable)
     assert (error.status, error.message, "57P01" in str(error.detail)) == (9, message, True)
+    assert error.state == ("no step has run" if "journal" in message else None)
     assert caplog.messages == []
 
 

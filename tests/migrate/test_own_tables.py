@@ -245,3 +245,16 @@ def test_journal_without_its_steps(eve: str, empty_databases: Databases) -> None
     run(execute(empty_databases, "main", 'DROP TABLE "circle_migrate".runs'))
     assert invoke(["check"]).status == 0
     assert invoke(["downgrade", "main@-1", "--yes"]).status == 0
+
+
+@pytest.mark.parametrize("names", [["runs"], ["runs", "steps"]])
+def test_tables_of_another_application_in_the_schema_of_the_journal(
+    eve: str, empty_databases: Databases, monkeypatch: pytest.MonkeyPatch, names: list[str]
+) -> None:
+    tables = [f"CREATE TABLE app.{name} (id int)" for name in names]
+    run(execute(empty_databases, "main", "CREATE SCHEMA app", *tables))
+    monkeypatch.setenv("CIRCLE_MIGRATE_MAIN_JOURNAL_SCHEMA", "app")
+    assert invoke(["snapshot", "-d", "main", "-o", "main.json"]).status == 5
+    answer = invoke(["upgrade"])
+    assert answer.status == 5, answer
+    assert "if the table is another application's, set journal-schema to" in answer.stderr

@@ -10,7 +10,7 @@ from dataclasses import replace
 
 import asyncpg
 
-from circle_migrate.core.errors import LockNotObtained, MigrateError, MissingPrivilege
+from circle_migrate.core.errors import LockNotObtained, MigrateError, MissingPrivilege, Refused
 from circle_migrate.postgres import server_errors
 from circle_migrate.postgres.catalog import queries
 from circle_migrate.postgres.catalog.queries import PINS, read_transaction
@@ -102,8 +102,8 @@ async def _row_versions(connection: asyncpg.Connection) -> str:
 
 def _is_transient(error: Exception) -> bool:
     """Return whether another attempt may succeed."""
-    if isinstance(error, _ConcurrentChangeError):
-        return True
+    if isinstance(error, _ConcurrentChangeError | Refused):
+        return isinstance(error, _ConcurrentChangeError)
     state = server_errors.sqlstate(error)
     return state in {*server_errors.LOCK_CONFLICTS, _RECOVERY_CONFLICT} or (
         state is not None and any(text in server_errors.server_message(error) for text in _DROPPED_MESSAGES)
