@@ -553,6 +553,8 @@ NEW_COLUMNS = [
                 _ONE,
                 "CREATE TABLE kinds (id int PRIMARY KEY); INSERT INTO kinds VALUES (1); ALTER TABLE one ADD kind int NOT NULL DEFAULT 1 REFERENCES kinds",
             ),
+            "foreign-key-of-a-new-table": "CREATE TABLE fresh (id serial PRIMARY KEY, user_id bigint REFERENCES users)",
+            "foreign-key-added-to-a-new-table": "CREATE TABLE fresh (user_id bigint); ALTER TABLE fresh ADD FOREIGN KEY (user_id) REFERENCES users",
             "default-null-of-a-foreign-key": (_ONE, _REFER.format("NULL")),
         },
     ),

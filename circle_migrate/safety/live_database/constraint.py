@@ -209,8 +209,9 @@ def _orphans(
     live, parent = context.after.relation(relation), context.after.relation(key.relation)
     referenced = [context.after.column(key.relation, name) for name in key.referenced]
     rows = _rows(context, relation, key.columns, place="")
-    if isinstance(rows, NoLiveName):
-        return context.row_probe(kind, relation, subject, rows)
+    absent = next((name for name in (live, rows) if isinstance(name, NoLiveName)), None)
+    if absent is not None:
+        return context.row_probe(kind, relation, subject, absent)
     columns = [f"child.key{number}" for number in range(len(referenced))]
     rows = f"({rows})" if kind is ProbeKind.INSERTS else f"({rows} FROM {live})"
     has_key = (" OR " if key.full else " AND ").join(f"{name} IS NOT NULL" for name in columns)
