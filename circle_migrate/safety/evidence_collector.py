@@ -43,7 +43,7 @@ class EvidenceCollector:
         """Return evidence with facts from the live databases."""
         from circle_migrate.postgres.catalog.read_live import read_live_catalog
         from circle_migrate.safety.live_database import catalog
-        from circle_migrate.safety.live_database.probes import derive_probes, expected_rows, run_probes
+        from circle_migrate.safety.live_database.probes import derive_probes, run_probes, write_plans
 
         read, relations, locks = self._read, self._relations, self._locks
         unknown = {name: ObjectUsage() for name in self.plan.databases}
@@ -64,7 +64,8 @@ class EvidenceCollector:
         published = await read("publications", lambda db: catalog.published_tables(db, relations(db.name)))
         roles = await read("roles", lambda db: catalog.inherited_roles(db, self._grantees(db.name)))
         invalid = await read("invalid indexes", lambda db: catalog.invalid_indexes(db, relations(db.name)))
-        rows = await read("row estimates of the planner", lambda db: expected_rows(db, texts_of(db)))
+        rows = await read("row estimates of the planner", lambda db: write_plans(db, texts_of(db)))
+        plans = dict(chain.from_iterable(map(dict.items, rows.values())))
         return replace(
             self._common(Mode.LIVE, traced=traced),
             sizes=sizes,
@@ -73,7 +74,8 @@ class EvidenceCollector:
             published=published,
             inherited_roles=roles,
             invalid_indexes=invalid,
-            expected_rows=dict(chain.from_iterable(map(dict.items, rows.values()))),
+            expected_rows={key: plan.rows for key, plan in plans.items()},
+            scanned={key: plan.scanned for key, plan in plans.items()},
             catalogs=catalogs,
         )
 

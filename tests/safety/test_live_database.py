@@ -25,7 +25,7 @@ from circle_migrate.safety.live_database.catalog import (
     relation_sizes,
 )
 from circle_migrate.safety.live_database.probe_context import LIMIT, count_query
-from circle_migrate.safety.live_database.probes import derive_probes, expected_rows, run_probes
+from circle_migrate.safety.live_database.probes import derive_probes, run_probes, write_plans
 from circle_migrate.safety.live_database.record import (
     Answer,
     Blocker,
@@ -373,8 +373,9 @@ def test_written_rows_are_estimated_and_nothing_is_written(pair: Databases, live
         "UPDATE planned SET note = $1::text WHERE id = $2",
         "UPDATE planned SET note = 'z'; COMMIT; DELETE FROM planned",
     ]
-    result = run(expected_rows(live, statements))
-    rows = [result.get((live.name, sql)) for sql in statements]
+    result = run(write_plans(live, statements))
+    rows = [plan and plan.rows for plan in (result.get((live.name, sql)) for sql in statements)]
+    assert result[live.name, statements[0]].scanned == {"planned"}
     assert (rows[1], rows[2], rows[3], rows[5], rows[6]) == (None, 4000, None, 1, None)
     assert all(3000 < (rows[index] or 0) <= 4000 for index in (0, 4))
     assert run(relation_sizes(live, ["public.planned"]))["public.planned"].rows == 4000

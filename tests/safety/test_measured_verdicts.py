@@ -13,8 +13,8 @@ pytestmark = pytest.mark.thorough
 
 
 @pytest.mark.parametrize("case", CASES, ids=str)
-def test_verdict_is_measured(case: SafetyCase, databases: Databases) -> None:
-    if case.since > run(version_of(databases)) // 10000:
+def test_verdict_is_measured(case: SafetyCase, empty_databases: Databases) -> None:
+    if case.since > run(version_of(empty_databases)) // 10000:
         pytest.skip(f"its statements are new in PostgreSQL {case.since}")
-    measured, reason = run(measure_verdict(databases.url("main"), case))
+    measured, reason = run(measure_verdict(empty_databases.urls["main"], case))
     assert (measured == case.expect) is (case.id not in UNMEASURED), (measured, reason)

@@ -45,19 +45,17 @@ def constraint_probes(context: ProbeContext) -> Iterator[Probe]:
         if owner is not None and owner.kind in STORING and change.op is Op.ADDED:
             yield from _refused_writes(change, owner.identity, context)
         if owner is not None and owner.kind == "domain" and change.op is Op.ADDED and change.new("validated"):
-            yield from _domain_violations(ProbeKind.REFUSED, change, owner.identity, context)
+            yield from _of_domain(ProbeKind.REFUSED, change, owner.identity, context)
         if owner is None or not _is_new(change, context):
             continue
         if owner.kind in STORING:
             yield from _relation_probes(change, owner.identity, context)
         elif owner.kind == "domain":
-            yield from _domain_violations(ProbeKind.VIOLATIONS, change, owner.identity, context)
+            yield from _of_domain(ProbeKind.VIOLATIONS, change, owner.identity, context)
     yield from _partition_probes(context)
 
 
-def _domain_violations(
-    kind: ProbeKind, change: Change, domain: str, context: ProbeContext
-) -> Iterator[Probe]:
+def _of_domain(kind: ProbeKind, change: Change, domain: str, context: ProbeContext) -> Iterator[Probe]:
     violation = f"NOT {definitions.parse_check(change.new('definition'))}"
     return context.domain_probes(kind, domain, change.key.identity, violation)
 
@@ -209,8 +207,9 @@ def _orphans(
     live, parent = context.after.relation(relation), context.after.relation(key.relation)
     referenced = [context.after.column(key.relation, name) for name in key.referenced]
     rows = _rows(context, relation, key.columns, place="")
-    if isinstance(rows, NoLiveName):
-        return context.row_probe(kind, relation, subject, rows)
+    absent = next((name for name in (live, rows) if isinstance(name, NoLiveName)), None)
+    if absent is not None:
+        return context.row_probe(kind, relation, subject, absent)
     columns = [f"child.key{number}" for number in range(len(referenced))]
     rows = f"({rows})" if kind is ProbeKind.INSERTS else f"({rows} FROM {live})"
     has_key = (" OR " if key.full else " AND ").join(f"{name} IS NOT NULL" for name in columns)

@@ -34,7 +34,14 @@ from circle_migrate.safety.live_database.probe_context import (
     StatementRenames,
     column_of,
 )
-from circle_migrate.safety.live_database.record import Answer, ColumnName, ObjectUsage, Probe, ProbeKind
+from circle_migrate.safety.live_database.record import (
+    Answer,
+    ColumnName,
+    ObjectUsage,
+    Probe,
+    ProbeKind,
+    WritePlan,
+)
 from circle_migrate.safety.trace.record import Lock, Task, TracedStatement
 
 _WRITING = frozenset({Task.INSERT, Task.UPDATE, Task.DELETE, Task.TRUNCATE})
@@ -224,8 +231,8 @@ def _key(probe: Probe, relation: str) -> tuple[object, ...]:
     return (probe.statement, probe.kind, relation, split_identity(probe.subject)[2:])
 
 
-async def expected_rows(database: Database, statements: Iterable[str]) -> dict[tuple[str, str], int]:
-    """Return the rows that statements are expected to write, by the database and the statement.
+async def write_plans(database: Database, statements: Iterable[str]) -> dict[tuple[str, str], WritePlan]:
+    """Return the plans of statements that write, by the database and the statement.
 
     Those that write none are left out, or cannot be planned. Raises what `bounded_read` raises.
     """
@@ -234,13 +241,13 @@ async def expected_rows(database: Database, statements: Iterable[str]) -> dict[t
         return {}
     async with bounded_read(database) as connection:
         return {
-            (database.name, sql): rows
+            (database.name, sql): plan
             for number, sql in enumerate(writing)
-            if (rows := await _estimate(connection, f"{_NAME}_{number}", sql)) is not None
+            if (plan := await _estimate(connection, f"{_NAME}_{number}", sql)) is not None
         }
 
 
-async def _estimate(connection: asyncpg.Connection, name: str, sql: str) -> int | None:
+async def _estimate(connection: asyncpg.Connection, name: str, sql: str) -> WritePlan | None:
     try:
         async with read_transaction(connection):
             # The values of parameters are not known, and do not matter to a generic plan.
@@ -256,7 +263,17 @@ async def _estimate(connection: asyncpg.Connection, name: str, sql: str) -> int 
             await connection.execute(f"DEALLOCATE {name}")
     except asyncpg.PostgresError:
         return None
-    return _written_rows(json.loads(explained)[0]["Plan"])
+    plan = json.loads(explained)[0]["Plan"]
+    rows = _written_rows(plan)
+    return None if rows is None else WritePlan(rows, frozenset(_scanned(plan)))
+
+
+def _scanned(plan: Mapping[str, Any]) -> Iterator[str]:
+    """Yield the names of the tables that a plan reads as a whole, without schemas."""
+    if plan["Node Type"] == "Seq Scan":
+        yield plan["Relation Name"]
+    for part in plan.get("Plans", ()):
+        yield from _scanned(part)
 
 
 def _written_rows(plan: Mapping[str, Any]) -> int | None:

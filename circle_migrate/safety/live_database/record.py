@@ -96,6 +96,13 @@ class ColumnName(NamedTuple):
     name: str
 
 
+class WritePlan(NamedTuple):
+    """The rows that the planner expects a statement to write, and the tables that it reads as a whole."""
+
+    rows: int
+    scanned: frozenset[str]
+
+
 @dataclass(frozen=True, slots=True)
 class ObjectUsage:
     """The column that each owned sequence feeds, and the columns of each domain, in the live database."""

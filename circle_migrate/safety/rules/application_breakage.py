@@ -1,13 +1,11 @@
 """Find changes that break statements of the running application, or that another database contradicts."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 
 from circle_migrate.config.relation import ColumnReference
 from circle_migrate.core.findings import Severity
 from circle_migrate.postgres.catalog.snapshot import Change, ObjectKey, Op
 from circle_migrate.postgres.sql_text import compile_pattern, mentions, own_name, view_columns
-from circle_migrate.safety.live_database.definitions import split_items, tokenize
 from circle_migrate.safety.live_database.record import STORING, TYPES, ProbeKind
 from circle_migrate.safety.result import HazardFinding
 from circle_migrate.safety.rules.context import (
@@ -18,10 +16,15 @@ from circle_migrate.safety.rules.context import (
     StatementContext,
 )
 from circle_migrate.safety.rules.failure import severity_of_missing_value
+from circle_migrate.safety.rules.routine_calls import (
+    ROUTINES,
+    accepts_calls,
+    check_argument_names,
+    check_overloads,
+)
 from circle_migrate.safety.rules.row_estimate import WRITING
 
-_ROUTINES = frozenset({"function", "procedure", "aggregate", "window function"})
-_NAMED_ALONE = _ROUTINES | {"schema", "operator", "collation", "text search configuration"}
+_NAMED_ALONE = ROUTINES | {"schema", "operator", "collation", "text search configuration"}
 _NAMED_IN_QUERIES = RELATIONS | TYPES | _NAMED_ALONE | {"sequence"}
 """Kinds whose names applications use in their statements."""
 
@@ -41,9 +44,6 @@ _READ_ONLY_VIEW = compile_pattern(
     r"\b(?:JOIN|WITH|DISTINCT|WHERE|GROUP BY|HAVING|LIMIT|OFFSET|UNION|INTERSECT|EXCEPT)\b|\("
 )
 
-_RETURNS = compile_pattern(r"\n RETURNS (.*?)\n")
-_OUTPUT = compile_pattern(r"(?:IN)?OUT\b")
-_MODE = compile_pattern(r"(?:INOUT|IN|VARIADIC)\s+")
 _SECRET = compile_pattern(
     r"(?:^|_)(?:password|passwd|passphrase|pwd|secret|salt|otp|totp|pin_code|private_key|api_key|access_key"
     r"|encryption_key|refresh_token|access_token|token|credentials?|password_hash|hashed_\w+|\w+_hash)(?:$|_hash$)"
@@ -69,7 +69,7 @@ def check_removed_names(contexts: tuple[StatementContext, ...]) -> Iterator[Haza
             if "schema" in change.fields and context.existed(change.key):
                 reason = f"its objects are in the schema {change.new('schema')} now"
                 yield context.finding("CM030", Severity.ERROR, change.key.identity, reason)
-        yield from _answered_calls(context, contexts[-1].after)
+        yield from check_overloads(context, contexts[-1].after)
         for change in context.changes(Op.CHANGED, "column"):
             yield from _lost_default(context, change, contexts[-1].after)
         yield from _dropped(contexts, context)
@@ -79,8 +79,8 @@ def _dropped(contexts: tuple[StatementContext, ...], context: StatementContext) 
     """Yield a finding for each dropped object without rows, and for routines made anew with other names."""
     for change in context.dropped:
         owner = change.owner
-        if change.key.kind in _ROUTINES:
-            yield from _renamed_arguments(context, change.key, contexts[-1].after)
+        if change.key.kind in ROUTINES:
+            yield from check_argument_names(context, change.key, contexts[-1].after)
         if (
             (change.key.kind in _WITHOUT_ROWS or (owner is not None and owner.kind == "foreign table"))
             and owner not in context.removed
@@ -127,8 +127,8 @@ def _still_resolves(contexts: tuple[StatementContext, ...], key: ObjectKey) -> b
         candidates = (new for kind in RELATIONS if (new := ObjectKey(kind, key.identity)) in after)
         fitting = (new for new in candidates if _can_replace(before, key, after, new))
         return any(current is None or _has_rows_of(last, new, current) for new in fitting)
-    if key.kind in _ROUTINES:
-        return any(new.kind in _ROUTINES and _accepts_calls(before, key, after, new) for new in after)
+    if key.kind in ROUTINES:
+        return any(new.kind in ROUTINES and accepts_calls(before, key, after, new) for new in after)
     fields = after.get(key)
     if fields is None or key.kind == "schema":
         renamed = (old for context in contexts for old in context.renamed if old.kind in RELATIONS)
@@ -162,87 +162,6 @@ def _is_filled(last: StatementContext, table: ObjectKey) -> bool:
         )
         for context in statements
     )
-
-
-@dataclass(frozen=True, slots=True)
-class _Signature:
-    """The types and names of a routine's input arguments, how many have defaults, and what it returns."""
-
-    types: tuple[str, ...]
-    names: tuple[str, ...]
-    optional: int
-    returned: tuple[str, ...]
-
-    @classmethod
-    def of(cls, catalog: CatalogState, routine: ObjectKey) -> "_Signature":
-        """Return the signature of a routine; an aggregate has no definition, so that only types are known."""
-        definition = catalog[routine].get("definition") or ""
-        printed = definition.partition("\n")[0].partition("(")[2].removesuffix(")")
-        arguments = ["".join(token.text for token in item).strip() for item in split_items(tokenize(printed))]
-        types = tuple(filter(None, routine.identity.partition("(")[2][:-1].split(", ")))
-        given = [_MODE.sub("", text, 1) for text in arguments if not text.startswith("OUT ")]
-        named = (
-            text.partition(" DEFAULT ")[0].removesuffix(kind)
-            for text, kind in zip(given, types, strict=False)
-        )
-        outputs = filter(_OUTPUT.match, arguments)
-        result = _RETURNS.search(definition)
-        optional = sum(" DEFAULT " in text for text in given)
-        return cls(types, tuple(map(str.strip, named)), optional, (result[1] if result else "", *outputs))
-
-    def accepts(self, old: "_Signature") -> bool:
-        """Return whether calls of another routine, by the position of arguments, get the same result."""
-        required = len(self.types) - self.optional <= len(old.types) - old.optional
-        return required and self.types[: len(old.types)] == old.types and self.returned == old.returned
-
-    def renames(self, old: "_Signature") -> bool:
-        """Return whether a call of another routine that names an argument fails."""
-        return any(a and a != b for a, b in zip(old.names, self.names, strict=False))
-
-
-def _accepts_calls(before: CatalogState, old: ObjectKey, after: CatalogState, new: ObjectKey) -> bool:
-    """Return whether a routine takes the arguments of another one and returns the same."""
-    same_name = old.identity.partition("(")[0] == new.identity.partition("(")[0]
-    return same_name and _Signature.of(after, new).accepts(_Signature.of(before, old))
-
-
-def _answered_calls(context: StatementContext, last: CatalogState) -> Iterator[HazardFinding]:
-    """Yield a finding for calls that another routine gets, or that are ambiguous or name lost arguments.
-
-    Of two routines that fit, the one without defaults gets the call
-    (https://www.postgresql.org/docs/current/typeconv-func.html).
-    """
-    for change in context.added:
-        new, name = change.key, change.key.identity.partition("(")[0]
-        if new.kind not in _ROUTINES or new not in last or new in context.first:
-            continue
-        signature = _Signature.of(context.after, new)
-        for old in context.first:
-            if old.kind not in _ROUTINES or old == new or old.identity.partition("(")[0] != name:
-                continue
-            known = _Signature.of(context.first, old)
-            least = max(len(each.types) - each.optional for each in (signature, known))
-            for count in range(least, min(len(signature.types) + 1, len(known.types))):
-                if old in last and signature.types[:count] == known.types[:count]:
-                    effect = (
-                        "is not unique (42725)" if count < len(signature.types) else f"calls {new.identity}"
-                    )
-                    reason = f"a call of it with {count} arguments {effect}"
-                    yield context.finding("CM030", Severity.ERROR, old.identity, reason)
-                    break
-
-
-def _renamed_arguments(
-    context: StatementContext, old: ObjectKey, last: CatalogState
-) -> Iterator[HazardFinding]:
-    """Yield a finding for a dropped routine if those that take its calls have other names of arguments."""
-    candidates = [
-        new for new in last if new.kind in _ROUTINES and _accepts_calls(context.before, old, last, new)
-    ]
-    known = _Signature.of(context.before, old)
-    if candidates and all(_Signature.of(last, new).renames(known) for new in candidates):
-        reason = "its arguments have other names: a call that names them fails (42883)"
-        yield context.finding("CM030", Severity.WARNING, old.identity, reason)
 
 
 def _can_replace(before: CatalogState, old: ObjectKey, after: CatalogState, new: ObjectKey) -> bool:

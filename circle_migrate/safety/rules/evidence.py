@@ -70,9 +70,9 @@ class Evidence:
 
     `traced` is false if the statements were only rendered. `catalogs` are from before the plan.
     `expected_rows` has the number of rows that the live planner expects a statement to write, by database and
-    text. `published` are tables of which UPDATE or DELETE is published. `inherited_roles` has, by role, those
-    whose privileges it has. `relations` are keys that two databases share; `secrets` is the database that
-    secrets belong to.
+    text, `scanned` the tables that it reads as a whole. `published` are tables of which UPDATE or DELETE is
+    published. `inherited_roles` has, by role, those whose privileges it has. `relations` are keys that two
+    databases share; `secrets` is the database that secrets belong to.
     """
 
     trace: Trace
@@ -87,6 +87,7 @@ class Evidence:
     inherited_roles: Mapping[str, Mapping[str, Collection[str]]] = field(default_factory=dict)
     invalid_indexes: Mapping[str, Sequence[tuple[str, str]]] = field(default_factory=dict)
     expected_rows: Mapping[tuple[str, str], int] = field(default_factory=dict)
+    scanned: Mapping[tuple[str, str], Collection[str]] = field(default_factory=dict)
     relations: Sequence[Relation] = ()
     secrets: str | None = None
     downgrade: bool = False

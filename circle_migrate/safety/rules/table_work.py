@@ -5,7 +5,12 @@ from dataclasses import replace
 
 from circle_migrate.core.findings import Severity
 from circle_migrate.postgres.catalog.snapshot import Change, Op
-from circle_migrate.postgres.sql_text import compile_pattern, mentions, without_comments_and_literals
+from circle_migrate.postgres.sql_text import (
+    compile_pattern,
+    mentions,
+    own_name,
+    without_comments_and_literals,
+)
 from circle_migrate.safety.result import HazardFinding
 from circle_migrate.safety.rules.context import LONG_TASKS, StatementContext, describe_waits
 from circle_migrate.safety.rules.evidence import format_size
@@ -143,15 +148,22 @@ def check_row_writes(context: StatementContext) -> Iterator[HazardFinding]:
             continue
         rows = estimate_rows(context, work)
         batch_alone = rows is RowEstimate.BATCH and not context.statement.transactional
-        if rows in (RowEstimate.FEW, RowEstimate.PART) or batch_alone:
-            continue
         locks = context.blocking_locks(context.statement.locks)  # a DO block may take locks itself
+        is_short = rows is RowEstimate.PART and not (locks and _is_scanned(context, work))
+        if rows is RowEstimate.FEW or is_short or batch_alone:
+            continue
         large = _large_relation(context, work)
         is_long = work.task is not Task.DELETE and (work.task is not Task.INSERT or large is not None)
         if locks and large is not None:
             yield _under_locks(context, "CM064", large, [Work(work.task, large)], locks)
         elif is_long and context.is_large(work.relation):
             yield _without_locks(context, work, rows)
+
+
+def _is_scanned(context: StatementContext, work: Work) -> bool:
+    """Return whether the planner reads the whole table to find the rows that are written."""
+    key = context.statement.database, work.sql or context.statement.sql
+    return own_name(work.relation) in context.plan.evidence.scanned.get(key, ())
 
 
 def _large_relation(context: StatementContext, work: Work) -> str | None:
