@@ -3,12 +3,12 @@
 from collections.abc import Sequence
 
 from circle_migrate.core.errors import Refused, UsageError
+from circle_migrate.diff.autogenerate.alembic_directives import new_drafts
 from circle_migrate.diff.autogenerate.revision_file import (
     Placement,
     RevisionFile,
     RevisionFilesResult,
     new_names,
-    new_revision,
     write_all,
 )
 from circle_migrate.postgres.deployment import Deployment
@@ -17,14 +17,19 @@ from circle_migrate.revision_graph.graph import Graph
 
 
 def revision(deployment: Deployment, message: str, position: Placement) -> RevisionFilesResult:
-    """Write an empty revision for the selected database. Raises `UsageError` if several are selected."""
+    """Write an empty revision for the selected database. Raises `UsageError` if several are selected.
+
+    With `revision_environment`, `process-revision-directives` changes it, as under Alembic.
+    """
     if len(deployment.selected) != 1:
         raise UsageError(
             "an empty revision belongs to one database",
             hint="name the database with --database, or use --autogenerate",
         )
-    files, notes = write_all([new_revision(deployment, deployment.selected[0], message, position)])
-    return RevisionFilesResult("revision", files, notes=notes)
+    (name,) = deployment.selected
+    drafts = new_drafts(deployment, name, message, position)
+    files, notes = write_all(drafts)
+    return RevisionFilesResult("revision", files, () if drafts else (name,), notes)
 
 
 def merge(

@@ -327,3 +327,53 @@ def test_several_folders_need_one_that_is_named(tmp_path: Path, monkeypatch: pyt
     ):
         done = invoke(["revision", "-m", "next", "--head", "base", *arguments])
         assert (done.status, words in " ".join(done.stderr.split())) == (2, True), done.stderr
+
+
+ENVIRONMENT = """
+import sys
+from alembic import context
+from sqlalchemy import create_engine
+
+sys.path.insert(0, "tools")
+from shop_directives import process
+
+with create_engine("sqlite://").connect() as connection:
+    context.configure(connection, process_revision_directives=process)
+    context.run_migrations()
+"""
+DIRECTIVES = """
+def process(context, revision, directives):
+    script, = directives
+    assert script.upgrade_ops.is_empty() and not getattr(context.config.cmd_opts, "autogenerate", False)
+    script.message = f"SHOP-1: {script.message}"
+    script.rev_id = "c9"
+"""
+
+
+@pytest.mark.parametrize(
+    "template", [None, OWN_TEMPLATE.replace('${upgrades if upgrades else "pass"}', "${upgrades}")]
+)
+def test_revision_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, template: str | None) -> None:
+    """Alembic runs env.py for a new revision; here the function of the settings is called."""
+    trees = [
+        Tree(tmp_path / name / "shop", "revision_environment = true", template) for name in ("theirs", "ours")
+    ]
+    settings = "\nprocess-revision-directives = 'shop_directives:process'\n"
+    for tree in trees:
+        tree.write("tools/shop_directives.py", DIRECTIVES)
+        tree.ini("revision_environment = true\nprepend_sys_path = tools\npath_separator = os", "")
+        tree.write("pyproject.toml", f"[tool.circle-migrate.databases.shop]{settings}")
+    theirs, ours = trees
+    theirs.write("db/env.py", ENVIRONMENT)
+    monkeypatch.chdir(theirs.folder)
+    command.revision(Config("alembic.ini"), "next", head="a2")
+    sys.modules.pop("shop_directives")
+    monkeypatch.chdir(ours.folder)
+    done = invoke(["revision", "-m", "next", "--head", "a2"])
+    sys.modules.pop("shop_directives")
+    assert done.status == 0, done.everything
+    name = "db/versions/c9_shop_1_next.py"
+    assert ours.files()[name] == theirs.files()[name]
+    done = invoke(["revision", "-m", "and more", "--head", "c9"])
+    assert done.status == 2
+    assert "already has a revision or branch 'c9'" in done.stderr

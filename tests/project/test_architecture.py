@@ -41,7 +41,7 @@ _IMPURE = ("diff/autogenerate/", "diff/expected/")
 _MAY_IMPORT_ALEMBIC = (
     "migrate/alembic_adapter/",
     "revision_graph/modules.py",
-    "diff/autogenerate/alembic_suggestions.py",
+    "diff/autogenerate/alembic_",
     "revisions/",
 )
 # Shell completion must answer before anything else is loaded.

@@ -53,15 +53,16 @@ def suggest(
             return ()
         # Operations of plugins that `imports` names are left to our own DDL.
         known = (
-            op for op in _leaves(script.upgrade_ops) if type(op).__module__ == MigrateOperation.__module__
+            op for op in leaves(script.upgrade_ops) if type(op).__module__ == MigrateOperation.__module__
         )
         suggestions = map(_suggestion, known)
         return tuple(suggestion for suggestion in suggestions if suggestion is not None)
 
 
-def _leaves(operation: Any) -> Iterator[MigrateOperation]:
+def leaves(operation: Any) -> Iterator[MigrateOperation]:
+    """Yield the operations of a container and of those in it."""
     for child in operation.ops:
-        yield from _leaves(child) if isinstance(child, OpContainer) else (child,)
+        yield from leaves(child) if isinstance(child, OpContainer) else (child,)
 
 
 def _suggestion(operation: Any) -> Suggestion | None:

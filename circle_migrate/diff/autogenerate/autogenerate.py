@@ -10,12 +10,12 @@ from functools import partial
 from circle_migrate.config.object_reference import load_models
 from circle_migrate.core.errors import MigrateError, Refused
 from circle_migrate.core.findings import Severity
+from circle_migrate.diff.autogenerate.alembic_directives import new_drafts
 from circle_migrate.diff.autogenerate.filters import Filters
-from circle_migrate.diff.autogenerate.proposal import ModelDiff, Proposal, propose
+from circle_migrate.diff.autogenerate.proposal import ModelDiff, Proposal, propose, try_drafts
 from circle_migrate.diff.autogenerate.revision_file import (
     Placement,
     RevisionFilesResult,
-    new_revision,
     write_all,
 )
 from circle_migrate.diff.compare import CompareOptions
@@ -47,16 +47,23 @@ async def autogenerate(
     failed: list[str] = []
     async with ScratchServers(deployment) as servers:
         for name in deployment.selected:
-            proposal, live_notes = await _compare(deployment, name, servers, states.get(name), hazards)
+            goal, proposal, live_notes = await _compare(deployment, name, servers, states.get(name), hazards)
             notes += [f"{name}: {note}" for note in live_notes]
+            if proposal is None:
+                unchanged.append(name)
+                continue
+            bodies = proposal.upgrade.text(), proposal.downgrade.text()
+            made = new_drafts(deployment, name, message, position, bodies)
+            if [(it.upgrade, it.downgrade) for it in made] != [bodies]:
+                changed = "changed what the revision does" if made else "left nothing of the revision"
+                notes.append(f"{name}: process-revision-directives {changed}")
+                proposal = await try_drafts(goal, made) if made else None
             if proposal is None:
                 unchanged.append(name)
                 continue
             notes += [f"{name}: {note}" for note in proposal.notes()]
             failed += [name] if proposal.fails else []
-            draft = new_revision(deployment, name, message, position)
-            bodies = proposal.upgrade.text(), proposal.downgrade.text()
-            drafts.append(replace(draft, upgrade=bodies[0], downgrade=bodies[1]))
+            drafts += made
     revisions, failures = write_all(drafts)
     return RevisionFilesResult("revision", revisions, tuple(unchanged), (*notes, *failures), tuple(failed))
 
@@ -64,8 +71,9 @@ async def autogenerate(
 async def _states(deployment: Deployment) -> dict[str, State]:
     """Return the states of the databases with a URL. Raises `Refused` if one has pending revisions."""
     graphs = deployment.graphs
-    for graph in graphs.values():
-        graph.head()
+    for name, graph in graphs.items():
+        if deployment.databases[name].settings.process_revision_directives is None:
+            graph.head()
     located = [name for name in deployment.selected if deployment.databases[name].settings.url is not None]
     states = await deployment.states(located) if located else {}
     for name, current in verify_identity(deployment, states).items():
@@ -79,8 +87,8 @@ async def _states(deployment: Deployment) -> dict[str, State]:
 
 async def _compare(
     deployment: Deployment, name: str, servers: ScratchServers, live: State | None, hazards: HazardTexts
-) -> tuple[Proposal | None, list[str]]:
-    """Return the content of the new revision, None if nothing has changed, and notes on the live database.
+) -> tuple[ModelDiff, Proposal | None, list[str]]:
+    """Return the goal, the new revision, None if nothing has changed, and notes on the live database.
 
     The PostgreSQL version is that of the live database, or the nearest available.
     """
@@ -103,10 +111,11 @@ async def _compare(
     )
     of_models = replace(options, models=Models.AFTER, partitions=True)
     metadata = load_models(database.settings)
-    proposal = await propose(ModelDiff(head, models, metadata, of_models, hazards, open_scratch))
+    goal = ModelDiff(head, models, metadata, of_models, hazards, open_scratch)
+    proposal = await propose(goal)
     if live is None:
         variable = database.settings.url_env
-        return proposal, [f"the live database was not checked, because {variable} is not set"]
+        return goal, proposal, [f"the live database was not checked, because {variable} is not set"]
     notes = []
     if head.major not in live_major:
         notes.append(
@@ -117,11 +126,11 @@ async def _compare(
         drift = await compare_in_scratch(head, await read_live_catalog(database), options, open_scratch)
     except MigrateError as error:
         notes.append(f"the live database could not be compared with its revisions: {error.message}")
-        return proposal, notes
+        return goal, proposal, notes
     count = sum(difference.severity is Severity.ERROR for difference in drift.differences)
     if count:
         notes.append(
             f"the live database differs from its revisions in {format_counts({'object': count})}, and "
             f"the new revision does not change that: circle-migrate diff --database {name}"
         )
-    return proposal, notes
+    return goal, proposal, notes

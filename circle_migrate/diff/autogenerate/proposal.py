@@ -6,7 +6,7 @@ that the differences that they leave are known.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -140,18 +140,33 @@ async def _attempt(goal: ModelDiff, comparison: Comparison, *, with_alembic: boo
             downgrade = _join(await trial.code(generate(comparison, undo=True)), downgrade)
             error = await trial.run(_join(first, remainder))
             if error is not None:
-                untried = Function(downgrade, ("NOT TRIED: upgrade() fails",), fails=True)
-                return Proposal(Function(upgrade, (error,), fails=True), untried), bool(runnable)
-        tried = Function(upgrade, _summaries(await trial.compare_with_models()))
-        return Proposal(tried, await trial.tried_downgrade(downgrade)), bool(runnable)
+                return _failed(upgrade, downgrade, error), bool(runnable)
+        return await trial.tried(upgrade, downgrade), bool(runnable)
+
+
+def _failed(upgrade: str, downgrade: str, error: str) -> Proposal:
+    untried = Function(downgrade, ("NOT TRIED: upgrade() fails",), fails=True)
+    return Proposal(Function(upgrade, (error,), fails=True), untried)
+
+
+async def try_drafts(goal: ModelDiff, drafts: Sequence[RevisionFile]) -> Proposal:
+    """Execute drafts, one after the other, and return them as one proposal with what they leave."""
+    upgrade = _join(*(draft.upgrade for draft in drafts))
+    downgrade = _join(*(draft.downgrade for draft in reversed(drafts)))
+    async with goal.open_scratch() as database:
+        imports = tuple(line for draft in drafts for line in draft.imports)
+        trial = ScratchTrial(database, goal, imports)
+        error = await trial.run(upgrade)
+        return await trial.tried(upgrade, downgrade) if error is None else _failed(upgrade, downgrade, error)
 
 
 @dataclass(frozen=True, slots=True)
 class ScratchTrial:
-    """A scratch database at the head, in which code is executed."""
+    """A scratch database at the head, in which code is executed with `_imports` besides those it needs."""
 
     _database: Database
     _goal: ModelDiff
+    _imports: tuple[str, ...] = ()
 
     def _open(self) -> AbstractAsyncContextManager[Database]:
         return nullcontext(self._database)
@@ -171,13 +186,18 @@ class ScratchTrial:
 
         if not code:
             return None
-        source = text(RevisionFile(self._database, "trial", (), upgrade=code))
+        source = text(RevisionFile(self._database, "trial", (), upgrade=code, imports=self._imports))
         async with self._database.working("circle-migrate autogenerate", {}) as connection:
             try:
                 await connection.run_sync(run_source, source, "upgrade", self._database.settings)
             except Exception as error:  # noqa: BLE001 - generated code can raise anything
                 return f"FAILED in a scratch database: {' '.join(server_message(error).split())}"
         return None
+
+    async def tried(self, upgrade: str, downgrade: str) -> Proposal:
+        """Return both functions, of which the first was executed, with the differences that they leave."""
+        done = Function(upgrade, _summaries(await self.compare_with_models()))
+        return Proposal(done, await self.tried_downgrade(downgrade))
 
     async def tried_downgrade(self, downgrade: str) -> Function:
         """Execute a downgrade, and return it with the remaining differences from the head."""

@@ -26,7 +26,7 @@ from circle_migrate.revision_graph.parse_file import read_revision, read_source
 from circle_migrate.revision_graph.revision import MAX_ID_LENGTH, Revision
 
 _TEMPLATE = Path(__file__).parents[2] / "revisions" / "script.py.mako"
-_EMPTY_BODY = "    pass"
+EMPTY_BODY = "    pass"
 
 # Targets give @, + and - a meaning, and a file name starts with the id.
 _NAME = re.compile(r"\w[\w.]*", re.ASCII)
@@ -35,7 +35,7 @@ _RESERVED = ("head", "heads", "base", "current")
 
 @dataclass(frozen=True, slots=True)
 class RevisionFile:
-    """The content of a new revision file; the bodies are indented code."""
+    """The content of a new revision file; the bodies are indented code, `imports` further lines."""
 
     database: Database
     message: str
@@ -43,9 +43,10 @@ class RevisionFile:
     id: str = field(default_factory=lambda: uuid.uuid4().hex[-12:])
     labels: tuple[str, ...] = ()
     depends_on: tuple[str, ...] = ()
-    upgrade: str = _EMPTY_BODY
-    downgrade: str = _EMPTY_BODY
+    upgrade: str = EMPTY_BODY
+    downgrade: str = EMPTY_BODY
     version_path: Path | None = None
+    imports: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +96,7 @@ def _prepare(draft: RevisionFile) -> _Prepared:
             down=draft.down,
             labels=draft.labels,
             depends_on=draft.depends_on,
-            content=_content(draft),
+            content=_content(draft, script),
         )
     else:
         source = _formatted(text(draft), path).encode()
@@ -103,16 +104,16 @@ def _prepare(draft: RevisionFile) -> _Prepared:
     return _Prepared(draft, script, path, source)
 
 
-def _content(draft: RevisionFile) -> dict[str, str]:
-    """Return the variables that Alembic's autogenerate gives a template; an empty revision has none."""
-    if draft.upgrade == draft.downgrade == _EMPTY_BODY:
-        return {}
+def _content(draft: RevisionFile, script: NewScript) -> dict[str, str]:
+    """Return the variables that Alembic gives a template besides those of every revision."""
     code = f"{draft.upgrade}\n{draft.downgrade}"
-    imports = _imports(code, _modules(code) - {"sa", "op"})
+    imports = {*draft.imports, *_imports(code, _modules(code) - {"sa", "op"})}
+    if draft.upgrade == draft.downgrade == EMPTY_BODY and not imports:
+        return {} if len(draft.down) > 1 else script.empty_content
     return {
         "upgrades": draft.upgrade.strip(),
         "downgrades": draft.downgrade.strip(),
-        "imports": "\n".join(imports),
+        "imports": "\n".join(sorted(imports)),
     }
 
 
@@ -164,7 +165,7 @@ def text(draft: RevisionFile) -> str:
         upgrade=draft.upgrade,
         downgrade=draft.downgrade,
         uses_sqlalchemy="sa" in names,
-        imports=_imports(code, names - {"sa", "op"}),
+        imports=sorted({*draft.imports, *_imports(code, names - {"sa", "op"})}),
         python_code=_python_code,
     )
     return rendered

@@ -1,14 +1,18 @@
-"""Alembic's configuration of one database, for what reads it: revisions, templates and hooks."""
+"""Alembic's configuration and environment of one database, for revisions, templates and hooks."""
 
 from argparse import Namespace
 from configparser import Error as ConfigError
+from pathlib import Path
 from typing import Any
 
 from alembic.config import Config
+from alembic.runtime.environment import EnvironmentContext
+from alembic.script import ScriptDirectory
 
 from circle_migrate.config.alembic_ini import unreadable_error
 from circle_migrate.config.settings import DatabaseSettings
 from circle_migrate.core.redaction import MASK
+from circle_migrate.revision_graph.graph import Graph
 
 
 def read_config(settings: DatabaseSettings, **arguments: Any) -> Config:
@@ -31,3 +35,17 @@ def read_config(settings: DatabaseSettings, **arguments: Any) -> Config:
     except (ConfigError, OSError, ValueError) as error:
         raise unreadable_error(place.ini, error, settings.name) from None
     return config
+
+
+def read_environment(
+    graph: Graph, settings: DatabaseSettings, destination: str | None = None, **arguments: Any
+) -> EnvironmentContext:
+    """Return what code reads of Alembic's environment: `config`, `script` and the arguments of `-x`.
+
+    No env.py is run. The values come from the alembic.ini of the revisions and the settings of the database.
+    """
+    config = read_config(settings, **arguments)
+    folders = sorted({str(Path(revision.path).parent) for revision in graph.revisions.values()})
+    # Its revisions are read by Alembic, when somebody asks for them.
+    script = ScriptDirectory(settings.revisions.folders[0], version_locations=folders)
+    return EnvironmentContext(config, script, destination_rev=destination)

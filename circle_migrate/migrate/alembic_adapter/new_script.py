@@ -5,7 +5,9 @@ from configparser import Error as ConfigError
 from pathlib import Path
 from typing import Any
 
+from alembic.autogenerate import render_python_code
 from alembic.config import Config
+from alembic.operations.ops import UpgradeOps
 from alembic.script import ScriptDirectory
 from alembic.util import CommandError, asbool, format_as_comma
 from mako.exceptions import RichTraceback
@@ -62,6 +64,14 @@ class NewScript:
             state="nothing was written",
             hint="correct them: plain alembic revision reads the same options",
         )
+
+    @property
+    def empty_content(self) -> dict[str, str]:
+        """The variables of an empty revision: with `revision_environment`, Alembic renders its operations."""
+        if not self.runs_environment:
+            return {}
+        nothing = render_python_code(UpgradeOps([]))
+        return {"upgrades": nothing, "downgrades": nothing, "imports": ""}
 
     def folder(self, parents: Sequence[Path], version_path: Path | None) -> Path:
         """Return the folder of the new file: the given one, the only one, or that of the first parent.

@@ -9,7 +9,6 @@ from dataclasses import replace
 from functools import partial, wraps
 from inspect import signature
 from io import StringIO
-from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, cast
 
@@ -17,7 +16,7 @@ from alembic.config import Config
 from alembic.operations import Operations
 from alembic.runtime.environment import EnvironmentContext
 from alembic.runtime.migration import RevisionStep
-from alembic.script import Script, ScriptDirectory
+from alembic.script import Script
 from alembic.script.revision import Revision as AlembicRevision
 from alembic.script.revision import RevisionMap
 from sqlalchemy import event
@@ -27,7 +26,7 @@ from circle_migrate.config.object_reference import import_modules, naming_metada
 from circle_migrate.config.settings import DatabaseSettings
 from circle_migrate.core.errors import MigrateError, Refused, text_of
 from circle_migrate.core.shield import end_if_signalled
-from circle_migrate.migrate.alembic_adapter.config import read_config
+from circle_migrate.migrate.alembic_adapter.config import read_environment
 from circle_migrate.migrate.alembic_adapter.context import Context, Transcript, VersionTable, bind_revision
 from circle_migrate.migrate.half_done import STEP_SETTING
 from circle_migrate.postgres.bounded_read import milliseconds
@@ -237,20 +236,13 @@ def _unescape_percents(
 def _environment(
     graph: Graph, steps: Collection[Step], settings: DatabaseSettings | None
 ) -> EnvironmentContext:
-    """Return what revisions read of Alembic's environment: `config`, `script` and the arguments of `-x`.
-
-    No env.py is run. The values come from the alembic.ini of the revisions and the settings of the database.
-    """
+    """Return what revisions read of Alembic's environment."""
     if settings is None:
         return EnvironmentContext(Config(), None)  # type: ignore[arg-type]
-    config = read_config(settings)
-    folders = sorted({str(Path(revision.path).parent) for revision in graph.revisions.values()})
-    # Its revisions are read by Alembic, when a revision asks for them.
-    script = ScriptDirectory(settings.revisions.folders[0], version_locations=folders)
     reached: tuple[str, ...] = ()
     for step in steps:  # the last one counts
         reached = (step.revision.id,) if step.direction is Direction.UP else step.revision.down_revisions
-    return EnvironmentContext(config, script, destination_rev=next(iter(reached), None))
+    return read_environment(graph, settings, next(iter(reached), None))
 
 
 class _NamingMetadata:
