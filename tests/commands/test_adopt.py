@@ -129,6 +129,13 @@ CASES = {
         {"imports": "from shop import settings as s", "code": "engine = create_engine(s.settings.dsn)"},
         {"url-env": "SHOP_DSN"},
     ),
+    "a function of env.py": Case(
+        {
+            "imports": "from shop.settings import settings",
+            "code": "def url():\n    return settings.dsn\ncreate_engine(url())",
+        },
+        {"url-env": "SHOP_DSN"},
+    ),
     "a constant of a module": Case(
         {"imports": "from shop.settings import ADDRESS", "code": "create_engine(ADDRESS)"},
         {"url-env": "ADDRESS_URL"},
@@ -255,7 +262,7 @@ CASES = {
             "    connection.execute('SET search_path TO sales, public')\n"
             "    connection.execute('SELECT pg_advisory_lock(1)')\n"
             "    connection.execute('SET ROLE owner')\n"
-            "    connection.execute('CREATE SCHEMA IF NOT EXISTS sales')\n"
+            "    connection.execute(sa.schema.CreateSchema('sales'))\n"
             "    connection.execute(\"ALTER ROLE a PASSWORD 'hunter2'\")",
         },
         {"search-path": "sales, public"},
@@ -480,6 +487,7 @@ TEXTS = {
     "comments": "# a comment\n[project]\nname = 'x'  # the name\n\n[tool.ruff]\na = 9\n[b]\na = [ 1,2 ]\n",
     "no newline": "[tool.ruff]\na = 1",
     "tables apart": "[tool.a]\nx = 1\n[other]\ny = 1\n[tool.b]\nz = 1\n[[tool.c]]\nd = 1\n",
+    "tables behind": "[tool.a]\nx = 1\n\n[other]\ny = 1\n",
     "dotted": "tool.ruff.a = 1\n",
     "own table": "[tool.circle-migrate]\natomic = true # all\n\n[tool.x]\n",
     "own databases": (
@@ -508,6 +516,12 @@ def test_pyproject_keeps_all_that_it_has(name: str, newline: str, project_folder
     assert own["databases"]["main"] == {"revisions": "alembic.ini"}
     assert own["transaction"] == "per-revision"
     assert "# from alembic.ini and migrations/env.py" in lines
+    if name == "tables behind":
+        database = "[tool.circle-migrate.databases.main]\n# from alembic.ini and migrations/env.py\n"
+        added = (
+            f'[tool.circle-migrate]\ntransaction = "per-revision"\n\n{database}revisions = "alembic.ini"\n\n'
+        )
+        assert text.replace("\r", "") == TEXTS[name].replace("[other]", f"{added}[other]")
     again = found(project_folder, write=True)
     assert (again.written, again.diff) == (False, "")
 

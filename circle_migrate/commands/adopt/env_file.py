@@ -32,7 +32,7 @@ class Keyword(NamedTuple):
 
 
 class Statement(NamedTuple):
-    """The text of a statement that env.py sends, with {} for each part that only follows from running it."""
+    """The text of a statement that env.py sends, or its code; {} is a part that follows from running it."""
 
     text: str
     line: int
@@ -162,6 +162,10 @@ class EnvFile:
         for node in ast.walk(expression):
             if not isinstance(node, ast.Name | ast.Attribute):
                 continue
+            function = self.function(node)
+            for inner in ast.walk(function) if function else ():
+                if isinstance(inner, ast.Return) and inner.value is not None:
+                    found |= self._variables_of(inner.value)
             reference = self._modules.resolve(node, self.source)
             defined = reference and self._modules.definition(reference)
             if defined:
@@ -184,8 +188,11 @@ class EnvFile:
             return "".join(
                 str(part.value) if isinstance(part, ast.Constant) else "{}" for part in value.values
             )
+        binding = self.source.binding(value.id) if isinstance(value, ast.Name) else None
+        if binding and isinstance(binding.node, ast.Call | ast.JoinedStr):
+            return self._text(binding.node)
         constant = self.constant(value)
-        return constant if isinstance(constant, str) else "{}"
+        return constant if isinstance(constant, str) else outline(value)
 
     @cached_property
     def loops(self) -> list[int]:

@@ -23,7 +23,7 @@ _SEARCH_PATH = re.compile(
 _TRANSACTION = re.compile(r"\s*(?:begin|commit|end|rollback|pragma|select\s+1\s*;?$)\b", re.IGNORECASE)
 _LOCK = re.compile(r"pg_(?:try_)?advisory_(?:xact_)?(?:un)?lock", re.IGNORECASE)
 _ROLE = re.compile(r"set\s+(?:local\s+|session\s+)?(?:role|authorization)\b", re.IGNORECASE)
-_CREATE = re.compile(r"create\s+(?P<kind>schema|extension)\b", re.IGNORECASE)
+_CREATE = re.compile(r"(?:\w+\.)*create\s*(?P<kind>schema|extension)\b", re.IGNORECASE)
 _MOVE = "is in env.py, which is not run: move it to a module that can be imported, and set "
 
 

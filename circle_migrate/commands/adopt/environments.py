@@ -16,7 +16,7 @@ from circle_migrate.core.errors import SettingsError
 
 _SKIPPED = {"node_modules", "site-packages", "dist-packages", "__pycache__"}
 _TELLS_NOTHING = re.compile(
-    r"|alembic\w*|_?migrations?|migrate|versions|db|database|sql|src|lib|app|server|backend|storage|scripts"
+    r"|alembic\w*|_?migrations?|migrate|versions|db|database|sql|src|lib|app|server|backend|storage|scripts|common"
 )
 _HEADER = re.compile(r"\s*\[(?P<name>[^\]]+)\]")
 _OPTION = re.compile(r"(?P<key>[\w.\"-]+)\s*[=:]")

@@ -27,18 +27,24 @@ def add_settings(
     """
     newline = "\r\n" if "\r\n" in text else "\n"
     try:
-        document = tomlkit.parse(text.replace("\r\n", "\n"))
+        lines = text.replace("\r\n", "\n")
+        document = tomlkit.parse(lines if lines.endswith("\n") or not lines else f"{lines}\n")
         own = _table(_table(document, _TOOL), _OWN)
         for key, value in shared.items():
             own.setdefault(key, value)
         tables = _table(own, _DATABASES)
+        new = [name for name in databases if name not in tables]
         for name, settings in databases.items():
-            if name not in tables:
+            if name in new:
                 tables[name] = tomlkit.table()
                 tables[name].add(tomlkit.comment(comments[name]))
             for key, value in settings.items():
                 tables[name].setdefault(key, value)
+            if name in new[-1:]:  # another table may follow
+                tables[name].add(tomlkit.nl())
         changed = tomlkit.dumps(document)
+        if changed.endswith("\n\n") and not lines.endswith("\n\n"):
+            changed = changed[:-1]
         after = tomllib.loads(changed)
     except (TOMLKitError, ValueError, TypeError, AttributeError) as error:
         raise UsageError(
