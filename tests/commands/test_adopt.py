@@ -90,6 +90,8 @@ def project(folder: Path, ini: str = INI, **parts: str) -> None:
             "shop/tables.py": "from shop.models import Base\n",
             "shop/settings.py": SETTINGS,
             "shop/filters.py": FILTERS,
+            "shop/one.py": "from shop.two import *\n",
+            "shop/two.py": "from shop.one import *\n",
         },
     )
 
@@ -189,6 +191,18 @@ CASES = {
         {"models": "shop.models:Base.metadata"},
         ('set import shop.tables: imports = ["shop.tables"], for all databases',),
         {"imports": ["shop.tables"]},
+    ),
+    "a module of models below one that is used": Case(
+        {"imports": "import shop.models\nimport shop.tables", "metadata": "shop.models.Base.metadata"},
+        {"models": "shop.models:Base.metadata"},
+        shared={"imports": ["shop.tables"]},
+    ),
+    "stars in a circle": Case(
+        {"imports": "from shop.one import *", "metadata": "Nothing.metadata"},
+        points=(
+            'by hand target_metadata: set models = "package.module:attribute" to what Nothing.metadata is',
+        ),
+        shared={"imports": ["shop.one"]},
     ),
     "an import that is missing": Case(
         {"imports": "import not_installed"},
@@ -357,6 +371,16 @@ def test_points_name_the_line_and_the_settings_of_the_ini_file(tmp_path: Path) -
     urls = [text for (subject, _), text in points.items() if subject == "sqlalchemy.url"]
     assert urls[0].startswith("set DATABASE_URL to it") or "has a password" in urls[0]
     assert not any(subject == "timezone" for subject, _ in points)
+
+
+@pytest.mark.parametrize("url", ["$SHOP_URL", "${SHOP_URL}", "%(SHOP_URL)s"])
+def test_url_that_env_py_expands(url: str, tmp_path: Path) -> None:
+    project(tmp_path, f"{INI}sqlalchemy.url = {url}\n")
+    result = adopt(tmp_path, (), {"SHOP_URL": "postgresql://u:hunter2@h/d"}, write=False)
+    assert result.databases[0].settings["url-env"] == "SHOP_URL"
+    assert not any(command.startswith("export") for command in result.commands)
+    assert "hunter2" not in str(result)
+    assert "export SHOP_URL=postgresql://USER:PASSWORD@HOST:5432/DATABASE" in found(tmp_path).commands
 
 
 @pytest.mark.parametrize(

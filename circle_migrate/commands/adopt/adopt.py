@@ -56,7 +56,8 @@ def adopt(cwd: Path, paths: Sequence[Path], environ: Mapping[str, str], *, write
     )
     if write and added != text:
         _write(file, added, text if file.exists() else None, environ)
-    urls = [f"export {draft.variable}={_EXAMPLE_URL}" for draft in drafts]
+    unset = [draft.variable for draft in drafts if draft.variable not in environ]
+    urls = [f"export {variable}={_EXAMPLE_URL}" for variable in unset]
     return AdoptResult(
         "adopt",
         str(file),

@@ -17,6 +17,9 @@ from circle_migrate.core.errors import UsageError
 _NO_URL = "driver://"
 """The beginning of the address in the files of `alembic init`."""
 
+_EXPANDED = re.compile(r"\$\{?(?P<shell>\w+)\}?|%\((?P<option>\w+)\)s")
+"""An address that is a variable, which env.py expands."""
+
 _DRIVER_CODE = re.compile(r"exec_driver_sql\(|\.cursor\(\)|dbapi_connection|driver_connection|\bpsycopg2?\b")
 _PSYCOPG = re.compile(r"postgres(?:ql)?(?:\+psycopg\w*)?:|postgresql\+psycopg")
 _LIBRARIES = ("alembic", "os", "sqlalchemy")
@@ -83,6 +86,11 @@ def _read_url(draft: Draft, env: EnvFile | None) -> None:
     url = str(alembic.value("sqlalchemy.url", section) or "") if alembic else ""
     url = "" if url.startswith(_NO_URL) else url
     found = env.url_variables if env else {}
+    if alembic and (variable := _EXPANDED.fullmatch(url)):
+        name = variable["shell"] or variable["option"]
+        draft.variable, url = name, ""
+        draft.set("url-env", name, "sqlalchemy.url", alembic.file, alembic.line("sqlalchemy.url", section))
+        return
     own = {name: line for name, line in found.items() if draft.environment.name.lower() in name.lower()}
     found = own if len(own) == 1 else found
     variables = " and ".join(found)

@@ -110,15 +110,17 @@ class EnvFile:
     @cached_property
     def imported_for_effect(self) -> dict[str, int]:
         """The modules that the file imports without using their names, with the lines."""
-        used = {node.id for node in ast.walk(self.source.tree) if isinstance(node, ast.Name)}
-        found: dict[str, int] = {}
+        nodes = list(ast.walk(self.source.tree))
+        used = {node.id for node in nodes if isinstance(node, ast.Name)}
+        dotted = {ast.unparse(node) for node in nodes if isinstance(node, ast.Attribute)}
+        found = dict(self.source.stars)
         for name, binding in self.source.names.items():
-            if binding.node is None and (name == "*" or name not in used):
+            if binding.node is None and binding.attribute and name not in used:
                 found.setdefault(self._module(binding), binding.line)
-        for node in self.source.tree.body:  # `import a.b` binds a alone
-            if isinstance(node, ast.Import):
-                names = [alias.name for alias in node.names if not alias.asname]
-                found |= {name: node.lineno for name in names if name.partition(".")[0] not in used}
+        for node in self.source.tree.body:
+            for alias in node.names if isinstance(node, ast.Import) else ():
+                if alias.name not in dotted and (alias.asname or alias.name) not in used:
+                    found.setdefault(alias.name, node.lineno)
         known = _OWN | set(sys.stdlib_module_names)
         inner = {name for name in found if any(other.startswith(f"{name}.") for other in found)}
         return {

@@ -53,7 +53,7 @@ class SourceFile:
         self.text = content.decode("utf-8", "replace")
         self.names: dict[str, Binding] = {}
         self.inner: dict[str, Binding] = {}
-        self.stars: list[str] = []
+        self.stars: dict[str, int] = {}
         for statement in _statements(self.tree.body):
             self._bind(statement, self.names)
         for function in ast.walk(self.tree):
@@ -73,9 +73,11 @@ class SourceFile:
                 names[alias.asname or module] = Binding(line, module)
         elif isinstance(statement, ast.ImportFrom):
             module = self.absolute(statement)
-            self.stars += [module for alias in statement.names if alias.name == "*"]
             for alias in statement.names:
-                names[alias.asname or alias.name] = Binding(line, module, alias.name)
+                if alias.name == "*":
+                    self.stars[module] = line
+                else:
+                    names[alias.asname or alias.name] = Binding(line, module, alias.name)
         elif isinstance(statement, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
             names[statement.name] = Binding(line, node=statement)
         elif isinstance(statement, ast.Assign | ast.AnnAssign) and statement.value is not None:
@@ -145,7 +147,7 @@ class Modules:
         if isinstance(expression, ast.Name) and hops:
             binding = file.binding(expression.id)
             if binding is None:
-                return self._from_stars(expression.id, file)
+                return self._from_stars(expression.id, file, hops)
             if binding.node is not None:
                 return self._resolve(binding.node, file, hops - 1)
             return self._member(Reference(binding.module), binding.attribute)
@@ -164,10 +166,10 @@ class Modules:
             return Reference(f"{owner.module}.{name}")
         return Reference(owner.module, (*owner.attributes, name))
 
-    def _from_stars(self, name: str, file: SourceFile) -> Reference | None:
-        for module in file.stars:
+    def _from_stars(self, name: str, file: SourceFile, hops: int) -> Reference | None:
+        for module in file.stars if hops else ():
             source = self.file(module)
-            if source and (source.binding(name) or self._from_stars(name, source)):
+            if source and (source.binding(name) or self._from_stars(name, source, hops - 1)):
                 return Reference(module, (name,))
         return None
 
@@ -180,7 +182,7 @@ class Modules:
             name, *rest = reference.attributes
             binding = file.names.get(name)
             if binding is None:
-                following = self._from_stars(name, file)
+                following = self._from_stars(name, file, MAX_HOPS)
             elif binding.node is None:
                 following = self._member(Reference(binding.module), binding.attribute)
             else:
