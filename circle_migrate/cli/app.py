@@ -22,7 +22,7 @@ _COMMANDS = {
     "safety": ("safety-check", "stats"),
     "revision": ("revision", "merge", "stamp"),
     "keep": ("backup", "restore", "kept", "protect", "unprotect"),
-    "set_up": ("config", "schema", "help", "dev"),
+    "set_up": ("adopt", "config", "schema", "help", "dev"),
 }
 """The modules that declare commands, in the order of the help page, with the names of their commands."""
 

@@ -30,6 +30,7 @@ _RENDERERS = {
     "diff": "DiffResult SnapshotResult",
     "report": "Report ConsistencyResult",
     "safety": "StatsResult SafetyReport HazardList",
+    "adopt": "AdoptResult",
     "backup": "BackupResult BackupList RestoreResult KeptEntries ProtectionResult",
 }
 """The classes of results by the module of `render` with the function for each, which has its name."""

@@ -201,7 +201,7 @@ class Settings(BaseSettings):
     databases: dict[str, DatabaseSettings] = setting({}, "The databases by name.")
     # Below the databases, whose alembic.ini may name folders of modules.
     imports: kind.Modules = setting(
-        (), "Modules that add operations to `op`, imported before revisions run, as no env.py is run."
+        (), "Modules that add operations to `op` or tables to models, imported first, as no env.py is run."
     )
     pg_bin: kind.Folder | None = setting(
         None, "The folder of pg_dump and pg_restore; without it PATH, else the embedded package."

@@ -81,6 +81,7 @@ PROJECT = [
     ("merge", "merge --rev-id m4"),
     ("merge-nothing", "merge"),
     ("error-tree", "upgrade"),
+    ("adopt", "adopt"),
 ]
 # They start, stop or replace processes; their results are those of `dev status` and of `check`.
 # `help` writes text only.
@@ -202,7 +203,8 @@ def test_json_of_a_project(project_folder: Path) -> None:
     project.revision("main", "m3b", "m2", "pass", "pass")
     wrong += [compare(line, name, normalised) for name, line in PROJECT[1:3]]
     (project.versions("main") / "broken.py").write_text("def upgrade(:\n", encoding="utf-8")
-    wrong.append(compare(*PROJECT[3][::-1], normalised))
+    project.write("alembic.ini", "[alembic]\nscript_location = migrations/main\n")
+    wrong += [compare(line, name, normalised) for name, line in PROJECT[3:]]
     assert [problem for problem in wrong if problem] == []
 
 

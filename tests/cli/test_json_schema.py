@@ -15,6 +15,7 @@ from circle_migrate.backup.manifest import BackupResult, Dump, Manifest, Restore
 from circle_migrate.cli.app import app
 from circle_migrate.cli.json_schema.command_schema import RESULTS, schema
 from circle_migrate.cli.write import format_failure, format_result
+from circle_migrate.commands.adopt.result import AdoptedDatabase, AdoptResult, Point, State
 from circle_migrate.commands.backup_files import BackupEntry, BackupList, VerifiedBackup
 from circle_migrate.commands.consistency.result import ConsistencyResult, RelationResult, RelationSide
 from circle_migrate.commands.graph.drawing import (
@@ -303,7 +304,14 @@ def safety(command: str) -> list[Result]:
     ]
 
 
+POINTS = (Point(State.SET, "url", 'url-env = "U"', "env.py:3"), Point(State.BY_HAND, "order", "text"))
+ADOPTED = AdoptedDatabase("main", ("alembic.ini", "env.py"), {"revisions": "alembic.ini"}, POINTS)
+
 EXAMPLES: dict[str, list[Result]] = {
+    "adopt": [
+        AdoptResult("adopt", "/p", (ADOPTED,), {"imports": ["a"]}, POINTS, "+a", True, ("plan",)),
+        AdoptResult("adopt", "/p", (replace(ADOPTED, exists=True),), {}, (), "", False, ()),
+    ],
     "backup": [BackupResult("backup", MANIFEST, "/b", ("note",))],
     "backup verify": [VerifiedBackup("backup verify", MANIFEST, "/b", ("note",), verified=False)],
     **{

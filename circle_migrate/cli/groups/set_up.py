@@ -1,4 +1,4 @@
-"""The commands config, schema and dev: settings, JSON Schemas, the embedded server and shipped snapshots."""
+"""The commands adopt, config, schema, help and dev: what sets up a project."""
 
 from __future__ import annotations
 
@@ -26,6 +26,28 @@ _WITHOUT_RUN = (*_WITHOUT, "env", "embedded_data", "quiet", "no_progress")
 
 def register(app: Declarations) -> None:
     """Add the commands to the application."""
+
+    @command(app, panel=_PANEL, without=_WITHOUT_RUN)
+    def adopt(
+        _context: CommandContext,
+        path: list[Path] | None = argument(
+            "PATH",
+            "Adopt only the Alembic environments in this folder or file.",
+            show_default="the whole project",
+        ),
+        write: bool = flag("--write", "Write the settings into pyproject.toml; without it, show them."),
+    ) -> Result:
+        """Write settings for the Alembic environments of a project. Runs no env.py.
+
+        Examples:
+            circle-migrate adopt # show what would be written, and what is left to do
+            circle-migrate adopt --write
+            circle-migrate adopt services/billing --write
+        """
+        from circle_migrate.commands.adopt.adopt import adopt as action
+
+        return action(Path.cwd(), path or (), os.environ, write=write)
+
     _register_config(group(app, "config", "Show the settings, and the schema of their table.", _PANEL))
 
     @command(app, panel=_PANEL, without=_WITHOUT_RUN)

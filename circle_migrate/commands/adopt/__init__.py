@@ -1,0 +1,1 @@
+"""`adopt`: write the settings for Alembic environments, from their files alone."""
