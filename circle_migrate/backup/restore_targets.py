@@ -130,7 +130,8 @@ async def _restore(target: RestoreTarget, database: Database, place: tuple[int, 
             text = f"{format_bytes(size)} of about {format_bytes(target.dump.database_bytes)}"
             notify(Event(EventKind.COPYING, target.name, text))
 
-        with environment(database.address, NAME, encrypted=await uses_tls(connection)) as env:
+        address = await database.authenticated_address()
+        with environment(address, NAME, encrypted=await uses_tls(connection)) as env:
             async with report_growth(measure, report):
                 await target.job.restore(target.name, target.file, env)
     await _ensure_same_contents(target, database)

@@ -14,7 +14,7 @@ from circle_migrate.backup.contents import NAME, catalog_digest, uses_tls
 from circle_migrate.backup.dump import RestoreJob, RestoreOptions, decrypt_command
 from circle_migrate.backup.manifest import Dump
 from circle_migrate.config.url.environment import environment
-from circle_migrate.core.errors import BackupFailed, RestoreFailed, SettingsError, Unreachable
+from circle_migrate.core.errors import BackupFailed, RestoreFailed, Unreachable, UsageError
 from circle_migrate.postgres.catalog.read_live import read_live_catalog
 from circle_migrate.postgres.database import Database
 from circle_migrate.postgres.deployment import Deployment
@@ -90,7 +90,7 @@ async def verify_schemas(
                 async with servers.databases([name], major=dump.major) as scratch:
                     decryption = decrypt_command(identity) if identity and dump.encrypted else []
                     reason = await _verify(scratch, dump, path, programs, decryption)
-            except (SettingsError, Unreachable) as error:
+            except (UsageError, Unreachable) as error:
                 reason = error.message
             if reason:
                 reasons[name] = reason
@@ -111,8 +111,9 @@ async def _verify(
         job = replace(job, exclusions=(*job.exclusions, *_SCHEMA_ONLY))
         async with database.connected(NAME) as connection:
             encrypted = await uses_tls(connection)
+        address = await database.authenticated_address()
         try:
-            with environment(database.address, NAME, encrypted=encrypted) as env:
+            with environment(address, NAME, encrypted=encrypted) as env:
                 await job.restore(name, path, env)
         except RestoreFailed as error:
             if missing := _MISSING_ROLE.search(error.detail or ""):

@@ -135,12 +135,16 @@ async def _dump(
         text = f"{format_bytes(size)} from a database of {format_bytes(database_bytes)}"
         notify(Event(EventKind.COPYING, database.name, text))
 
-    with environment(database.address, contents.NAME, encrypted=await contents.uses_tls(connection)) as env:
+    encrypted = await contents.uses_tls(connection)
+    with environment(await database.authenticated_address(), contents.NAME, encrypted=encrypted) as env:
         async with contents.report_growth(measure, report):
             await job.dump(snapshot, path, env, lock_wait)
-            if job.encryption:
-                schema = _schema_file(folder, database.name)
-                os.close(new_file(schema))
+    if job.encryption:
+        schema = _schema_file(folder, database.name)
+        os.close(new_file(schema))
+        address = await database.authenticated_address()  # a token may have expired during the dump
+        with environment(address, contents.NAME, encrypted=encrypted) as env:
+            async with contents.report_growth(measure, report):
                 await job.dump(snapshot, schema, env, lock_wait, "--schema-only")
     if not job.encryption:
         await ensure_readable(job.lister, path, database.name)

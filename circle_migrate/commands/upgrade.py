@@ -8,7 +8,7 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
-from circle_migrate.core.errors import Unreachable
+from circle_migrate.core.errors import AuthenticationFailed, Unreachable
 from circle_migrate.core.events import Notify, ignore_event
 from circle_migrate.migrate.guards import ensure_not_in_doubt, ensure_own_tables, verify_identity
 from circle_migrate.migrate.half_done import ensure_not_half_undone
@@ -77,7 +77,7 @@ async def upgrade(
     notes = list(outcome.warnings)
     try:
         table_names = await tables(deployment)
-    except Unreachable as error:
+    except (AuthenticationFailed, Unreachable) as error:
         notes.append(f"everything was committed; the tables cannot be listed: {error.message}")
     return MigrationResult(
         "upgrade",

@@ -1,13 +1,14 @@
 """Types of settings: validators that turn what a source says into a value."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 from pydantic import AfterValidator, BeforeValidator, Field, PlainValidator, StringConstraints, ValidationInfo
 
 from circle_migrate.config.databases import BUNDLED, Locations
+from circle_migrate.config.password_command import PasswordCommand as Command
 from circle_migrate.config.provenance import DEFAULT, READING, Origin, Provenance, read_text
 from circle_migrate.config.url.parse import has_password, parse
 from circle_migrate.core.errors import SettingsError, UsageError
@@ -30,11 +31,15 @@ _MAX_IDENTIFIER_LENGTH = 63
 
 
 class _Given(NamedTuple):
-    """What a validator knows about a value: its origin, the other origins, and the database that it is of."""
+    """What a validator knows about a value: its origin, the other origins, and the database that it is of.
+
+    `others` has the values of the fields before it.
+    """
 
     origin: Origin
     provenance: Provenance
     database: str | None
+    others: Mapping[str, Any]
 
     @property
     def databases(self) -> tuple[str, ...]:
@@ -49,7 +54,7 @@ def _validator(convert: Callable[[Any, _Given], Any]) -> Callable[[Any, Validati
         key = str(info.field_name).replace("_", "-")
         origin = provenance.origin(f"databases.{database}.{key}" if database else key)
         try:
-            return convert(value, _Given(origin, provenance, database))
+            return convert(value, _Given(origin, provenance, database, info.data))
         except SettingsError as error:
             error.database = database
             provenance.problems.append(error)
@@ -106,7 +111,20 @@ def _parse_url(text: str, given: _Given) -> Address | None:
             f"{origin.subject} has a password, which does not belong in a file under version control",
             hint="set CIRCLE_MIGRATE_SCRATCH_URL in the environment or in .env",
         )
-    return parse(text, source=origin.subject, environ=given.provenance.environ)
+    address = parse(text, source=origin.subject, environ=given.provenance.environ)
+    command: Command | None = given.others.get("password_command")
+    if command is None or (has_password(text) and origin.is_flag):
+        return address
+    if has_password(text):
+        raise SettingsError(
+            f"{origin.subject} has a password, and {command.source} gives another one",
+            hint="keep one of them: the password in the URL, or password-command",
+        )
+    return address._replace(password=None, password_command=command)
+
+
+def _parse_password_command(value: Any, given: _Given) -> Command:
+    return Command.parse(value, given.origin.folder, given.origin.subject)
 
 
 def _check_environment(name: str, given: _Given) -> str:
@@ -205,6 +223,9 @@ Identifier = Annotated[
 ]
 JournalSchema = Annotated[Identifier, AfterValidator(_ensure_own)]
 Url = Annotated[Address, _from_text(_parse_url, "a URL")]
+PasswordCommand = Annotated[
+    Command, PlainValidator(_validator(_parse_password_command), json_schema_input_type=str | list[str])
+]
 Folder = Annotated[
     Path, _from_text(lambda text, given: given.origin.folder / Path(text).expanduser(), "a path")
 ]

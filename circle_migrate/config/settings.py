@@ -56,7 +56,6 @@ class DatabaseSettings(BaseModel):
     model_config = _CONFIG
 
     name: str = Field(exclude=True)
-    url: kind.Url | None = Field(None, exclude=True)
     protected_by: str = Field("", exclude=True)
     x_arguments: kind.Texts = Field((), exclude=True)
     imports: kind.Texts = Field((), exclude=True)
@@ -64,6 +63,10 @@ class DatabaseSettings(BaseModel):
         "NAME_DATABASE_URL",
         "The variable of the URL; `DATABASE_URL` for `main`, `CREDS_DATABASE_URL` for `credentials`.",
     )
+    password_command: kind.PasswordCommand | None = setting(
+        None, "A command that prints the password, for each connection (settings.md#passwords-by-a-command)."
+    )
+    url: kind.Url | None = Field(None, exclude=True)  # its password depends on the command
     revisions: kind.Revisions = setting(
         "alembic.ini", "Folders of revisions, or what an `alembic.ini` says (settings.md#your-own-databases)."
     )

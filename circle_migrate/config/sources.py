@@ -285,6 +285,10 @@ def _read_secrets(folder: Path, provenance: Provenance, *, is_set: bool) -> dict
                 provenance.problem(
                     f"the secret file {path} is outside of {folder}", hint=f"check the files in {folder}"
                 )
+            elif key.endswith(".password-command") and (
+                error := foreign_error(path, path, provenance.environ)
+            ):
+                provenance.problems.append(error)
             elif text := path.read_text(encoding="utf-8").strip():
                 values[key] = text
                 provenance.origins.setdefault(

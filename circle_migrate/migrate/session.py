@@ -13,12 +13,13 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
 
-from circle_migrate.core.errors import MigrateError, SettingsError, Unreachable
+from circle_migrate.core.errors import AuthenticationFailed, MigrateError, SettingsError, Unreachable
 from circle_migrate.core.events import EventKind
 from circle_migrate.core.redaction import redact_statement
 from circle_migrate.postgres.database import APPLICATION_NAME, Database
 from circle_migrate.postgres.deployer_lock import CHECK_HELD
 from circle_migrate.postgres.identifier import literal
+from circle_migrate.postgres.password_command import MAX_SECONDS
 from circle_migrate.postgres.search_path import CONFIGURED, FIRST_SCHEMA, PINNED
 from circle_migrate.postgres.server_errors import sqlstate
 from circle_migrate.postgres.sql_text import one_line
@@ -165,6 +166,7 @@ async def _monitor(database: Database, session: Session, on_activity: OnActivity
     last = (EventKind.WORKING, "")
     has_watched = has_warned = False
     limit = (database.address.connect_timeout or _CONNECT_SECONDS) * len(database.address.endpoints)
+    limit += MAX_SECONDS if database.address.password_command else 0
     try:
         while True:
             if connection is None:
@@ -173,8 +175,9 @@ async def _monitor(database: Database, session: Session, on_activity: OnActivity
                         connection = await database.connect(f"{APPLICATION_NAME} watch")
                 except (MigrateError, TimeoutError) as error:
                     reason = error.detail or error.message if isinstance(error, MigrateError) else None
-                    # A server that refuses another connection is not lost.
-                    if has_watched and sqlstate(error) is None:
+                    # A server that refuses another connection is not lost, nor is one without a password.
+                    is_refused = sqlstate(error) is not None or isinstance(error, AuthenticationFailed)
+                    if has_watched and not is_refused:
                         session.driver.terminate()
                         on_lost(_lost_connection_error(database, reason))
                         return

@@ -108,7 +108,7 @@ async def maintenance_connection(database: Database) -> AsyncIterator[asyncpg.Co
 
 
 async def _connect(database: Database, maintenance_database: str) -> asyncpg.Connection:
-    address = database.address.with_database(maintenance_database)
+    address = (await database.authenticated_address()).with_database(maintenance_database)
     with connection_errors(database.name, address):
         connection = await asyncpg.connect(**address.connect_kwargs())
         with terminated_on_error(connection):

@@ -139,6 +139,15 @@ class Database:
         """The address. Raises `SettingsError` if no URL was set."""
         return self.settings.address
 
+    async def authenticated_address(self) -> Address:
+        """Return the address with the password of a new connection. Raises `PasswordCommandFailed`."""
+        command = self.address.password_command
+        if command is None:
+            return self.address
+        from circle_migrate.postgres.password_command import with_password
+
+        return await with_password(self.name, self.address, command)
+
     @cached_property
     def graph(self) -> Graph:
         """The revisions. Raises `TreeError` for an invalid graph, `SettingsError` if all are elsewhere."""
@@ -158,16 +167,17 @@ class Database:
         """Connect, apply the URL's settings, and run the statement `begin`. Raises `MigrateError`."""
         import asyncpg
 
-        with server_errors.connection_errors(self.name, self.address):
-            arguments = self.address.connect_kwargs()
+        address = await self.authenticated_address()
+        with server_errors.connection_errors(self.name, address):
+            arguments = address.connect_kwargs()
             arguments["server_settings"] = {"application_name": application_name}
             try:
                 connection = await asyncpg.connect(**arguments)
             except (asyncpg.PostgresError, asyncpg.InterfaceError, ConnectionError):
-                await warn_of_missing_tls(self.name, self.address)
+                await warn_of_missing_tls(self.name, address)
                 raise
             with terminated_on_error(connection):
-                await warn_of_missing_tls(self.name, self.address, connection)
+                await warn_of_missing_tls(self.name, address, connection)
                 await connection.execute(f"{begin};{self.session_sql({})}")
         return connection
 
@@ -292,8 +302,9 @@ class Database:
             connections[0].terminate()
 
     async def _connect_psycopg(self, application_name: str) -> Driver:
+        address = await self.authenticated_address()
         try:
-            driver: Driver = await _psycopg_driver(self.name).connect(self.address, application_name)
+            driver: Driver = await _psycopg_driver(self.name).connect(address, application_name)
         except Exception as error:
             (await self.connect()).terminate()  # says why: psycopg's error has no SQLSTATE
             raise server_errors.connection_error(error, self.name, self.address) from error

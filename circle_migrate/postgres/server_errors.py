@@ -219,6 +219,8 @@ def _server_refusal(error: Exception, state: str, database: str, address: Addres
     if state in ("28P01", "28000"):
         kind, message = AuthenticationFailed, f"the server at {where} does not accept this role or password"
         hint = "to see which setting the URL comes from: circle-migrate config show"
+        if address.password_command is not None:
+            hint = f"check for which role and server {address.password_command.source} prints a password"
         if "no encryption" in detail:
             hint = "use TLS: add sslmode=require to the URL"
     elif state == "3D000":

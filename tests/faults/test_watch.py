@@ -7,6 +7,7 @@ import re
 import socket
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 import pytest
 
@@ -31,8 +32,8 @@ def role(empty_databases: Databases, monkeypatch: pytest.MonkeyPatch) -> Iterato
     run(execute(empty_databases, "main", f"DROP ROLE {name}"))
 
 
-def database(url: str) -> Database:
-    return Database(load(environ={"DATABASE_URL": url}).databases["main"])
+def database(url: str, **environ: str) -> Database:
+    return Database(load(environ={"DATABASE_URL": url, **environ}).databases["main"])
 
 
 @asynccontextmanager
@@ -72,6 +73,25 @@ def test_server_that_refuses_a_second_connection(
     run(scenario())
     assert caplog.text.count("main: no second connection to watch the run") == 1
     assert "too many connections for role" in caplog.text
+
+
+def test_password_that_a_command_no_longer_prints(
+    empty_databases: Databases, role: str, workdir: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    command = {"CIRCLE_MIGRATE_MAIN_PASSWORD_COMMAND": "test -e valid && echo p-a-s-s"}
+    own = database(re.sub("//[^@]*@", f"//{role}@", empty_databases.urls["main"]), **command)
+    other = f"SELECT pid FROM pg_stat_activity WHERE usename = '{role}' AND application_name LIKE '% watch'"
+
+    async def scenario() -> None:
+        async with working_session(own, "a run", 4) as session, watched(session, own) as lost:
+            await until(empty_databases, "main", other)
+            (workdir / "valid").unlink()
+            await execute(empty_databases, "main", f"SELECT pg_terminate_backend(pid) FROM ({other}) o")
+        assert lost == []
+
+    (workdir / "valid").touch()
+    run(scenario())
+    assert caplog.text.count("main: no second connection to watch the run") == 1
 
 
 def test_server_that_never_answers_the_second_connection(

@@ -5,13 +5,16 @@ import json
 import math
 import re
 from collections.abc import Mapping
-from typing import Any, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
 from urllib.parse import quote, urlencode
 
 from circle_migrate.config.url import keywords, tls
 from circle_migrate.config.url.keywords import InvalidUrl, home, read_password_file, unescape
 from circle_migrate.config.url.split import check_port, no_database
 from circle_migrate.core.redaction import MASK
+
+if TYPE_CHECKING:
+    from circle_migrate.config.password_command import PasswordCommand
 
 _DEFAULT_PORT = 5432
 # libpq has no timeout by default; a deployment should fail before its own deadline.
@@ -39,7 +42,8 @@ class Address(NamedTuple):
 
     `connect_timeout` is in seconds per host, None for no limit. `session_settings` are applied by SET after
     connecting, because poolers refuse them in the startup packet. `parameters` are the other libpq keywords
-    that asyncpg understands. `notes` name parts of the URL that were ignored or corrected.
+    that asyncpg understands. `notes` name parts of the URL that were ignored or corrected. With a
+    `password_command` there is no password: the command prints one for each connection.
     """
 
     endpoints: tuple[Endpoint, ...]
@@ -50,6 +54,7 @@ class Address(NamedTuple):
     session_settings: Mapping[str, str]
     parameters: Mapping[str, str]
     notes: tuple[str, ...]
+    password_command: "PasswordCommand | None" = None
 
     def __repr__(self) -> str:
         return f"Address({self.display()!r})"

@@ -46,11 +46,11 @@ def parse(text: str, *, source: str, environ: Mapping[str, str] | None = None) -
         parsed = read(text)
         address = build(apply_libpq_defaults(parsed.parameters, environ), environ, parsed.notes)
     except InvalidUrl as error:
-        _mask(text.strip())
+        mask(text.strip())
         raise SettingsError(f"{source} {error}", hint=error.hint) from None
     for secret in (parsed.password_as_written, address.password, address.parameters.get("sslpassword")):
         if secret not in (address.user, address.database, *(endpoint.host for endpoint in address.endpoints)):
-            _mask(secret)
+            mask(secret)
     return address
 
 
@@ -62,6 +62,7 @@ def has_password(text: str) -> bool:
         return False
 
 
-def _mask(secret: str | None) -> None:
+def mask(secret: str | None) -> None:
+    """Register a password for redaction, unless it is so short that it could be an ordinary word."""
     if secret and len(secret) >= _MIN_MASKED_LENGTH:
         redaction.register(secret)
