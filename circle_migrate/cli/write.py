@@ -30,7 +30,7 @@ _RENDERERS = {
     "diff": "DiffResult SnapshotResult",
     "report": "Report ConsistencyResult",
     "safety": "StatsResult SafetyReport HazardList",
-    "backup": "BackupResult RestoreResult KeptEntries ProtectionResult",
+    "backup": "BackupResult RestoreResult KeptEntries ProtectionResult AcceptedDrift",
 }
 """The classes of results by the module of `render` with the function for each, which has its name."""
 

@@ -16,6 +16,7 @@ from circle_migrate.cli.app import app
 from circle_migrate.cli.json_schema.command_schema import RESULTS, schema
 from circle_migrate.cli.write import format_failure, format_result
 from circle_migrate.commands.consistency.result import ConsistencyResult, RelationResult, RelationSide
+from circle_migrate.commands.drift import AcceptedDrift
 from circle_migrate.commands.graph.drawing import (
     Cardinality,
     Diagram,
@@ -311,6 +312,7 @@ EXAMPLES: dict[str, list[Result]] = {
         command: [ProtectionResult(command, {"main": PROTECTION, "credentials": None}, "r", ("main",))]
         for command in ("protect", "unprotect")
     },
+    "accept-drift": [AcceptedDrift("accept-drift", "main", "r", ("a difference",), "reason")],
     "restore": [RestoreResult("restore", MANIFEST, ("main",), {"main": ("m1",)}, {"main": "old"}, ("note",))],
     "diff": diff("diff"),
     "consistency": consistency("consistency"),
@@ -333,7 +335,7 @@ EXAMPLES: dict[str, list[Result]] = {
         ]
         for command in ("revision", "merge")
     },
-    "plan": [PlanResult("plan", PLAN, "serial", "/p.json"), PlanResult("plan", NOTHING, "atomic")],
+    "plan": [PlanResult("plan", PLAN, "serial", "/p.json", ("note",)), PlanResult("plan", NOTHING, "atomic")],
     "recover": [
         RecoverResult(
             "recover", (SETTLED,), {"main": ("r",)}, {"main": ("m1",)}, {"main": ("circle_migrate:x",)}

@@ -53,7 +53,7 @@ READING = {
 }
 # They change databases, files of the project, or servers.
 WRITING = {"downgrade", "init", "recover", "stamp", "upgrade", "merge", "revision"}
-WRITING |= {"backup", "restore", "kept restore", "kept drop", "protect", "unprotect"}
+WRITING |= {"backup", "restore", "kept restore", "kept drop", "protect", "unprotect", "accept-drift"}
 WRITING |= {"dev psql", "dev reset", "dev snapshots", "dev start", "dev status", "dev stop"}
 
 # All rows of all tables, system catalogs included, with where each lies and which transaction wrote it.

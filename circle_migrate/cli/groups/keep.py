@@ -1,11 +1,11 @@
-"""The commands backup, restore, kept, protect and unprotect."""
+"""The commands backup, restore, kept, protect, unprotect and accept-drift."""
 
 from functools import partial
 from pathlib import Path
 
 from circle_migrate.cli.command import Declarations, command, group
 from circle_migrate.cli.context import CommandContext
-from circle_migrate.cli.options import ENCRYPT_TO, OVERRIDE_PROTECTION, YES, argument, flag, option
+from circle_migrate.cli.options import ENCRYPT_TO, OVERRIDE_PROTECTION, SCRATCH, YES, argument, flag, option
 from circle_migrate.core.errors import UsageError
 from circle_migrate.core.result import Result
 
@@ -139,6 +139,12 @@ def register(app: Declarations) -> None:
             notify=context.progress,
         )
 
+    _register_states(app)
+
+
+def _register_states(app: Declarations) -> None:
+    """Add the commands that record what people have decided about a database."""
+
     @command(app, panel=_PANEL, options=_MARKER_OPTIONS)
     async def protect(
         context: CommandContext, reason: str | None = option("TEXT", "Show this reason in every refusal.")
@@ -150,8 +156,7 @@ def register(app: Declarations) -> None:
         """
         from circle_migrate.commands.protect import protect as action
 
-        if reason is not None and not (reason.strip() and reason.isprintable()):
-            raise UsageError("the reason is not a line of text", hint="give a reason, or leave out --reason")
+        _ensure_line(reason)
         return await action(await context.ready(), reason, context.progress)
 
     @command(app, panel=_PANEL, options=_MARKER_OPTIONS)
@@ -177,3 +182,30 @@ def register(app: Declarations) -> None:
                 hint=f"--override-protection {name}, or leave it out and type the name",
             )
         return await action(await context.ready(), partial(confirm_unprotect, overridden), context.progress)
+
+    @command(app, "accept-drift", panel=_PANEL, options=("lock_wait", *SCRATCH))
+    async def accept_drift(
+        context: CommandContext,
+        reason: str | None = option("TEXT", "Record this reason in the journal."),
+        yes: bool = YES,
+    ) -> Result:
+        """Accept the schema of one database, which was changed by hand. Give --database.
+
+        Shows the differences from the revisions and asks first. The journal records them with the user.
+
+        Examples:
+            circle-migrate accept-drift -d main --reason "index of the incident in May"
+        """
+        from circle_migrate.cli.confirm import confirm_drift
+        from circle_migrate.commands.drift import accept_drift as action
+
+        _ensure_line(reason)
+        if len(set(context.database or ())) != 1:
+            raise UsageError("accept-drift takes one database at a time", hint="give one --database NAME")
+        return await action(await context.ready(), partial(confirm_drift, yes=yes), reason, context.progress)
+
+
+def _ensure_line(reason: str | None) -> None:
+    """Raise `UsageError` for a reason that is not a line of text."""
+    if reason is not None and not (reason.strip() and reason.isprintable()):
+        raise UsageError("the reason is not a line of text", hint="give a reason, or leave out --reason")

@@ -31,6 +31,7 @@ RESULTS: dict[str, tuple[str, ...]] = {
     "restore": ("restore_result",),
     **dict.fromkeys(("kept list", "kept restore", "kept drop"), ("kept_entries",)),
     **dict.fromkeys(("protect", "unprotect"), ("protections",)),
+    "accept-drift": ("accepted_drift",),
     "config show": ("configuration",),
     **dict.fromkeys(("dev start", "dev stop", "dev status", "dev reset"), ("server",)),
 }
