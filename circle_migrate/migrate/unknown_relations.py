@@ -43,10 +43,26 @@ SELECT EXISTS (
 
 
 async def ensure_not_foreign(deployment: Deployment, states: Mapping[str, State], plan: Plan) -> None:
-    """Raise `Refused` for relations of no revision in a database without a current revision.
+    """Raise `Refused` for relations of no revision in a database without a current revision."""
+    if foreign := await foreign_relations(deployment, states, plan):
+        stamps = " ".join(f"{name}@REVISION" for name in foreign)
+        raise Refused(
+            "; ".join(foreign.values()),
+            database=next(iter(foreign)) if len(foreign) == 1 else None,
+            hint="if it is another application's, correct the URL: `circle-migrate config show`; "
+            "to upgrade beside these relations, add --into-existing; "
+            f"if revisions made them: circle-migrate stamp {stamps}",
+        )
+
+
+async def foreign_relations(
+    deployment: Deployment, states: Mapping[str, State], plan: Plan
+) -> dict[str, str]:
+    """Return a sentence for each database of the plan without a current revision that has foreign relations.
 
     One in whose journal a revision has been current is left out; one that was only protected is not.
     """
+    sentences = {}
     for name in plan.databases:
         state, database = states[name], deployment.databases[name]
         if state.current:
@@ -59,14 +75,11 @@ async def ensure_not_foreign(deployment: Deployment, states: Mapping[str, State]
         foreign = _unnamed([(row["schema"], row["name"]) for row in rows], database.graph)
         if foreign:
             more = f" and {len(foreign) - _SHOWN} more" if len(foreign) > _SHOWN else ""
-            raise Refused(
+            sentences[name] = (
                 f"{name}: the version table is missing or empty, but the database {state.name} has relations"
-                f" that no revision file names: {', '.join(foreign[:_SHOWN])}{more}",
-                database=name,
-                hint="if it is another application's, correct the URL: `circle-migrate config show`; "
-                "to upgrade beside these relations, add --into-existing; "
-                f"if revisions made them: circle-migrate stamp {name}@REVISION",
+                f" that no revision file names: {', '.join(foreign[:_SHOWN])}{more}"
             )
+    return sentences
 
 
 def indistinct_databases(deployment: Deployment, states: Mapping[str, State], plan: Plan) -> tuple[str, ...]:
