@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from circle_migrate.core.errors import Refused
-from circle_migrate.migrate.journal import Journal
 from circle_migrate.postgres.journal_tables import OWN_SCHEMAS, OWN_TABLES
 
 if TYPE_CHECKING:
@@ -67,6 +66,8 @@ async def foreign_relations(
         state, database = states[name], deployment.databases[name]
         if state.current:
             continue
+        from circle_migrate.migrate.journal import Journal
+
         async with database.reading() as connection:
             has_run = _HAS_RUN.format(journal=Journal(database, state))
             if state.journal_of is not None and await connection.fetchval(has_run):
