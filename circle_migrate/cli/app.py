@@ -21,7 +21,7 @@ _COMMANDS = {
     "compare": ("diff", "snapshot", "consistency", "graph"),
     "safety": ("safety-check", "stats"),
     "revision": ("revision", "merge", "stamp"),
-    "keep": ("backup", "restore", "kept", "protect", "unprotect"),
+    "keep": ("backup", "restore", "kept", "protect", "unprotect", "accept-drift"),
     "set_up": ("adopt", "config", "schema", "help", "dev"),
 }
 """The modules that declare commands, in the order of the help page, with the names of their commands."""

@@ -13,6 +13,7 @@ from circle_migrate.cli.formats.sanitize import visible
 from circle_migrate.cli.write import render, write_stderr
 from circle_migrate.commands.backup_files import BackupEntry
 from circle_migrate.core.errors import NotConfirmed
+from circle_migrate.migrate.changed_schema import Drift
 from circle_migrate.migrate.kept_data.registry import KeptEntry
 from circle_migrate.postgres.journal_tables import ProtectionMarker
 from circle_migrate.revision_graph.plan import Plan, Stamp
@@ -86,6 +87,12 @@ def confirm_unprotect(overridden: Sequence[str], name: str, marker: ProtectionMa
     if name not in overridden:
         message = f"removing the protection of {name} needs its name"
         _ask_for_names([name], "to remove its protection", "--override-protection", message, database=name)
+
+
+def confirm_drift(drift: Drift, *, yes: bool) -> None:
+    """Show a schema that was changed by hand, with all differences from its revisions, and ask once."""
+    _show(drift.message, [*drift.differences, *filter(None, [drift.reason])])
+    _ask("Accept this schema?", yes=yes)
 
 
 def confirm_reset(folder: str, *, yes: bool) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 
 import typer
 
-from circle_migrate.config.databases import PLATFORM, PREFIX, SafetyMode, Transaction
+from circle_migrate.config.databases import PLATFORM, PREFIX, DriftMode, SafetyMode, Transaction
 
 
 class Format(StrEnum):
@@ -236,6 +236,11 @@ def _specific(
         "Check pending revisions for hazards first: report dangers, or refuse them.",
         show_default="warn",
     ),
+    drift: DriftMode | None = safety_option(
+        None,
+        "Report a schema that was changed by hand, or refuse to run, which is the default where protected.",
+        show_default="warn",
+    ),
     safety_rows: int | None = _size(
         "Treat a table with at least this many rows as large.", "--rows", show_default="10000"
     ),
@@ -277,7 +282,8 @@ OPTIONS = _declared(_specific)
 SCRATCH = ("scratch_url", "scratch_on_target", "x_arguments")
 """The options of commands that may run revisions in a scratch database."""
 
-RUN = ("atomic", "transaction", "lock_wait", "lock_timeout", "statement_timeout", "events", *SCRATCH)
+_RUN_LIMITS = ("lock_wait", "lock_timeout", "statement_timeout")
+RUN = ("atomic", "transaction", *_RUN_LIMITS, "drift", "events", *SCRATCH)
 """The options of commands that run revisions."""
 
 SIZES = ("safety_rows", "safety_bytes")

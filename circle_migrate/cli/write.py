@@ -31,7 +31,7 @@ _RENDERERS = {
     "report": "Report ConsistencyResult",
     "safety": "StatsResult SafetyReport HazardList",
     "adopt": "AdoptResult",
-    "backup": "BackupResult BackupList RestoreResult KeptEntries ProtectionResult",
+    "backup": "BackupResult BackupList RestoreResult KeptEntries ProtectionResult AcceptedDrift",
 }
 """The classes of results by the module of `render` with the function for each, which has its name."""
 

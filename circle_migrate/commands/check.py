@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from circle_migrate.commands.checks.database_checks import STATE_CHECKS, single_head, state_checks
-from circle_migrate.commands.checks.database_facts import read_facts, revision_finding
+from circle_migrate.commands.checks.database_facts import read_all_facts, revision_finding
 from circle_migrate.core.errors import ExitCode, Interrupted, MigrateError, TreeError
 from circle_migrate.core.findings import Check, Finding, Report, Severity, from_error
 from circle_migrate.postgres.deployment import Deployment, revision_folders
@@ -49,7 +49,7 @@ async def check(
 
         checks += await against_base(deployment, base)
     if databases:
-        facts = await deployment.query_each(deployment.selected, read_facts)
+        facts = await read_all_facts(deployment)
         checks += state_checks(deployment, facts, pending=Severity.ERROR if pending else None)
     if models or drift:
         checks += await _diff_checks(deployment, checks, models=models, drift=drift)

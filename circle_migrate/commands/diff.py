@@ -40,13 +40,15 @@ async def diff(
     options: CompareOptions | None = None,
     ignore_texts: Sequence[str] = (),
     trials: Sequence[bool] = (),
+    *,
+    stored_only: bool = False,
 ) -> DiffResult:
     """Compare both sides of every selected database.
 
     `ignore_texts` are rules beside those of the settings. `trials` are the directions in which the DDL is
-    tried: False for FROM to TO, True for its undoing. An error that prevents the comparison of one database
-    is a finding; the others are compared. Raises `UsageError` for invalid sides and rules, `SettingsError`
-    for a missing address.
+    tried: False for FROM to TO, True for its undoing. With `stored_only` no scratch database is made. An
+    error that prevents the comparison of one database is a finding; the others are compared. Raises
+    `UsageError` for invalid sides and rules, `SettingsError` for a missing address.
     """
     sides = parse_sides(tuple(texts))
     ignore = (
@@ -55,7 +57,7 @@ async def diff(
     )
     models = (models for models, side in zip(Models, sides, strict=True) if side.source is Source.MODELS)
     options = replace(options or CompareOptions(), models=next(models, None), ignore=ignore)
-    async with ScratchServers(deployment) as servers:
+    async with ScratchServers(deployment, enabled=not stored_only) as servers:
         sources = ComparisonSources(deployment, servers, sides, on_server=bool(trials))
         results = await asyncio.gather(*(_compare(sources, name, options, trials) for name in sources.names))
     comparisons = tuple(result for result in results if isinstance(result, Comparison))

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from circle_migrate.backup.manifest import MANIFEST
 from circle_migrate.commands.backup import BackupOptions, backup, plan_dumps
+from circle_migrate.commands.drift import DriftGate
 from circle_migrate.commands.plan import SavedPlan
 from circle_migrate.core.errors import MigrateError, SettingsError
 from circle_migrate.core.events import Notify, ignore_event
@@ -131,8 +132,8 @@ async def downgrade(
 
     With a `LossConfirmation`, a dry run returns the report of the losses, and a run that would lose more than
     was accepted is stopped. `keep` copies lost rows to side tables, `backup_policy` decides on a backup under
-    the same locks. Raises `Refused` for a protected database that is not in `overridden`, and the errors of
-    plans and backups.
+    the same locks. Raises `Refused` for a protected database that is not in `overridden`, `SchemaChanged` as
+    the setting `drift` says, and the errors of plans and backups.
     """
     guard = ProtectionGuard(deployment, overridden)
     guards = (saved_plan.guard(deployment),) if saved_plan else ()
@@ -142,20 +143,23 @@ async def downgrade(
     plan = await plan_in_agreement(deployment, states, planner)
     ensure_own_tables(states, reading=True)
     guard.check_override_names(states)
+    if not dry_run:
+        guard.ensure_unprotected(states, plan.databases)
+    drift_gate = DriftGate(deployment)
+    notes = await drift_gate.check(plan, states)
+    if saved_plan is not None:
+        saved_plan.ensure_same_schemas(drift_gate.changed)
     if dry_run or not plan:
         ensure_not_in_doubt(states)
-        notes = guard.protection_notes(states, plan.databases)
+        notes = (*guard.protection_notes(states, plan.databases), *notes)
         if not (dry_run and isinstance(confirm, LossConfirmation)):
             shown = plan_settings(deployment)
             return MigrationResult("downgrade", plan, **shown, dry_run=dry_run, notes=notes)
-    else:
-        notes = ()
-        guard.ensure_unprotected(states, plan.databases)
     decision, collector, report = await _confirm(
-        deployment, plan, states, confirm, backup_policy, keep=keep, dry_run=dry_run
+        deployment, plan, states, confirm, backup_policy, notes, keep=keep, dry_run=dry_run
     )
     if dry_run and report is not None:
-        return replace(report, notes=(*notes, *report.notes))
+        return report
 
     from circle_migrate.migrate.executor import RunOptions, execute
     from circle_migrate.migrate.kept_data.hooks import KeepHooks
@@ -173,7 +177,14 @@ async def downgrade(
         growth_hooks = GrowthHooks(collector, report)
     # The check runs again after a backup, which does not contain rows written since its snapshot.
     hooks = Hooks(*filter(None, (keep_hooks, growth_hooks, backup_hooks, backup_hooks and growth_hooks)))
-    options = RunOptions("downgrade", allow_edited=True, hooks=hooks, guard=guard, notes=journal_notes)
+    options = RunOptions(
+        "downgrade",
+        allow_edited=True,
+        hooks=hooks,
+        guard=guard,
+        notes=journal_notes,
+        assess_drift=drift_gate.assess,
+    )
     planner = planner.guarded(partial(ensure_same_plan, plan))
     try:
         outcome = await execute(deployment, names, planner, notify, options)
@@ -200,11 +211,12 @@ async def _confirm(
     states: Mapping[str, State],
     confirm: Confirm | LossConfirmation,
     backup_policy: BackupPolicy | None,
+    notes: Sequence[str],
     *,
     keep: bool,
     dry_run: bool,
 ) -> tuple[BackupDecision, LossCollector | None, LossReport | None]:
-    """Ask for confirmation, unless the run is refused anyway. A dry run only finds the losses.
+    """Show the notes and losses and ask, unless the run is refused anyway. A dry run only finds the losses.
 
     Returns the decision on a backup, and the losses if they were assessed.
     """
@@ -226,7 +238,8 @@ async def _confirm(
         await ensure_restorable(deployment, report)
     if plan and report.destroyed and not keep:
         decision = decide(lossy=True)
-    report = replace(report, notes=(*report.notes, *filter(None, [decision.explanation])))
+    notes = [note.replace("\n  ", "; ") for note in notes]
+    report = replace(report, notes=(*notes, *report.notes, *filter(None, [decision.explanation])))
     if not dry_run:
         confirm.accept(report)
     return decision, collector, report

@@ -55,7 +55,9 @@ async def targets_at(deployment: Deployment, moment: Moment) -> list[str]:
             step
             for run in reversed(runs)
             for step in run.steps
-            if run.database == name and step.started_at + timedelta(milliseconds=step.duration_ms) > until
+            if run.database == name
+            and (step.direction != "stamp" or run.command == "stamp")  # others record the current revision
+            and step.started_at + timedelta(milliseconds=step.duration_ms) > until
         ]
         targets.append(_target(deployment.graphs[name], current[name], later, moment))
     return targets

@@ -1,17 +1,19 @@
 """`plan`: show what an upgrade or downgrade would do, or save it to a file for a later run."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from circle_migrate import __version__
+from circle_migrate.commands.drift import DriftGate
 from circle_migrate.core.errors import Refused, UsageError
 from circle_migrate.migrate.contradictions import plan_in_agreement
 from circle_migrate.migrate.guards import ensure_not_in_doubt, ensure_own_tables, verify_identity
 from circle_migrate.migrate.planner import PlanGuard, Planner
 from circle_migrate.migrate.result import PlanResult, plan_dict, plan_settings
+from circle_migrate.migrate.unknown_relations import ensure_not_foreign, indistinct_databases
 from circle_migrate.postgres.deployment import Deployment
 from circle_migrate.revision_graph.plan import Direction, Plan, Step
 
@@ -33,10 +35,13 @@ async def plan(
     ensure_not_in_doubt(states)
     new_plan = await plan_in_agreement(deployment, states, Planner(deployment, targets, direction, cascade))
     if not into_existing:
-        from circle_migrate.migrate.unknown_relations import ensure_not_foreign
-
         await ensure_not_foreign(deployment, states, new_plan)
-    return PlanResult("plan", new_plan, **plan_settings(deployment))
+    gate = DriftGate(deployment)
+    notes = await gate.check(new_plan, states)
+    notes += indistinct_databases(deployment, states, new_plan)
+    return PlanResult(
+        "plan", new_plan, **plan_settings(deployment), notes=notes, changed_schemas=gate.changed
+    )
 
 
 def save(
@@ -50,6 +55,7 @@ def save(
         "targets": list(targets),
         "cascade": cascade,
         "environment": result.environment,
+        "changed_schemas": result.changed_schemas,
         **_comparable(result.plan, result.mode),
     }
     from circle_migrate.core.atomic_write import write_text
@@ -85,6 +91,7 @@ class SavedPlan:
             self.direction = Direction(self.content["direction"])
             self.targets = list(map(str, self.content["targets"]))
             self.cascade = bool(self.content["cascade"])
+            self._changed_schemas = dict(self.content["changed_schemas"])
             self._parts = (
                 ("the environment", self.content.get("environment")),
                 ("the current revisions", self.content["plan"]["current"]),
@@ -108,10 +115,21 @@ class SavedPlan:
             parts = (environment, now["plan"]["current"], now["checksums"], now["mode"], now["plan"])
             for (part, saved), current in zip(self._parts, parts, strict=True):
                 if saved != current:
-                    raise Refused(
-                        f"the plan in {self.path} is stale: {part} changed after it was saved",
-                        detail=f"saved {json.dumps(saved)[:300]}, now {json.dumps(current)[:300]}",
-                        hint=f"plan again: circle-migrate plan {' '.join(self.targets)}",
+                    raise self._stale_error(
+                        part, f"saved {json.dumps(saved)[:300]}, now {json.dumps(current)[:300]}"
                     )
 
         return ensure_unchanged
+
+    def ensure_same_schemas(self, changed: Mapping[str, str | None]) -> None:
+        """Raise `Refused` for a schema that was changed by hand after the plan was saved."""
+        for name, fingerprint in changed.items():
+            if self._changed_schemas.get(name) != fingerprint:
+                raise self._stale_error(f"the schema of {name}", None)
+
+    def _stale_error(self, part: str, detail: str | None) -> Refused:
+        return Refused(
+            f"the plan in {self.path} is stale: {part} changed after it was saved",
+            detail=detail,
+            hint=f"plan again: circle-migrate plan {' '.join(self.targets)}",
+        )

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from circle_migrate.commands.checks.database_checks import pending_revisions, single_head, state_checks
-from circle_migrate.commands.checks.database_facts import DatabaseFacts, is_ahead, read_facts
+from circle_migrate.commands.checks.database_facts import DatabaseFacts, is_ahead, read_all_facts
 from circle_migrate.core.errors import MigrateError
 from circle_migrate.core.findings import Report, Severity
 from circle_migrate.core.result import json_fields
@@ -77,7 +77,7 @@ async def status(deployment: Deployment, *, strict: bool = False) -> StatusResul
     Pending revisions are notes, with `strict` errors, which decide the exit status. A database that cannot
     be read has its error in the result.
     """
-    facts_or_error = await deployment.query_each(deployment.selected, read_facts)
+    facts_or_error = await read_all_facts(deployment)
     severity = Severity.ERROR if strict else Severity.NOTE
     heads = single_head(deployment, Severity.WARNING)
     checks = (heads, *state_checks(deployment, facts_or_error, pending=severity))

@@ -14,7 +14,7 @@ from circle_migrate.migrate.guards import ensure_not_in_doubt, ensure_own_tables
 from circle_migrate.migrate.half_done import ensure_not_half_undone
 from circle_migrate.migrate.planner import Planner, ensure_no_new_steps
 from circle_migrate.migrate.result import MigrationResult, plan_settings
-from circle_migrate.migrate.unknown_relations import ensure_not_foreign
+from circle_migrate.migrate.unknown_relations import ensure_not_foreign, indistinct_databases
 from circle_migrate.postgres.deployment import Deployment
 from circle_migrate.revision_graph.plan import Direction
 
@@ -40,7 +40,7 @@ async def upgrade(
     The `saved_plan` must equal the plan of this run. A `gate` assesses the pending revisions before the locks
     are taken. If nothing is pending, no lock is taken and Alembic is not imported. `restore_kept` restores
     the rows that downgrades of these revisions have kept. Unless `into_existing` allows it, a database that
-    looks like another application's is refused.
+    looks like another application's is refused. Raises `SchemaChanged` as the setting `drift` says.
     """
     targets = targets or ("head",)
     guards = (saved_plan.guard(deployment),) if saved_plan else ()
@@ -56,12 +56,21 @@ async def upgrade(
     if dry_run:
         ensure_not_in_doubt(states)
     table_names: dict[str, tuple[str, ...]] = {}
-    if dry_run or not (plan or any(state.in_doubt for state in states.values())):
+    if not plan and (dry_run or not any(state.in_doubt for state in states.values())):
         if deployment.settings.embedded and not dry_run:
             table_names = await tables(deployment)
         return MigrationResult(
             "upgrade", plan, **plan_settings(deployment), dry_run=dry_run, tables=table_names
         )
+
+    from circle_migrate.commands.drift import DriftGate
+
+    drift_gate = DriftGate(deployment)
+    notes = [*await drift_gate.check(plan, states), *indistinct_databases(deployment, states, plan)]
+    if saved_plan is not None:
+        saved_plan.ensure_same_schemas(drift_gate.changed)
+    if dry_run:
+        return MigrationResult("upgrade", plan, **plan_settings(deployment), dry_run=True, notes=tuple(notes))
 
     from circle_migrate.migrate.executor import RunOptions, execute
     from circle_migrate.migrate.kept_data.hooks import RestoreKeptHooks
@@ -72,9 +81,15 @@ async def upgrade(
         journal_notes = await gate.check(plan, states)
         if gate.required:
             planner = planner.guarded(partial(ensure_no_new_steps, plan))
-    options = RunOptions("upgrade", allow_edited=allow_edited, hooks=hooks, notes=journal_notes)
+    options = RunOptions(
+        "upgrade",
+        allow_edited=allow_edited,
+        hooks=hooks,
+        notes=journal_notes,
+        assess_drift=drift_gate.assess,
+    )
     outcome = await execute(deployment, names, planner, notify, options)
-    notes = list(outcome.warnings)
+    notes = [*indistinct_databases(deployment, states, outcome.plan), *outcome.warnings]
     try:
         table_names = await tables(deployment)
     except (AuthenticationFailed, Unreachable) as error:
@@ -92,10 +107,15 @@ async def upgrade(
 
 
 async def initialise(
-    deployment: Deployment, created: tuple[str, ...], notify: Notify = ignore_event
+    deployment: Deployment,
+    created: tuple[str, ...],
+    notify: Notify = ignore_event,
+    *,
+    into_existing: bool = False,
 ) -> MigrationResult:
     """Upgrade to head after the databases `created` were created."""
-    return replace(await upgrade(deployment, notify=notify), command="init", created=created)
+    result = await upgrade(deployment, into_existing=into_existing, notify=notify)
+    return replace(result, command="init", created=created)
 
 
 async def tables(deployment: Deployment) -> dict[str, tuple[str, ...]]:

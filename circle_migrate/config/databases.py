@@ -15,6 +15,9 @@ Transaction = Literal["all", "per-revision"]
 SafetyMode = Literal["off", "warn", "require"]
 """The safety check of an upgrade: none, one that reports dangers, or one that refuses them."""
 
+DriftMode = Literal["off", "warn", "refuse"]
+"""What a run does about a schema that was changed by hand: nothing, a warning, or a refusal."""
+
 
 class Locations(NamedTuple):
     """The folders of a database's revisions, and the Alembic environment that they belong to.

@@ -10,7 +10,7 @@ from pydantic import BaseModel, Field, PrivateAttr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from circle_migrate.config import field_types as kind
-from circle_migrate.config.databases import Locations, Profile, SafetyMode, Transaction
+from circle_migrate.config.databases import DriftMode, Locations, Profile, SafetyMode, Transaction
 from circle_migrate.config.provenance import DEFAULT, READING, Provenance
 from circle_migrate.config.url.address import Address
 from circle_migrate.core.errors import SettingsError, UsageError
@@ -187,6 +187,11 @@ class Settings(BaseSettings):
     safety: SafetyMode = setting(
         "warn", "What an upgrade does about dangers: `off`, `warn` or `require`, which refuses them."
     )
+    drift: DriftMode = setting(
+        "warn",
+        "What a run does about a schema that was changed by hand: `off`, `warn`, or `refuse`, which is the "
+        "default for a protected database (operations.md#changed-schema).",
+    )
     safety_ignore: kind.HazardRules = setting((), "Hazards that are accepted (safety.md).")
     safety_tables: kind.Assumptions = setting((), "Assumed sizes of tables (safety.md).")
     safety_rows: int = setting(10_000, "From this number of rows on, a table is large.", ge=0)
@@ -263,6 +268,11 @@ class Settings(BaseSettings):
                 yield Value(key, "not used: embedded", origin.label)
             elif name in ("env", "url") or (name != "databases" and not field.exclude):
                 yield Value(key, _show(getattr(model, name)), origin.label)
+
+    def drift_mode(self, *, is_protected: bool) -> DriftMode:
+        """Return what a run does about a database that was changed by hand: by default by its protection."""
+        is_default = self._provenance.origin("drift") is DEFAULT
+        return "refuse" if is_default and is_protected else self.drift
 
     def ensure_database(self, name: str) -> None:
         """Raise `UsageError` for a database that the project does not have."""

@@ -121,6 +121,10 @@ class LockNotObtained(MigrateError, code="lock-not-obtained", status=ExitCode.LO
     """Another session held a lock for longer than the configured wait. Exit status 6."""
 
 
+class SchemaChanged(MigrateError, code="schema-changed", status=ExitCode.DRIFT, state="nothing was changed"):
+    """A schema was changed by hand, and the setting `drift` refuses to go on. Exit status 4."""
+
+
 class UnknownRevision(
     MigrateError, code="unknown-revision", status=ExitCode.AHEAD, state="nothing was changed"
 ):

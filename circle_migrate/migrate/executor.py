@@ -23,6 +23,7 @@ from circle_migrate.core.shield import shield
 from circle_migrate.migrate import failure, guards
 from circle_migrate.migrate.alembic_adapter.context import VersionTable, step_lock
 from circle_migrate.migrate.alembic_adapter.runner import Runner
+from circle_migrate.migrate.changed_schema import AssessDrift, report_drift
 from circle_migrate.migrate.commit import commit, commit_applied, ensure_atomic_possible, roll_back
 from circle_migrate.migrate.contradictions import ensure_agreement, ensure_not_edited
 from circle_migrate.migrate.journal import Journal
@@ -32,10 +33,10 @@ from circle_migrate.migrate.run import (
     Hooks,
     MigrationRun,
     describe,
+    find_drift,
     finish_run,
     keep_lock,
     start_run,
-    warn_of_changes,
 )
 from circle_migrate.migrate.session import check_constraints, monitor, reset_sql, working_session
 from circle_migrate.postgres.deployer_lock import deployer_lock
@@ -74,9 +75,9 @@ class RunOptions:
 
     `verify_identity` is off for a stamp that repairs a version table with unknown revisions. `allow_edited`
     accepts files that differ from the applied ones. `guard` refuses protected databases. `notes`, to which
-    hooks may add in `before_run`, are stored as JSON with the run in the journal. `checkpoint` is for tests
-    that end the process. A `rehearsal` rolls back where a run commits, and writes no journal; its plan must
-    have one segment, in a transaction.
+    hooks may add in `before_run`, are stored as JSON with the run in the journal. `assess_drift` decides on
+    schemas that were changed by hand. `checkpoint` is for tests that end the process. A `rehearsal` rolls
+    back where a run commits, and writes no journal; its plan must have one segment, in a transaction.
     """
 
     command: str
@@ -86,6 +87,7 @@ class RunOptions:
     hooks: Hooks = field(default_factory=Hooks)
     guard: ProtectionGuard | None = None
     notes: Mapping[str, object] = field(default_factory=dict)
+    assess_drift: AssessDrift = report_drift
     checkpoint: Checkpoint = lambda _name: None
 
 
@@ -155,7 +157,7 @@ async def _prepare(run: MigrationRun, plan: Plan, options: RunOptions) -> None:
         await ensure_not_edited(run)
     journaled = {name: run.states[name] for name in run.journals}
     await ensure_agreement(run.deployment, journaled, plan, run.sessions)
-    await warn_of_changes(run, plan)
+    await find_drift(run, plan, options.assess_drift)
     await run.hooks.before_run(run, plan)
     for name in plan.databases:
         database = run.deployment.databases[name]

@@ -147,12 +147,15 @@ class Journal:
             None if stays is None else self._json(stays),
         )
 
-    async def last_fingerprint(self, connection: asyncpg.Connection) -> str | None:
-        """Return the fingerprint of the last run with outcome `done`; None where that run has none."""
-        fingerprint: str | None = await connection.fetchval(
-            f"SELECT fingerprint FROM {self.runs} WHERE outcome = 'done' ORDER BY ended_at DESC LIMIT 1"
+    async def last_fingerprint(self, connection: asyncpg.Connection) -> tuple[str | None, bool]:
+        """Return the last fingerprint, and whether a change by hand is open (see `changed_schema`)."""
+        row = await connection.fetchrow(
+            f"SELECT (SELECT fingerprint FROM {self.runs} WHERE fingerprint IS NOT NULL "
+            "ORDER BY ended_at DESC LIMIT 1), "
+            f"(SELECT notes #>> '{{drift,outcome}}' FROM {self.runs} WHERE notes ? 'drift' "
+            "ORDER BY started_at DESC LIMIT 1) AS outcome"
         )
-        return fingerprint
+        return row["fingerprint"], row["outcome"] == "open"
 
     def insert_step_sql(
         self, run: str, segment: int, action: Action, seconds: float, elsewhere: Mapping[str, Sequence[str]]

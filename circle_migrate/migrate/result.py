@@ -121,13 +121,18 @@ class ScriptResult(Result):
 
 @dataclass(frozen=True, slots=True)
 class PlanResult(PlannedResult):
-    """The plan of an upgrade or a downgrade: `plan`; `file` is the file it was saved to."""
+    """The plan of an upgrade or a downgrade: `plan`; `file` is the file it was saved to.
+
+    `changed_schemas` has the fingerprints of schemas that were changed by hand, None if unknown.
+    """
 
     file: str | None = None
+    notes: tuple[str, ...] = ()
+    changed_schemas: Mapping[str, str | None] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the plan, the commit mode and the file."""
-        return {**self.settings_dict(), "plan": plan_dict(self.plan), "file": self.file}
+        """Return the plan, the commit mode, the file and the notes."""
+        return {**self.settings_dict(), "plan": plan_dict(self.plan), **json_fields(self, "file notes")}
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,14 +6,18 @@ import asyncio
 import logging
 import uuid
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from circle_migrate.core.errors import Interrupted, LockNotObtained, MigrateError
 from circle_migrate.core.events import Event, EventKind, Notify
 from circle_migrate.core.redaction import redact
-from circle_migrate.migrate.changed_schema import Change, find_change, fingerprint_after, remedy_of_change
+from circle_migrate.migrate.changed_schema import (
+    AssessDrift,
+    Drift,
+    find_change_or_problem,
+    fingerprint_after,
+)
 from circle_migrate.migrate.guards import journal_error
 from circle_migrate.migrate.half_done import half_done
 from circle_migrate.migrate.journal import Journal
@@ -73,7 +77,8 @@ class AppliedAction:
 class MigrationRun:
     """The state of a run; `blockers` has the last sessions that a step waited for, by database.
 
-    `changes` says how schemas have changed since the last run. `unfinished` is the step that began last, and
+    `drift` has the schemas that were changed by hand, `fingerprints` those to record if no revision is set.
+    `unfinished` is the step that began last, and
     `stays` what it has committed before its end, None if that is not known. A `rehearsal` writes no journal
     and commits nothing. `is_committed` is true after the last segment.
     """
@@ -92,7 +97,8 @@ class MigrationRun:
     current: dict[str, tuple[str, ...]] = field(default_factory=dict)
     blockers: dict[str, str] = field(default_factory=dict)
     applied: list[AppliedAction] = field(default_factory=list)
-    changes: dict[str, Change] = field(default_factory=dict)
+    drift: dict[str, Drift] = field(default_factory=dict)
+    fingerprints: dict[str, str] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
     unfinished: Step | None = None
     stays: tuple[str, ...] | None = ()
@@ -199,7 +205,8 @@ async def start_run(run: MigrationRun, plan: Plan, notes: Mapping[str, object]) 
             driver = run.sessions[name].driver
             try:
                 await journal.ensure(driver)
-                await journal.start_run(driver, run.id, run.command, mode, planned, notes)
+                own_notes = {**notes, **run.drift[name].note()} if name in run.drift else notes
+                await journal.start_run(driver, run.id, run.command, mode, planned, own_notes)
             except MigrateError:
                 raise
             except Exception as error:
@@ -229,7 +236,7 @@ async def finish_run(run: MigrationRun, outcome: str, error: MigrateError | None
     text = "\n".join(map(redact, filter(None, [error.message, error.detail]))) if error else None
     for name, journal in run.journals.items():
         driver = run.sessions[name].driver
-        fingerprint = await _fingerprint(run, name) if error is None else None
+        fingerprint = await _fingerprint(run, name, seconds=2.0 if error else 30.0)
         end = (run.id, outcome, text, fingerprint, run.stays, run.unfinished)
         try:
             async with asyncio.timeout(2):
@@ -242,24 +249,26 @@ async def finish_run(run: MigrationRun, outcome: str, error: MigrateError | None
             continue
 
 
-async def _fingerprint(run: MigrationRun, name: str) -> str | None:
-    """Return the fingerprint to record; a run that set no revision keeps that of the run before it."""
-    driver = run.sessions[name].driver
+async def _fingerprint(run: MigrationRun, name: str, seconds: float) -> str | None:
+    """Return the fingerprint to record, None for a database on which the run has set no revision."""
     actions = [applied.action for applied in run.applied if applied.action.database == name]
-    if any(isinstance(action, Step) or action.sets_revisions for action in actions):
-        return await fingerprint_after(driver, run.states[name], run.current[name], run.changes.get(name))
-    with suppress(Exception):
-        async with asyncio.timeout(2):
-            return await run.journals[name].last_fingerprint(driver)
-    return None
+    if not any(isinstance(action, Step) or action.sets_revisions for action in actions):
+        return run.fingerprints.get(name)
+    driver, state = run.sessions[name].driver, run.states[name]
+    return await fingerprint_after(driver, state, run.current[name], run.drift.get(name), seconds)
 
 
-async def warn_of_changes(run: MigrationRun, plan: Plan) -> None:
-    """Log a warning for each schema that was changed since the last run, unless that run was half done."""
-    for name, journal in run.journals.items():
-        state = run.states[name]
-        if not plan.steps(name) or half_done(run.deployment.combined_graph.graphs[name], state):
-            continue
-        if change := await find_change(journal, run.sessions[name].driver, state):
-            run.changes[name] = change
-            run.warn(f"{name}: the schema has changed since the last run: {remedy_of_change(state)}")
+async def find_drift(run: MigrationRun, plan: Plan, assess: AssessDrift) -> None:
+    """Record how schemas have changed since the last run, with a warning. Raises what `assess` raises."""
+    changes = {}
+    moved = {item.database for item in plan.actions if isinstance(item, Step) or item.sets_revisions}
+    for name in (name for name in run.journals if name in moved):
+        state, driver = run.states[name], run.sessions[name].driver
+        unfinished = bool(half_done(run.deployment.combined_graph.graphs[name], state))
+        change = await find_change_or_problem(run.journals[name], driver, state, half_done=unfinished)
+        if change:
+            changes[name] = change
+    run.drift.update(await assess(run.states, changes) if changes else {})
+    for drift in run.drift.values():
+        if drift.text:
+            run.warn(drift.text)

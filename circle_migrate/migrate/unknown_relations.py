@@ -1,4 +1,4 @@
-"""Relations that no revision file names: before the first revision, the URL is probably wrong."""
+"""What can be known of a database before its first revision: its relations, and nothing of swapped URLs."""
 
 from __future__ import annotations
 
@@ -33,26 +33,68 @@ ORDER BY n.nspname, c.relname
 """  # noqa: S608 - a constant
 _SHOWN = 5
 
+_HAS_RUN = """
+SELECT EXISTS (
+    SELECT FROM {journal.steps} step JOIN {journal.runs} run USING (run)
+    WHERE step.direction <> 'stamp' OR run.command = 'stamp'
+)
+"""
+
 
 async def ensure_not_foreign(deployment: Deployment, states: Mapping[str, State], plan: Plan) -> None:
-    """Raise `Refused` where a database has no current revision, no journal, and relations of no revision."""
+    """Raise `Refused` for relations of no revision in a database without a current revision."""
+    if foreign := await foreign_relations(deployment, states, plan):
+        stamps = " ".join(f"{name}@REVISION" for name in foreign)
+        raise Refused(
+            "; ".join(foreign.values()),
+            database=next(iter(foreign)) if len(foreign) == 1 else None,
+            hint="if it is another application's, correct the URL: `circle-migrate config show`; "
+            "to upgrade beside these relations, add --into-existing; "
+            f"if revisions made them: circle-migrate stamp {stamps}",
+        )
+
+
+async def foreign_relations(
+    deployment: Deployment, states: Mapping[str, State], plan: Plan
+) -> dict[str, str]:
+    """Return a sentence for each database of the plan without a current revision that has foreign relations.
+
+    One in whose journal a revision has been current is left out; one that was only protected is not.
+    """
+    sentences = {}
     for name in plan.databases:
         state, database = states[name], deployment.databases[name]
-        if state.current or state.journal_of is not None:
+        if state.current:
             continue
+        from circle_migrate.migrate.journal import Journal
+
         async with database.reading() as connection:
+            has_run = _HAS_RUN.format(journal=Journal(database, state))
+            if state.journal_of is not None and await connection.fetchval(has_run):
+                continue
             rows = await connection.fetch(_RELATIONS, state.schema, [state.version_table, *OWN_TABLES])
         foreign = _unnamed([(row["schema"], row["name"]) for row in rows], database.graph)
         if foreign:
             more = f" and {len(foreign) - _SHOWN} more" if len(foreign) > _SHOWN else ""
-            raise Refused(
+            sentences[name] = (
                 f"{name}: the version table is missing or empty, but the database {state.name} has relations"
-                f" that no revision file names: {', '.join(foreign[:_SHOWN])}{more}",
-                database=name,
-                hint="if it is another application's, correct the URL: `circle-migrate config show`; "
-                "to upgrade beside these relations, add --into-existing; "
-                f"if revisions made them: circle-migrate stamp {name}@REVISION",
+                f" that no revision file names: {', '.join(foreign[:_SHOWN])}{more}"
             )
+    return sentences
+
+
+def indistinct_databases(deployment: Deployment, states: Mapping[str, State], plan: Plan) -> tuple[str, ...]:
+    """Return a note on several new databases of a plan, as nothing tells which is which before the first run.
+
+    The addresses of the embedded server cannot be confused.
+    """
+    new = [name for name in plan.databases if not states[name].current and states[name].journal_of is None]
+    if len(new) < 2 or deployment.settings.embedded:
+        return ()
+    lines = [f"{name}: {deployment.databases[name].address.display()}" for name in new]
+    text = f"{' and '.join(new)} are new, so it cannot be known whether their URLs are swapped:"
+    marks = "the first run records the name of each in its journal, and swapped URLs are refused from then on"
+    return ("\n".join([text, *lines, marks]),)
 
 
 def _unnamed(relations: list[tuple[str, str]], graph: Graph) -> list[str]:

@@ -49,6 +49,7 @@ PACKAGE = [
     ("protect", "protect -d main --reason text"),
     ("error-protected", "downgrade --yes -- -1"),
     ("unprotect", "unprotect -d main --override-protection main"),
+    ("accept-drift", "accept-drift -d main --yes"),
     ("recover", "recover"),
     ("backup", "backup create"),
     ("backup-list", "backup list"),

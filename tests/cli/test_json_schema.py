@@ -18,6 +18,7 @@ from circle_migrate.cli.write import format_failure, format_result
 from circle_migrate.commands.adopt.result import AdoptedDatabase, AdoptResult, Point, State
 from circle_migrate.commands.backup_files import BackupEntry, BackupList, VerifiedBackup
 from circle_migrate.commands.consistency.result import ConsistencyResult, RelationResult, RelationSide
+from circle_migrate.commands.drift import AcceptedDrift
 from circle_migrate.commands.graph.drawing import (
     Cardinality,
     Diagram,
@@ -331,6 +332,7 @@ EXAMPLES: dict[str, list[Result]] = {
         command: [ProtectionResult(command, {"main": PROTECTION, "credentials": None}, "r", ("main",))]
         for command in ("protect", "unprotect")
     },
+    "accept-drift": [AcceptedDrift("accept-drift", "main", "r", ("a difference",), "reason")],
     "restore": [RestoreResult("restore", MANIFEST, ("main",), {"main": ("m1",)}, {"main": "old"}, ("note",))],
     "diff": diff("diff"),
     "consistency": consistency("consistency"),
@@ -353,7 +355,7 @@ EXAMPLES: dict[str, list[Result]] = {
         ]
         for command in ("revision", "merge")
     },
-    "plan": [PlanResult("plan", PLAN, "serial", "/p.json"), PlanResult("plan", NOTHING, "atomic")],
+    "plan": [PlanResult("plan", PLAN, "serial", "/p.json", ("note",)), PlanResult("plan", NOTHING, "atomic")],
     "recover": [
         RecoverResult(
             "recover", (SETTLED,), {"main": ("r",)}, {"main": ("m1",)}, {"main": ("circle_migrate:x",)}

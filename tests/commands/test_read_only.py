@@ -54,6 +54,7 @@ READING = {
 # They change databases, files of the project, or servers.
 WRITING = {"downgrade", "init", "recover", "stamp", "upgrade", "merge", "revision"}
 WRITING |= {
+    "accept-drift",
     "adopt",
     "backup create",
     "backup list",

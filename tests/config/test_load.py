@@ -437,6 +437,7 @@ WRONG = [
     ("ATOMIC", "perhaps"),
     ("EMBEDDED", "2"),
     ("TRANSACTION", "each"),
+    ("DRIFT", "refuze"),
     ("MAIN_VERSION_TABLE", "v" * 64),
     ("IMPORTS", "nosuch.module"),
     ("MAIN_INCLUDE_OBJECT", "nosuch.module:function"),

@@ -61,6 +61,7 @@ def value_of(key: str) -> str:
     return {
         "transaction": "per-revision",
         "safety": "off",
+        "drift": "off",
         "safety_ignore": "CM012 # why",
         "safety_tables": "t = large",
         "diff_ignore": "view *",

@@ -21,7 +21,7 @@ def shop(project_folder: Path, empty_databases: Databases, monkeypatch: pytest.M
     shop = Shop(project_folder)
     shop.add("main", "m1", None, ["CREATE TABLE t (id int)"], ["DROP TABLE t"])
     table = 'CREATE TABLE IF NOT EXISTS "Old Secrets" (id serial) PARTITION BY RANGE (id)'
-    shop.add("credentials", "c1", None, [table], ["DROP TABLE t"])
+    shop.add("credentials", "c1", None, [table], ['DROP TABLE "Old Secrets"'])
     return shop
 
 
@@ -90,3 +90,79 @@ def test_database_that_was_migrated_before_is_not_foreign(shop: Shop, empty_data
     run(execute(empty_databases, "main", "CREATE TABLE orders (id int)"))
     answer = invoke(["upgrade"])
     assert answer.status == 0, answer
+
+
+def test_protection_and_stamps_do_not_make_a_database_ours_unnoticed(
+    shop: Shop, empty_databases: Databases
+) -> None:
+    for name in ("main", "credentials"):
+        run(execute(empty_databases, name, "CREATE TABLE orders ()"))
+    assert invoke(["protect"]).status == 0
+    answer = invoke(["upgrade"])
+    assert answer.status == 5, answer
+    found = [f"the database {empty_databases.names[name]} has relations" for name in ("main", "credentials")]
+    assert all(text in answer.stderr for text in found), answer
+    answer = invoke(["stamp", "main@m1", "--yes", "--override-protection", "main"])
+    assert (answer.status, "public.orders" in answer.stderr) == (0, True), answer
+    assert "public.orders" in invoke(["stamp", "credentials@c1", "--dry-run"]).stdout
+    assert invoke(["upgrade", "-d", "main"]).status == 0
+    assert invoke(["init"]).status == 5
+    assert invoke(["init", "--into-existing"]).status == 0
+    assert run(versions(empty_databases)) == {"main": ["m1"], "credentials": ["c1"]}
+
+
+@pytest.mark.thorough
+@pytest.mark.parametrize(
+    ("settings", "statements", "status"),
+    [
+        ({"VERSION_TABLE_SCHEMA": "meta"}, ["CREATE TABLE public.alembic_version (version_num text)"], 5),
+        ({"VERSION_TABLE_SCHEMA": "meta"}, ["CREATE TABLE meta.alembic_version (version_num text)"], 0),
+        ({"VERSION_TABLE": "versions"}, ["CREATE TABLE alembic_version (version_num text)"], 5),
+        ({"SEARCH_PATH": "meta, public"}, ["CREATE TABLE meta.alembic_version (version_num text)"], 0),
+    ],
+)
+def test_version_table_of_another_schema_is_foreign(
+    shop: Shop,
+    empty_databases: Databases,
+    monkeypatch: pytest.MonkeyPatch,
+    settings: dict[str, str],
+    statements: list[str],
+    status: int,
+) -> None:
+    run(execute(empty_databases, "main", "CREATE SCHEMA meta", *statements))
+    for name, value in settings.items():
+        monkeypatch.setenv(f"CIRCLE_MIGRATE_MAIN_{name}", value)
+    answer = invoke(["upgrade", "--dry-run"])
+    assert (answer.status, "public.alembic_version" in answer.stderr) == (status, bool(status)), answer
+
+
+def test_relations_of_a_tree_that_begins_with_existing_ones_are_its_own(
+    shop: Shop, empty_databases: Databases
+) -> None:
+    """A squashed tree begins with what a dump has created: what its files name is not foreign."""
+    shop.add("main", "m1", None, ["ALTER TABLE legacy ADD id int"], ["ALTER TABLE legacy DROP COLUMN id"])
+    run(execute(empty_databases, "main", "CREATE TABLE legacy ()"))
+    assert invoke(["upgrade", "--dry-run"]).status == 0
+    run(execute(empty_databases, "main", "CREATE TABLE archive ()"))
+    answer = invoke(["upgrade", "--dry-run"])
+    assert (answer.status, "names: public.archive" in " ".join(answer.stderr.split())) == (5, True), answer
+    assert invoke(["upgrade", "--into-existing"]).status == 0
+
+
+def test_new_databases_are_named_as_indistinct_until_the_first_run(
+    shop: Shop, empty_databases: Databases, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    swapped = dict(zip(empty_databases.urls, reversed(empty_databases.urls.values()), strict=True))
+    for line in ("plan", "upgrade --dry-run", "upgrade"):
+        answer = invoke(line.split())
+        assert (answer.status, "main and credentials are new" in answer.stdout) == (0, True), (line, answer)
+        assert all(name in answer.stdout for name in empty_databases.names.values()), line
+    assert "are new" not in invoke(["plan", "--down", "base"]).stdout
+    assert invoke(["downgrade", "base", "--yes", "--no-backup"]).status == 0
+    assert "are new" not in invoke(["upgrade", "--dry-run"]).everything
+    monkeypatch.setenv("DATABASE_URL", swapped["main"])
+    monkeypatch.setenv("CREDS_DATABASE_URL", swapped["credentials"])
+    for line in ("plan", "upgrade", "upgrade -d credentials"):
+        answer = invoke(line.split())
+        assert (answer.status, "was migrated as" in answer.stderr) == (5, True), (line, answer)
+    assert run(versions(empty_databases)) == {"main": [], "credentials": []}

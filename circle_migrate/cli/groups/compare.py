@@ -40,7 +40,7 @@ def register(app: Declarations) -> None:
             "Compare these: models, revisions, revisions@REVISION, revisions@current, live, or a file.",
             show_default="revisions@current live",
         ),
-        drift: bool = flag("--drift", "Compare revisions@current with live."),
+        only_drift: bool = flag("--drift", "Compare revisions@current with live."),
         missing: bool = flag("--missing", "Compare models with revisions."),
         ignore: list[str] | None = option(
             "'KIND PATTERN'",
@@ -65,7 +65,7 @@ def register(app: Declarations) -> None:
         from circle_migrate.diff.side import parse_sides
 
         comparisons = [tuple(sides)] if sides else []
-        comparisons += [DRIFT] * drift + [MISSING] * missing
+        comparisons += [DRIFT] * only_drift + [MISSING] * missing
         if len(comparisons) > 1 or len(sides or ()) > 2:
             raise UsageError(
                 "diff makes one comparison at a time", hint="give FROM and TO, or --drift, or --missing"

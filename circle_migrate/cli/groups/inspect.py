@@ -31,7 +31,7 @@ def register(app: Declarations) -> None:
             "REF", "Compare with the trees of this git revision, for example origin/main."
         ),
         models: bool = flag("--models", "Compare models with revisions."),
-        drift: bool = flag("--drift", "Compare the databases with their revisions."),
+        check_drift: bool = flag("--drift", "Compare the databases with their revisions."),
         consistency: bool = flag("--consistency", "Compare the keys of the databases."),
         check_safety: bool = flag("--safety", "Check pending revisions as safety-check does."),
     ) -> Result:
@@ -44,8 +44,8 @@ def register(app: Declarations) -> None:
         """
         from circle_migrate.commands.check import check as action
 
-        if files_only and (drift or consistency):
-            flag = "--drift" if drift else "--consistency"
+        if files_only and (check_drift or consistency):
+            flag = "--drift" if check_drift else "--consistency"
             raise UsageError(f"{flag} reads the databases", hint=f"leave out --files-only or {flag}")
         if files_only and check_safety and base is None:
             raise UsageError(
@@ -57,7 +57,7 @@ def register(app: Declarations) -> None:
             pending=not no_pending,
             base=base,
             models=models,
-            drift=drift,
+            drift=check_drift,
             consistency=consistency,
             safety=check_safety,
         )

@@ -1,4 +1,4 @@
-"""The commands backup, restore, kept, protect and unprotect."""
+"""The commands backup, restore, kept, protect, unprotect and accept-drift."""
 
 import re
 from datetime import timedelta
@@ -138,6 +138,12 @@ def register(app: Declarations) -> None:
             notify=context.progress,
         )
 
+    _register_states(app)
+
+
+def _register_states(app: Declarations) -> None:
+    """Add the commands that record what people have decided about a database."""
+
     @command(app, panel=_PANEL, options=_MARKER_OPTIONS)
     async def protect(
         context: CommandContext, reason: str | None = option("TEXT", "Show this reason in every refusal.")
@@ -149,8 +155,7 @@ def register(app: Declarations) -> None:
         """
         from circle_migrate.commands.protect import protect as action
 
-        if reason is not None and not (reason.strip() and reason.isprintable()):
-            raise UsageError("the reason is not a line of text", hint="give a reason, or leave out --reason")
+        _ensure_line(reason)
         return await action(await context.ready(), reason, context.progress)
 
     @command(app, panel=_PANEL, options=_MARKER_OPTIONS)
@@ -176,6 +181,27 @@ def register(app: Declarations) -> None:
                 hint=f"--override-protection {name}, or leave it out and type the name",
             )
         return await action(await context.ready(), partial(confirm_unprotect, overridden), context.progress)
+
+    @command(app, "accept-drift", panel=_PANEL, options=("lock_wait", *SCRATCH))
+    async def accept_drift(
+        context: CommandContext,
+        reason: str | None = option("TEXT", "Record this reason in the journal."),
+        yes: bool = YES,
+    ) -> Result:
+        """Accept the schema of one database, which was changed by hand. Give --database.
+
+        Shows the differences from the revisions and asks first. The journal records them with the user.
+
+        Examples:
+            circle-migrate accept-drift -d main --reason "index of the incident in May"
+        """
+        from circle_migrate.cli.confirm import confirm_drift
+        from circle_migrate.commands.drift import accept_drift as action
+
+        _ensure_line(reason)
+        if len(set(context.database or ())) != 1:
+            raise UsageError("accept-drift takes one database at a time", hint="give one --database NAME")
+        return await action(await context.ready(), partial(confirm_drift, yes=yes), reason, context.progress)
 
 
 def _register_backup(app: Declarations) -> None:
@@ -262,3 +288,9 @@ def _parse_age(text: str) -> timedelta:
     if not match:
         raise UsageError(f"--keep-within {text} is no age", hint="write hours, days or weeks: 36h, 30d, 8w")
     return timedelta(**{_AGES[match[2]]: int(match[1])})
+
+
+def _ensure_line(reason: str | None) -> None:
+    """Raise `UsageError` for a reason that is not a line of text."""
+    if reason is not None and not (reason.strip() and reason.isprintable()):
+        raise UsageError("the reason is not a line of text", hint="give a reason, or leave out --reason")

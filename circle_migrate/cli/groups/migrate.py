@@ -11,7 +11,17 @@ from typing import TYPE_CHECKING
 from circle_migrate.cli import options as shared
 from circle_migrate.cli.command import Declarations, command
 from circle_migrate.cli.context import CommandContext
-from circle_migrate.cli.options import MARKDOWN, RUN, SIZES, Format, flag, option, safety_flag, safety_option
+from circle_migrate.cli.options import (
+    MARKDOWN,
+    RUN,
+    SCRATCH,
+    SIZES,
+    Format,
+    flag,
+    option,
+    safety_flag,
+    safety_option,
+)
 from circle_migrate.core.errors import UsageError
 from circle_migrate.core.result import Result
 
@@ -24,20 +34,21 @@ if TYPE_CHECKING:
     from circle_migrate.safety.result import SafetyReport
 
 _PANEL = "Migrate"
-_PLAN = ("atomic", "transaction", "statement_timeout")
+_PLAN = ("atomic", "transaction", "statement_timeout", "drift", *SCRATCH)
 
 
 def register(app: Declarations) -> None:
     """Add the commands to the application."""
 
     @command(app, panel=_PANEL, options=RUN)
-    async def init(context: CommandContext) -> Result:
+    async def init(context: CommandContext, into_existing: bool = shared.INTO_EXISTING) -> Result:
         """Create missing databases and upgrade them to head."""
         from circle_migrate.commands.upgrade import initialise
         from circle_migrate.postgres.create_database import create_missing
 
         deployment = context.deployment()
-        return await initialise(deployment, await create_missing(deployment), context.progress)
+        created = await create_missing(deployment)
+        return await initialise(deployment, created, context.progress, into_existing=into_existing)
 
     @command(app, panel=_PANEL, options=(*RUN, "safety", *SIZES), negative_arguments=True)
     async def upgrade(

@@ -34,6 +34,7 @@ RESULTS: dict[str, tuple[str, ...]] = {
     **dict.fromkeys(("kept list", "kept restore", "kept drop"), ("kept_entries",)),
     **dict.fromkeys(("protect", "unprotect"), ("protections",)),
     "adopt": ("adoption",),
+    "accept-drift": ("accepted_drift",),
     "config show": ("configuration",),
     **dict.fromkeys(("dev start", "dev stop", "dev status", "dev reset"), ("server",)),
 }

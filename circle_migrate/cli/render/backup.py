@@ -1,4 +1,4 @@
-"""Render backups, restores, kept rows and protections."""
+"""Render backups, restores, kept rows, protections and accepted schemas."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
     from circle_migrate.backup.manifest import BackupResult, RestoreResult
     from circle_migrate.commands.backup_files import BackupEntry, BackupList
+    from circle_migrate.commands.drift import AcceptedDrift
     from circle_migrate.commands.protect import ProtectionResult
     from circle_migrate.migrate.kept_data.registry import KeptEntries, KeptEntry
 
@@ -118,3 +119,11 @@ def protection_result(result: ProtectionResult, console: Console) -> None:
         else:
             write_line(console, f"{name}: protected {protection.description}", style="green")
     write_line(console, f"run {result.run[:8]}" if result.run else "nothing to change")
+
+
+def accepted_drift(result: AcceptedDrift, console: Console) -> None:
+    """Write the database with the number of differences, and the run."""
+    count = len(result.differences)
+    text = f"{count} difference{'s' * (count != 1)} from the revisions" if count else "as it is"
+    write_line(console, f"{result.database}: schema accepted, {text}", style="green")
+    write_line(console, f"run {result.run[:8]}")

@@ -88,6 +88,7 @@ def plan_result(result: PlanResult, console: Console) -> None:
         _unchanged(result.plan, "nothing to do", console)
         return
     show_plan(result, console)
+    write_notes(console, result.notes)
     if result.file:
         write_line(console, f"saved in {result.file}")
 
@@ -179,6 +180,12 @@ def _database_of_run(run: JournalRun, console: Console) -> None:
         line(console, 4, (message, "red"))
         for text in detail[:1]:
             line(console, 4, (f"{detail_label(text):<6} {text}", ""))
+    drift = run.notes.get("drift")
+    if drift:
+        texts = [f"schema changed by hand: {drift['outcome']}"]
+        if count := len(drift["differences"]):
+            texts.append(f"{count} difference{'s' * (count > 1)}")
+        line(console, 4, (", ".join(filter(None, [*texts, drift.get("reason")])), ""))
     safety = run.notes.get("safety", {})
     dangers = {item["hazard"] for item in safety.get("found", ()) if item["verdict"] == "danger"}
     if dangers:

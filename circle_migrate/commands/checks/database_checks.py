@@ -139,8 +139,8 @@ def _edited_revisions(all_facts: Sequence[DatabaseFacts]) -> Iterator[Finding]:
 def _changed_schemas(all_facts: Sequence[DatabaseFacts]) -> Iterator[Finding]:
     for facts in all_facts:
         if facts.changed:
-            name, remedy = facts.state.database, remedy_of_change(facts.state)
-            message = f"{name}: the schema has changed since the last run"
+            name, remedy = facts.state.database, remedy_of_change(facts.state.database)
+            message = f"{name}: the schema was changed by hand, which is neither settled nor accepted"
             yield Finding("schema-changed", Severity.WARNING, message, database=name, remedy=remedy)
 
 

@@ -11,6 +11,7 @@ import asyncpg
 
 from circle_migrate.core.errors import ExitCode, MigrateError, TreeError, UnknownRevision
 from circle_migrate.core.findings import Finding, Severity, from_error
+from circle_migrate.migrate.changed_schema import find_change
 from circle_migrate.migrate.contradictions import contradiction_error, edited_revisions, missing_revisions
 from circle_migrate.migrate.guards import ensure_not_in_doubt, verify_identity
 from circle_migrate.migrate.half_done import half_done, half_done_error
@@ -39,8 +40,8 @@ class DatabaseFacts(NamedTuple):
     need a journal. `unknown_revisions` are the current revisions that the tree lacks, with what the journal
     knows about each. If there are any, `applied` are all applied revisions of the journal and the parents of
     those that the tree lacks. `missing` are applied revisions of the journal that the version table lacks,
-    `half_done` steps that a run has left half applied or half undone. `changed` says whether the schema has
-    changed since the last run, None if that is not known.
+    `half_done` steps that a run has left half applied or half undone. `changed` says whether the schema was
+    changed by hand since the last run.
     """
 
     state: State
@@ -53,7 +54,7 @@ class DatabaseFacts(NamedTuple):
     half_done: tuple[UnfinishedStep, ...] = ()
     unknown_revisions: Mapping[str, AppliedBy | None] = MappingProxyType({})
     applied: Collection[str] = ()
-    changed: bool | None = None
+    changed: bool = False
 
 
 async def read_facts(database: Database) -> DatabaseFacts:
@@ -79,7 +80,7 @@ async def read_facts(database: Database) -> DatabaseFacts:
                 missing=await missing_revisions(graph, state, journal, connection),
                 half_done=steps,
                 last_run=await journal.last_run(connection),
-                changed=None if steps else await _has_schema_changed(journal, connection, state),
+                changed=await _has_schema_changed(journal, connection, state, half_done=bool(steps)),
             )
             files = await journal.digest(connection)
             edited = await edited_revisions(graph, state.current, journal, connection, files)
@@ -113,13 +114,36 @@ def _never_import(path: Path) -> NoReturn:
     raise TreeError(f"{path} does not have a literal down_revision")
 
 
-async def _has_schema_changed(journal: Journal, connection: asyncpg.Connection, state: State) -> bool | None:
-    recorded = await journal.last_fingerprint(connection)
-    if recorded is None:
-        return None
-    from circle_migrate.postgres.catalog.fingerprint import has_changed, schema_fingerprint
+async def _has_schema_changed(
+    journal: Journal, connection: asyncpg.Connection, state: State, *, half_done: bool
+) -> bool:
+    change = await find_change(journal, connection, state, half_done=half_done)
+    return change is not None and not change.is_undone
 
-    return has_changed(recorded, await schema_fingerprint(connection, state, state.current))
+
+async def read_all_facts(deployment: Deployment) -> dict[str, DatabaseFacts | MigrateError]:
+    """Read the facts of the selected databases, or return the error of a database that cannot be read.
+
+    A changed schema counts as unchanged if it does not differ from its revisions. No scratch database is made
+    for that, so only an expected catalog that is stored can tell.
+    """
+    facts_by_name = await deployment.query_each(deployment.selected, read_facts)
+    changed = {
+        name: facts
+        for name, facts in facts_by_name.items()
+        if isinstance(facts, DatabaseFacts) and facts.changed
+    }
+    if not changed:
+        return facts_by_name
+    from circle_migrate.commands.diff import diff
+
+    with suppress(MigrateError):
+        result = await diff(Deployment(deployment.settings, changed), stored_only=True)
+        for comparison in result.comparisons:
+            if not comparison.differences:
+                name = comparison.database
+                facts_by_name[name] = changed[name]._replace(changed=False)
+    return facts_by_name
 
 
 def is_ahead(graph: Graph, facts: DatabaseFacts) -> bool:

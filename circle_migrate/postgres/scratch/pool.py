@@ -140,10 +140,14 @@ def nearest(majors: Iterable[int], major: int) -> int | None:
 
 
 class ScratchServers(AsyncExitStack):
-    """Asynchronous context manager of servers, which are started when needed and stopped at the end."""
+    """Asynchronous context manager of servers, which are started when needed and stopped at the end.
 
-    def __init__(self, deployment: Deployment) -> None:
+    If it is not `enabled`, there is no server.
+    """
+
+    def __init__(self, deployment: Deployment, *, enabled: bool = True) -> None:
         super().__init__()
+        self._enabled = enabled
         self._deployment = deployment
         self._lock = asyncio.Lock()
         self._providers: tuple[ServerProvider, ...] = ()
@@ -180,6 +184,8 @@ class ScratchServers(AsyncExitStack):
 
     async def _find(self, name: str, wanted: tuple[int, ...]) -> tuple[ServerProvider, ...]:
         """Return the providers, including containers for wanted versions that no other provider has."""
+        if not self._enabled:
+            return ()
         async with self._lock:
             self._providers = self._providers or await available_providers(self._deployment)
             for major in wanted or (() if self._providers else (NEWEST,)):
