@@ -201,6 +201,9 @@ def connection_error(error: Exception, database: str, address: Address) -> Migra
     elif isinstance(error, socket.gaierror):
         message, detail = f"the host of {where} is unknown", error.strerror
         hint = "check the host name in the URL"
+    elif isinstance(error, ConnectionError) and not isinstance(error, ConnectionRefusedError):
+        message = f"{where} closes the connection before it answers"
+        hint = "check that PostgreSQL listens there, and its log; sslnegotiation=direct needs PostgreSQL 17"
     elif isinstance(error, OSError):
         message, detail = f"no server answers at {where}", error.strerror or str(error)
         hint = "start PostgreSQL there, or add `--embedded` to use a local server"

@@ -183,3 +183,22 @@ def test_server_that_only_collects_passwords(workdir: Path, monkeypatch: pytest.
         monkeypatch.setenv("DATABASE_URL", f"postgresql://a:{PASSWORD}@{_network_address()}:{port}/d")
         told = invoke(["current", "-d", "main"]).stderr
     assert told.count("has no TLS") == 1, told
+
+
+@pytest.mark.parametrize("query", ["sslmode=require", "sslmode=require&sslnegotiation=direct"])
+def test_server_that_closes_the_connection(monkeypatch: pytest.MonkeyPatch, query: str) -> None:
+    """It is there, so that the hint does not say to start it."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+
+        def close_each() -> None:
+            with suppress(OSError):
+                while True:
+                    listening.accept()[0].close()
+
+        threading.Thread(target=close_each, daemon=True).start()
+        url = f"postgresql://a@127.0.0.1:{listening.getsockname()[1]}/d?{query}"
+        monkeypatch.setenv("DATABASE_URL", url)
+        answer = invoke(["plan", "-d", "main"])
+    assert answer.status == 9, answer
+    assert "closes the connection before it answers" in answer.stderr
+    assert "start PostgreSQL" not in answer.stderr
