@@ -9,6 +9,7 @@ import secrets
 import shutil
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -60,8 +61,10 @@ async def backup(
     jobs = plan_dumps(deployment, states, options)
     lock_wait = deployment.settings.lock_wait
 
-    folder = _create_folder(options.folder)
+    missing = [path for path in (options.folder, *options.folder.parents) if not path.exists()]
+    folder = None
     try:
+        folder = _create_folder(options.folder)
         async with contents.export_snapshots(databases, lock_wait, notify, locked=locked) as snapshots:
             ensure_not_in_doubt({name: snapshot.state for name, snapshot in snapshots.by_database.items()})
             dumps = await _dump_all(snapshots, jobs, folder, lock_wait, notify)
@@ -81,7 +84,11 @@ async def backup(
             f"the backup cannot be written to {options.folder}", detail=error.strerror
         ) from error
     finally:
-        shutil.rmtree(folder, ignore_errors=True)
+        if folder is not None:
+            shutil.rmtree(folder, ignore_errors=True)
+        with suppress(OSError):  # one with a backup in it
+            for path in missing:
+                path.rmdir()
 
 
 def plan_dumps(

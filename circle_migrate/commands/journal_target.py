@@ -7,7 +7,7 @@ from typing import NamedTuple
 from circle_migrate.commands.log import log
 from circle_migrate.core.errors import Refused, UsageError
 from circle_migrate.migrate.guards import verify_identity
-from circle_migrate.migrate.journal import JournalRun, JournalStep
+from circle_migrate.migrate.journal_rows import JournalRun, JournalStep
 from circle_migrate.postgres.deployment import Deployment
 from circle_migrate.revision_graph.graph import Graph
 from circle_migrate.revision_graph.target import downgrade_set, parse

@@ -9,7 +9,8 @@ import asyncpg
 from circle_migrate.core.errors import UsageError
 from circle_migrate.core.redaction import redact_python
 from circle_migrate.core.result import Result, json_fields
-from circle_migrate.migrate.journal import Journal, JournalRun, JournalStep
+from circle_migrate.migrate.journal import Journal
+from circle_migrate.migrate.journal_rows import JournalRun, JournalStep
 from circle_migrate.postgres.deployment import Deployment
 
 T = TypeVar("T")

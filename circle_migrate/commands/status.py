@@ -8,7 +8,7 @@ from circle_migrate.commands.checks.database_facts import DatabaseFacts, is_ahea
 from circle_migrate.core.errors import MigrateError
 from circle_migrate.core.findings import Report, Severity
 from circle_migrate.core.result import json_fields
-from circle_migrate.migrate.journal import JournalRun
+from circle_migrate.migrate.journal_rows import JournalRun
 from circle_migrate.migrate.protection import protection
 from circle_migrate.postgres.deployment import Deployment, revision_folders
 from circle_migrate.postgres.journal_tables import Protection

@@ -12,12 +12,12 @@ import re
 import socket
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from datetime import datetime
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from circle_migrate import __version__
 from circle_migrate.core.redaction import redact, redact_python
 from circle_migrate.migrate.guards import journal_error
+from circle_migrate.migrate.journal_rows import AppliedBy, JournalRun, JournalStep
 from circle_migrate.migrate.journal_schema import ensure_tables
 from circle_migrate.postgres.database import Database, State
 from circle_migrate.postgres.identifier import literal, quote
@@ -315,45 +315,3 @@ def os_user() -> str:
         return getpass.getuser()
     except (KeyError, OSError):
         return "unknown"
-
-
-class JournalStep(NamedTuple):
-    """A step of the journal; `elsewhere` has the current revisions of the other databases."""
-
-    run: str
-    segment: int
-    direction: str
-    revision: str
-    message: str
-    started_at: datetime
-    duration_ms: float
-    checksum: str | None
-    elsewhere: Mapping[str, Sequence[str]]
-
-
-class JournalRun(NamedTuple):
-    """A run of the journal with its committed steps; times are the server's."""
-
-    database: str
-    run: str
-    command: str
-    mode: str
-    planned: Mapping[str, Sequence[str]]
-    outcome: str
-    error: str | None
-    started_at: datetime
-    ended_at: datetime | None
-    db_role: str
-    os_user: str
-    host: str
-    tool_version: str
-    notes: Mapping[str, Any] = {}
-    steps: tuple[JournalStep, ...] = ()
-
-
-class AppliedBy(NamedTuple):
-    """The release that last applied a revision, the time by the server's clock, and the user."""
-
-    tool_version: str
-    at: datetime
-    by: str

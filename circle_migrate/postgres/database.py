@@ -11,12 +11,12 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mappin
 from contextlib import asynccontextmanager, contextmanager, suppress
 from functools import cached_property
 from pathlib import Path
-from types import ModuleType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from circle_migrate.core.errors import MigrateError, MissingPrivilege, SettingsError, Unreachable
+from circle_migrate.core.errors import MigrateError, MissingPrivilege, Unreachable
 from circle_migrate.postgres import journal_tables, server_errors
 from circle_migrate.postgres.identifier import literal, quote
+from circle_migrate.postgres.load_psycopg import load_psycopg
 from circle_migrate.postgres.missing_tls import warn_of_missing_tls
 from circle_migrate.postgres.search_path import (
     CONFIGURED,
@@ -269,7 +269,7 @@ class Database:
         open_connection: Callable[[str], Awaitable[Any]] = self.connect
         is_psycopg = pinned and self.settings.driver == "psycopg"
         if is_psycopg:
-            adapt, open_connection = _psycopg_driver(self.name).adapt, self._connect_psycopg
+            adapt, open_connection = load_psycopg(self.name).adapt, self._connect_psycopg
         connections: list[Any] = []
 
         async def connect() -> Any:
@@ -290,7 +290,7 @@ class Database:
         )
         engine.dialect.get_driver_connection = _driver_connection  # type: ignore[method-assign]
         if is_psycopg:
-            _psycopg_driver(self.name).number_own_parameters(engine)
+            load_psycopg(self.name).number_own_parameters(engine)
         with server_errors.connection_errors(self.name, self.address):
             connection = await engine.connect()
         try:
@@ -304,7 +304,7 @@ class Database:
     async def _connect_psycopg(self, application_name: str) -> Driver:
         address = await self.authenticated_address()
         try:
-            driver: Driver = await _psycopg_driver(self.name).connect(address, application_name)
+            driver: Driver = await load_psycopg(self.name).connect(address, application_name)
         except Exception as error:
             (await self.connect()).terminate()  # says why: psycopg's error has no SQLSTATE
             raise server_errors.connection_error(error, self.name, self.address) from error
@@ -324,21 +324,6 @@ class Database:
 def _driver_connection(connection: Any) -> Any:
     """Return the driver's connection by the adapter's property, which tells its watch."""
     return connection.driver_connection
-
-
-def _psycopg_driver(database: str) -> ModuleType:
-    """Return the module for psycopg. Raises `SettingsError` where psycopg is not installed."""
-    try:
-        from circle_migrate.postgres import psycopg_driver
-    except ImportError as error:
-        raise SettingsError(
-            f'{database}: driver = "psycopg" needs psycopg, which cannot be imported',
-            database=database,
-            detail=str(error),
-            state="nothing was changed",
-            hint="run pip install 'circle-migrate[psycopg]'",
-        ) from error
-    return psycopg_driver
 
 
 async def _close(connection: asyncpg.Connection, seconds: float) -> None:

@@ -43,7 +43,7 @@ from circle_migrate.core.findings import Check, Finding, Report, Severity
 from circle_migrate.core.result import Result
 from circle_migrate.diff.autogenerate.revision_file import RevisionFilesResult
 from circle_migrate.diff.result import Aspect, Comparison, Difference, DiffResult
-from circle_migrate.migrate.journal import JournalRun, JournalStep
+from circle_migrate.migrate.journal_rows import JournalRun, JournalStep
 from circle_migrate.migrate.kept_data.registry import (
     KeptEntries,
     KeptEntry,

@@ -11,7 +11,7 @@ from rich.console import Console
 from circle_migrate.cli.console import console
 from circle_migrate.cli.write import format_result, render
 from circle_migrate.commands.log import LogResult
-from circle_migrate.migrate.journal import JournalRun, JournalStep
+from circle_migrate.migrate.journal_rows import JournalRun, JournalStep
 from circle_migrate.migrate.result import MigrationResult, PlanResult
 from circle_migrate.revision_graph.plan import Direction, Plan, Segment, Step, plan_without_changes
 from circle_migrate.revision_graph.revision import Revision

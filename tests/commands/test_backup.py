@@ -527,7 +527,7 @@ def test_programs_that_are_too_old_are_refused(source: Databases, tmp_path: Path
 
 def test_a_full_disk_is_said_in_its_own_words(source: Databases, tmp_path: Path) -> None:
     """A file size limit is the full disk that a test can have."""
-    command = f"ulimit -f 16; exec {sys.executable} -m circle_migrate backup out"
+    command = f"ulimit -f 16; exec {sys.executable} -m circle_migrate backup deep/out"
     answer = subprocess.run(
         ["/bin/sh", "-c", command],
         cwd=tmp_path,
@@ -539,7 +539,7 @@ def test_a_full_disk_is_said_in_its_own_words(source: Databases, tmp_path: Path)
     assert answer.returncode == 10, answer.stderr
     assert "pg_dump failed" in answer.stderr
     assert "there is no backup" in answer.stderr
-    assert list((tmp_path / "out").iterdir()) == []
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_folder_that_cannot_be_made_is_a_usage_error(source: Databases, tmp_path: Path) -> None:
@@ -548,14 +548,21 @@ def test_a_folder_that_cannot_be_made_is_a_usage_error(source: Databases, tmp_pa
         save(source, tmp_path / "file" / "backups")
 
 
+def entries(folder: Path) -> list[str]:
+    """The names in a folder, which may be missing."""
+    return [path.name for path in folder.iterdir()] if folder.exists() else []
+
+
 def test_a_deployer_at_work_is_waited_for(source: Databases, tmp_path: Path) -> None:
     async def act() -> None:
         async with source.connect("credentials") as deployer:
             await deployer.execute(f"SELECT pg_advisory_lock({KEY})")
             impatient = deployment(source)
             impatient.settings = impatient.settings.model_copy(update={"lock_wait": 0.0})
-            with pytest.raises(LockNotObtained, match="credentials: another deployer"):
-                await backup(impatient, BackupOptions(tmp_path))
+            for folder in (tmp_path / "new" / "backups", tmp_path):  # only new folders are removed
+                with pytest.raises(LockNotObtained, match="credentials: another deployer"):
+                    await backup(impatient, BackupOptions(folder))
+                assert entries(tmp_path) == []
             held = await backup(impatient, BackupOptions(tmp_path), locked=True)
             assert held.manifest.locked
 
@@ -617,7 +624,7 @@ def test_an_interrupted_backup_leaves_no_program_and_shows_no_password(
         await asyncio.to_thread(_until, lambda: not _processes(marker))
 
     run(act())
-    left = [path.name for path in (workdir / "backups").iterdir()]
+    left = entries(workdir / "backups")
     if number == signal.SIGINT:
         assert left == []
         return

@@ -85,7 +85,7 @@ STATES: list[tuple[str, list[tuple[str, str]], set[tuple[str | None, str]], Exit
                 (
                     "INSERT INTO circle_migrate.runs (run, database, command, mode, planned, os_user, host, "
                     "tool_version) VALUES ('0b9f1c1e-0000-4000-8000-000000000000', 'credentials', 'upgrade', "
-                    "'atomic', '{}', 'deploy', 'ci', '1')"
+                    """'atomic', '{"main": [], "credentials": []}', 'deploy', 'ci', '1')"""
                 ),
             ),
             (

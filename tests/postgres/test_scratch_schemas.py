@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.deployments import environment, execute, invoke, project_folder
+from tests.faults.shop import Shop
 from tests.projects import Project
 from tests.servers import Databases, run
 
@@ -102,3 +103,29 @@ def test_tables_of_the_whole_search_path_are_shown(project: Project, empty_datab
     project.revision("main", "m1", None, body, "pass")
     result = json.loads(succeed("upgrade", "--safety", "off", "--format", "json"))
     assert result["databases"]["main"]["tables"] == ["t", "public.u"]
+
+
+NOTE_PATH = """
+from pathlib import Path
+query = "SELECT current_setting('search_path') || current_schemas(false)::text"
+path = op.get_bind().exec_driver_sql(query).scalar()
+with Path("paths").open("a") as file:
+    file.write(path + "\\n")
+"""
+
+
+def test_every_run_of_a_step_has_the_same_path(
+    project_folder: Path, empty_databases: Databases, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Traces, round trips, rehearsals and expected catalogs are runs, too."""
+    for name, url in environment(empty_databases).items():
+        monkeypatch.setenv(name, url)
+    monkeypatch.setenv("CIRCLE_MIGRATE_MAIN_SEARCH_PATH", '"$user", app, public')
+    shop = Shop(project_folder)
+    shop.revision("main", "m1", None, f"{NOTE_PATH}\nop.execute('CREATE TABLE t ()')", NOTE_PATH)
+    shop.add("credentials", "c1", None, [], [])
+    run(execute(empty_databases, "main", "CREATE SCHEMA app"))
+    for line in ("safety-check", "upgrade --safety off", "downgrade main@base --rehearse --dry-run"):
+        invoke(line.split())
+    paths = (project_folder / "paths").read_text().splitlines()
+    assert (len(paths) >= 5, set(paths)) == (True, {'"$user", app, public{app,public}'})

@@ -71,7 +71,9 @@ async def recovered(shop: Shop, databases: Databases) -> None:
     ((key,), *_) = await rows(databases, "credentials", f"SELECT run::text FROM {RUNS}")
     gid = f"{GID_PREFIX}{key}:99:main:credentials"
     prepare = ("BEGIN", "CREATE TABLE in_doubt ()", f"PREPARE TRANSACTION '{gid}'")
-    await execute(databases, "credentials", *prepare)
+    lose = f"UPDATE {RUNS} SET outcome = 'lost', mode = 'atomic', planned = "
+    lose += """'{"main": [], "credentials": []}'"""
+    await execute(databases, "credentials", lose, *prepare)
     assert len((await shop.recover(databases)).transactions) == 1
     assert await prepared(databases) == []
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from circle_migrate.commands.log import LogResult, SourceResult
     from circle_migrate.commands.recover import RecoverResult
-    from circle_migrate.migrate.journal import JournalRun
+    from circle_migrate.migrate.journal_rows import JournalRun
     from circle_migrate.migrate.kept_data.registry import KeptRowCount
     from circle_migrate.migrate.result import MigrationResult, PlannedResult, PlanResult, ScriptResult
     from circle_migrate.safety.losses.report import LossReport

@@ -15,7 +15,8 @@ from circle_migrate.migrate.changed_schema import find_change
 from circle_migrate.migrate.contradictions import contradiction_error, edited_revisions, missing_revisions
 from circle_migrate.migrate.guards import ensure_not_in_doubt, verify_identity
 from circle_migrate.migrate.half_done import half_done, half_done_error
-from circle_migrate.migrate.journal import AppliedBy, Journal, JournalRun
+from circle_migrate.migrate.journal import Journal
+from circle_migrate.migrate.journal_rows import AppliedBy, JournalRun
 from circle_migrate.postgres.database import Database, State
 from circle_migrate.postgres.deployer_lock import LockHolder, find_lock_holder
 from circle_migrate.postgres.deployment import Deployment
