@@ -366,7 +366,7 @@ def test_points_name_the_line_and_the_settings_of_the_ini_file(tmp_path: Path) -
     (database,) = found(tmp_path).databases
     points = {(point.subject, point.location): point.text for point in database.points}
     assert points["file_template", "alembic.ini:5"]
-    assert points["sourceless", "alembic.ini:6"] == "revisions without a source file are not read"
+    assert points["sourceless", "alembic.ini:6"] == "a compiled revision without its source is not read"
     assert points["post_write_hooks", "alembic.ini:9"]
     urls = [point.text for point in database.points if point.subject == "sqlalchemy.url"]
     assert [text.partition(":")[0] for text in urls] == ["set DATABASE_URL to it", "has a password"]
