@@ -366,10 +366,10 @@ def test_points_name_the_line_and_the_settings_of_the_ini_file(tmp_path: Path) -
     (database,) = found(tmp_path).databases
     points = {(point.subject, point.location): point.text for point in database.points}
     assert points["file_template", "alembic.ini:5"]
-    assert points["sourceless", "alembic.ini:6"] == "revisions without a source file are not read"
+    assert points["sourceless", "alembic.ini:6"] == "a compiled revision without its source is not read"
     assert points["post_write_hooks", "alembic.ini:9"]
-    urls = [text for (subject, _), text in points.items() if subject == "sqlalchemy.url"]
-    assert urls[0].startswith("set DATABASE_URL to it") or "has a password" in urls[0]
+    urls = [point.text for point in database.points if point.subject == "sqlalchemy.url"]
+    assert [text.partition(":")[0] for text in urls] == ["set DATABASE_URL to it", "has a password"]
     assert not any(subject == "timezone" for subject, _ in points)
 
 
@@ -408,14 +408,16 @@ LAYOUTS: dict[str, tuple[dict[str, str], dict[str, str]]] = {
             ".venv/lib/alembic.ini": INI,
             "env/pyvenv.cfg": "",
             "env/alembic.ini": INI,
+            "env/migrations/env.py": "",
             "node_modules/x/alembic.ini": INI,
         },
         {"billing": "app/db/billing/alembic.ini", "orders": "app/db/orders/alembic.ini"},
     ),
     "sections": (
         {
-            "alembic.ini": "[DEFAULT]\nfile_template = x\n[orders]\nscript_location = orders/migrations\n"
-            "[billing]\nscript_location = billing/migrations\n[logger_root]\nlevel = WARN\n",
+            "alembic.ini": "[DEFAULT]\nscript_location = gone\n[logger_root]\nlevel = WARN\n"
+            "[orders]\nscript_location = orders/migrations\n"
+            "[billing]\nscript_location = billing/migrations\n",
             "orders/migrations/env.py": "",
             "billing/migrations/env.py": "",
         },
@@ -479,9 +481,25 @@ def test_environments_are_found_and_named(name: str, project_folder: Path) -> No
         (path / "versions").mkdir(exist_ok=True)
     result = found(project_folder, write=True)
     assert {database.name: database.settings["revisions"] for database in result.databases} == names
+    assert [point.location for point in result.points if point.subject == "file"] == []
     assert result.written
     assert invoke(["heads"]).status == 0  # the settings can be loaded
     assert found(project_folder).diff == ""
+
+
+def test_databases_of_one_environment_have_variables_and_models_of_their_own(tmp_path: Path) -> None:
+    project(
+        tmp_path,
+        f"{INI}databases = users, orders\n",
+        imports="import os\nfrom shop.models import Base, Plain",
+        code="urls = [os.environ['USERS_URL'], os.environ['THE_ORDERS_URL']]\n"
+        "models = {'users': Base.metadata, 'orders': Plain.metadata}",
+        metadata="models[name]",
+    )
+    users, orders = found(tmp_path).databases
+    assert (users.settings["url-env"], orders.settings["url-env"]) == ("USERS_URL", "THE_ORDERS_URL")
+    assert users.settings["models"] == "shop.models:Base.metadata"
+    assert orders.settings["models"] == "shop.models:Plain.metadata"
 
 
 def test_other_files_of_an_environment_are_named(tmp_path: Path) -> None:

@@ -43,9 +43,7 @@ class Draft:
     def add(self, state: State, subject: str, text: str, file: Path | None, line: int = 0) -> None:
         """Add a point."""
         location = f"{relative(file, self.root)}{f':{line}' if line else ''}" if file else None
-        point = Point(state, subject, text, location)
-        if point not in self.points:
-            self.points.append(point)
+        self.points.append(Point(state, subject, text, location))
 
     def by_hand(self, subject: str, text: str, file: Path | None, line: int = 0) -> None:
         """Add a point that is left to people."""

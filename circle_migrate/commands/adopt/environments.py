@@ -126,7 +126,7 @@ def _read_ini(path: Path, *, located: bool = True) -> Iterator[AlembicOptions]:
     parser = RawConfigParser(default_section="")  # no section inherits script_location
     parser.read_string(text)
     own = {name: dict(parser.items(name)) for name in parser.sections()}
-    defaults = own.get("DEFAULT", {})
+    defaults = own.pop("DEFAULT", {})
     sections = {name: {**defaults, **options} for name, options in own.items()}
     for name, options in own.items():
         if "script_location" in options if located else name == "alembic":

@@ -80,7 +80,7 @@ _NEW_FILE = Option(by_hand="`revision` does not read it")
 INI: dict[str, Option] = {
     "version_locations": _LOCATION,
     "recursive_version_locations": _LOCATION,
-    "sourceless": Option(by_hand="revisions without a source file are not read"),
+    "sourceless": Option(by_hand="a compiled revision without its source is not read"),
     "file_template": _NEW_FILE,
     "timezone": _NEW_FILE,
     "truncate_slug_length": _NEW_FILE,
