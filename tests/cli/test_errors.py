@@ -320,7 +320,7 @@ def role(migrated_databases: Databases) -> Iterator[str]:
 PRIVILEGES = [
     pytest.param(
         ["REVOKE USAGE ON SCHEMA public FROM PUBLIC"],
-        Case("upgrade -d main", 9, ["GRANT USAGE ON SCHEMA public TO"]),
+        Case("upgrade -d main", 9, ['GRANT USAGE ON SCHEMA "public" TO']),
         id="schema",
     ),
     pytest.param([], Case("upgrade -d main", 9, ["GRANT SELECT ON TABLE alembic_version TO"]), id="reading"),

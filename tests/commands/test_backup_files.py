@@ -122,13 +122,10 @@ def test_backup_without_a_name_of_a_command_makes_one(
 ) -> None:
     for name, value in environment(migrated_databases).items():
         monkeypatch.setenv(name, value)
-    for arguments in (["backup", "-d", "main"], ["-d", "main", "backup", "backups"]):
-        assert invoke(arguments).status == 0
+    assert invoke(["-d", "main", "backup"]).status == 0
     listed = json.loads(invoke(["--format", "json", "backup", "list"]).stdout)["backups"]
-    assert [[dump["database"] for dump in entry["dumps"]] for entry in listed] == [["main"], ["main"]]
+    assert [[dump["database"] for dump in entry["dumps"]] for entry in listed] == [["main"]]
     assert invoke(["backup", "--format", "json", "list"]).stdout.startswith("{")
-    verified = invoke(["backup", "verify", listed[0]["folder"]])
-    assert verified.status == 0, verified.stderr
     dump = Path(listed[0]["folder"]) / "main.dump"
     dump.chmod(0o600)
     dump.write_bytes(dump.read_bytes()[:-1] + b"?")
@@ -145,6 +142,8 @@ def test_verify_of_a_backup_that_cannot_be_restored(
         monkeypatch.setenv(name, value)
     invoke(["backup", "one"])
     (folder,) = Path("one").iterdir()
+    verified = invoke(["backup", "verify", str(folder)])
+    assert verified.status == 0, verified.stderr
     manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
     assert invoke(["backup", "verify", str(folder), "--format", "json"]).status == 0
     # A project without one of the databases knows no scratch database for it.

@@ -61,6 +61,7 @@ def last_note() -> Mapping[str, Any]:
     return note
 
 
+@pytest.mark.thorough
 def test_differences_are_named_and_errors_refuse(
     shop: Shop, empty_databases: Databases, subtests: pytest.Subtests, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -110,7 +111,7 @@ def test_differences_are_named_and_errors_refuse(
         pytest.param({"DRIFT": "refuse"}, "--drift warn", 0, marks=pytest.mark.thorough),
         ({"PROTECTED": "1"}, "", 4),
         pytest.param({"CREDENTIALS_PROTECTED": "1"}, "", 0, marks=pytest.mark.thorough),
-        ({"PROTECTED": "1", "DRIFT": "warn"}, "", 0),
+        pytest.param({"PROTECTED": "1", "DRIFT": "warn"}, "", 0, marks=pytest.mark.thorough),
         pytest.param({"PROTECTED": "1"}, "--drift off", 0, marks=pytest.mark.thorough),
     ],
 )

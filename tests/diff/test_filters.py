@@ -141,6 +141,7 @@ def differing(comparison: Comparison) -> set[str]:
     return {str(key).replace('"', "") for key in keys if key.kind != "schema"}
 
 
+@pytest.mark.thorough
 @pytest.mark.filterwarnings("ignore:Skipped unsupported reflection")
 def test_as_alembic(live: Shop, deploy: Deploy, empty_databases: Databases) -> None:
     (comparison,) = run(diff(deploy("main"), ("models", "live"))).comparisons
