@@ -11,14 +11,16 @@ _ASSIGNMENT = re.compile(rb"^\s*revision\b[^=\n]*=", re.MULTILINE)
 
 
 def versions_folder(folder: Path) -> Path:
-    """Where the files lie: the folder itself, or `versions` in it where it is an Alembic environment."""
+    """Where the files lie: the folder itself, or `versions` in it where it is an Alembic environment.
+
+    A clone of an environment without revisions has no `versions`, as Git keeps no empty folder.
+    """
     inner = folder / "versions"
     try:
+        environment = (folder / "env.py").is_file()
         if not inner.is_dir():
-            return folder
-        environment = (folder / "env.py").is_file() or not any(
-            is_revision_file(path.name) for path in folder.iterdir()
-        )
+            return inner if environment else folder
+        environment = environment or not any(is_revision_file(path.name) for path in folder.iterdir())
     except OSError:
         return folder  # listing it raises the error
     return inner if environment else folder
@@ -63,6 +65,8 @@ def file_names(database: str, folder: Path) -> list[str]:
     try:
         return sorted(filter(is_revision_file, os.listdir(folder)))  # noqa: PTH208 - names suffice
     except OSError as error:
+        if isinstance(error, FileNotFoundError) and (folder.parent / "env.py").is_file():
+            return []
         raise TreeError(
             f"the revisions of {database} cannot be read from {folder}",
             database=database,

@@ -106,6 +106,8 @@ def _read(database: str, path: Path, load_module: ModuleLoader) -> tuple[Revisio
 
 def _list_files(database: str, folder: Path) -> list[File]:
     names = file_names(database, folder)
+    if not names:
+        return []  # the folder may not exist yet
     files: list[File] = []
     descriptor = os.open(folder, os.O_RDONLY)  # names relative to it resolve in half the time of paths
     try:

@@ -90,8 +90,8 @@ class Tree:
         self.ini(options, more)
         self.write("pyproject.toml", "[tool.circle-migrate.databases.shop]\n")
         for key, down, labels in (
-            ("a1", None, "corner"),
-            ("a2", "a1", None),
+            ("a1", None, None),
+            ("a2", "a1", "corner"),
             ("a3", "a1", None),
         ):
             self.write(f"db/versions/{key}.py", REVISION.format(key, down, labels))
@@ -142,6 +142,10 @@ CASES = {
 }
 COMMANDS = {
     "on a head": (["--head", "a2", "-m", LONG], {"head": "a2", "message": LONG}),
+    "on a branch": (
+        ["--head", "corner@head", "-m", "next"],
+        {"head": "corner@head", "message": "next"},
+    ),
     "on the base": (
         ["--head", "base", "-m", "", "--branch-label", "new", "--depends-on", "a2", "--depends-on", "corner"],
         {"head": "base", "message": "", "branch_label": "new", "depends_on": ["a2", "corner"]},
@@ -377,3 +381,18 @@ def test_revision_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, t
     done = invoke(["revision", "-m", "and more", "--head", "c9"])
     assert done.status == 2
     assert "already has a revision or branch 'c9'" in done.stderr
+
+
+def test_clone_without_the_folder_of_revisions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Git keeps no empty folder: the first revision makes `versions`, as under Alembic."""
+    ours, theirs = Tree(tmp_path / "ours/shop"), Tree(tmp_path / "theirs/shop")
+    for tree in (ours, theirs):
+        shutil.rmtree(tree.folder / "db/versions")
+    monkeypatch.chdir(theirs.folder)
+    command.revision(Config("alembic.ini"), "first", rev_id="b1")
+    monkeypatch.chdir(ours.folder)
+    assert invoke(["heads"]).status == 0
+    done = invoke(["revision", "-m", "first", "--head", "head", "--rev-id", "b1"])
+    assert done.status == 0, done.everything
+    assert "db/versions/b1_first.py" in ours.files()
+    assert ours.files() == theirs.files()

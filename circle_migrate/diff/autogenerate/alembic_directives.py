@@ -40,7 +40,6 @@ from circle_migrate.migrate.alembic_adapter.config import read_environment
 from circle_migrate.migrate.alembic_adapter.context import Context
 from circle_migrate.migrate.alembic_adapter.new_script import NewScript
 from circle_migrate.postgres.deployment import Deployment
-from circle_migrate.revision_graph.graph import Graph
 
 _OF_TABLES = (AlterTableOp, AddConstraintOp, DropConstraintOp, CreateIndexOp, DropIndexOp)
 
@@ -154,12 +153,12 @@ def _draft(
     """Return the revision of a directive, without its content; `earlier` are those before it."""
     graph = draft.database.graph
     labels, needed = _texts(directive.branch_label), _texts(directive.depends_on)
-    down = [key if key in earlier else _find_head(graph, key) for key in _texts(directive.head)]
-    if not down or down == ["head"]:
-        down = list(earlier)[-1:] or ["head"]
+    down = _texts(directive.head) or ("head",)
+    if down == ("head",):
+        down = tuple(earlier)[-1:] or down
     is_in_graph = len(down) == 1 and down[0] not in earlier
     position = Placement(
-        None if down == ["head"] else down[0] if is_in_graph else "base",
+        down[0] if is_in_graph else "base",
         splice=bool(directive.splice),
         label=next(iter(labels), None),
         depends_on=tuple(key for key in needed if key not in earlier),
@@ -174,12 +173,6 @@ def _draft(
         labels=labels,
         depends_on=(*made.depends_on, *(key for key in needed if key in earlier)),
     )
-
-
-def _find_head(graph: Graph, name: str) -> str:
-    """Return the id of `branch@head`, and any other name as it is. Raises `SeveralHeads`."""
-    label, _, end = name.partition("@")
-    return (graph.head(label) or name) if end == "head" and label in graph.labels else name
 
 
 def _texts(value: Any) -> tuple[str, ...]:

@@ -79,7 +79,8 @@ def _prepare(draft: RevisionFile) -> _Prepared:
     parents = [Path(graph[key].path) for key in draft.down if key in graph]
     folder = script.folder(parents, draft.version_path)
     is_installed = bool({"site-packages", "dist-packages"}.intersection(folder.parts))
-    if is_installed or not os.access(folder, os.W_OK):
+    existing = next(place for place in (folder, *folder.parents) if place.exists())
+    if is_installed or not os.access(existing, os.W_OK):
         raise Refused(
             f"the revisions of {name} are in {folder}, which is read-only or part of an installed package",
             database=name,
@@ -255,13 +256,13 @@ def new_revision(deployment: Deployment, name: str, message: str, position: Plac
     Raises `Refused` if it would create a second head without `splice`, `UsageError` for invalid names.
     """
     graph = deployment.graphs[name]
-    if position.head is None:
+    if position.head in (None, "head"):
         head = graph.head()
         down = (head,) if head else ()
     elif position.head == "base":
         down = ()
     else:
-        down = (_find(graph, position.head),)
+        down = (_find(graph, str(position.head)),)
         if graph.successors[down[0]] and not position.splice:
             raise Refused(
                 f"{down[0]} is not a head of {name}: the new revision would create another head",
@@ -283,8 +284,13 @@ def new_revision(deployment: Deployment, name: str, message: str, position: Plac
 
 
 def _find(graph: Graph, name: str) -> str:
-    """Return the id of a revision, which may be given with its database: `database@revision`."""
-    return graph.find(name.removeprefix(f"{graph.database}@"))
+    """Return the id of a revision, which may be given with its database or its branch.
+
+    `database@revision` is the first form, `branch@head` the second.
+    """
+    name = name.removeprefix(f"{graph.database}@")
+    branch, _, end = name.partition("@")
+    return graph.head(branch) or name if end == "head" and branch in graph.labels else graph.find(name)
 
 
 @dataclass(frozen=True, slots=True)

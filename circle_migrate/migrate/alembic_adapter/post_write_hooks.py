@@ -4,6 +4,7 @@ Alembic ignores their exit status and lets them write to stdout; here both are r
 """
 
 import importlib.util
+import logging
 import os
 import shutil
 import subprocess
@@ -17,6 +18,8 @@ from pathlib import Path
 from alembic.script import write_hooks
 
 from circle_migrate.core.errors import text_of
+
+_LOG = logging.getLogger(__name__)
 
 
 class PostWriteHook:
@@ -92,7 +95,10 @@ class PostWriteHook:
         except Exception as error:  # noqa: BLE001 - a registered function can raise anything
             return f"failed: {type(error).__name__}: {text_of(error)}"
         output = process.stdout.strip()
-        return f"ended with exit status {process.returncode}: {output}" if process.returncode else None
+        if process.returncode:
+            return f"ended with exit status {process.returncode}: {output}"
+        _LOG.info("post-write hook %s: %s", self.name, output)
+        return None
 
 
 def read_hooks(options: Iterable[Mapping[str, str]], folder: Path) -> Iterator[PostWriteHook]:
