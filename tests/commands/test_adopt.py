@@ -249,6 +249,7 @@ CASES = {
         {"include-schemas": True, "compare-type": False},
         ("holds compare_server_default: defaults are compared",),
     ),
+    "one schema": Case({"options": "include_schemas=False"}, {"include-schemas": False}),
     "no empty revisions": Case(
         {
             "code": "def skip(context, revision, directives):\n    if directives[0].upgrade_ops.is_empty():\n"
