@@ -53,7 +53,7 @@ class ObjectResolver:
         top, *rest = match["package"].split(".")
         spec = self._spec(top)
         for location in (spec.submodule_search_locations or ()) if spec else ():
-            folder = Path(location).joinpath(*rest, match["folder"] or "")
+            folder = Path(location).joinpath(*rest, *(match["folder"] or "").split(":"))
             if folder.is_dir():
                 return folder.resolve()
         raise SettingsError(

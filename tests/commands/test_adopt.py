@@ -249,6 +249,7 @@ CASES = {
         {"include-schemas": True, "compare-type": False},
         ("holds compare_server_default: defaults are compared",),
     ),
+    "one schema": Case({"options": "include_schemas=False"}, {"include-schemas": False}),
     "no empty revisions": Case(
         {
             "code": "def skip(context, revision, directives):\n    if directives[0].upgrade_ops.is_empty():\n"
@@ -466,6 +467,14 @@ LAYOUTS: dict[str, tuple[dict[str, str], dict[str, str]]] = {
         },
         {"shop": "alembic.ini"},
     ),
+    "folders of a package": (
+        {
+            "alembic.ini": "[alembic]\nscript_location = shop:db:migrations\n",
+            "shop/__init__.py": "",
+            "shop/db/migrations/env.py": "",
+        },
+        {"shop": "alembic.ini"},
+    ),
     "relative to the current folder": (
         {"conf/alembic.ini": "[alembic]\nscript_location = migrations\n", "migrations/env.py": ""},
         {"main": "conf/alembic.ini"},
@@ -651,6 +660,9 @@ def test_new_projects_of_alembic(template: str, project_folder: Path) -> None:
     shown = invoke(["adopt"])
     assert shown.status == 0, shown.stderr
     assert "nothing was written" in shown.stdout
+    variable = "ENGINE1_DATABASE_URL" if template == "multidb" else "DATABASE_URL"
+    assert f"\n  by hand  url: set {variable}: no file says the address\n" in shown.stdout
+    assert f"\n  export {variable}=postgresql://USER" in shown.stdout
     result = json.loads(invoke(["adopt", "--write", "--format", "json"]).stdout)
     assert [database["name"] for database in result["databases"]] == names
     assert result["written"]

@@ -26,7 +26,7 @@ def adopt_result(result: AdoptResult, console: Console) -> None:
     if result.diff:
         write_line(console, "")
     for text in result.diff.splitlines():
-        write_line(console, text, style=_DIFF_STYLES.get(text[:1], ""))
+        write_line(console, text, style=_DIFF_STYLES.get(text[:1], ""), wrap=False)
     file = relative(result.file)
     if result.written:
         state = f"written: {file}"
@@ -34,11 +34,11 @@ def adopt_result(result: AdoptResult, console: Console) -> None:
         state = "nothing was written" if result.diff else f"{file} has all of it already"
     write_line(console, f"\n{state}; next:")
     for command in result.commands:
-        write_line(console, f"  {command}")
+        write_line(console, f"  {command}", wrap=False)
 
 
 def _points(points: Sequence[Point], console: Console) -> None:
     for point in points:
         place = f"  {point.location}" if point.location else ""
-        parts = [(f"{point.state:<7}", _STYLES[point.state]), (f"  {point.subject}", "bold")]
-        line(console, 2, *parts, (f": {point.text}", ""), (place, "dim"))
+        parts = [(point.subject, _STYLES[point.state]), (f": {point.text}", ""), (place, "dim")]
+        line(console, 11, *parts, margin=f"  {point.state:<7}  ")

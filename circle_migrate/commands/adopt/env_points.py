@@ -55,7 +55,7 @@ def _read_option(
     constants = [item for item in known if not isinstance(item, ast.expr)]
     function = env.function(value)
     if constants == known and len(set(constants)) == 1:
-        if constants[0] is None or (constants[0] is False and name.startswith(("include", "render_as"))):
+        if constants[0] is None or (constants[0] is False and name == "render_as_batch"):
             return
         if constants[0] == option.default or not (option.setting or option.by_hand):
             draft.holds(name, option.holds or "it is the default", env.path, line)
