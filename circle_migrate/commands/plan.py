@@ -27,7 +27,7 @@ async def plan(
     into_existing: bool = False,
 ) -> PlanResult:
     """Plan an upgrade or downgrade to the targets, without changes or locks; it is refused as a run is."""
-    states = await deployment.states(deployment.reachable_databases(direction))
+    states = await deployment.states(deployment.planned_databases(direction))
     verify_identity(deployment, states)
     ensure_not_in_doubt(states)
     new_plan = await plan_in_agreement(deployment, states, Planner(deployment, targets, direction, cascade))

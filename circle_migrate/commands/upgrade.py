@@ -45,7 +45,7 @@ async def upgrade(
     targets = targets or ("head",)
     guards = (saved_plan.guard(deployment),) if saved_plan else ()
     planner = Planner(deployment, targets, Direction.UP, guards=guards)
-    names = deployment.reachable_databases(Direction.UP)
+    names = deployment.planned_databases(Direction.UP)
     states = await deployment.states(names)
     plan = planner(verify_identity(deployment, states))
     ensure_not_half_undone(deployment.combined_graph.graphs, states, plan)
