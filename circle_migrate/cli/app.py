@@ -37,6 +37,7 @@ Environment:
   NAME_DATABASE_URL # for each database; or …_FILE, .env, pyproject.toml
   DATABASE_URL, CREDS_DATABASE_URL # for main and credentials
   CIRCLE_MIGRATE_EMBEDDED=1 # like --embedded
+  CIRCLE_MIGRATE_ENV=NAME # like --env NAME
   NO_COLOR, FORCE_COLOR # no colours, or colours in a pipe too
 Exit status, explained by `help exit-codes`:
 """

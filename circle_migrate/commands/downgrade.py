@@ -138,7 +138,7 @@ async def downgrade(
     guard = ProtectionGuard(deployment, overridden)
     guards = (saved_plan.guard(deployment),) if saved_plan else ()
     planner = Planner(deployment, targets, Direction.DOWN, cascade, guards=guards)
-    names = deployment.reachable_databases(Direction.DOWN)
+    names = deployment.planned_databases(Direction.DOWN)
     states = await deployment.states(names)
     plan = await plan_in_agreement(deployment, states, planner)
     ensure_own_tables(states, reading=True)

@@ -29,7 +29,7 @@ async def plan(
     into_existing: bool = False,
 ) -> PlanResult:
     """Plan an upgrade or downgrade to the targets, without changes or locks; it is refused as a run is."""
-    states = await deployment.states(deployment.reachable_databases(direction))
+    states = await deployment.states(deployment.planned_databases(direction))
     verify_identity(deployment, states)
     ensure_own_tables(states, reading=True)
     ensure_not_in_doubt(states)

@@ -12,7 +12,7 @@ from typing import Any
 
 import asyncpg
 
-from circle_migrate.core.errors import ExitCode, InDoubt, MigrateError, UsageError
+from circle_migrate.core.errors import ExitCode, InDoubt, MigrateError
 from circle_migrate.core.events import Notify, ignore_event
 from circle_migrate.core.result import Result, json_fields
 from circle_migrate.migrate.commit import Gid
@@ -73,21 +73,16 @@ class RecoverResult(Result):
 async def recover(
     deployment: Deployment, *, dry_run: bool = False, notify: Notify = ignore_event
 ) -> RecoverResult:
-    """Finish every prepared transaction of ours and close interrupted runs.
+    """Finish every prepared transaction of ours in the selected databases and close interrupted runs.
 
-    Takes the deployer lock on every database, so that no run is alive. Raises `UsageError` for a selected
-    database, since another one may decide, `LockNotObtained`, `Refused` for a journal that another role
-    controls, `NotWritable` for a standby, and `InDoubt` for a transaction that cannot be finished.
+    Takes the deployer locks of these databases and of those that decide about a transaction, so that no run
+    is alive. Raises `LockNotObtained`, `Refused` for a journal that another role controls, `NotWritable` for
+    a standby, and `InDoubt` for a transaction that cannot be finished.
     """
-    if len(deployment.selected) != len(deployment.databases):
-        raise UsageError(
-            "recover needs all databases: one may decide about the transactions of another",
-            hint="leave out --database",
-        )
-
     async with AsyncExitStack() as stack:
         connections: dict[str, asyncpg.Connection] = {}
-        for name, database in deployment.databases.items():
+        for name in await _needed_databases(deployment):
+            database = deployment.databases[name]
             connection = await database.connect("circle-migrate recover")
             stack.callback(connection.terminate)
             stack.enter_context(lost_connection_errors(name, connection))
@@ -106,11 +101,12 @@ async def recover(
         ensure_own_tables(states)
         transactions = [
             await _finish(deployment, connections, states, name, text, dry_run=dry_run)
-            for name, state in states.items()
-            for text in state.in_doubt
+            for name in deployment.selected
+            for text in states[name].in_doubt
         ]
-        lost: dict[str, tuple[str, ...]] = dict.fromkeys(states, ())
-        for name, state in states.items():
+        lost: dict[str, tuple[str, ...]] = dict.fromkeys(deployment.selected, ())
+        for name in deployment.selected:
+            state = states[name]
             if state.journal_of:
                 journal = Journal(deployment.databases[name], state)
                 try:
@@ -120,11 +116,21 @@ async def recover(
                         error.state = "prepared transactions were finished; the runs without an end stay"
                     raise
         current = {
-            name: (await deployment.databases[name].read_state(connection)).current
-            for name, connection in connections.items()
+            name: (await deployment.databases[name].read_state(connections[name])).current
+            for name in deployment.selected
         }
-    not_ours = {name: state.not_ours for name, state in states.items()}
+    not_ours = {name: states[name].not_ours for name in deployment.selected}
     return RecoverResult("recover", tuple(transactions), lost, current, not_ours, dry_run=dry_run)
+
+
+async def _needed_databases(deployment: Deployment) -> tuple[str, ...]:
+    """Return the selected databases, and those that decide about their prepared transactions."""
+    names = set(deployment.selected)
+    if len(names) < len(deployment.databases):
+        for state in (await deployment.states()).values():
+            gids = map(Gid.parse, state.in_doubt)
+            names |= {gid.decider for gid in gids if gid is not None}
+    return tuple(name for name in deployment.databases if name in names)
 
 
 async def _finish(

@@ -39,7 +39,7 @@ async def safety_check(
         stats = statistics.databases if statistics else {}
         versions = {name: database.server_version_num for name, database in stats.items()}
     else:
-        names = deployment.reachable_databases(direction)
+        names = deployment.planned_databases(direction)
         states = await deployment.states(names)
         current = verify_identity(deployment, states)
         ensure_not_in_doubt(states)

@@ -20,7 +20,7 @@ async def script(deployment: Deployment, texts: Sequence[str], direction: Direct
     if any(":" in text for text in texts):
         plan = plan_offline(deployment, texts, direction)
     else:
-        names = deployment.reachable_databases(direction)
+        names = deployment.planned_databases(direction)
         states = await deployment.states(names)
         planner = Planner(deployment, texts, direction, cascade=True)
         plan = await plan_in_agreement(deployment, states, planner)

@@ -45,7 +45,7 @@ async def upgrade(
     targets = targets or ("head",)
     guards = (saved_plan.guard(deployment),) if saved_plan else ()
     planner = Planner(deployment, targets, Direction.UP, guards=guards)
-    names = deployment.reachable_databases(Direction.UP)
+    names = deployment.planned_databases(Direction.UP)
     states = await deployment.states(names)
     current = verify_identity(deployment, states)
     ensure_own_tables(states, reading=True)

@@ -4,10 +4,18 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Self
 
-from circle_migrate.core.errors import Refused, UsageError
+from circle_migrate.core.errors import Refused, SettingsError, UsageError
 from circle_migrate.postgres.deployment import Current, Deployment
 from circle_migrate.revision_graph import target as targets
-from circle_migrate.revision_graph.plan import Direction, Plan, Step, plan_downgrade, plan_stamp, plan_upgrade
+from circle_migrate.revision_graph.plan import (
+    Direction,
+    ExcludedDatabase,
+    Plan,
+    Step,
+    plan_downgrade,
+    plan_stamp,
+    plan_upgrade,
+)
 
 PlanGuard = Callable[[Plan], None]
 """Raises `Refused` for a plan that must not run."""
@@ -30,7 +38,11 @@ class Planner:
 
     def __call__(self, current: Current) -> Plan:
         """Plan over the databases in `current`. Raises `UsageError`, and the errors of plans and guards."""
-        plan = self._plan(current)
+        try:
+            plan = self._plan(current)
+        except ExcludedDatabase as error:
+            self._ensure_url(error)
+            raise
         for guard in self.guards:
             guard(plan)
         return plan
@@ -38,6 +50,14 @@ class Planner:
     def guarded(self, guard: PlanGuard) -> Self:
         """Return the same planner with one more guard."""
         return replace(self, guards=(*self.guards, guard))
+
+    def _ensure_url(self, error: ExcludedDatabase) -> None:
+        """Raise `SettingsError` if the database was not read because it has no URL."""
+        try:
+            _ = self.deployment.databases[error.database or ""].address
+        except SettingsError as missing:
+            missing.detail = error.message
+            raise missing from None
 
     def _plan(self, current: Current) -> Plan:
         graph, graphs = self.deployment.combined_graph, self.deployment.graphs

@@ -117,6 +117,17 @@ class Deployment:
             states[name] = state
         return states
 
+    def planned_databases(self, direction: Direction) -> tuple[str, ...]:
+        """Return the `reachable_databases` without those that have no URL, unless they are selected.
+
+        A plan for the others raises `SettingsError` where one of its steps needs a database without a URL.
+        """
+        return tuple(
+            name
+            for name in self.reachable_databases(direction)
+            if name in self.selected or self.databases[name].settings.url is not None
+        )
+
     def reachable_databases(self, direction: Direction) -> tuple[str, ...]:
         """Return the selected databases and those that requirements lead to in this direction."""
         if len(self.selected) == len(self.databases):

@@ -12,6 +12,11 @@ from circle_migrate.core.errors import Refused
 from circle_migrate.revision_graph.combined_graph import CombinedGraph
 from circle_migrate.revision_graph.graph import Graph
 from circle_migrate.revision_graph.revision import Revision
+from circle_migrate.revision_graph.traversal import closure
+
+
+class ExcludedDatabase(Refused):
+    """A step needs a database that was not read: --database excludes it."""
 
 
 class Direction(StrEnum):
@@ -137,18 +142,22 @@ def plan_upgrade(
 ) -> Plan:
     """Plan the steps that apply the `wanted` revisions of databases with a target, and their requirements.
 
-    Raises `Refused` for a requirement in a database that is not in `current`, as its state is unknown.
+    Raises `ExcludedDatabase` for a step that requires a revision of a database that is not in `current`.
     """
     applied = _applied(graph, current)
     targets = {f"{name}@{key}" for name, keys in wanted.items() for key in keys}
     # The parents of an applied revision are applied; its requirements in other databases may not be.
     needed = graph.with_dependencies((targets - applied) | graph.requirements(targets)) - applied
-    outside = sorted(name for name in needed if name.partition("@")[0] not in current)
-    if outside:
-        raise Refused(
-            f"the upgrade requires {', '.join(outside)}, in a database that --database excludes",
-            hint="leave out --database, or upgrade that database first",
-        )
+    if outside := _outside(needed, current):
+        needed -= set(outside)
+        # In databases that are not read, what applied revisions require counts as applied.
+        by_steps = closure(targets - applied, lambda name: [] if name in applied else graph.parents(name))
+        if outside := _outside(by_steps, current):
+            raise ExcludedDatabase(
+                f"the upgrade requires {', '.join(outside)}, in a database that --database excludes",
+                database=outside[0].partition("@")[0],
+                hint="leave out --database, or upgrade that database first",
+            )
     steps = [Step(graph.revision(name), Direction.UP) for name in graph.order(needed)]
     added = (step.revision for step in steps if step.database not in wanted)
     return _plan(graph, current, applied | needed, steps, transaction_mode, added)
@@ -177,10 +186,18 @@ def plan_downgrade(
 ) -> Plan:
     """Plan the steps that undo revisions, with `cascade` also those that require them in other databases.
 
-    Raises `Refused` where such a revision is applied and `cascade` is off, and for an irreversible revision.
+    Raises `Refused` where such a revision is applied and `cascade` is off, and for an irreversible revision;
+    `ExcludedDatabase` where it is in a database that is not in `current`.
     """
     applied = _applied(graph, current)
     targets = {f"{name}@{key}" for name, keys in undone.items() for key in keys}
+    if outside := _outside(graph.with_dependents(targets & applied), current):
+        raise ExcludedDatabase(
+            f"the downgrade undoes what {', '.join(outside)} requires,"
+            " in a database that --database excludes",
+            database=outside[0].partition("@")[0],
+            hint="leave out --database, or downgrade that database first",
+        )
     to_undo = graph.with_dependents(targets) & applied
     order = graph.order(to_undo)
     dependents = [name for name in order if name not in targets]
@@ -233,6 +250,11 @@ def plan_without_changes(databases: Iterable[str], current: Mapping[str, tuple[s
     """Plan a run that changes no revision, for hooks that work in a transaction of every database."""
     stamps = tuple(Stamp(name, current[name]) for name in databases)
     return Plan(dict(current), dict(current), (Segment(stamps, transactional=True),))
+
+
+def _outside(names: Iterable[str], current: Mapping[str, tuple[str, ...]]) -> list[str]:
+    """Return the revisions, sorted, of databases whose current revisions are not known."""
+    return sorted(name for name in names if name.partition("@")[0] not in current)
 
 
 def _applied(graph: CombinedGraph, current: Mapping[str, tuple[str, ...]]) -> set[str]:

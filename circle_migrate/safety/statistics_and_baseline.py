@@ -69,8 +69,10 @@ class StatsResult(Result):
     file: str | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the file and the statistics for the JSON output."""
-        return {"file": self.file, **self.statistics.to_dict()}
+        """Return the file and the statistics for the JSON output, the databases in their order."""
+        shown = self.statistics.to_dict()
+        databases = {name: shown["databases"][name] for name in self.statistics.databases}
+        return {"file": self.file, **shown, "databases": databases}
 
 
 def write_statistics(path: Path, statistics: Statistics) -> None:

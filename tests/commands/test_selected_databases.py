@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from tests.deployments import environment, invoke, project_folder, versions
+from circle_migrate.postgres.scratch import pool
+from tests.cli.test_contract import COMMANDS
+from tests.deployments import Answer, environment, execute, invoke, project_folder, versions
 from tests.faults.shop import Shop
 from tests.servers import Databases, run
 
@@ -56,7 +60,7 @@ def shop(project_folder: Path, empty_databases: Databases, monkeypatch: pytest.M
         monkeypatch.setenv(variable, url)
     shop = Shop(project_folder)
     for name, key in (("main", "m1"), ("credentials", "c1")):
-        shop.add(name, key, None, [f"CREATE TABLE {key} (id int)"], [f"DROP TABLE {key}"])
+        shop.add(name, key, None, [f"CREATE TABLE {key} (id int PRIMARY KEY)"], [f"DROP TABLE {key}"])
     return shop
 
 
@@ -87,3 +91,195 @@ def test_one_of_several_names_is_unknown(shop: Shop, empty_databases: Databases)
     for line in ("unprotect", "dev psql", "revision -m text"):
         answer = invoke([*line.split(), "-d", "main", "-d", "credentials"])
         assert answer.status == 2, (line, answer)
+
+
+# Lines that run in this order with one database at its first revision, and their exit status; `[n]` is the
+# name of the database, `[k]` the beginning of its revisions' ids.
+QUICK_LINES = [
+    ("plan", 0),
+    ("plan --down base", {"main": 2, "credentials": 0}),
+    ("upgrade --safety off", 0),
+    ("downgrade --sql [k]1", 0),
+    ("recover", 0),
+]
+LINES = [
+    ("branches", 0),
+    ("heads", 0),
+    ("history", 0),
+    ("history -i", 0),
+    ("show head", 0),
+    ("graph --current", 0),
+    ("config show", 0),
+    ("current", 0),
+    ("status", 0),
+    ("wait --timeout 0", 3),
+    ("check", 3),
+    ("check --no-pending", 0),
+    ("plan", 0),
+    ("plan --down base -o plan.json", {"main": 2, "credentials": 0}),
+    ("plan -o plan.json", 0),
+    ("upgrade --dry-run", 0),
+    ("upgrade --sql", 0),
+    ("upgrade --sql base:head", 0),
+    ("upgrade --plan plan.json --safety off", 0),
+    ("upgrade --atomic --safety off", 0),
+    ("init", 0),
+    ("log", 0),
+    ("log --source [k]2", 0),
+    ("plan --down [k]1", 0),
+    ("downgrade --sql [k]1", 0),
+    ("downgrade --sql base", {"main": 2, "credentials": 0}),
+    ("stamp [k]1 --yes", 0),
+    ("stamp head --dry-run", 0),
+    ("stamp head --yes", 0),
+    ("recover --dry-run", 0),
+    ("recover", 0),
+    ("protect", 0),
+    ("unprotect --override-protection [n]", 0),
+    ("stats", 0),
+    ("snapshot -o live.json", 0),
+    ("diff live.json live", 0),
+    ("kept list", 0),
+    ("revision -m text --rev-id [k]3", 0),
+    ("upgrade --safety off", 0),
+    ("merge", 0),
+]
+SCRATCH_LINES = [
+    ("downgrade --to-time 2000-01-01 --dry-run", {"main": 2, "credentials": 5}),
+    ("safety-check", 0),
+    ("safety-check --down base", {"main": 2, "credentials": 5}),
+    ("safety-check --profile ci [n]@base:head", 0),
+    ("check --safety --drift", 3),
+    ("diff", 0),
+    ("diff revisions@[k]1 revisions@head", 4),
+    ("snapshot head", 0),
+    ("graph entities --from live", 0),
+    ("upgrade --safety require", 0),
+    ("downgrade [k]1 --dry-run", 5),
+    ("downgrade [k]1 --yes --keep --no-backup", 0),
+    ("upgrade --no-restore-kept", 0),
+    ("kept restore [n]/1", 0),
+    ("downgrade [k]1 --yes --keep --no-backup", 0),
+    ("kept drop [n]/2 --yes", 0),
+    ("upgrade", 0),
+    ("backup saved", 0),
+    ("restore [saved] --replace --accept-loss [n]", 0),
+]
+LINES_BY_TIME = [
+    pytest.param(QUICK_LINES, id="quick"),
+    pytest.param(LINES, id="plain", marks=pytest.mark.thorough),
+    pytest.param(SCRATCH_LINES, id="scratch", marks=pytest.mark.thorough),
+]
+# They read no database, start servers of their own, or compare the databases with each other.
+OTHERS = {"config schema", "schema", "help", "consistency"}
+OTHERS |= {"dev psql", "dev reset", "dev snapshots", "dev start", "dev status", "dev stop"}
+NEEDED = {"main": ("credentials", "requires"), "credentials": ("main", "requires main@m1")}
+
+
+def at_first_revisions(shop: Shop, databases: Databases) -> None:
+    """Add revisions, of which the first of credentials requires that of main, and apply the first of each."""
+    for name, key in (("main", "m"), ("credentials", "c")):
+        up, undo = f"ALTER TABLE {key}1 ADD n int DEFAULT 7", f"ALTER TABLE {key}1 DROP COLUMN n"
+        shop.add(name, f"{key}2", f"{key}1", [up], [undo])
+    file = shop.versions("credentials") / "c1.py"
+    file.write_text(file.read_text(encoding="utf-8") + '\nrequires = ("main@m1",)\n', encoding="utf-8")
+    assert invoke(["upgrade", "main@m1", "credentials@c1", "--safety", "off"]).status == 0
+    for name, table in (("main", "m1"), ("credentials", "c1")):
+        run(execute(databases, name, f"INSERT INTO {table} VALUES (1)"))
+
+
+def call(line: str, name: str, *options: str) -> Answer:
+    """Run a line of the table with options."""
+    words = line.replace("[n]", name).replace("[k]", name[:1]).split()
+    if "[saved]" in words:
+        (manifest,) = Path("saved").glob("*/manifest.json")
+        words[words.index("[saved]")] = str(manifest)
+    place = 2 if words[0] in ("kept", "config") else 1
+    return invoke([*words[:place], *options, *words[place:]])
+
+
+def test_the_table_has_every_command() -> None:
+    lines = [line for line, _ in (*LINES, *SCRATCH_LINES)]
+    commands = {name for name in COMMANDS if any(f"{line} ".startswith(f"{name} ") for line in lines)}
+    assert commands | OTHERS == set(COMMANDS)
+
+
+@pytest.mark.parametrize("name", ["main", "credentials"])
+@pytest.mark.parametrize("lines", LINES_BY_TIME)
+def test_one_database_asks_for_no_url_of_the_other(
+    shop: Shop,
+    empty_databases: Databases,
+    monkeypatch: pytest.MonkeyPatch,
+    subtests: pytest.Subtests,
+    name: str,
+    lines: list[tuple[str, int | dict[str, int]]],
+) -> None:
+    at_first_revisions(shop, empty_databases)
+    for variable in _VARIABLES.values():
+        monkeypatch.delenv(variable)
+    monkeypatch.setenv("CIRCLE_MIGRATE_SCRATCH_URL", empty_databases.server.admin_url)
+    url = f"--url={name}={empty_databases.urls[name]}"
+    other, reason = NEEDED[name]
+    for line, expected in lines:
+        with subtests.test(line=line):
+            options = [url] if line == "config show" else [url, "-d", name]
+            answer = call(line, name, *options)
+            assert answer.status == (expected[name] if isinstance(expected, dict) else expected), answer
+            asks = f"no URL is set for the database {other}" in answer.stderr
+            assert asks == (answer.status == 2), answer
+            assert not asks or reason in answer.stderr
+
+
+def test_a_step_that_needs_the_other_database_asks_for_its_url(
+    shop: Shop, empty_databases: Databases, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    at_first_revisions(shop, empty_databases)
+    undo = "downgrade credentials@base --no-backup --accept-loss credentials.c1"
+    assert invoke(undo.split()).status == 0
+    monkeypatch.delenv("DATABASE_URL")
+    for line in ("plan", "upgrade", "upgrade --dry-run", "upgrade --sql", "safety-check"):
+        answer = call(line, "credentials", "-d", "credentials")
+        assert answer.status == 2
+        assert "no URL is set for the database main\n" in answer.stderr
+        assert "the upgrade requires main@m1, in a database that --database excludes" in answer.stderr
+    assert run(versions(empty_databases))["credentials"] == []
+
+
+def test_scratch_databases_beside_one_database(
+    shop: Shop, empty_databases: Databases, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The scratch database of main, which a revision of credentials requires, is on the same server."""
+    at_first_revisions(shop, empty_databases)
+    monkeypatch.delenv("DATABASE_URL")
+    monkeypatch.setattr(pool, "_embedded", lambda _deployment: [])
+    answer = call("snapshot head --scratch-on-target", "credentials", "-d", "credentials")
+    assert (answer.status, "c1" in answer.stdout) == (0, True), answer
+
+
+def orders(value: Any) -> Iterator[list[str]]:
+    """Yield the names in every object of JSON that is by the names of both databases."""
+    if isinstance(value, dict):
+        if value.keys() == _VARIABLES.keys():
+            yield list(value)
+        value = list(value.values())
+    for item in value if isinstance(value, list) else ():
+        yield from orders(item)
+
+
+@pytest.mark.parametrize("lines", LINES_BY_TIME)
+def test_repeated_option_selects_in_the_order_of_commit(
+    shop: Shop, empty_databases: Databases, monkeypatch: pytest.MonkeyPatch, lines: list[tuple[str, object]]
+) -> None:
+    at_first_revisions(shop, empty_databases)
+    monkeypatch.setenv("CIRCLE_MIGRATE_SCRATCH_URL", empty_databases.server.admin_url)
+    found: dict[str, list[list[str]]] = {}
+    for line, _ in lines:
+        if any(word in line for word in ("[", "config", "stamp", "merge", "revision", "show", "live")):
+            continue
+        answer = call(line, "", "-d", "credentials", "-d", "main", "--format", "json")
+        assert answer.status in (0, 3, 4, 5), answer
+        found[line] = list(orders(json.loads(answer.stdout)))
+    assert {
+        line: names for line, names in found.items() if names.count(["main", "credentials"]) < len(names)
+    } == {}
+    assert sum(map(bool, found.values())) >= len(found) / 3

@@ -196,6 +196,8 @@ def test_commands_say_in_which_environment_they_act(monkeypatch: pytest.MonkeyPa
         refused
     )
     assert invoke(["stamp", "head", "--yes", "--env", "ci", "--dry-run"]).status == 0
+    past = invoke(["downgrade", "--to-time", "2000-01-01", "--dry-run"])
+    assert past.stderr.count(line) == 1
     unknown = invoke(["upgrade", "--env", "prod"])
     assert (unknown.status, "the environments are production, ci" in unknown.stderr) == (2, True)
 

@@ -147,7 +147,13 @@ def test_in_doubt_is_reported_and_nothing_changed(killed: Killed, monkeypatch: p
     looked = invoke(["recover", "--dry-run"])
     assert looked.status == 8
     assert run(prepared(killed.databases)) == left
-    answer = invoke(["recover"])
+    assert invoke(["recover", "-d", "main"]).status == 0  # it has none
+    with monkeypatch.context() as without:
+        without.delenv("DATABASE_URL")
+        asks = invoke(["recover", "-d", "credentials"])  # main decides
+        assert (asks.status, "no URL is set for the database main" in asks.stderr) == (2, True)
+    assert run(prepared(killed.databases)) == left
+    answer = invoke(["recover", "-d", "credentials"])
     assert answer.status == 0
     assert run(prepared(killed.databases)) == []
     assert run(position(killed.databases)) == killed.expected

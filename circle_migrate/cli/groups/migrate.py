@@ -152,7 +152,10 @@ def register(app: Declarations) -> None:
                 "a downgrade needs one target",
                 hint="give -1, base, a revision id, --plan FILE, --to-run, --to-release or --to-time",
             )
-        targets = targets or await _past_targets(context, to_run, to_release, to_time)
+        deployment = None
+        if not targets:
+            deployment = await context.ready()
+            targets = await _past_targets(context, deployment, to_run, to_release, to_time)
         if sql:
             return await _script(context, targets, "down")
         if Format.MARKDOWN in context.formats and not dry_run:
@@ -162,7 +165,7 @@ def register(app: Declarations) -> None:
         from circle_migrate.commands.downgrade import downgrade as action
         from circle_migrate.safety.losses.find import find_losses
 
-        deployment = await context.ready()
+        deployment = deployment or await context.ready()
         find = partial(
             find_losses, deployment, rehearse=rehearse, seconds=rehearse_timeout, notify=context.progress
         )
@@ -250,13 +253,13 @@ def _saved_plan(path: Path | None, target: list[str] | None, command_name: str) 
 
 
 async def _past_targets(
-    context: CommandContext, run: str | None, release: str | None, time: str | None
+    context: CommandContext, deployment: Deployment, run: str | None, release: str | None, time: str | None
 ) -> list[str]:
     """Return the targets that lead back to a past run, release or time, and show them."""
     from circle_migrate.commands.journal_target import Moment, parse_time, targets_at
 
     moment = Moment(run, release, parse_time(time) if time else None)
-    targets = await targets_at(await context.ready(), moment)
+    targets = await targets_at(deployment, moment)
     context.progress.say(f"downgrade to {' '.join(targets)}, which was current {moment}")
     return targets
 

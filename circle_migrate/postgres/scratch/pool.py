@@ -78,6 +78,8 @@ async def _target(deployment: Deployment) -> list[ServerProvider]:
     if not deployment.settings.scratch_on_target:
         return []
     databases = {name: deployment.databases[name] for name in deployment.reachable_databases(Direction.UP)}
+    first = databases[deployment.selected[0]]  # the server also of databases without a URL
+    databases = {name: item if item.settings.url else first for name, item in databases.items()}
     hosts = {name: ScratchHost(database, copy_locale=True) for name, database in databases.items()}
     majors = {name: await _major(database) for name, database in databases.items()}
     return [ServerProvider(majors, lambda: nullcontext(hosts))]

@@ -66,7 +66,6 @@ async def _undo(
 
     hooks = _RoundTripHooks(catalogs)
     combined_graph = databases.deployment.combined_graph
-    names = databases.deployment.reachable_databases(Direction.DOWN)
 
     def planner(current: Current) -> Plan:
         left = {
@@ -74,12 +73,14 @@ async def _undo(
             & combined_graph.graphs[name].ancestors(heads)
             for name, heads in current.items()
         }
+        # Databases without a scratch copy have no revision.
+        current = {name: current.get(name, ()) for name in combined_graph.graphs}
         return plan_downgrade(combined_graph, current, left, TransactionMode.PER_REVISION, cascade=True)
 
     options = RunOptions(command, allow_edited=True, hooks=hooks)
     try:
         await databases.run_adding_missing_roles(
-            lambda: execute(databases.deployment, names, planner, ignore_event, options)
+            lambda: execute(databases.deployment, tuple(databases.majors), planner, ignore_event, options)
         )
     except (Interrupted, Unreachable):
         raise
