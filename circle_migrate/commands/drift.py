@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from circle_migrate.core.errors import Interrupted, MigrateError, Refused, SchemaChanged, text_of
 from circle_migrate.core.events import Notify, ignore_event
+from circle_migrate.core.redaction import redact
 from circle_migrate.core.result import Result, json_fields
 from circle_migrate.migrate.changed_schema import (
     NOTE,
@@ -106,7 +107,7 @@ async def _compare(deployment: Deployment, drifts: Mapping[str, Drift]) -> dict[
         return {name: replace(drift, reason=reason) for name, drift in drifts.items()}
     compared = {item.database: with_differences(drifts[item.database], item) for item in result.comparisons}
     reasons = {
-        finding.database: "\n".join(filter(None, [finding.message, finding.detail, finding.remedy]))
+        finding.database: "\n".join(filter(None, [finding.message, finding.remedy]))
         for finding in result.comparison_errors
     }
     return {
@@ -116,18 +117,17 @@ async def _compare(deployment: Deployment, drifts: Mapping[str, Drift]) -> dict[
 
 
 def with_differences(drift: Drift, comparison: Comparison) -> Drift:
-    """Return the change with its differences from the revisions."""
+    """Return the change with its differences from the revisions, the most severe first."""
     from circle_migrate.core.findings import Severity
     from circle_migrate.diff.describe import summary
 
+    items = sorted(comparison.differences, key=lambda item: item.severity.rank)
+    texts = (f"{summary(item, comparison)} ({item.severity})".replace("\n", "\\n") for item in items)
     return replace(
         drift,
-        differences=tuple(
-            f"{summary(item, comparison)} ({item.severity})".replace("\n", "\\n")
-            for item in comparison.differences
-        ),
-        is_settled=not comparison.differences,
-        is_error=any(item.severity is Severity.ERROR for item in comparison.differences),
+        differences=tuple(map(redact, texts)),
+        is_settled=not items,
+        is_error=any(item.severity is Severity.ERROR for item in items),
     )
 
 

@@ -80,8 +80,8 @@ class Drift:
     @property
     def text(self) -> str:
         """The message with details and remedy; empty for a silent one."""
-        lines = [] if self.is_settled else [*self.details, *remedy_of_change(self.database).splitlines()]
-        return "" if self.silent else "\n  ".join([self.message, *lines])
+        lines = [] if self.is_settled else [*self.details, remedy_of_change(self.database)]
+        return "" if self.silent else "\n".join([self.message, *lines]).replace("\n", "\n  ")
 
     def note(self) -> dict[str, object]:
         """Return the note for the journal."""
