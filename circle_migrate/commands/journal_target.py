@@ -55,7 +55,11 @@ async def targets_at(deployment: Deployment, moment: Moment) -> list[str]:
             step
             for run in reversed(runs)
             for step in run.steps
-            if run.database == name and step.started_at + timedelta(milliseconds=step.duration_ms) > until
+            if run.database == name
+            and (
+                step.direction != "stamp" or run.command == "stamp"
+            )  # others only record a squashed revision
+            and step.started_at + timedelta(milliseconds=step.duration_ms) > until
         ]
         targets.append(_target(deployment.graphs[name], current[name], later, moment))
     return targets
@@ -81,6 +85,11 @@ def _target(graph: Graph, current: tuple[str, ...], later: Sequence[JournalStep]
         first.setdefault(step.revision, step.direction)
     applied = graph.ancestors(current)
     added = {key for key in applied if first.get(key) == "up"}
+    for key, squashed in graph.squashes.revisions.items():
+        if key in added:
+            added.update(squashed.replaces)
+        elif key in applied and added.intersection(squashed.replaces):
+            added.add(key)
     undone = [key for key, direction in first.items() if direction == "down" and key not in applied]
     rows = graph.version_rows(applied - added)
     target = f"{graph.database}@{rows[0] if rows else 'base'}"

@@ -8,7 +8,7 @@ import shutil
 import subprocess
 import sys
 import uuid
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from circle_migrate.core.errors import ExitCode, Refused, UsageError
 from circle_migrate.core.result import Result, json_fields
 from circle_migrate.postgres.database import Database
 from circle_migrate.postgres.deployment import Deployment
+from circle_migrate.revision_graph.directory import SQUASHED
 from circle_migrate.revision_graph.graph import Graph
 from circle_migrate.revision_graph.parse_file import read_revision
 from circle_migrate.revision_graph.revision import MAX_ID_LENGTH, Revision
@@ -32,7 +33,10 @@ _RESERVED = ("head", "heads", "base", "current")
 
 @dataclass(frozen=True, slots=True)
 class RevisionFile:
-    """The content of a new revision file; the bodies are indented code."""
+    """The content of a new revision file; the bodies are indented code.
+
+    One that `replaces` others is a squashed revision, and may have `requires` and `irreversible` from them.
+    """
 
     database: Database
     message: str
@@ -42,14 +46,32 @@ class RevisionFile:
     depends_on: tuple[str, ...] = ()
     upgrade: str = _EMPTY_BODY
     downgrade: str = _EMPTY_BODY
+    replaces: tuple[str, ...] = ()
+    requires: tuple[str, ...] = ()
+    irreversible: str | None = None
 
 
 def write(draft: RevisionFile) -> Revision:
-    """Write a new file beside that of its parent. Raises `Refused` for a read-only folder or `UsageError`."""
+    """Write a new file, and read it. Raises what `file_path` raises."""
     from circle_migrate.revision_graph.modules import load_module
 
-    parents = [Path(draft.database.graph[key].path).parent for key in draft.down]
+    path = file_path(draft)
+    path.parent.mkdir(exist_ok=True)
+    write_text(path, formatted_text(draft, path))
+    return read_revision(draft.database.name, path, load_module)
+
+
+def file_path(draft: RevisionFile) -> Path:
+    """Return the path of a new file: beside its parent, a squashed revision below what it replaces.
+
+    Raises `Refused` for a read-only folder, `UsageError` if the file exists.
+    """
+    graph = draft.database.graph
+    keys = draft.replaces[:1] or tuple(map(graph.squashes.as_parent, draft.down))
+    parents = [Path(graph[key].path).parent for key in keys]
     folder = (parents or draft.database.revision_folders)[0]
+    if folder.name == SQUASHED:
+        folder = folder.parent
     name = draft.database.name
     is_installed = bool({"site-packages", "dist-packages"}.intersection(folder.parts))
     if is_installed or not os.access(folder, os.W_OK):
@@ -59,13 +81,22 @@ def write(draft: RevisionFile) -> Revision:
             state="nothing was written",
             hint=f"set `revisions` in [tool.circle-migrate.databases.{name}] to a folder of your project",
         )
+    if draft.replaces:
+        folder /= SQUASHED
     slug = re.sub(r"\W+", "_", draft.message.lower(), flags=re.ASCII).strip("_")
     slug = slug[:_SLUG_LENGTH].rstrip("_") or "revision"
     path = folder / f"{draft.id}_{slug}.py"
     if path.exists():
         raise UsageError(f"{path} exists", database=name, hint="use another --rev-id")
-    write_text(path, _formatted(text(draft), path))
-    return read_revision(name, path, load_module)
+    return path
+
+
+def formatted_text(draft: RevisionFile, path: Path) -> str:
+    """Return the text of the file that is written to the path."""
+    squashes = draft.database.graph.squashes
+    if not draft.replaces:
+        draft = replace(draft, down=tuple(map(squashes.as_parent, draft.down)))
+    return _formatted(text(draft), path)
 
 
 def text(draft: RevisionFile) -> str:
@@ -86,7 +117,13 @@ def text(draft: RevisionFile) -> str:
         imports=_imports(code, names - {"sa", "op"}),
         python_code=_python_code,
     )
-    return rendered
+    lists = {"replaces": draft.replaces, "requires": draft.requires}
+    lines = [f"{name} = ({', '.join(map(json.dumps, ids))},)" for name, ids in lists.items() if ids]
+    lines += [f"irreversible = {json.dumps(draft.irreversible)}"] if draft.irreversible else []
+    # Not part of the template: a project may have its own one.
+    return re.sub(
+        r"^depends_on\b.*$", lambda match: "\n".join([match[0], *lines]), rendered, flags=re.MULTILINE
+    )
 
 
 def _python_code(values: tuple[str, ...]) -> str:
