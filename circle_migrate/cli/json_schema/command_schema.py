@@ -27,6 +27,8 @@ RESULTS: dict[str, tuple[str, ...]] = {
     "safety-check": ("safety", "hazards"),
     "stats": ("stats",),
     **dict.fromkeys(("revision", "merge"), ("revision_files",)),
+    "squash": ("squash",),
+    "rebase": ("rebase",),
     "backup": ("backup_result",),
     "restore": ("restore_result",),
     **dict.fromkeys(("kept list", "kept restore", "kept drop"), ("kept_entries",)),
