@@ -56,9 +56,7 @@ async def targets_at(deployment: Deployment, moment: Moment) -> list[str]:
             for run in reversed(runs)
             for step in run.steps
             if run.database == name
-            and (
-                step.direction != "stamp" or run.command == "stamp"
-            )  # others only record a squashed revision
+            and (step.direction != "stamp" or run.command == "stamp")  # others record the current revision
             and step.started_at + timedelta(milliseconds=step.duration_ms) > until
         ]
         targets.append(_target(deployment.graphs[name], current[name], later, moment))

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from difflib import unified_diff
 from os.path import relpath
 from pathlib import Path
+from stat import S_IMODE
 from typing import Any
 
 from circle_migrate.commands.checks.git_base import default_base, revisions_at
@@ -72,12 +73,12 @@ async def rebase(
     notes = await _ensure_unknown_to_databases(deployment, graph, key, moved)
     notes += await _ensure_unknown_to_base(deployment.databases[graph.database], graph, moved, base)
     path = Path(revision.path)
-    content, _ = read_file(graph.database, path)
+    content, status = read_file(graph.database, path)
     new = with_parent(content, revision, before, graph.squashes.as_parent(head))
     rebased = read_source(graph.database, path, new, load_module)
     _ensure_one_line_less(deployment, graph, rebased)
     if not dry_run:
-        write_bytes(path, new, keep_mode=True)
+        _replace(path, new, S_IMODE(status.st_mode))
     return RebaseResult("rebase", rebased, before, follow, _diff(path, content, new), dry_run, notes)
 
 
@@ -214,6 +215,11 @@ def _ensure_one_line_less(deployment: Deployment, graph: Graph, rebased: Revisio
     files = {key: revision for key, revision in graph.revisions.items() if key not in graph.squashes.missing}
     new = Graph(graph.database, (files | {rebased.id: rebased}).values())
     CombinedGraph({**deployment.combined_graph.graphs, graph.database: new})
+
+
+def _replace(path: Path, content: bytes, mode: int) -> None:
+    write_bytes(path, content)
+    path.chmod(mode)
 
 
 def _diff(path: Path, before: bytes, after: bytes) -> str:

@@ -29,34 +29,24 @@ def replace_file(
 
 
 def write_text(path: Path, text: str, *, hint: str | None = None, make_folders: bool = False) -> None:
-    """Write a text file, atomically where its folder allows that.
-
-    A link leads to its file, and a device or pipe is written to. Raises `UsageError`.
-    """
+    """Write a text file in UTF-8 as `write_bytes` does."""
     write_bytes(path, text.encode(), hint=hint, make_folders=make_folders)
 
 
-def write_bytes(
-    path: Path,
-    content: bytes,
-    *,
-    hint: str | None = None,
-    make_folders: bool = False,
-    keep_mode: bool = False,
-) -> None:
-    """Write a file as `write_text` does; with `keep_mode` an existing one keeps its permissions."""
+def write_bytes(path: Path, content: bytes, *, hint: str | None = None, make_folders: bool = False) -> None:
+    """Write a file, atomically where its folder allows that.
+
+    A link leads to its file, and a device or pipe is written to. Raises `UsageError`.
+    """
     try:
         target = Path(os.path.realpath(path))
         if make_folders:
             target.parent.mkdir(parents=True, exist_ok=True)
-        mode = target.stat().st_mode & 0o7777 if keep_mode and target.is_file() else None
         try:
             if target.exists() and not target.is_file():
                 target.write_bytes(content)
             else:
                 replace_file(target, content, mode=0o666)
-                if mode is not None:
-                    target.chmod(mode)
         except OSError as error:
             if error.errno not in _NO_NEIGHBOUR or not target.is_file():
                 raise
