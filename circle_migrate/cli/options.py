@@ -76,7 +76,7 @@ def revisions(incomplete: str) -> list[tuple[str, str]]:
         return []
     targets = [("head", "the newest revision"), ("base", "before the first revision")]
     for name, graph in graphs.items():
-        for revision in reversed(graph.sorted(graph.revisions)):
+        for revision in reversed(graph.sorted(graph.revisions.keys() - graph.squashes.missing)):
             message = graph[revision].message
             targets += [(revision, f"{name}: {message}"), (f"{name}@{revision}", message)]
     return [target for target in targets if target[0].startswith(incomplete)]

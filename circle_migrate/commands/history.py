@@ -98,10 +98,17 @@ def _position(deployment: Deployment, name: str, state: State | MigrateError) ->
 def history(
     deployment: Deployment, revision_range: str | None = None, current: Current | None = None
 ) -> RevisionList:
-    """Return all revisions, or those of a range `FROM:TO`, newest first; the `current` ones are marked."""
+    """Return all revisions, or those of a range `FROM:TO`, newest first; the `current` ones are marked.
+
+    What a squashed revision replaces is left out, unless a database is at one of them.
+    """
     by_database = {}
     for name, graph in deployment.graphs.items():
         keys = _in_range(graph, revision_range, deployment) if revision_range else set(graph.revisions)
+        for squashed in graph.squashes.revisions.values():
+            ends = {*(current or {}).get(name, ()), *graph.version_rows(keys)}
+            if squashed.id in keys and ends.isdisjoint(squashed.replaces):
+                keys.difference_update(squashed.replaces)
         by_database[name] = _entries(graph, reversed(graph.sorted(keys)), current)
     if revision_range:
         by_database = {name: entries for name, entries in by_database.items() if entries}
@@ -188,3 +195,7 @@ def _marks(graph: Graph, key: str, current: Collection[str]) -> Iterator[str]:
         yield "branch point"
     if len(graph[key].down_revisions) > 1:
         yield "merge"
+    if graph[key].replaces:
+        yield f"replaces {len(graph[key].replaces)}"
+    if key in graph.squashes.squashed_by:
+        yield f"replaced by {graph.squashes.squashed_by[key]}"

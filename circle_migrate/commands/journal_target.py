@@ -83,6 +83,11 @@ def _target(graph: Graph, current: tuple[str, ...], later: Sequence[JournalStep]
         first.setdefault(step.revision, step.direction)
     applied = graph.ancestors(current)
     added = {key for key in applied if first.get(key) == "up"}
+    for key, squashed in graph.squashes.revisions.items():
+        if key in added:
+            added.update(squashed.replaces)
+        elif key in applied and added.intersection(squashed.replaces):
+            added.add(key)
     undone = [key for key, direction in first.items() if direction == "down" and key not in applied]
     rows = graph.version_rows(applied - added)
     target = f"{graph.database}@{rows[0] if rows else 'base'}"

@@ -135,7 +135,7 @@ async def edited_revisions(
         return []
     checksums = await journal.checksums(connection)
     applied = graph.sorted(graph.ancestors(key for key in current if key in graph) & checksums.keys())
-    edited = [graph[key] for key in applied if checksums[key] != graph[key].checksum]
+    edited = [graph[key] for key in applied if not graph.squashes.is_unchanged(graph[key], checksums[key])]
     sources = await journal.sources(connection, [revision.id for revision in edited])
     return [(revision, _diff(revision, sources.get(revision.id, ""))) for revision in edited]
 

@@ -78,8 +78,8 @@ def verify_identity(deployment: Deployment, states: Mapping[str, State]) -> dict
     """Return the current revisions of the databases after checking who they are.
 
     Raises `WrongDatabase` where two databases are the same or a current revision belongs to another tree,
-    `UnknownRevision` where no tree has it, `Refused` where the version table has more rows than it should,
-    or cannot hold an id.
+    `UnknownRevision` where no tree has it, or the files from it to a squashed revision are gone, `Refused`
+    where the version table has more rows than it should, or cannot hold an id.
     """
     ensure_distinct(states)
     for state in states.values():
@@ -125,6 +125,10 @@ def _ensure_known_revisions(combined_graph: CombinedGraph, state: State) -> None
     for key in state.current:
         if key not in graph:
             raise _unknown_revision_error(combined_graph, key, state)
+    if unfinished := graph.squashes.unfinished(state.current):
+        from circle_migrate.revision_graph.action import missing_file_error
+
+        raise missing_file_error(graph, unfinished, is_current=True)
     if set(state.current) == set(graph.effective_heads):
         return
     if state.id_length is not None and len(graph.longest_id) > state.id_length:

@@ -12,6 +12,7 @@ import re
 import socket
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from circle_migrate import __version__
@@ -219,6 +220,8 @@ class Journal:
         applied = graph.ancestors(stamped & graph.revisions.keys())
         applied.update(row["revision"] for row in rows if row["direction"] == "up")
         undone = {row["revision"] for row in rows if row["direction"] == "down"}
+        squashed = (graph.squashes.revisions[key] for key in undone & graph.squashes.revisions.keys())
+        undone.update(chain.from_iterable(revision.replaces for revision in squashed))
         return (applied - undone) & graph.revisions.keys()
 
     async def digest(self, connection: asyncpg.Connection) -> str:

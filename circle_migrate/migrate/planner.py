@@ -80,10 +80,10 @@ class Planner:
         return plan_upgrade(graph, current, wanted, mode)
 
     def _is_current(self, current: Current) -> bool:
-        """Return whether `current` has all databases and no revision is pending."""
+        """Return whether `current` has all databases, at their heads."""
         graphs = self.deployment.combined_graph.graphs
-        pending = (graphs[name].pending(heads) for name, heads in current.items())
-        return graphs.keys() == current.keys() and not any(pending)
+        heads = {name: graph.effective_heads for name, graph in graphs.items()}
+        return heads.keys() == current.keys() and all(set(rows) == {*heads[n]} for n, rows in current.items())
 
 
 def ensure_same_plan(confirmed: Plan, plan: Plan) -> None:
@@ -127,6 +127,8 @@ def plan_offline(deployment: Deployment, ranges: Sequence[str], direction: Direc
         current = {name: graph.effective_heads for name, graph in deployment.combined_graph.graphs.items()}
     for name, target in targets.assign(starts, graphs).items():
         current[name] = graphs[name].version_rows(targets.stamp_set(graphs[name], (), target))
+        if target.symbol in graphs[name].squashes.ends and not target.steps:
+            current[name] = (target.symbol,)  # the row of the last replaced revision, not of the squashed one
     plan = Planner(deployment, ends, direction)(current)
     if direction is Direction.DOWN:
         return plan

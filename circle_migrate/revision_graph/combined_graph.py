@@ -18,15 +18,15 @@ class CombinedGraph:
 
     def __init__(self, graphs: Mapping[str, Graph]) -> None:
         self.graphs = dict(graphs)
-        self.requires = {
-            f"{database}@{key}": needs
-            for database, graph in self.graphs.items()
-            for key, needs in graph.requires.items()
-        }
+        self.requires: dict[str, tuple[str, ...]] = {}
         self.required_by: dict[str, list[str]] = {}
+        for database, graph in self.graphs.items():
+            for key, needs in graph.requires.items():
+                for need in needs:
+                    self._ensure_valid(graph[key], need)
+                self.requires[f"{database}@{key}"] = tuple(dict.fromkeys(map(self._squashed, needs)))
         for name, needs in self.requires.items():
             for need in needs:
-                self._ensure_valid(self.revision(name), need)
                 self.required_by.setdefault(need, []).append(name)
         if self.required_by:
             self._ensure_acyclic()
@@ -35,6 +35,11 @@ class CombinedGraph:
         """Return the revision with a qualified name."""
         database, _, key = qualified.partition("@")
         return self.graphs[database][key]
+
+    def _squashed(self, qualified: str) -> str:
+        """Return the squashed revision instead of one that it replaces."""
+        database, _, key = qualified.partition("@")
+        return f"{database}@{self.graphs[database].squashes.squashed_by.get(key, key)}"
 
     def _ensure_valid(self, revision: Revision, requirement: str) -> None:
         database, at, key = requirement.partition("@")

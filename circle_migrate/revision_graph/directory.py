@@ -26,12 +26,24 @@ def versions_folder(folder: Path) -> Path:
     return inner if environment else folder
 
 
+SQUASHED = "squashed"
+"""The folder beside revision files in which `squash` writes. Plain Alembic does not read it, so that it goes
+on with the replaced files, without a second head."""
+
+
 def revision_folders(configured: Iterable[Path], *, recursive: bool) -> tuple[Path, ...]:
-    """Return the folders that have revision files: those of environments, with `recursive` all below them."""
+    """Return the folders that have revision files: those of environments, with `recursive` all below them.
+
+    Each is followed by its folder of squashed revisions, if it has one.
+    """
     folders = [versions_folder(folder) for folder in configured]
     if recursive:
         folders = [Path(path) for folder in folders for path in _walk(folder)]
-    return tuple(dict.fromkeys(folders))
+    pairs = ((folder, folder / SQUASHED) for folder in folders)
+    existing = (
+        path for folder, inner in pairs for path in (folder, inner) if path is folder or path.is_dir()
+    )
+    return tuple(dict.fromkeys(existing))
 
 
 def _walk(folder: Path) -> Iterator[str]:

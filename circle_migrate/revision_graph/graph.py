@@ -12,11 +12,16 @@ from pathlib import Path
 
 from circle_migrate.core.errors import SeveralHeads, TreeError, UsageError
 from circle_migrate.revision_graph.revision import Revision, files_digest
+from circle_migrate.revision_graph.squashes import Squashes
+from circle_migrate.revision_graph.suggestion import suggestion
 from circle_migrate.revision_graph.traversal import Edges, closure, reachable, topological, without_followers
 
 
 class Graph:
-    """The revisions of one database. The constructor raises `TreeError` where they form no acyclic graph."""
+    """The revisions of one database, also those that `squashes` replace.
+
+    The constructor raises `TreeError` where they form no acyclic graph.
+    """
 
     def __init__(self, database: str, revisions: Iterable[Revision]) -> None:
         self.database = database
@@ -30,6 +35,7 @@ class Graph:
                     location=revision.location,
                     hint="give one of the two files another `revision` id",
                 )
+        self.squashes = Squashes(self.revisions)
         self.labels = self._find_labels()
         self._undo_order = self._sorted()  # raises the errors of parents and order
 
@@ -46,7 +52,9 @@ class Graph:
     @cached_property
     def down_revisions(self) -> dict[str, tuple[str, ...]]:
         """The revisions that every revision follows by `down_revision`."""
-        return {revision.id: revision.down_revisions for revision in self.revisions.values()}
+        down = {revision.id: revision.down_revisions for revision in self.revisions.values()}
+        down.update((squashed, (key,)) for key, squashed in self.squashes.ends.items())
+        return down
 
     @cached_property
     def requires(self) -> Edges:
@@ -128,7 +136,7 @@ class Graph:
                     f"revision {revision.id} follows {parent}, which no revision file has",
                     database=self.database,
                     location=revision.location,
-                    hint=self._suggestion(self.labels.get(parent, parent), exclude=revision.id)
+                    hint=suggestion(self.revisions, self.labels, parent, exclude=revision.id)
                     or "restore the missing file or correct `down_revision` or `depends_on`",
                 )
         return tuple(dict.fromkeys(parents))
@@ -137,7 +145,9 @@ class Graph:
     def dependencies(self) -> Edges:
         """The revisions that `depends_on` names, by id, label or prefix, of the revisions that have some."""
         return {
-            revision.id: tuple(self._dependency(name) for name in revision.depends_on)
+            revision.id: tuple(
+                self.squashes.squashed_by.get(key, key) for key in map(self._dependency, revision.depends_on)
+            )
             for revision in self.revisions.values()
             if revision.depends_on
         }
@@ -251,11 +261,17 @@ class Graph:
         """Return the revisions and all they follow or depend on: those applied where `keys` are current."""
         return closure(keys, self.parents.__getitem__)
 
+    def applied(self, current: Iterable[str]) -> set[str]:
+        """Return the ancestors, and each squashed revision whose replaced ones are all among them."""
+        ancestors = self.ancestors(current)
+        return self.squashes.with_recorded(ancestors) if self.squashes else ancestors
+
     def pending(self, current: Collection[str]) -> set[str]:
-        """Return the revisions that are not applied where `current` are current."""
+        """Return the revisions whose files an upgrade to all heads would run."""
         if set(current) == set(self.effective_heads):
             return set()
-        return set(self.revisions) - self.ancestors(current)
+        keys = set(self.revisions) - self.applied(current)
+        return keys.difference(*self.squashes.choose(keys, squashed=not current))
 
     def descendants(self, keys: Iterable[str]) -> set[str]:
         """Return the revisions and all that follow or depend on them."""
@@ -267,12 +283,13 @@ class Graph:
 
     def version_rows_after_upgrade(self, rows: Collection[str], key: str) -> tuple[str, ...]:
         """Return the rows of `alembic_version` after `key`, whose parents are applied, is applied."""
-        return tuple(sorted({*rows, key}.difference(self.parents[key])))
+        return tuple(sorted({*rows, key}.difference(self.parents[key], self.revisions[key].down_revisions)))
 
     def version_rows_after_downgrade(self, rows: Collection[str], key: str) -> tuple[str, ...]:
         """Return the rows of `alembic_version` after `key`, one of them, is undone."""
-        remaining = (set(rows) - {key}).union(self.parents[key])
-        if any(len(self.children[parent]) > 1 for parent in self.parents[key]):
+        parents = self.revisions[key].down_revisions if key in self.squashes.revisions else self.parents[key]
+        remaining = (set(rows) - {key}).union(parents)
+        if any(len(self.children[parent]) > 1 for parent in parents):
             applied = self.ancestors(remaining)
             remaining = {row for row in remaining if not applied.intersection(self.children[row])}
         return tuple(sorted(remaining))
@@ -303,12 +320,17 @@ class Graph:
         return heads[0] if heads else None
 
     def find(self, name: str) -> str:
-        """Return the id for an id, unique prefix or branch label. Raises `UsageError` with candidates."""
+        """Return the id for an id, unique prefix or branch label. Raises `UsageError` with candidates.
+
+        The last revision that a squashed one replaces counts as that one.
+        """
         if name not in self.revisions and name in self.labels:
             return self.labels[name]
         matches = self._by_prefix(name)
         if len(matches) == 1:
-            return matches[0]
+            key = self.squashes.current(matches[0])
+            self.squashes.ensure_file(key)
+            return key
         if matches:
             raise UsageError(
                 f"{name!r} fits {len(matches)} revisions of {self.database}: {', '.join(matches[:6])}",
@@ -318,21 +340,10 @@ class Graph:
         raise UsageError(
             f"{self.database} has no revision {name!r}",
             database=self.database,
-            hint=self._suggestion(name) or "see `circle-migrate history`",
+            hint=suggestion(self.revisions, self.labels, name) or "see `circle-migrate history`",
         )
 
     def _by_prefix(self, name: str) -> list[str]:
         if name in self.revisions:
             return [name]
         return [key for key in self.revisions if name and key.startswith(name)]
-
-    def _suggestion(self, name: str, exclude: str | None = None) -> str | None:
-        import difflib
-
-        names = [key for key in (*self.revisions, *self.labels) if key != exclude]
-        similar = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
-        similar = similar or [r.id for r in self.revisions.values() if name.lower() in r.message.lower()][:3]
-        suggestions = (
-            f"{key} ({self.revisions[key].message})" if key in self.revisions else key for key in similar
-        )
-        return f"did you mean {', '.join(suggestions)}?" if similar else None

@@ -25,6 +25,7 @@ _NAMES = (
     "branch_labels",
     "depends_on",
     "requires",
+    "replaces",
     "transactional",
     "irreversible",
 )
@@ -139,6 +140,7 @@ def read_source(database: str, path: Path, source: bytes, load_module: ModuleLoa
         has_downgrade="downgrade" in names,
         uses_helpers=_uses_helpers(code),
         checksum=hashlib.sha256(source).hexdigest(),
+        replaces=_names(values, "replaces", path, database),
     )
 
 

@@ -9,22 +9,37 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from circle_migrate.core.errors import Refused
+from circle_migrate.revision_graph.action import (
+    Action,
+    Direction,
+    Stamp,
+    Step,
+    downgrade_actions,
+    steps_of,
+    upgrade_actions,
+)
 from circle_migrate.revision_graph.combined_graph import CombinedGraph
-from circle_migrate.revision_graph.graph import Graph
 from circle_migrate.revision_graph.revision import Revision
 from circle_migrate.revision_graph.traversal import closure
+
+__all__ = (  # the kinds of actions belong to plans
+    "Action",
+    "Direction",
+    "Plan",
+    "Segment",
+    "Stamp",
+    "Step",
+    "TransactionMode",
+    "plan_downgrade",
+    "plan_exactly",
+    "plan_stamp",
+    "plan_upgrade",
+    "plan_without_changes",
+)
 
 
 class ExcludedDatabase(Refused):
     """A step needs a database that was not read: --database excludes it."""
-
-
-class Direction(StrEnum):
-    """The function of a revision that runs, or STAMP, which writes the version table only."""
-
-    UP = "up"
-    DOWN = "down"
-    STAMP = "stamp"
 
 
 class TransactionMode(StrEnum):
@@ -32,58 +47,6 @@ class TransactionMode(StrEnum):
 
     ALL = "all"
     PER_REVISION = "per-revision"
-
-
-@dataclass(frozen=True, slots=True)
-class Step:
-    """One revision in one direction."""
-
-    revision: Revision
-    direction: Direction
-
-    @property
-    def database(self) -> str:
-        """The database on which the step runs."""
-        return self.revision.database
-
-    @property
-    def function(self) -> str:
-        """The name of the revision's function that runs."""
-        return "upgrade" if self.direction is Direction.UP else "downgrade"
-
-    def heads_after(self, graph: Graph, current: tuple[str, ...]) -> tuple[str, ...]:
-        """Return the current revisions of its database after the step."""
-        if self.direction is Direction.UP:
-            return graph.version_rows_after_upgrade(current, self.revision.id)
-        return graph.version_rows_after_downgrade(current, self.revision.id)
-
-
-@dataclass(frozen=True, slots=True)
-class Stamp:
-    """An action that sets the version table of one database to `heads` and runs no revision.
-
-    `claimed` revisions count as applied after it, `disowned` ones as not applied. `purge` drops unknown rows.
-    """
-
-    database: str
-    heads: tuple[str, ...]
-    claimed: tuple[Revision, ...] = ()
-    disowned: tuple[Revision, ...] = ()
-    purge: bool = False
-
-    direction = Direction.STAMP
-
-    @property
-    def sets_revisions(self) -> bool:
-        """Whether it says which revisions are applied; a run without changes stays at the current ones."""
-        return bool(self.claimed or self.disowned or self.purge)
-
-    def heads_after(self, _graph: Graph, _current: tuple[str, ...]) -> tuple[str, ...]:
-        """Return the current revisions of its database after the stamp."""
-        return self.heads
-
-
-Action = Step | Stamp
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,9 +121,9 @@ def plan_upgrade(
                 database=outside[0].partition("@")[0],
                 hint="leave out --database, or upgrade that database first",
             )
-    steps = [Step(graph.revision(name), Direction.UP) for name in graph.order(needed)]
-    added = (step.revision for step in steps if step.database not in wanted)
-    return _plan(graph, current, applied | needed, steps, transaction_mode, added)
+    actions = upgrade_actions(graph, current, needed)
+    added = (step.revision for step in steps_of(actions) if step.database not in wanted)
+    return _plan(graph, current, applied | needed, actions, transaction_mode, added)
 
 
 def plan_exactly(
@@ -169,11 +132,24 @@ def plan_exactly(
     revisions: Collection[str],
     transaction_mode: TransactionMode = TransactionMode.ALL,
 ) -> Plan:
-    """Plan the steps that apply `revisions`, given as `database@id`, without their requirements."""
+    """Plan the steps that apply `revisions`, given as `database@id`, without their requirements.
+
+    A squashed revision runs, whether or not `revisions` has those that it replaces. Where it has only these,
+    and a file of them is gone, it runs, too, and the last of them is recorded.
+    """
     applied = _applied(graph, current)
     missing = set(revisions) - applied
-    steps = [Step(graph.revision(name), Direction.UP) for name in graph.order(missing)]
-    return _plan(graph, current, applied | missing, steps, transaction_mode)
+    instead = []
+    for name, of_database in graph.graphs.items():
+        for key, squashed in of_database.squashes.revisions.items():
+            replaced = {f"{name}@{each}" for each in squashed.replaces}
+            if f"{name}@{key}" in missing and not replaced & applied:
+                missing |= replaced
+            elif replaced <= missing and of_database.squashes.missing.intersection(squashed.replaces):
+                instead.append(Stamp(name, (squashed.replaces[-1],), disowned=(squashed,)))
+    run = missing | {stamp.disowned[0].qualified for stamp in instead}
+    actions = [*upgrade_actions(graph, current, run, squashed=True), *instead]
+    return _plan(graph, current, applied | missing, actions, transaction_mode)
 
 
 def plan_downgrade(
@@ -191,6 +167,12 @@ def plan_downgrade(
     """
     applied = _applied(graph, current)
     targets = {f"{name}@{key}" for name, keys in undone.items() for key in keys}
+    for name, keys in undone.items():
+        with_recorded = graph.graphs[name].applied(current[name])
+        recorded = with_recorded - graph.graphs[name].ancestors(current[name])
+        ended = {key for key in recorded if keys.intersection(graph.graphs[name][key].replaces)}
+        targets |= {f"{name}@{key}" for key in ended}
+        applied |= {f"{name}@{key}" for key in recorded}
     if outside := _outside(graph.with_dependents(targets & applied), current):
         raise ExcludedDatabase(
             f"the downgrade undoes what {', '.join(outside)} requires,"
@@ -210,8 +192,8 @@ def plan_downgrade(
             database=dependent.partition("@")[0],
             hint="add --cascade to undo those as well, or downgrade that database first",
         )
-    steps = [Step(graph.revision(name), Direction.DOWN) for name in reversed(order)]
-    for revision in (step.revision for step in steps):
+    actions = downgrade_actions(graph, current, order[::-1])
+    for revision in (step.revision for step in steps_of(actions)):
         if revision.irreversible is not None or not revision.has_downgrade:
             raise Refused(
                 f"revision {revision.id} ({revision.message}) cannot be undone: "
@@ -219,8 +201,8 @@ def plan_downgrade(
                 database=revision.database,
                 location=revision.location,
             )
-    added = (step.revision for step in steps if step.revision.qualified not in targets)
-    return _plan(graph, current, applied - to_undo, steps, transaction_mode, added)
+    added = (step.revision for step in steps_of(actions) if step.revision.qualified not in targets)
+    return _plan(graph, current, applied - to_undo, actions, transaction_mode, added)
 
 
 def plan_stamp(
@@ -265,7 +247,7 @@ def _plan(
     graph: CombinedGraph,
     current: Mapping[str, tuple[str, ...]],
     applied: set[str],
-    steps: list[Step],
+    actions: Sequence[Action],
     transaction_mode: TransactionMode,
     added_dependencies: Iterable[Revision] = (),
 ) -> Plan:
@@ -274,28 +256,29 @@ def _plan(
         name, _, key = qualified.partition("@")
         keys[name].add(key)
     after = {name: graph.graphs[name].version_rows(applied_keys) for name, applied_keys in keys.items()}
-    return Plan(dict(current), after, _segments(steps, transaction_mode), tuple(added_dependencies))
+    return Plan(dict(current), after, _segments(actions, transaction_mode), tuple(added_dependencies))
 
 
-def _segments(steps: Sequence[Step], transaction_mode: TransactionMode) -> tuple[Segment, ...]:
-    """Cut the steps into segments where two steps cannot or should not share a transaction."""
+def _segments(actions: Sequence[Action], transaction_mode: TransactionMode) -> tuple[Segment, ...]:
+    """Cut the actions into segments where two of them cannot or should not share a transaction."""
     segments = []
     start = 0
-    for end, step in enumerate(steps, 1):
-        reason = _end_reason(step, steps[end], transaction_mode) if end < len(steps) else ""
-        if reason or end == len(steps):
-            transactional = step.revision.non_transactional_reason is None
-            segments.append(Segment(tuple(steps[start:end]), transactional, reason))
+    for end, action in enumerate(actions, 1):
+        reason = _end_reason(action, actions[end], transaction_mode) if end < len(actions) else ""
+        if reason or end == len(actions):
+            transactional = isinstance(action, Stamp) or action.revision.non_transactional_reason is None
+            segments.append(Segment(tuple(actions[start:end]), transactional, reason))
             start = end
     return tuple(segments)
 
 
-def _end_reason(before: Step, after: Step, transaction_mode: TransactionMode) -> str:
-    """Return why the two steps cannot share a transaction; empty where they can."""
-    for step in (before, after):
+def _end_reason(before: Action, after: Action, transaction_mode: TransactionMode) -> str:
+    """Return why the two actions cannot share a transaction; empty where they can."""
+    for step in steps_of((before, after)):
         if step.revision.non_transactional_reason is not None:
             return f"{step.revision.id} cannot run in a transaction: {step.revision.non_transactional_reason}"
-    if before.direction is Direction.UP and before.revision.commit_after_reason is not None:
+    is_upgrade = before.direction is Direction.UP
+    if is_upgrade and isinstance(before, Step) and before.revision.commit_after_reason is not None:
         return f"{before.revision.id} must be committed first: {before.revision.commit_after_reason}"
     if transaction_mode is TransactionMode.PER_REVISION:
         return "every revision has its own transaction (per-revision)"

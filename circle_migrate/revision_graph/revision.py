@@ -17,7 +17,8 @@ class Revision(NamedTuple):
     `requires` names revisions of other databases as `database@id`. `checksum` is the SHA-256 of the file
     with normalized line ends. `non_transactional_reason` says why the revision cannot run in a transaction,
     `commit_after_reason` why the transaction must be committed after it; None where it can or need not.
-    `uses_helpers` is true where it imports modules of the project.
+    `uses_helpers` is true where it imports modules of the project. `replaces` names the revisions whose work
+    a squashed revision does at once, in their order.
     """
 
     database: str
@@ -35,6 +36,7 @@ class Revision(NamedTuple):
     has_downgrade: bool = True
     checksum: str = ""
     uses_helpers: bool = False
+    replaces: tuple[str, ...] = ()
 
     @property
     def qualified(self) -> str:
@@ -60,6 +62,7 @@ class Revision(NamedTuple):
             "depends_on": list(self.depends_on),
             "requires": list(self.requires),
             "branch_labels": list(self.labels),
+            "replaces": list(self.replaces),
             "transactional": self.non_transactional_reason is None,
             "irreversible": self.irreversible,
             "file": self.path,

@@ -123,7 +123,7 @@ def upgrade_set(graph: Graph, current: Collection[str], target: Target) -> set[s
 
 def downgrade_set(graph: Graph, current: Collection[str], target: Target) -> set[str]:
     """Return the applied revisions to undo. Raises `UsageError` if the target is not applied or too far."""
-    applied = graph.ancestors(current)
+    applied = graph.applied(current)
     if target.symbol:
         key = _resolve(graph, target)
     elif target.steps > 0:
@@ -152,8 +152,8 @@ def stamp_set(graph: Graph, current: Collection[str], target: Target) -> set[str
     if target.symbol:
         return _with_ancestors(graph, target)
     if target.steps > 0:
-        return upgrade_set(graph, current, target) | graph.ancestors(current)
-    return graph.ancestors(current) - downgrade_set(graph, current, target)
+        return upgrade_set(graph, current, target) | graph.applied(current)
+    return graph.applied(current) - downgrade_set(graph, current, target)
 
 
 def _with_ancestors(graph: Graph, target: Target) -> set[str]:
@@ -173,7 +173,7 @@ def _with_ancestors(graph: Graph, target: Target) -> set[str]:
 
 def _start(graph: Graph, current: Collection[str], target: Target) -> str | None:
     """Return the current revision from which relative steps count, None for base."""
-    applied = graph.ancestors(current)
+    applied = graph.applied(current)
     if target.label is not None:
         lineage, branch = graph.related(graph.find(target.label)), graph.branch(target.label)
         is_above = lineage.isdisjoint(current)  # then a step down would undo what other branches share
@@ -202,12 +202,15 @@ def _resolve(graph: Graph, target: Target) -> str | None:
 
 def _step_up(graph: Graph, start: str | None, target: Target) -> str | None:
     key = start
+    squashes = graph.squashes
     for step in range(target.steps):
         successors = list(graph.bases if key is None else graph.successors[key])
+        if key is None or squashes.missing.intersection(successors):
+            successors = [squashes.squashed_by.get(successor, successor) for successor in successors]
         if target.label is not None:
             related = graph.related(graph.find(target.label))
             successors = [successor for successor in successors if successor in related]
-        key = _single(graph, successors, target, step)
+        key = squashes.current(_single(graph, successors, target, step))
     return key
 
 

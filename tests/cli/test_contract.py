@@ -79,8 +79,10 @@ PACKAGE = [
 ]
 PROJECT = [
     ("revision", "revision -m text -d main --rev-id m3"),
+    ("rebase", "rebase m3b --dry-run"),
     ("merge", "merge --rev-id m4"),
     ("merge-nothing", "merge"),
+    ("squash", "squash m1:m2 -d main --rev-id s5"),
     ("error-tree", "upgrade"),
     ("adopt", "adopt"),
 ]
@@ -202,10 +204,10 @@ def test_json_of_a_project(project_folder: Path) -> None:
     normalised = Normalised(project_folder)
     wrong = [compare(*PROJECT[0][::-1], normalised)]
     project.revision("main", "m3b", "m2", "pass", "pass")
-    wrong += [compare(line, name, normalised) for name, line in PROJECT[1:3]]
+    wrong += [compare(line, name, normalised) for name, line in PROJECT[1:5]]
     (project.versions("main") / "broken.py").write_text("def upgrade(:\n", encoding="utf-8")
     project.write("alembic.ini", "[alembic]\nscript_location = migrations/main\n")
-    wrong += [compare(line, name, normalised) for name, line in PROJECT[3:]]
+    wrong += [compare(line, name, normalised) for name, line in PROJECT[5:]]
     assert [problem for problem in wrong if problem] == []
 
 

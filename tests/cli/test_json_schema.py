@@ -33,9 +33,11 @@ from circle_migrate.commands.graph.format import DiagramFormat
 from circle_migrate.commands.history import CurrentResult, DatabasePosition, ListedRevision, RevisionList
 from circle_migrate.commands.log import LogResult, SourceResult
 from circle_migrate.commands.protect import ProtectionResult
+from circle_migrate.commands.rebase import RebaseResult
 from circle_migrate.commands.recover import RecoveredTransaction, RecoverResult
 from circle_migrate.commands.set_up_results import ConfigurationResult, ServerResult
 from circle_migrate.commands.snapshot import SnapshotResult
+from circle_migrate.commands.squash.squash import SquashResult
 from circle_migrate.commands.status import DatabaseStatus, StatusResult
 from circle_migrate.config.relation import Relation
 from circle_migrate.core.errors import ExitCode, Unreachable, UsageError
@@ -355,6 +357,8 @@ EXAMPLES: dict[str, list[Result]] = {
         ]
         for command in ("revision", "merge")
     },
+    "squash": [SquashResult("squash", REVISION, "text", notes=("note",))],
+    "rebase": [RebaseResult("rebase", REVISION, ("m1",), ("m3",), "diff", notes=("note",))],
     "plan": [PlanResult("plan", PLAN, "serial", "/p.json", ("note",)), PlanResult("plan", NOTHING, "atomic")],
     "recover": [
         RecoverResult(

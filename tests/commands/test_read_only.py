@@ -52,7 +52,7 @@ READING = {
     "wait": ["wait --timeout 0", "wait --timeout 0 --compatible"],
 }
 # They change databases, files of the project, or servers.
-WRITING = {"downgrade", "init", "recover", "stamp", "upgrade", "merge", "revision"}
+WRITING = {"downgrade", "init", "recover", "stamp", "upgrade", "merge", "revision", "squash", "rebase"}
 WRITING |= {
     "accept-drift",
     "adopt",

@@ -1,4 +1,4 @@
-"""The commands revision, merge and stamp."""
+"""The commands revision, merge, squash, rebase and stamp."""
 
 from functools import partial
 from pathlib import Path
@@ -59,6 +59,57 @@ def register(app: Declarations) -> None:
 
         position = Placement(label=branch_label, id=rev_id)
         return action(context.files(), revision or [], message, position)
+
+    @command(app, panel=_PANEL, options=SCRATCH)
+    async def squash(
+        context: CommandContext,
+        revision_range: str = argument("FROM:TO", "Replace these revisions, both included.", default=...),
+        message: str | None = _message(),
+        rev_id: str | None = _ID,
+        dry_run: bool = flag("--dry-run", "Derive and prove the revision; write nothing."),
+    ) -> Result:
+        """Write one revision that replaces several, after a proof on scratch databases.
+
+        Its statements lead from the catalog before FROM to the one after TO. The replaced files stay: a
+        database at one of them goes on with them, one at TO counts as at the squashed revision, and an empty
+        one runs the squashed revision only.
+
+        Examples:
+            circle-migrate squash base:4d44f6b6663c -d main
+            circle-migrate squash a1b2c3:d4e5f6 -m "orders of 2024" --dry-run
+        """
+        from circle_migrate.commands.squash.squash import squash as action
+        from circle_migrate.safety.hazards.hazard import HAZARDS
+
+        return await action(context.files(), revision_range, message, HAZARDS, rev_id=rev_id, dry_run=dry_run)
+
+    @command(app, panel=_PANEL)
+    async def rebase(
+        context: CommandContext,
+        revision: str = argument(
+            "REVISION", "Move this revision, with all that follow it.", default=..., autocompletion=revisions
+        ),
+        onto: str | None = option(
+            "HEAD", "Follow this head.", show_default="the only other one", autocompletion=revisions
+        ),
+        base: str | None = option(
+            "BRANCH", "Refuse what this git branch has.", show_default="origin/main or main"
+        ),
+        dry_run: bool = flag("--dry-run", "Show the change of the file; write nothing."),
+    ) -> Result:
+        """Let a revision that nobody has applied follow the new head.
+
+        Two people wrote a revision on the same head, and now there are two heads. This rewrites down_revision
+        and the line Revises: of the own one. It is refused if a database that answers has applied the
+        revision or one that follows it, or if the base branch has its file.
+
+        Examples:
+            circle-migrate rebase a1b2c3
+            circle-migrate rebase a1b2c3 --onto d4e5f6 --base origin/develop --dry-run
+        """
+        from circle_migrate.commands.rebase import rebase as action
+
+        return await action(context.deployment(), revision, onto=onto, base=base, dry_run=dry_run)
 
     @command(app, panel=_PANEL, options=("lock_wait", "events"), negative_arguments=True)
     async def stamp(

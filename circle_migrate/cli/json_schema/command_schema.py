@@ -28,6 +28,8 @@ RESULTS: dict[str, tuple[str, ...]] = {
     "safety-check": ("safety", "hazards"),
     "stats": ("stats",),
     **dict.fromkeys(("revision", "merge"), ("revision_files",)),
+    "squash": ("squash",),
+    "rebase": ("rebase",),
     **dict.fromkeys(("backup", "backup verify"), ("backup_result",)),
     **dict.fromkeys(("backup list", "backup prune"), ("backup_list",)),
     "restore": ("restore_result",),

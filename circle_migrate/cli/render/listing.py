@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from circle_migrate.cli.formats.sanitize import safe
 from circle_migrate.cli.render.report import write_finding
 from circle_migrate.cli.render.widgets import (
     Part,
@@ -24,7 +25,9 @@ if TYPE_CHECKING:
 
     from circle_migrate.commands.graph.drawing import DiagramResult
     from circle_migrate.commands.history import CurrentResult, DatabasePosition, ListedRevision, RevisionList
+    from circle_migrate.commands.rebase import RebaseResult
     from circle_migrate.commands.set_up_results import ConfigurationResult, SchemaResult, ServerResult
+    from circle_migrate.commands.squash.squash import SquashResult
     from circle_migrate.commands.status import DatabaseStatus, StatusResult
     from circle_migrate.diff.autogenerate.revision_file import RevisionFilesResult
 
@@ -120,6 +123,33 @@ def revision_files_result(result: RevisionFilesResult, console: Console) -> None
     reason = "nothing has changed" if result.command == "revision" else "one head, nothing to merge"
     for name in result.unchanged:
         write_line(console, f"{name}: {reason}")
+    write_notes(console, result.notes)
+
+
+def squash_result(result: SquashResult, console: Console) -> None:
+    """Write which file was created, or its text."""
+    revision = result.revision
+    if result.dry_run:
+        console.file.write(safe(result.text))
+        return
+    write_line(console, f"{revision.database}: {relative(revision.path)}", style="green")
+    write_line(console, f"{revision.database}: {revision.id} replaces {', '.join(revision.replaces)}")
+    write_notes(console, result.notes)
+
+
+def rebase_result(result: RebaseResult, console: Console) -> None:
+    """Write what the revision follows now, and how its file was changed."""
+    revision, parent = result.revision, ", ".join(result.revision.down_revisions)
+    if not result.diff:
+        write_line(console, f"{revision.database}: {revision.id} follows {parent or 'base'} already")
+        write_notes(console, result.notes)
+        return
+    before = ", ".join(result.before) or "base"
+    text = f"{revision.database}: {revision.id} follows {parent}, no longer {before}"
+    write_line(console, text, style="green")
+    if result.follow:
+        write_line(console, f"{revision.database}: after it as before: {', '.join(result.follow)}")
+    write_line(console, safe(result.diff).rstrip("\n"), wrap=False)
     write_notes(console, result.notes)
 
 

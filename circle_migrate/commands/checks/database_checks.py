@@ -72,7 +72,10 @@ def state_checks(
     interruptions = [finding for finding in all_refusals if finding.rule in _INTERRUPTED]
     checks = {
         "reachable": map(from_error, (e for e in facts_or_error.values() if isinstance(e, MigrateError))),
-        "recognised": [finding for finding in all_refusals if finding not in interruptions],
+        "recognised": (
+            *(finding for finding in all_refusals if finding not in interruptions),
+            *_replaced_revisions(deployment, ready),
+        ),
         "settled": (*interruptions, *_interrupted_runs(deployment, readable)),
         "requirements": _unmet_requirements(deployment, ready),
         "unedited": _edited_revisions(readable),
@@ -86,6 +89,17 @@ def state_checks(
         Check(name, STATE_CHECKS[name], tuple(findings), reasons.get(name, unread_reason))
         for name, findings in checks.items()
     )
+
+
+def _replaced_revisions(deployment: Deployment, all_facts: Sequence[DatabaseFacts]) -> Iterator[Finding]:
+    for facts in all_facts:
+        graph = deployment.combined_graph.graphs[facts.state.database]
+        for key in facts.state.current:
+            if (squashed := graph.squashes.current(key)) != key:
+                message = f"{key} counts as {squashed}, which replaces it; the next run records {squashed}"
+                yield revision_finding(
+                    "replaced-revision", Severity.NOTE, ExitCode.DONE, graph[squashed], message, _UPGRADE
+                )
 
 
 def _interrupted_runs(deployment: Deployment, all_facts: Sequence[DatabaseFacts]) -> Iterator[Finding]:
@@ -157,7 +171,8 @@ def _invalid_indexes(all_facts: Sequence[DatabaseFacts]) -> Iterator[Finding]:
 
 def pending_revisions(graph: Graph, facts: DatabaseFacts) -> tuple[str, ...]:
     """Return the revisions that an upgrade would apply; none at an unknown revision."""
-    return () if facts.unknown_revisions else graph.sorted(graph.pending(facts.state.current))
+    is_unknown = facts.unknown_revisions or graph.squashes.unfinished(facts.state.current)
+    return () if is_unknown else graph.sorted(graph.pending(facts.state.current))
 
 
 def _pending_revisions(

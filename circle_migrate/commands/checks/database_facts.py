@@ -189,6 +189,8 @@ def revision_finding(
 def _unknown_revisions(graph: Graph, facts: DatabaseFacts, error: UnknownRevision) -> Iterator[Finding]:
     """Yield a finding for each unknown revision; `error` is the one of planning."""
     name = facts.state.database
+    if not facts.unknown_revisions:  # files from it to a squashed revision are gone
+        yield finding_without_state(error)
     for key, applied in facts.unknown_revisions.items():
         yield Finding(
             rule=UnknownRevision.code,

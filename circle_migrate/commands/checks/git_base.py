@@ -20,6 +20,8 @@ from circle_migrate.revision_graph.graph import Graph
 from circle_migrate.revision_graph.parse_file import read_source
 from circle_migrate.revision_graph.revision import Revision
 
+_DEFAULT_BASES = ("origin/main", "main")
+
 
 async def against_base(deployment: Deployment, base: str) -> list[Check]:
     """Compare the selected trees with those in the git revision `base`.
@@ -34,8 +36,9 @@ async def against_base(deployment: Deployment, base: str) -> list[Check]:
         graph = deployment.graphs[name]
         fork = await _revisions_at_fork(base, graph, folders)
         edited += _edit_findings(base, graph, fork)
-        added = [graph[key] for key in graph.sorted(graph.revisions) if key not in fork]
-        unreachable += _unreachable_findings(base, graph, await _revisions_at(base, graph, folders), added)
+        known = fork.keys() | graph.squashes.missing
+        added = [graph[key] for key in graph.sorted(graph.revisions) if key not in known]
+        unreachable += _unreachable_findings(base, graph, await revisions_at(base, graph, folders), added)
     return [
         Check("unedited-since-base", f"no revision of {base} was edited or removed", tuple(edited)),
         Check("on-top-of-base", f"merging with {base} leaves one head", tuple(unreachable)),
@@ -53,10 +56,10 @@ async def heads_at(deployment: Deployment, base: str) -> dict[str, tuple[str, ..
 
 async def _revisions_at_fork(base: str, graph: Graph, folders: Sequence[Path]) -> dict[str, Revision]:
     fork = (await _git(folders[0], "merge-base", base, "HEAD")).strip()
-    return await _revisions_at(fork, graph, folders)
+    return await revisions_at(fork, graph, folders)
 
 
-async def _revisions_at(base: str, graph: Graph, folders: Sequence[Path]) -> dict[str, Revision]:
+async def revisions_at(base: str, graph: Graph, folders: Sequence[Path]) -> dict[str, Revision]:
     """Return the revisions of `base` in the folders; only files that differ from the graph's are read."""
     revisions: dict[str, Revision] = {}
     by_path = {Path(revision.path): revision for revision in graph.revisions.values()}
@@ -79,6 +82,14 @@ async def _revisions_at(base: str, graph: Graph, folders: Sequence[Path]) -> dic
     return revisions
 
 
+async def default_base(folder: Path) -> str | None:
+    """Return `origin/main` or `main`, None where the repository has neither. Raises `UsageError`."""
+    names = await _git(
+        folder, "for-each-ref", "--format=%(refname:short)", "refs/heads", "refs/remotes/origin"
+    )
+    return next((name for name in _DEFAULT_BASES if name in names.splitlines()), None)
+
+
 async def _git(folder: Path, *arguments: str) -> str:
     try:
         process = await asyncio.create_subprocess_exec(
@@ -99,7 +110,7 @@ async def _git(folder: Path, *arguments: str) -> str:
 
 def _edit_findings(base: str, graph: Graph, fork: dict[str, Revision]) -> Iterator[Finding]:
     for key, old in fork.items():
-        if key in graph and graph[key].checksum == old.checksum:
+        if key in graph and graph.squashes.is_unchanged(graph[key], old.checksum):
             continue
         change = "was edited" if key in graph else "was removed"
         revision = graph.revisions.get(key, old)

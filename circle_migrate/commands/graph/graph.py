@@ -1,6 +1,6 @@
 """`graph`: diagrams of revision trees and tables."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from importlib import import_module
 from pathlib import Path
 
@@ -91,7 +91,7 @@ def revision_trees(combined_graph: CombinedGraph, listing: RevisionList) -> Diag
     """
     entries = [entry for entries in listing.revisions.values() for entry in reversed(entries)]
     by_name = {entry.revision.qualified: entry for entry in entries}
-    edges = tuple(edge for name in by_name for edge in _edges(combined_graph, name))
+    edges = tuple(edge for name in by_name for edge in _edges(combined_graph, name, by_name))
     outside = dict.fromkeys(edge.source for edge in edges if edge.source not in by_name)
     revisions = (combined_graph.revision(name) for name in outside)
     elsewhere = (
@@ -112,10 +112,14 @@ def _node(entry: ListedRevision) -> Node:
     )
 
 
-def _edges(combined_graph: CombinedGraph, name: str) -> Iterator[Edge]:
+def _edges(combined_graph: CombinedGraph, name: str, listed: Collection[str]) -> Iterator[Edge]:
     revision = combined_graph.revision(name)
-    for parent in combined_graph.graphs[revision.database].parents[revision.id]:
-        link = EdgeKind.FOLLOWS if parent in revision.down_revisions else EdgeKind.DEPENDS
+    parents = combined_graph.graphs[revision.database].parents[revision.id]
+    if revision.replaces and f"{revision.database}@{parents[0]}" not in listed:
+        parents = revision.down_revisions  # of a squashed revision without the replaced ones
+    for parent in parents:
+        follows = (*revision.down_revisions, *revision.replaces)
+        link = EdgeKind.FOLLOWS if parent in follows else EdgeKind.DEPENDS
         yield Edge(f"{revision.database}@{parent}", name, link)
     for need in combined_graph.requires.get(name, ()):
         yield Edge(need, name, EdgeKind.REQUIRES)

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import uuid
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -20,6 +20,7 @@ from circle_migrate.core.result import Result, json_fields
 from circle_migrate.migrate.alembic_adapter.new_script import NewScript
 from circle_migrate.postgres.database import Database
 from circle_migrate.postgres.deployment import Deployment
+from circle_migrate.revision_graph.directory import SQUASHED
 from circle_migrate.revision_graph.graph import Graph
 from circle_migrate.revision_graph.modules import load_module
 from circle_migrate.revision_graph.parse_file import read_revision, read_source
@@ -35,7 +36,10 @@ _RESERVED = ("head", "heads", "base", "current")
 
 @dataclass(frozen=True, slots=True)
 class RevisionFile:
-    """The content of a new revision file; the bodies are indented code, `imports` further lines."""
+    """The content of a new revision file; the bodies are indented code, `imports` further lines.
+
+    One that `replaces` others is a squashed revision, and may have `requires` and `irreversible` from them.
+    """
 
     database: Database
     message: str
@@ -47,11 +51,14 @@ class RevisionFile:
     downgrade: str = EMPTY_BODY
     version_path: Path | None = None
     imports: tuple[str, ...] = ()
+    replaces: tuple[str, ...] = ()
+    requires: tuple[str, ...] = ()
+    irreversible: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class _Prepared:
-    """A revision file before it is written."""
+class PreparedFile:
+    """A revision file before it is written: its place, its text and the hooks that run after it."""
 
     draft: RevisionFile
     script: NewScript
@@ -63,21 +70,36 @@ def write_all(drafts: Iterable[RevisionFile]) -> tuple[tuple[Revision, ...], tup
     """Write new files, and return their revisions and notes on post-write hooks that failed.
 
     The folder, name, text and hooks are those of `alembic revision`. Nothing is written if any file cannot
-    be. Raises `Refused` for a read-only folder, `SettingsError` or `UsageError`.
+    be. Raises what `prepare` raises.
     """
+    return write_prepared([prepare(draft) for draft in drafts])
+
+
+def write_prepared(files: Iterable[PreparedFile]) -> tuple[tuple[Revision, ...], tuple[str, ...]]:
+    """Write the files, and return their revisions and notes on post-write hooks that failed."""
     revisions, notes = [], []
-    for file in [_prepare(draft) for draft in drafts]:
+    for file in files:
         write_bytes(file.path, file.source, make_folders=True)
         notes += [f"{file.draft.database.name}: {failure}" for failure in file.script.run_hooks(file.path)]
         revisions.append(read_revision(file.draft.database.name, file.path, load_module))
     return tuple(revisions), tuple(notes)
 
 
-def _prepare(draft: RevisionFile) -> _Prepared:
+def prepare(draft: RevisionFile) -> PreparedFile:
+    """Return the file of a draft; a squashed revision is in a folder below what it replaces.
+
+    Raises `Refused` for a read-only folder, `UsageError` if the file exists or would not be the revision that
+    it should be, `SettingsError` for options of alembic.ini.
+    """
     name, graph = draft.database.name, draft.database.graph
     script = NewScript(draft.database.settings)
-    parents = [Path(graph[key].path) for key in draft.down if key in graph]
-    folder = script.folder(parents, draft.version_path)
+    if draft.replaces:
+        folder = Path(graph[draft.replaces[0]].path).parent
+        folder = (folder.parent if folder.name == SQUASHED else folder) / SQUASHED
+    else:
+        draft = replace(draft, down=tuple(map(graph.squashes.as_parent, draft.down)))
+        parents = [Path(graph[key].path) for key in draft.down if key in graph]
+        folder = script.folder(parents, draft.version_path)
     is_installed = bool({"site-packages", "dist-packages"}.intersection(folder.parts))
     existing = next(place for place in (folder, *folder.parents) if place.exists())
     if is_installed or not os.access(existing, os.W_OK):
@@ -90,7 +112,7 @@ def _prepare(draft: RevisionFile) -> _Prepared:
     path = script.path(folder, draft.id, draft.message)
     if path.exists():
         raise UsageError(f"{path} exists", database=name, hint="use another --rev-id or --message")
-    if script.is_template_theirs:
+    if script.is_template_theirs and not draft.replaces:
         source = script.render(
             draft.id,
             draft.message,
@@ -102,7 +124,7 @@ def _prepare(draft: RevisionFile) -> _Prepared:
     else:
         source = _formatted(text(draft), path).encode()
     _ensure_complete(draft, path, source)
-    return _Prepared(draft, script, path, source)
+    return PreparedFile(draft, script, path, source)
 
 
 def _content(draft: RevisionFile, script: NewScript) -> dict[str, str]:
@@ -169,7 +191,13 @@ def text(draft: RevisionFile) -> str:
         imports=sorted({*draft.imports, *_imports(code, names - {"sa", "op"})}),
         python_code=_python_code,
     )
-    return rendered
+    lists = {"replaces": draft.replaces, "requires": draft.requires}
+    lines = [f"{name} = ({', '.join(map(json.dumps, ids))},)" for name, ids in lists.items() if ids]
+    lines += [f"irreversible = {json.dumps(draft.irreversible)}"] if draft.irreversible else []
+    # Not part of the template: a project may have its own one.
+    return re.sub(
+        r"^depends_on\b.*$", lambda match: "\n".join([match[0], *lines]), rendered, flags=re.MULTILINE
+    )
 
 
 def _python_code(values: tuple[str, ...]) -> str:

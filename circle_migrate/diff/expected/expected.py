@@ -99,7 +99,9 @@ def _resolve_state(deployment: Deployment, servers: ScratchServers, names: tuple
     graph = database.graph
     revisions = graph.sorted(graph.find(name) for name in names)
     # A change of a helper module does not change the revision files.
-    uses_helpers = any(graph[key].uses_helpers for key in graph.ancestors(revisions))
+    uses_helpers = any(
+        graph[key].uses_helpers for key in graph.squashes.without_alternatives(graph.ancestors(revisions))
+    )
     return _State(
         database,
         f"revisions@{','.join(revisions) or 'base'}",

@@ -143,12 +143,14 @@ def file_name(revisions: tuple[str, ...], major: int) -> str:
 
 
 def source_of(database: Database, revisions: tuple[str, ...]) -> str:
-    """Return a digest of the files of these revisions, their ancestors, and the settings they depend on.
+    """Return a digest of the files that create these revisions, and the settings they depend on.
 
     The code of modules that a revision file imports is not part of it.
     """
     graph = database.graph
-    checksums = sorted((key, graph[key].checksum) for key in graph.ancestors(revisions))
+    checksums = sorted(
+        (key, graph[key].checksum) for key in graph.squashes.without_alternatives(graph.ancestors(revisions))
+    )
     settings = database.settings
     parts = [database.name, settings.effective_path, checksums, *settings.x_arguments, *settings.imports]
     parts += _naming(settings)

@@ -9,7 +9,7 @@ from dataclasses import replace
 from functools import partial, wraps
 from inspect import signature
 from io import StringIO
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import TYPE_CHECKING, Any, cast
 
 from alembic.config import Config
@@ -30,7 +30,7 @@ from circle_migrate.migrate.alembic_adapter.config import read_environment
 from circle_migrate.migrate.alembic_adapter.context import Context, Transcript, VersionTable, bind_revision
 from circle_migrate.migrate.half_done import STEP_SETTING
 from circle_migrate.postgres.bounded_read import milliseconds
-from circle_migrate.postgres.identifier import literal
+from circle_migrate.postgres.identifier import literal, quote
 from circle_migrate.postgres.search_path import CONFIGURED, PINNED
 from circle_migrate.revision_graph.graph import Graph
 from circle_migrate.revision_graph.modules import ExitCalled, failing_line, module_of, module_with
@@ -169,7 +169,11 @@ class Runner:
     ) -> tuple[str, ...]:
         """Write the segment's steps as SQL and return the current revisions after it; `owned` as in a run."""
         for step in segment.actions:
-            if not isinstance(step, Step) or step.database != self.graph.database:
+            if step.database != self.graph.database:
+                continue
+            if isinstance(step, Stamp):
+                output.write(_stamp_sql(step, start, self.table))
+                start = step.heads
                 continue
             offline = {
                 "as_sql": True,
@@ -266,7 +270,12 @@ def _as_alembic(graph: Graph, modules: Mapping[str, ModuleType]) -> Iterator[Ale
     """Yield Alembic's objects for all revisions, with modules for those that run."""
     for revision in graph.revisions.values():
         if revision.id in modules:
-            yield Script(modules[revision.id], revision.id, revision.path)
+            # A squashed revision may be its parent instead of the replaced one in its file.
+            declared = SimpleNamespace(**vars(modules[revision.id]))
+            declared.down_revision = revision.down_revisions or None
+            script = Script(cast("ModuleType", declared), revision.id, revision.path)
+            script.module = modules[revision.id]
+            yield script
         else:
             yield AlembicRevision(
                 revision.id,
@@ -285,6 +294,15 @@ def _not_renderable_error(step: Step, error: Exception) -> Refused:
         detail=f"{type(error).__name__}: {text_of(error)}",
         hint="run it with `circle-migrate upgrade`, or read only where op.get_context().as_sql is false",
     )
+
+
+def _stamp_sql(stamp: Stamp, start: Collection[str], table: VersionTable) -> str:
+    name = f"{quote(table.schema)}.{quote(table.name)}" if table.schema else quote(table.name)
+    removed, added = sorted({*start} - {*stamp.heads}), sorted({*stamp.heads} - {*start})
+    statements = [f"-- Recorded without running a file: {', '.join(stamp.heads)}"]
+    statements += [f"DELETE FROM {name} WHERE version_num = {literal(key)};" for key in removed]  # noqa: S608
+    statements += [f"INSERT INTO {name} VALUES ({literal(key)});" for key in added]  # noqa: S608 - quoted
+    return "\n\n".join([*statements, ""])
 
 
 def _stamp(connection: Connection, stamp: Stamp, table: VersionTable) -> None:

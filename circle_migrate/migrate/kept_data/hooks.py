@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from io import StringIO
+from itertools import chain
 from typing import TYPE_CHECKING, NamedTuple, TypeGuard
 
 from sqlalchemy.util import await_only
@@ -27,6 +28,8 @@ from circle_migrate.revision_graph.plan import Action, Direction, Plan, Segment,
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Connection
+
+    from circle_migrate.revision_graph.revision import Revision
 
 # Statements that change no value; a downgrade that commits by itself may run them although nothing is kept.
 _HARMLESS = re.compile(
@@ -156,27 +159,32 @@ class RestoreKeptHooks(_CountHooks):
         self._run = run
         for name in plan.databases:
             entries = await registry.fetch_entries(run.sessions[name].driver, name)
-            for step in plan.steps(name):
-                self._kept[step.revision.qualified] = _last_kept(entries, step.revision.id)
+            for action in plan.actions:
+                if action.database == name and (revision := _applied(action)):
+                    # A squashed revision also does what those did that it replaces.
+                    kept = (_last_kept(entries, key) for key in (*revision.replaces, revision.id))
+                    self._kept[revision.qualified] = list(chain.from_iterable(kept))
 
     def after_step(self, connection: Connection, action: Action) -> None:
         """Restore the data that was kept of the revision."""
-        if self._run is None or not _is_step(action, Direction.UP):
+        revision = _applied(action)
+        if self._run is None or revision is None:
             return
-        entries = self._kept.get(action.revision.qualified)
+        entries = self._kept.get(revision.qualified)
         if not entries:
             return
         if not self.wanted:
             self._counts[self._segment] += [
-                KeptRowCount(action.database, action.revision.id, entry.name, 0, entry.rows)
+                KeptRowCount(action.database, revision.id, entry.name, 0, entry.rows)
                 for entry in entries
                 if entry.rows
             ]
             return
-        if action.revision.non_transactional_reason is not None:
+        is_outside = isinstance(action, Step) and revision.non_transactional_reason is not None
+        if is_outside:
             connection.begin()
         self._counts[self._segment] += restore_entries(self._run, connection, action.database, entries)
-        if action.revision.non_transactional_reason is not None:
+        if is_outside:
             connection.commit()
         else:  # later steps defer constraints again
             await_only(check_constraints(self._run.sessions[action.database].driver, before_commit=False))
@@ -186,6 +194,13 @@ def _last_kept(entries: Sequence[KeptEntry], revision: str) -> list[KeptEntry]:
     """Return the entries of the revision in state KEPT, of the last run that has any."""
     kept = [entry for entry in entries if entry.revision == revision and entry.state is KeptState.KEPT]
     return [entry for entry in kept if entry.run == kept[-1].run]
+
+
+def _applied(action: Action) -> Revision | None:
+    """Return the revision that is applied, also a squashed one that an upgrade only records."""
+    if isinstance(action, Step):
+        return action.revision if action.direction is Direction.UP else None
+    return next((revision for revision in action.claimed if revision.replaces), None)
 
 
 def restore_entries(

@@ -100,7 +100,8 @@ async def _render_steps(deployment: Deployment, plan: Plan) -> list[_RenderedSte
                     except Refused as error:
                         refused = error.message
                     rendered.append(_RenderedStep(number, step, tuple(output.parts), refused))
-                    current[name] = step.heads_after(deployment.combined_graph.graphs[name], current[name])
+                graph = deployment.combined_graph.graphs[step.database]
+                current[step.database] = step.heads_after(graph, current[step.database])
     return rendered
 
 
