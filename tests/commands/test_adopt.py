@@ -64,9 +64,8 @@ settings = Settings()
 ADDRESS = os.environ["ADDRESS_URL"]
 SCHEMA = "sales"
 """
+REVISION = "revision, down_revision = 'm1', None\ndef upgrade(): pass\n"
 FILTERS = "def include(*arguments):\n    return True\n"
-NEW_SETTINGS = {"include-object", "include-name", "process-revision-directives", "include-schemas"}
-NEW_SETTINGS |= {"compare-type", "compare-server-default"}
 
 
 def write(folder: Path, files: dict[str, str]) -> None:
@@ -84,7 +83,7 @@ def project(folder: Path, ini: str = INI, **parts: str) -> None:
         {
             "alembic.ini": ini,
             "migrations/env.py": ENV.format(**given),
-            "migrations/versions/m1.py": "revision, down_revision = 'm1', None\ndef upgrade(): pass\n",
+            "migrations/versions/m1.py": REVISION,
             "shop/__init__.py": "",
             "shop/models.py": MODELS,
             "shop/tables.py": "from shop.models import Base\n",
@@ -321,10 +320,7 @@ CASES = {
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_every_part_of_env_py_has_its_point(
-    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(options, "DATABASE_SETTINGS", options.DATABASE_SETTINGS | NEW_SETTINGS)
+def test_every_part_of_env_py_has_its_point(name: str, tmp_path: Path) -> None:
     case = CASES[name]
     project(tmp_path, **case.parts)
     result = found(tmp_path)
@@ -341,19 +337,29 @@ def test_every_part_of_env_py_has_its_point(
 def test_settings_that_do_not_exist_are_left_to_people(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(options, "DATABASE_SETTINGS", options.DATABASE_SETTINGS - NEW_SETTINGS)
     monkeypatch.setattr(options, "GLOBAL_SETTINGS", options.GLOBAL_SETTINGS - {"statement-timeout"})
-    project(
-        tmp_path,
-        imports="from shop.filters import include",
-        options="include_object=include",
-        body="connection.execute('SET statement_timeout = 5000')",
-    )
+    project(tmp_path, body="connection.execute('SET statement_timeout = 5000')")
     (database,) = found(tmp_path).databases
     texts = {point.subject: f"{point.state} {point.text}" for point in database.points}
-    assert texts["include_object"].startswith("by hand diff and revision --autogenerate compare everything")
     assert texts["statement_timeout"] == "by hand this version has no setting statement-timeout"
     assert database.settings == {"revisions": "alembic.ini"}
+
+
+def test_models_in_folders_of_prepend_sys_path(project_folder: Path) -> None:
+    write(
+        project_folder,
+        {
+            "backend/alembic.ini": f"{INI}prepend_sys_path = .\n",
+            "backend/migrations/env.py": "from alembic import context\nfrom app import Base\n"
+            "context.configure(target_metadata=Base.metadata)\n",
+            "backend/migrations/versions/m1.py": REVISION,
+            "backend/app.py": MODELS,
+            "pyproject.toml": "",
+        },
+    )
+    (database,) = found(project_folder, write=True).databases
+    assert database.settings["models"] == "app:Base.metadata"
+    assert invoke(["heads"]).status == 0
 
 
 def test_every_option_of_alembic_is_known() -> None:
@@ -367,7 +373,7 @@ def test_points_name_the_line_and_the_settings_of_the_ini_file(tmp_path: Path) -
     (database,) = found(tmp_path).databases
     points = {(point.subject, point.location): point.text for point in database.points}
     assert points["file_template", "alembic.ini:5"]
-    assert points["sourceless", "alembic.ini:6"] == "a compiled revision without its source is not read"
+    assert points["sourceless", "alembic.ini:6"] == "a compiled revision without its source is refused"
     assert points["post_write_hooks", "alembic.ini:9"]
     urls = [point.text for point in database.points if point.subject == "sqlalchemy.url"]
     assert [text.partition(":")[0] for text in urls] == ["set DATABASE_URL to it", "has a password"]
@@ -452,7 +458,7 @@ LAYOUTS: dict[str, tuple[dict[str, str], dict[str, str]]] = {
     "env.py alone": (
         {
             "shop/migrations/env.py": "from alembic import context\n",
-            "shop/migrations/versions/m1.py": "revision, down_revision = 'm1', None\ndef upgrade(): pass\n",
+            "shop/migrations/versions/m1.py": REVISION,
             "template/env.py": "from alembic import context\n",
             "other/env.py": "import os\n",
             "other/versions/a.py": "",

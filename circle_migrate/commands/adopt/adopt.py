@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tomllib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -109,16 +110,16 @@ def _drafts(
     provenance.raise_problems()
     variables = {database.name: database.url_variable for database in known}
     root = file.parent
-    importable = Modules((root, root / "src"))
     drafts = []
     for environment in environments:
         alembic = environment.alembic
-        folders = [root, root / "src", environment.folder.parent]
+        folders = [root, root / "src"]
         if alembic is not None:
             added = alembic.value("prepend_sys_path") or ()
-            added = [added] if isinstance(added, str) else added
-            folders += [alembic.file.parent, *(alembic.file.parent / str(path) for path in added)]
-        modules = Modules(list(dict.fromkeys(folder.resolve() for folder in folders)))
+            added = re.split(r"[,:;\s]+", added) if isinstance(added, str) else added
+            folders += [alembic.file.parent / str(path) for path in added if path]
+        importable = Modules(folders)
+        modules = Modules([*folders, environment.folder.parent, *([alembic.file.parent] if alembic else ())])
         drafts.append(Draft(environment, root, modules, importable, variables[environment.name]))
     return drafts
 

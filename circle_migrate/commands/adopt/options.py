@@ -26,7 +26,6 @@ class Option(NamedTuple):
     default: object = None
 
 
-_FILTER = "diff and revision --autogenerate compare everything: give what it leaves out to `diff-ignore`"
 _RENDERED = "revision --autogenerate does not use it: edit the files that it writes"
 _MODULE = "revision --autogenerate writes `sa.`, `op.` and the module of a custom type"
 
@@ -35,16 +34,12 @@ CONFIGURE: dict[str, Option | None] = {
     "version_table": Option("version-table", default="alembic_version"),
     "version_table_schema": Option("version-table-schema"),
     "version_table_pk": Option(holds="an existing table stays as it is; a new one has a primary key"),
-    "include_object": Option("include-object", by_hand=_FILTER),
-    "include_name": Option("include-name", by_hand=_FILTER),
-    "include_schemas": Option("include-schemas", by_hand="all schemas of the models are compared"),
-    "compare_type": Option("compare-type", "types are compared", "types are compared always", default=True),
-    "compare_server_default": Option(
-        "compare-server-default", "defaults are compared", "defaults are compared always", default=True
-    ),
-    "process_revision_directives": Option(
-        "process-revision-directives", by_hand="it does not change what revision --autogenerate writes"
-    ),
+    "include_object": Option("include-object"),
+    "include_name": Option("include-name"),
+    "include_schemas": Option("include-schemas"),
+    "compare_type": Option("compare-type", "types are compared", default=True),
+    "compare_server_default": Option("compare-server-default", "defaults are compared", default=True),
+    "process_revision_directives": Option("process-revision-directives"),
     "render_item": Option(by_hand=_RENDERED),
     "render_as_batch": Option(holds="on PostgreSQL a batch operation is a plain ALTER TABLE"),
     "alembic_module_prefix": Option(by_hand=_MODULE),
@@ -75,20 +70,20 @@ CONFIGURE: dict[str, Option | None] = {
 """The options of `context.configure`; None are those without a point of this kind."""
 
 _LOCATION = Option(holds="read from the file")
-_NEW_FILE = Option(by_hand="`revision` does not read it")
+_NEW_FILE = Option(holds="`revision` follows it")
 
 INI: dict[str, Option] = {
     "version_locations": _LOCATION,
     "recursive_version_locations": _LOCATION,
-    "sourceless": Option(by_hand="a compiled revision without its source is not read"),
+    "sourceless": Option(by_hand="a compiled revision without its source is refused"),
     "file_template": _NEW_FILE,
     "timezone": _NEW_FILE,
     "truncate_slug_length": _NEW_FILE,
     "output_encoding": _NEW_FILE,
-    "revision_environment": Option(by_hand="`revision` does not run env.py"),
+    "revision_environment": Option(holds="process-revision-directives is called for every new revision"),
 }
 """The options of an ini file or of [tool.alembic] that get a point if they are set."""
 
 POST_WRITE_HOOKS = _NEW_FILE
-TEMPLATE = Option(by_hand="`revision` has a template of its own, and formats with the project's ruff")
+TEMPLATE = Option(holds="`revision` writes new files by it")
 """A script.py.mako that is not Alembic's."""
