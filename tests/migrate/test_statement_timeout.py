@@ -19,7 +19,7 @@ SLEEP = "SELECT pg_sleep(5)"
 KEEP = "CREATE TABLE {} AS SELECT current_setting('statement_timeout') AS value"
 
 
-@pytest.fixture(params=["asyncpg", "psycopg"])
+@pytest.fixture(params=["asyncpg", pytest.param("psycopg", marks=pytest.mark.thorough)])
 def shop(
     request: pytest.FixtureRequest,
     project_folder: Path,

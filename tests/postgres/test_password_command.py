@@ -138,12 +138,11 @@ def test_programs_and_scratch_databases_get_a_password(
 )
 def test_command_that_fails(project: Project, command: str, words: list[str]) -> None:
     project.write(command)
-    for line in ("upgrade", "status"):
-        answer = project.call(line, 2)
-        for text in (*words, "main: "):
-            assert text in answer.everything, (text, answer)
-        for secret in ("tok3n-one", "wr0ng-password: "):
-            assert secret not in answer.everything
+    answer = project.call("status", 2)
+    for text in (*words, "main: "):
+        assert text in answer.everything, (text, answer)
+    for secret in ("tok3n-one", "wr0ng-password: "):
+        assert secret not in answer.everything
 
 
 def test_command_that_fails_after_the_last_commit(project: Project) -> None:
@@ -156,7 +155,7 @@ def test_command_that_does_not_end(project: Project, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(password_command, "MAX_SECONDS", 0.3)
     project.write('"sleep 30 & echo $! > pid; sleep 30"')
     started = time.monotonic()
-    answer = project.call("current", 2)
+    answer = project.call("upgrade", 2)
     assert "took longer than 0.3 s" in answer.everything
     assert time.monotonic() - started < 10
     pid = int((project.shop.folder / "pid").read_text(encoding="utf-8"))
