@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -95,6 +96,7 @@ def test_it_leads_to_the_same_catalog(
     (path,) = squashed_files(project)
     assert path.name == f"{result['revision']['revision']}_all_at_once.py"
     assert path.read_text(encoding="utf-8") == result["text"]
+    assert "It does at once what the revisions do that it replaces" in result["text"]
     assert "plain Alembic does not read the folder squashed" in result["notes"][-1]
     for key in result["revision"]["replaces"]:
         (project.versions("main") / f"{key}.py").unlink()
@@ -244,3 +246,29 @@ def test_a_squashed_revision_can_be_squashed_again(project: Project, empty_datab
     run(execute(empty_databases, "main", "DROP SCHEMA circle_migrate CASCADE"))
     done("upgrade", "-d", "main")
     done("check", "--drift", "-d", "main")
+
+
+def git(folder: Path, *arguments: str) -> None:
+    identity = ["-c", "user.name=Ann", "-c", "user.email=ann@example.org"]
+    subprocess.run(["git", *identity, *arguments], cwd=folder, check=True, capture_output=True)
+
+
+def test_a_base_branch_without_it_accepts_it_and_the_deletion(project: Project) -> None:
+    for arguments in (
+        ["init", "-qb", "trunk"],
+        ["add", "."],
+        ["commit", "-qm", "base"],
+        ["checkout", "-qb", "x"],
+    ):
+        git(project.folder, *arguments)
+    key = json.loads(done("squash", "a1:d4", "--format", "json"))["revision"]["revision"]
+    done("check", "--base", "trunk", "--files-only")
+    for name in ("a1", "b2", "c3", "d4"):
+        (project.versions("main") / f"{name}.py").unlink()
+    done("check", "--base", "trunk", "--files-only")
+    follower = project.versions("main") / "e5.py"
+    text = follower.read_text(encoding="utf-8")
+    follower.write_text(text.replace("'d4'", f"'{key}'"), encoding="utf-8")
+    done("check", "--base", "trunk", "--files-only")
+    follower.write_text(text + "# edited", encoding="utf-8")
+    assert "e5, which trunk has, was edited" in invoke(["check", "--base", "trunk", "--files-only"]).stdout

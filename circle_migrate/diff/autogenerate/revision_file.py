@@ -28,6 +28,8 @@ from circle_migrate.revision_graph.revision import MAX_ID_LENGTH, Revision
 
 _TEMPLATE = Path(__file__).parents[2] / "revisions" / "script.py.mako"
 EMPTY_BODY = "    pass"
+_PLACEHOLDER = "Why this change is needed, and why it is safe on a live table."
+_OF_SQUASHED = "It does at once what the revisions do that it replaces, one after the other."
 
 # Targets give @, + and - a meaning, and a file name starts with the id.
 _NAME = re.compile(r"\w[\w.]*", re.ASCII)
@@ -191,6 +193,8 @@ def text(draft: RevisionFile) -> str:
         imports=sorted({*draft.imports, *_imports(code, names - {"sa", "op"})}),
         python_code=_python_code,
     )
+    if draft.replaces:
+        rendered = rendered.replace(_PLACEHOLDER, _OF_SQUASHED)
     lists = {"replaces": draft.replaces, "requires": draft.requires}
     lines = [f"{name} = ({', '.join(map(json.dumps, ids))},)" for name, ids in lists.items() if ids]
     lines += [f"irreversible = {json.dumps(draft.irreversible)}"] if draft.irreversible else []
