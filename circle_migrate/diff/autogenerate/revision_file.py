@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 import uuid
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -66,7 +67,11 @@ def write_all(drafts: Iterable[RevisionFile]) -> tuple[tuple[Revision, ...], tup
     be. Raises `Refused` for a read-only folder, `SettingsError` or `UsageError`.
     """
     revisions, notes = [], []
-    for file in [_prepare(draft) for draft in drafts]:
+    files = [_prepare(draft) for draft in drafts]
+    for path, count in Counter(file.path for file in files).items():
+        if count > 1:
+            raise UsageError(f"{count} new revisions would be {path}", hint="write %(rev)s in file_template")
+    for file in files:
         write_bytes(file.path, file.source, make_folders=True)
         notes += [f"{file.draft.database.name}: {failure}" for failure in file.script.run_hooks(file.path)]
         revisions.append(read_revision(file.draft.database.name, file.path, load_module))
@@ -74,8 +79,16 @@ def write_all(drafts: Iterable[RevisionFile]) -> tuple[tuple[Revision, ...], tup
 
 
 def _prepare(draft: RevisionFile) -> _Prepared:
-    name, graph = draft.database.name, draft.database.graph
     script = NewScript(draft.database.settings)
+    path = _path(draft, script)
+    source = _source(draft, script, path)
+    _ensure_complete(draft, path, source)
+    return _Prepared(draft, script, path, source)
+
+
+def _path(draft: RevisionFile, script: NewScript) -> Path:
+    """Return the path of the file. Raises `Refused` for a read-only folder, `UsageError` if it exists."""
+    name, graph = draft.database.name, draft.database.graph
     parents = [Path(graph[key].path) for key in draft.down if key in graph]
     folder = script.folder(parents, draft.version_path)
     is_installed = bool({"site-packages", "dist-packages"}.intersection(folder.parts))
@@ -90,19 +103,21 @@ def _prepare(draft: RevisionFile) -> _Prepared:
     path = script.path(folder, draft.id, draft.message)
     if path.exists():
         raise UsageError(f"{path} exists", database=name, hint="use another --rev-id or --message")
-    if script.is_template_theirs:
-        source = script.render(
-            draft.id,
-            draft.message,
-            down=draft.down,
-            labels=draft.labels,
-            depends_on=draft.depends_on,
-            content=_content(draft, script),
-        )
-    else:
-        source = _formatted(text(draft), path).encode()
-    _ensure_complete(draft, path, source)
-    return _Prepared(draft, script, path, source)
+    return path
+
+
+def _source(draft: RevisionFile, script: NewScript, path: Path) -> bytes:
+    """Return the content of the file: by the environment's template, or else by ours and formatted."""
+    if not script.is_template_theirs:
+        return _formatted(text(draft), path).encode()
+    return script.render(
+        draft.id,
+        draft.message,
+        down=draft.down,
+        labels=draft.labels,
+        depends_on=draft.depends_on,
+        content=_content(draft, script),
+    )
 
 
 def _content(draft: RevisionFile, script: NewScript) -> dict[str, str]:
