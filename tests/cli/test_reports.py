@@ -32,6 +32,7 @@ def test_result_is_written_in_each_format(
     assert (tmp_path / "check.md").read_text(encoding="utf-8").startswith("#")
 
 
+@pytest.mark.thorough
 def test_sketch_goes_to_a_file(
     migrated_databases: Databases, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

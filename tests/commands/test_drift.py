@@ -140,6 +140,7 @@ def test_every_command_that_plans_or_moves_warns_or_refuses(
     assert changed() == ["main"]
 
 
+@pytest.mark.thorough
 def test_only_databases_that_move_are_compared(shop: Shop, empty_databases: Databases) -> None:
     run(execute(empty_databases, "credentials", "CREATE INDEX by_hand ON s (id)"))
     assert command("upgrade -d main main@m2 --drift refuse").status == 0
@@ -167,6 +168,7 @@ def test_plan_of_a_schema_that_was_changed_later_is_stale(shop: Shop, empty_data
     assert run(versions(empty_databases)) == {"main": ["m2"], "credentials": ["c1"]}
 
 
+@pytest.mark.thorough
 def test_change_between_the_check_and_the_lock_is_refused(shop: Shop, empty_databases: Databases) -> None:
     deployment = shop.deployment(empty_databases, drift="refuse")
 
@@ -256,6 +258,7 @@ def last_run() -> str:
     return str(json.loads(command("log -d main -n 1 --format json").stdout)["runs"][0]["run"])
 
 
+@pytest.mark.thorough
 def test_what_was_not_shown_is_not_accepted(shop: Shop, empty_databases: Databases) -> None:
     run(execute(empty_databases, "main", _COLUMN))
     deployment = shop.deployment(empty_databases)

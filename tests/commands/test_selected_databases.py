@@ -143,6 +143,7 @@ LINES = [
     ("revision -m text --rev-id [k]3", 0),
     ("upgrade --safety off", 0),
     ("merge", 0),
+    ("accept-drift -d [n] --yes", 5),
 ]
 SCRATCH_LINES = [
     ("downgrade --to-time 2000-01-01 --dry-run", {"main": 2, "credentials": 5}),
@@ -162,7 +163,7 @@ SCRATCH_LINES = [
     ("downgrade [k]1 --yes --keep --no-backup", 0),
     ("kept drop [n]/2 --yes", 0),
     ("upgrade", 0),
-    ("backup saved", 0),
+    ("backup create saved", 0),
     ("restore [saved] --replace --accept-loss [n]", 0),
 ]
 LINES_BY_TIME = [
@@ -170,8 +171,9 @@ LINES_BY_TIME = [
     pytest.param(LINES, id="plain", marks=pytest.mark.thorough),
     pytest.param(SCRATCH_LINES, id="scratch", marks=pytest.mark.thorough),
 ]
-# They read no database, start servers of their own, or compare the databases with each other.
-OTHERS = {"config schema", "schema", "help", "consistency"}
+# They read files or scratch databases only, start servers of their own, or compare the databases.
+OTHERS = {"config schema", "schema", "help", "consistency", "adopt"}
+OTHERS |= {"backup list", "backup verify", "backup prune", "squash", "rebase"}
 OTHERS |= {"dev psql", "dev reset", "dev snapshots", "dev start", "dev status", "dev stop"}
 NEEDED = {"main": ("credentials", "requires"), "credentials": ("main", "requires main@m1")}
 

@@ -80,7 +80,14 @@ def squashed_files(project: Project) -> list[Path]:
 
 
 @pytest.mark.parametrize(
-    ("revision_range", "downgraded"), [("base:d4", "base"), ("b2:main@d4", "a1"), ("main@c:head", "b2")]
+    ("revision_range", "downgraded"),
+    [
+        ("b2:main@d4", "a1"),
+        *(
+            pytest.param(*case, marks=pytest.mark.thorough)
+            for case in [("base:d4", "base"), ("main@c:head", "b2")]
+        ),
+    ],
 )
 def test_it_leads_to_the_same_catalog(
     project: Project, empty_databases: Databases, revision_range: str, downgraded: str
@@ -107,6 +114,7 @@ def test_it_leads_to_the_same_catalog(
     assert run(catalogs(empty_databases)) == before
 
 
+@pytest.mark.thorough
 def test_databases_with_the_replaced_revisions_match_the_squashed_one(
     project: Project, empty_databases: Databases
 ) -> None:
@@ -175,6 +183,7 @@ DATA = [
 ]
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(("revision_range", "sql", "status", "message"), DATA)
 def test_statements_that_write_rows(
     project: Project, revision_range: str, sql: str, status: ExitCode, message: str
@@ -193,6 +202,7 @@ def test_statements_that_write_rows(
     assert len(squashed_files(project)) == (status is ExitCode.DONE)
 
 
+@pytest.mark.thorough
 def test_rows_that_code_reads(project: Project) -> None:
     path = project.versions("main") / "d4.py"
     loop = "    for row in op.get_bind().exec_driver_sql('SELECT id FROM a'):\n        print(row)\n"
@@ -216,6 +226,7 @@ def test_a_wrong_proof_writes_nothing(project: Project, monkeypatch: pytest.Monk
     assert not squashed_files(project)
 
 
+@pytest.mark.thorough
 def test_irreversible_revisions_make_an_irreversible_one(project: Project) -> None:
     project.revision("main", "c3", "b2", "pass", "pass", more='irreversible = "rows are gone"')
     result = json.loads(done("squash", "a1:c3", "--format", "json"))
@@ -225,6 +236,7 @@ def test_irreversible_revisions_make_an_irreversible_one(project: Project) -> No
     assert "c3: rows are gone" in invoke(["downgrade", "main@base", "-y"]).stderr
 
 
+@pytest.mark.thorough
 def test_requirements_of_the_range_are_its_own(project: Project, empty_databases: Databases) -> None:
     path = project.versions("main") / "c3.py"
     path.write_text(path.read_text(encoding="utf-8") + '\nrequires = ("credentials@x1",)\n', encoding="utf-8")
@@ -235,6 +247,7 @@ def test_requirements_of_the_range_are_its_own(project: Project, empty_databases
     assert {run["database"] for run in steps} == {"main", "credentials"}
 
 
+@pytest.mark.thorough
 def test_a_squashed_revision_can_be_squashed_again(project: Project, empty_databases: Databases) -> None:
     done("upgrade", "main@b2")
     done("squash", "a1:c3", "-m", "one")
@@ -253,6 +266,7 @@ def git(folder: Path, *arguments: str) -> None:
     subprocess.run(["git", *identity, *arguments], cwd=folder, check=True, capture_output=True)
 
 
+@pytest.mark.thorough
 def test_a_base_branch_without_it_accepts_it_and_the_deletion(project: Project) -> None:
     for arguments in (
         ["init", "-qb", "trunk"],

@@ -85,9 +85,9 @@ def journal(databases: Databases) -> str:
 
 STARTS = [
     (None, "up:a1 up:s0 up:e5"),
-    ("a1", "up:b2 up:c3 up:d4 stamp:s0 up:e5"),
+    pytest.param("a1", "up:b2 up:c3 up:d4 stamp:s0 up:e5", marks=pytest.mark.thorough),
     ("c3", "up:d4 stamp:s0 up:e5"),
-    ("d4", "stamp:s0 up:e5"),
+    pytest.param("d4", "stamp:s0 up:e5", marks=pytest.mark.thorough),
 ]
 
 
@@ -211,6 +211,7 @@ def test_scripts(project: Project, empty_databases: Databases, revision_range: s
     done("check", "--drift")
 
 
+@pytest.mark.thorough
 def test_safety_losses_and_kept_rows(project: Project, empty_databases: Databases) -> None:
     done("upgrade", "c3")
     run(execute(empty_databases, "main", "INSERT INTO b VALUES (1, 'x')"))

@@ -9,9 +9,14 @@ import pytest
 
 from circle_migrate.commands.upgrade import upgrade
 from circle_migrate.config.load import load
-from circle_migrate.core.errors import MigrateError
+from circle_migrate.core.errors import MigrateError, UsageError
 from circle_migrate.diff.autogenerate.alembic_directives import new_drafts
-from circle_migrate.diff.autogenerate.revision_file import Placement, RevisionFile, RevisionFilesResult
+from circle_migrate.diff.autogenerate.revision_file import (
+    Placement,
+    RevisionFile,
+    RevisionFilesResult,
+    write_all,
+)
 from circle_migrate.postgres.deployment import Deployment
 from tests.diff.drafts import HEAD, Deploy, Shop, left, statements, write
 from tests.servers import run
@@ -240,3 +245,16 @@ def test_code_that_is_not_changed_stays_as_it_is(project: Shop) -> None:
     clear = "directives[0].upgrade_ops.ops.clear()"
     (draft,) = drafts(project, f"def process(context, revision, directives):\n    {clear}\n")
     assert (draft.upgrade, draft.downgrade) == ("    pass", BODIES[1])
+
+
+def test_two_revisions_with_one_file_name_are_refused(project: Shop) -> None:
+    """A file_template may have no id."""
+    options = "[alembic]\nscript_location = migrations/main\nfile_template = %%(year)d_%%(slug)s\n"
+    project.write("alembic.ini", options)
+    copy = "import copy\n    second = copy.copy(directives[0])\n    second.rev_id = 'm9'\n"
+    made = drafts(
+        project, f"def process(context, revision, directives):\n    {copy}    directives += [second]\n"
+    )
+    with pytest.raises(UsageError, match="2 new revisions would be"):
+        write_all(made)
+    assert [path.name for path in project.versions("main").iterdir()] == ["m1.py"]

@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 import uuid
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -80,6 +81,10 @@ def write_all(drafts: Iterable[RevisionFile]) -> tuple[tuple[Revision, ...], tup
 def write_prepared(files: Iterable[PreparedFile]) -> tuple[tuple[Revision, ...], tuple[str, ...]]:
     """Write the files, and return their revisions and notes on post-write hooks that failed."""
     revisions, notes = [], []
+    files = list(files)
+    for path, count in Counter(file.path for file in files).items():
+        if count > 1:
+            raise UsageError(f"{count} new revisions would be {path}", hint="write %(rev)s in file_template")
     for file in files:
         write_bytes(file.path, file.source, make_folders=True)
         notes += [f"{file.draft.database.name}: {failure}" for failure in file.script.run_hooks(file.path)]
@@ -88,18 +93,30 @@ def write_prepared(files: Iterable[PreparedFile]) -> tuple[tuple[Revision, ...],
 
 
 def prepare(draft: RevisionFile) -> PreparedFile:
-    """Return the file of a draft; a squashed revision is in a folder below what it replaces.
+    """Return the file of a draft.
 
     Raises `Refused` for a read-only folder, `UsageError` if the file exists or would not be the revision that
     it should be, `SettingsError` for options of alembic.ini.
     """
-    name, graph = draft.database.name, draft.database.graph
+    if not draft.replaces:
+        draft = replace(draft, down=tuple(map(draft.database.graph.squashes.as_parent, draft.down)))
     script = NewScript(draft.database.settings)
+    path = _path(draft, script)
+    source = _source(draft, script, path)
+    _ensure_complete(draft, path, source)
+    return PreparedFile(draft, script, path, source)
+
+
+def _path(draft: RevisionFile, script: NewScript) -> Path:
+    """Return the path of the file; a squashed revision is in a folder below what it replaces.
+
+    Raises `Refused` for a read-only folder, `UsageError` if the file exists.
+    """
+    name, graph = draft.database.name, draft.database.graph
     if draft.replaces:
         folder = Path(graph[draft.replaces[0]].path).parent
         folder = (folder.parent if folder.name == SQUASHED else folder) / SQUASHED
     else:
-        draft = replace(draft, down=tuple(map(graph.squashes.as_parent, draft.down)))
         parents = [Path(graph[key].path) for key in draft.down if key in graph]
         folder = script.folder(parents, draft.version_path)
     is_installed = bool({"site-packages", "dist-packages"}.intersection(folder.parts))
@@ -114,19 +131,21 @@ def prepare(draft: RevisionFile) -> PreparedFile:
     path = script.path(folder, draft.id, draft.message)
     if path.exists():
         raise UsageError(f"{path} exists", database=name, hint="use another --rev-id or --message")
-    if script.is_template_theirs and not draft.replaces:
-        source = script.render(
-            draft.id,
-            draft.message,
-            down=draft.down,
-            labels=draft.labels,
-            depends_on=draft.depends_on,
-            content=_content(draft, script),
-        )
-    else:
-        source = _formatted(text(draft), path).encode()
-    _ensure_complete(draft, path, source)
-    return PreparedFile(draft, script, path, source)
+    return path
+
+
+def _source(draft: RevisionFile, script: NewScript, path: Path) -> bytes:
+    """Return the content of the file: by the environment's template, or else by ours and formatted."""
+    if draft.replaces or not script.is_template_theirs:
+        return _formatted(text(draft), path).encode()
+    return script.render(
+        draft.id,
+        draft.message,
+        down=draft.down,
+        labels=draft.labels,
+        depends_on=draft.depends_on,
+        content=_content(draft, script),
+    )
 
 
 def _content(draft: RevisionFile, script: NewScript) -> dict[str, str]:
