@@ -41,20 +41,20 @@ def shop(
 @pytest.mark.parametrize(
     ("statements", "more", "status", "words"),
     [
-        ([SLEEP], "", 10, "upgrade m1 Revision m1 failed: a statement took longer than 0.3 s"),
-        ([SLEEP], DECLARED, 10, "failed: a statement took longer than 0.3 s (statement-timeout)"),
-        (["CREATE TABLE t (id int)", SLEEP], DECLARED, 8, "the limit of a statement is 0.3 s"),
-        (["SET statement_timeout = '500ms'", SLEEP], "", 10, "upgrade m1 Revision m1 failed\n"),
-        (["SET LOCAL statement_timeout = 0", "SELECT pg_sleep(0.5)"], "", 0, ""),
-        (["SET statement_timeout = 0", "SELECT pg_sleep(0.5)"], DECLARED, 0, ""),
-        (["SELECT pg_sleep(0.1)", "SELECT pg_sleep(0.1)", "SELECT pg_sleep(0.1)"], "", 0, ""),
+        ([SLEEP], "", 10, "upgrade m1 Revision m1 failed: a statement took longer than 0.6 s"),
+        ([SLEEP], DECLARED, 10, "failed: a statement took longer than 0.6 s (statement-timeout)"),
+        (["CREATE TABLE t (id int)", SLEEP], DECLARED, 8, "the limit of a statement is 0.6 s"),
+        (["SET statement_timeout = '900ms'", SLEEP], "", 10, "upgrade m1 Revision m1 failed\n"),
+        (["SET LOCAL statement_timeout = 0", "SELECT pg_sleep(0.8)"], "", 0, ""),
+        (["SET statement_timeout = 0", "SELECT pg_sleep(0.8)"], DECLARED, 0, ""),
+        (["SELECT pg_sleep(0.25)"] * 3, "", 0, ""),
     ],
 )
 def test_statement_that_takes_longer_ends_its_step(
     shop: Shop, empty_databases: Databases, statements: list[str], more: str, status: int, words: str
 ) -> None:
     shop.add("main", "m1", None, statements, [], more=more)
-    answer = invoke(["upgrade", "-d", "main", "--statement-timeout", "300ms"])
+    answer = invoke(["upgrade", "-d", "main", "--statement-timeout", "600ms"])
     assert answer.status == status, answer
     assert words in answer.stderr
     if "took longer" in words:
