@@ -26,7 +26,10 @@ STEPS_OF = {
     "d4": ("CREATE INDEX ix_b_name ON b (name)", "DROP INDEX ix_b_name"),
     "e5": ("CREATE TABLE e (id int)", "DROP TABLE e"),
 }
-AT_ONCE = ("CREATE TABLE b (id int PRIMARY KEY, name text); CREATE INDEX ix_b_name ON b (name)", "DROP TABLE b")
+AT_ONCE = (
+    "CREATE TABLE b (id int PRIMARY KEY, name text); CREATE INDEX ix_b_name ON b (name)",
+    "DROP TABLE b",
+)
 
 
 def add(project: Project, key: str, down: str | None, statements: tuple[str, str], more: str = "") -> Path:
