@@ -76,7 +76,7 @@ async def rebase(
     content, status = read_file(graph.database, path)
     new = with_parent(content, revision, before, graph.squashes.as_parent(head))
     rebased = read_source(graph.database, path, new, load_module)
-    _ensure_one_line_less(deployment, graph, rebased)
+    _ensure_valid_trees(deployment, graph, rebased)
     if not dry_run:
         _replace(path, new, S_IMODE(status.st_mode))
     return RebaseResult("rebase", rebased, before, follow, _diff(path, content, new), dry_run, notes)
@@ -159,7 +159,7 @@ async def _ensure_unknown_to_databases(
         if applied:
             first = graph.sorted(applied)[0]
             raise Refused(
-                f"{name}: {', '.join(graph.sorted(applied))} is applied, so it stays where it is",
+                f"{name}: {', '.join(graph.sorted(applied))} is applied (or half applied), so it stays",
                 database=name,
                 location=graph[first].location,
                 state=_NOTHING,
@@ -171,11 +171,15 @@ async def _ensure_unknown_to_databases(
 
 
 async def _applied(database: Database, moved: set[str]) -> tuple[set[str], set[str]]:
-    """Return those of the revisions that are applied, by version table or journal, and those once applied."""
+    """Return those of the revisions that are applied, by version table or journal, and those once applied.
+
+    A step without transaction that a run left unfinished counts as applied.
+    """
     async with database.reading() as connection:
         state: State = await database.read_state(connection)
         known = [key for key in state.current if key in database.graph]
         applied = database.graph.ancestors(known) & moved
+        applied |= {step.revision for step in state.unfinished} & moved
         if state.journal_of is None:
             return applied, set()
         journal = Journal(database, state)
@@ -210,7 +214,7 @@ async def _ensure_unknown_to_base(
     return ()
 
 
-def _ensure_one_line_less(deployment: Deployment, graph: Graph, rebased: Revision) -> None:
+def _ensure_valid_trees(deployment: Deployment, graph: Graph, rebased: Revision) -> None:
     """Raise `TreeError` where the trees with the moved revision are broken."""
     files = {key: revision for key, revision in graph.revisions.items() if key not in graph.squashes.missing}
     new = Graph(graph.database, (files | {rebased.id: rebased}).values())

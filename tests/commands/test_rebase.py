@@ -140,7 +140,10 @@ def test_a_computed_parent_is_refused(project: Project, line: str) -> None:
 def test_an_applied_revision_stays(project: Project, applied: str) -> None:
     done("upgrade", applied)
     answer = invoke(["rebase", "m2"])
-    assert (answer.status, f"{applied} is applied, so it stays" in answer.stderr) == (ExitCode.REFUSED, True)
+    assert (answer.status, f"{applied} is applied (or half applied)" in answer.stderr) == (
+        ExitCode.REFUSED,
+        True,
+    )
     assert mine(project).read_bytes() == MINE.encode()
     done("downgrade", "a1", "-y", "--no-backup")
     notes = " ".join(done("rebase", "m2").split())
@@ -156,6 +159,19 @@ def test_a_revision_that_only_the_journal_knows_as_applied_stays(
     done("upgrade", "m2")
     run(execute(empty_databases, "main", "UPDATE alembic_version SET version_num = 'a1'"))
     assert invoke(["rebase", "m2"]).status == ExitCode.REFUSED
+
+
+def test_a_half_applied_revision_stays(project: Project) -> None:
+    path = project.versions("main") / "m3.py"
+    text = path.read_text(encoding="utf-8").replace(
+        "depends_on = None", "depends_on = None\ntransactional = False"
+    )
+    path.write_text(
+        text.replace("def downgrade", "    op.execute('SELECT 1/0')\n\ndef downgrade"), encoding="utf-8"
+    )
+    assert invoke(["upgrade", "m3"]).status == ExitCode.IN_DOUBT
+    answer = invoke(["rebase", "m3", "--onto", "b2"])
+    assert (answer.status, "m3 is applied (or half applied)" in answer.stderr) == (ExitCode.REFUSED, True)
 
 
 def test_what_the_base_branch_has_stays(project: Project) -> None:

@@ -21,12 +21,15 @@ SETTINGS = '[tool.circle-migrate.databases.main]\nrevisions = "migrations/main"\
 REPLACED = ("b2", "c3", "d4")
 STEPS_OF = {
     "a1": ("CREATE TABLE a (id int PRIMARY KEY)", "DROP TABLE a"),
-    "b2": ("CREATE TABLE b (id int)", "DROP TABLE b"),
+    "b2": ("CREATE TABLE b (id int PRIMARY KEY)", "DROP TABLE b"),
     "c3": ("ALTER TABLE b ADD COLUMN name text", "ALTER TABLE b DROP COLUMN name"),
     "d4": ("CREATE INDEX ix_b_name ON b (name)", "DROP INDEX ix_b_name"),
     "e5": ("CREATE TABLE e (id int)", "DROP TABLE e"),
 }
-AT_ONCE = ("CREATE TABLE b (id int, name text); CREATE INDEX ix_b_name ON b (name)", "DROP TABLE b")
+AT_ONCE = (
+    "CREATE TABLE b (id int PRIMARY KEY, name text); CREATE INDEX ix_b_name ON b (name)",
+    "DROP TABLE b",
+)
 
 
 def add(project: Project, key: str, down: str | None, statements: tuple[str, str], more: str = "") -> Path:
@@ -227,6 +230,22 @@ def test_safety_losses_and_kept_rows(project: Project, empty_databases: Database
     done("downgrade", "base", "-y", "--keep", "--no-backup")
     assert "1 kept rows restored" in done("upgrade")
     assert journal(empty_databases) == "up:a1 up:s0 up:e5"
+
+
+def test_rows_kept_of_replaced_revisions(project: Project, empty_databases: Databases) -> None:
+    done("upgrade", "c3")
+    run(execute(empty_databases, "main", "INSERT INTO b VALUES (1, 'x')"))
+    squash(project)
+    done("downgrade", "base", "-y", "--keep", "--no-backup")
+    assert journal(empty_databases) == "down:c3 down:b2 down:a1"
+    assert "kept rows restored" in done("upgrade")
+    assert journal(empty_databases) == "up:a1 up:s0 up:e5"
+
+    async def read() -> list[tuple[object, ...]]:
+        async with empty_databases.connect("main") as connection:
+            return [tuple(row) for row in await connection.fetch("TABLE b")]
+
+    assert run(read()) == [(1, "x")]
 
 
 def test_back_to_a_run_before_the_squash(project: Project, empty_databases: Databases) -> None:

@@ -29,12 +29,12 @@ from circle_migrate.revision_graph.revision import MAX_ID_LENGTH, Revision
 
 _TEMPLATE = Path(__file__).parents[2] / "revisions" / "script.py.mako"
 EMPTY_BODY = "    pass"
-_PLACEHOLDER = "Why this change is needed, and why it is safe on a live table."
-_OF_SQUASHED = "It does at once what the revisions do that it replaces, one after the other."
 
 # Targets give @, + and - a meaning, and a file name starts with the id.
 _NAME = re.compile(r"\w[\w.]*", re.ASCII)
 _RESERVED = ("head", "heads", "base", "current")
+_PLACEHOLDER = "Why this change is needed, and why it is safe on a live table."
+_OF_SQUASHED = "It does at once what the revisions do that it replaces, one after the other."
 
 
 @dataclass(frozen=True, slots=True)
