@@ -4,13 +4,8 @@ from collections.abc import Sequence
 
 from circle_migrate.core.errors import Refused, UsageError
 from circle_migrate.diff.autogenerate.alembic_directives import new_drafts
-from circle_migrate.diff.autogenerate.revision_file import (
-    Placement,
-    RevisionFile,
-    RevisionFilesResult,
-    new_names,
-    write_all,
-)
+from circle_migrate.diff.autogenerate.placement import Placement, new_names
+from circle_migrate.diff.autogenerate.revision_file import RevisionFile, RevisionFilesResult, write_all
 from circle_migrate.postgres.deployment import Deployment
 from circle_migrate.revision_graph import target
 from circle_migrate.revision_graph.graph import Graph

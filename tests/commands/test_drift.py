@@ -102,6 +102,7 @@ def test_differences_are_named_and_errors_refuse(
     assert run(versions(empty_databases)) == {"main": ["m1"], "credentials": ["c1"]}
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("variables", "flag", "status"),
     [
@@ -273,6 +274,7 @@ def test_what_was_not_shown_is_not_accepted(shop: Shop, empty_databases: Databas
     assert changed() == ["main"]
 
 
+@pytest.mark.thorough
 def test_change_that_a_revision_takes_over_is_settled(shop: Shop, empty_databases: Databases) -> None:
     """`status` is quiet where the expected catalog is known; the next run records that nothing differs."""
     run(execute(empty_databases, "main", _COLUMN))

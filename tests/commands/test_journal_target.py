@@ -18,6 +18,7 @@ async def targets(databases: Databases, moment: Moment, only: str | None = None)
     return await targets_at(deployment(databases, only), moment)
 
 
+@pytest.mark.thorough
 def test_moments_lead_back_to_what_was_current(empty_databases: Databases) -> None:
     async def scenario() -> None:
         start = datetime.now(UTC)

@@ -232,6 +232,7 @@ def test_one_database_asks_for_no_url_of_the_other(
             assert not asks or reason in answer.stderr
 
 
+@pytest.mark.thorough
 def test_a_step_that_needs_the_other_database_asks_for_its_url(
     shop: Shop, empty_databases: Databases, monkeypatch: pytest.MonkeyPatch
 ) -> None:

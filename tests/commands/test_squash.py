@@ -79,6 +79,7 @@ def squashed_files(project: Project) -> list[Path]:
     return sorted((project.versions("main") / "squashed").glob("*.py"))
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("revision_range", "downgraded"),
     [

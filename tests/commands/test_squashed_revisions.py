@@ -169,6 +169,7 @@ def test_a_database_inside_without_the_files(project: Project, empty_databases: 
     assert rows(empty_databases) == ["c3"]
 
 
+@pytest.mark.thorough
 def test_targets_inside(project: Project, empty_databases: Databases) -> None:
     squash(project)
     done("upgrade", "c3")

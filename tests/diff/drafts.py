@@ -8,7 +8,8 @@ from pathlib import Path
 
 from circle_migrate.commands.diff import diff
 from circle_migrate.diff.autogenerate.autogenerate import autogenerate
-from circle_migrate.diff.autogenerate.revision_file import Placement, RevisionFilesResult
+from circle_migrate.diff.autogenerate.placement import Placement
+from circle_migrate.diff.autogenerate.revision_file import RevisionFilesResult
 from circle_migrate.diff.compare import CompareOptions, compare
 from circle_migrate.postgres.catalog.read_live import read_live_catalog
 from circle_migrate.postgres.catalog.snapshot import Snapshot

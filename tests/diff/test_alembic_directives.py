@@ -11,12 +11,8 @@ from circle_migrate.commands.upgrade import upgrade
 from circle_migrate.config.load import load
 from circle_migrate.core.errors import MigrateError, UsageError
 from circle_migrate.diff.autogenerate.alembic_directives import new_drafts
-from circle_migrate.diff.autogenerate.revision_file import (
-    Placement,
-    RevisionFile,
-    RevisionFilesResult,
-    write_all,
-)
+from circle_migrate.diff.autogenerate.placement import Placement
+from circle_migrate.diff.autogenerate.revision_file import RevisionFile, RevisionFilesResult, write_all
 from circle_migrate.postgres.deployment import Deployment
 from tests.diff.drafts import HEAD, Deploy, Shop, left, statements, write
 from tests.servers import run

@@ -183,6 +183,7 @@ def defaults(context, inspected_column, metadata_column, inspected_default, meta
 """
 
 
+@pytest.mark.thorough
 def test_options_of_the_comparison_with_models(
     live: Shop, deploy: Deploy, empty_databases: Databases
 ) -> None:

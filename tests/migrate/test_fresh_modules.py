@@ -74,6 +74,7 @@ def test_another_attempt_is_another_run(shop: Shop, empty_databases: Databases) 
     assert counted(empty_databases) == [1]
 
 
+@pytest.mark.thorough
 def test_what_stands_outside_of_the_folder_is_not_loaded_again(
     shop: Shop, empty_databases: Databases
 ) -> None:

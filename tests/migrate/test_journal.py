@@ -130,6 +130,7 @@ def test_journal_beside_the_version_table_is_read_there_and_moved_by_the_next_ru
     assert invoke(["stamp", "main@m1", "--yes"]).status == 5, "the marker has moved"
 
 
+@pytest.mark.thorough
 def test_journal_follows_its_setting(
     shop: Shop, empty_databases: Databases, monkeypatch: pytest.MonkeyPatch
 ) -> None:

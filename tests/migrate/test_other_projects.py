@@ -21,7 +21,8 @@ from circle_migrate.config.object_reference import load_models
 from circle_migrate.config.url.parse import parse
 from circle_migrate.core.errors import MigrateError, Refused, SettingsError, SeveralHeads, UsageError
 from circle_migrate.diff.autogenerate.autogenerate import autogenerate
-from circle_migrate.diff.autogenerate.revision_file import Placement, RevisionFilesResult
+from circle_migrate.diff.autogenerate.placement import Placement
+from circle_migrate.diff.autogenerate.revision_file import RevisionFilesResult
 from circle_migrate.postgres.deployment import Deployment
 from circle_migrate.revision_graph.plan import Direction
 from circle_migrate.safety.hazards.hazard import HAZARDS

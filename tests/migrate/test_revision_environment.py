@@ -313,6 +313,7 @@ def conventions(project: Project) -> Project:
     return project
 
 
+@pytest.mark.thorough
 def test_naming_conventions_of_the_models_in_every_run(
     conventions: Project, empty_databases: Databases
 ) -> None:

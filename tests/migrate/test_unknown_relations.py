@@ -149,6 +149,7 @@ def test_relations_of_a_tree_that_begins_with_existing_ones_are_its_own(
     assert invoke(["upgrade", "--into-existing"]).status == 0
 
 
+@pytest.mark.thorough
 def test_new_databases_are_named_as_indistinct_until_the_first_run(
     shop: Shop, empty_databases: Databases, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -114,6 +114,7 @@ with Path("paths").open("a") as file:
 """
 
 
+@pytest.mark.thorough
 def test_every_run_of_a_step_has_the_same_path(
     project_folder: Path, empty_databases: Databases, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -33,7 +33,7 @@ def register(app: Declarations) -> None:
     ) -> Result:
         """Write a revision file; with --autogenerate one for each database whose models have changed."""
         from circle_migrate.commands.revision import revision as action
-        from circle_migrate.diff.autogenerate.revision_file import Placement
+        from circle_migrate.diff.autogenerate.placement import Placement
 
         position = Placement(head, splice, branch_label, tuple(depends_on or ()), rev_id, version_path)
         if autogenerate:
@@ -55,7 +55,7 @@ def register(app: Declarations) -> None:
     ) -> Result:
         """Write a revision that joins several heads."""
         from circle_migrate.commands.revision import merge as action
-        from circle_migrate.diff.autogenerate.revision_file import Placement
+        from circle_migrate.diff.autogenerate.placement import Placement
 
         position = Placement(label=branch_label, id=rev_id)
         return action(context.files(), revision or [], message, position)

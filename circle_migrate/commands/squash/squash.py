@@ -14,13 +14,8 @@ from circle_migrate.core.atomic_write import write_bytes
 from circle_migrate.core.errors import Refused
 from circle_migrate.core.events import ignore_event
 from circle_migrate.core.result import Result, json_fields
-from circle_migrate.diff.autogenerate.revision_file import (
-    Placement,
-    RevisionFile,
-    new_names,
-    prepare,
-    write_prepared,
-)
+from circle_migrate.diff.autogenerate.placement import Placement, new_names
+from circle_migrate.diff.autogenerate.revision_file import RevisionFile, prepare, write_prepared
 from circle_migrate.diff.compare import CompareOptions
 from circle_migrate.diff.ddl.render import body
 from circle_migrate.diff.ddl.script import MigrationScript, generate

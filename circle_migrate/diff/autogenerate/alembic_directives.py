@@ -29,13 +29,8 @@ from alembic.operations.ops import (
 from circle_migrate.config.object_reference import import_modules, load_function
 from circle_migrate.core.errors import SettingsError, UsageError, text_of
 from circle_migrate.diff.autogenerate.alembic_suggestions import leaves
-from circle_migrate.diff.autogenerate.revision_file import (
-    EMPTY_BODY,
-    Placement,
-    RevisionFile,
-    new_revision,
-    text,
-)
+from circle_migrate.diff.autogenerate.placement import Placement
+from circle_migrate.diff.autogenerate.revision_file import EMPTY_BODY, RevisionFile, new_revision, text
 from circle_migrate.migrate.alembic_adapter.config import read_environment
 from circle_migrate.migrate.alembic_adapter.context import Context
 from circle_migrate.migrate.alembic_adapter.new_script import NewScript

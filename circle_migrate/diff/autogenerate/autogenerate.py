@@ -12,12 +12,9 @@ from circle_migrate.core.errors import MigrateError, Refused
 from circle_migrate.core.findings import Severity
 from circle_migrate.diff.autogenerate.alembic_directives import new_drafts
 from circle_migrate.diff.autogenerate.filters import Filters
+from circle_migrate.diff.autogenerate.placement import Placement
 from circle_migrate.diff.autogenerate.proposal import ModelDiff, Proposal, propose, try_drafts
-from circle_migrate.diff.autogenerate.revision_file import (
-    Placement,
-    RevisionFilesResult,
-    write_all,
-)
+from circle_migrate.diff.autogenerate.revision_file import RevisionFilesResult, write_all
 from circle_migrate.diff.compare import CompareOptions
 from circle_migrate.diff.ddl.statement import HazardTexts
 from circle_migrate.diff.describe import format_counts

@@ -18,6 +18,7 @@ from typing import Any
 from circle_migrate.core.atomic_write import write_bytes
 from circle_migrate.core.errors import ExitCode, Refused, TreeError, UsageError
 from circle_migrate.core.result import Result, json_fields
+from circle_migrate.diff.autogenerate.placement import Placement, new_names
 from circle_migrate.migrate.alembic_adapter.new_script import NewScript
 from circle_migrate.postgres.database import Database
 from circle_migrate.postgres.deployment import Deployment
@@ -25,14 +26,11 @@ from circle_migrate.revision_graph.directory import SQUASHED
 from circle_migrate.revision_graph.graph import Graph
 from circle_migrate.revision_graph.modules import load_module
 from circle_migrate.revision_graph.parse_file import read_revision, read_source
-from circle_migrate.revision_graph.revision import MAX_ID_LENGTH, Revision
+from circle_migrate.revision_graph.revision import Revision
 
 _TEMPLATE = Path(__file__).parents[2] / "revisions" / "script.py.mako"
 EMPTY_BODY = "    pass"
 
-# Targets give @, + and - a meaning, and a file name starts with the id.
-_NAME = re.compile(r"\w[\w.]*", re.ASCII)
-_RESERVED = ("head", "heads", "base", "current")
 _PLACEHOLDER = "Why this change is needed, and why it is safe on a live table."
 _OF_SQUASHED = "It does at once what the revisions do that it replaces, one after the other."
 
@@ -260,45 +258,6 @@ def _formatted(source: str, path: Path) -> str:
     command = [ruff, "format", "--stdin-filename", str(path), "-"]
     process = subprocess.run(command, input=source, capture_output=True, text=True, check=False)
     return process.stdout if process.returncode == 0 and process.stdout else source
-
-
-@dataclass(frozen=True, slots=True)
-class Placement:
-    """The position of a new revision in the graph; by default it follows the only head."""
-
-    head: str | None = None
-    splice: bool = False
-    label: str | None = None
-    depends_on: tuple[str, ...] = ()
-    id: str | None = None
-    version_path: Path | None = None
-
-
-def new_names(graph: Graph, position: Placement) -> tuple[str, tuple[str, ...]]:
-    """Return the id and labels of a new revision. Raises `UsageError` if they are invalid or in use."""
-    length = len(position.id or "")
-    if length > MAX_ID_LENGTH:
-        raise UsageError(
-            f"the id {position.id!r} has {length} characters; alembic_version holds {MAX_ID_LENGTH}",
-            database=graph.database,
-            hint="give a shorter id with --rev-id",
-        )
-    names = [name for name in (position.id, position.label) if name is not None]
-    for name in names:
-        if not _NAME.fullmatch(name) or name in _RESERVED:
-            raise UsageError(
-                f"{name!r} cannot be the name of a revision or a branch",
-                hint=f"use letters, digits, _ and .; the names {', '.join(_RESERVED)} are reserved",
-            )
-        owner = name if name in graph else graph.labels.get(name)
-        if owner is not None:
-            raise UsageError(
-                f"{graph.database} already has a revision or branch {name!r}: {graph[owner].location}",
-                database=graph.database,
-            )
-    if len({*names}) < len(names):
-        raise UsageError(f"{position.id} cannot be both the id and the label of a revision")
-    return position.id or uuid.uuid4().hex[-12:], (position.label,) if position.label else ()
 
 
 def new_revision(deployment: Deployment, name: str, message: str, position: Placement) -> RevisionFile:
