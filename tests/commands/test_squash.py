@@ -225,6 +225,7 @@ def test_irreversible_revisions_make_an_irreversible_one(project: Project) -> No
     assert "c3: rows are gone" in invoke(["downgrade", "main@base", "-y"]).stderr
 
 
+@pytest.mark.thorough
 def test_requirements_of_the_range_are_its_own(project: Project, empty_databases: Databases) -> None:
     path = project.versions("main") / "c3.py"
     path.write_text(path.read_text(encoding="utf-8") + '\nrequires = ("credentials@x1",)\n', encoding="utf-8")
@@ -235,6 +236,7 @@ def test_requirements_of_the_range_are_its_own(project: Project, empty_databases
     assert {run["database"] for run in steps} == {"main", "credentials"}
 
 
+@pytest.mark.thorough
 def test_a_squashed_revision_can_be_squashed_again(project: Project, empty_databases: Databases) -> None:
     done("upgrade", "main@b2")
     done("squash", "a1:c3", "-m", "one")
