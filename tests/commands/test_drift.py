@@ -106,14 +106,14 @@ def test_differences_are_named_and_errors_refuse(
 @pytest.mark.parametrize(
     ("variables", "flag", "status"),
     [
-        pytest.param({}, "", 0, marks=pytest.mark.thorough),
-        pytest.param({}, "--drift refuse", 4, marks=pytest.mark.thorough),
-        pytest.param({"DRIFT": "refuse"}, "", 4, marks=pytest.mark.thorough),
-        pytest.param({"DRIFT": "refuse"}, "--drift warn", 0, marks=pytest.mark.thorough),
+        ({}, "", 0),
+        ({}, "--drift refuse", 4),
+        ({"DRIFT": "refuse"}, "", 4),
+        ({"DRIFT": "refuse"}, "--drift warn", 0),
         ({"PROTECTED": "1"}, "", 4),
-        pytest.param({"CREDENTIALS_PROTECTED": "1"}, "", 0, marks=pytest.mark.thorough),
-        pytest.param({"PROTECTED": "1", "DRIFT": "warn"}, "", 0, marks=pytest.mark.thorough),
-        pytest.param({"PROTECTED": "1"}, "--drift off", 0, marks=pytest.mark.thorough),
+        ({"CREDENTIALS_PROTECTED": "1"}, "", 0),
+        ({"PROTECTED": "1", "DRIFT": "warn"}, "", 0),
+        ({"PROTECTED": "1"}, "--drift off", 0),
     ],
 )
 def test_every_command_that_plans_or_moves_warns_or_refuses(
