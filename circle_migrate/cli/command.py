@@ -117,11 +117,13 @@ def _with_options(
     def invoke(**arguments: Any) -> None:
         from circle_migrate.cli.boundary import run_command
         from circle_migrate.cli.event_log import EventLog
+        from circle_migrate.cli.formats.sanitize import use_environment
         from circle_migrate.cli.progress import Progress
         from circle_migrate.cli.reports import ReportFiles
 
         flags = {key: arguments.pop(key, None) for key in (*COMMON, *OPTIONS)}
         database, output_format, _, no_steps, quiet, verbose, debug = map(flags.pop, NO_SETTINGS)
+        use_environment(flags["env"])
         reports = ReportFiles(flags.pop("report") or (), formats)
         events = EventLog(full_name, flags.pop("events"))
         progress = Progress(quiet=bool(quiet), steps=not no_steps, log=events)

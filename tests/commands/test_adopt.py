@@ -443,10 +443,10 @@ LAYOUTS: dict[str, tuple[dict[str, str], dict[str, str]]] = {
     ),
     "multidb": (
         {
-            "alembic.ini": INI + "databases = users, orders\n[users]\n[orders]\n",
+            "alembic.ini": INI + "databases = users, app\n[users]\n[app]\n",
             "migrations/env.py": "",
         },
-        {"users": "alembic.ini", "orders": "alembic.ini"},
+        {"users": "alembic.ini", "app": "alembic.ini"},
     ),
     "pyproject": (
         {

@@ -203,6 +203,19 @@ def test_commands_say_in_which_environment_they_act(monkeypatch: pytest.MonkeyPa
 
 
 @pytest.mark.usefixtures("project")
+def test_commands_in_hints_have_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    wrong = invoke(["downgrade", "credentials@-1", "--env", "production"])
+    assert "\n           circle-migrate --env production history\n" in wrong.stderr, wrong
+    check = ["check", "--format"]
+    for output_format in ("table", "junit"):
+        flag = invoke([*check, output_format, "--env", "ci"]).stdout
+        assert "circle-migrate --env ci upgrade" in flag, flag
+    monkeypatch.setenv("CIRCLE_MIGRATE_ENV", "ci")
+    variable = invoke([*check, "table"]).stdout
+    assert ("circle-migrate upgrade" in variable, "--env" in variable) == (True, False), variable
+
+
+@pytest.mark.usefixtures("project")
 def test_a_saved_plan_is_of_its_environment() -> None:
     assert invoke(["plan", "-o", "plan.json", "--env", "ci"]).status == 0
     refused = invoke(["upgrade", "--plan", "plan.json", "--env", "production", "--dry-run"])

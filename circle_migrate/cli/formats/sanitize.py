@@ -23,6 +23,18 @@ _CI_COMMAND = re.compile(
 inert = partial(_CI_COMMAND.sub, r"\g<0>\\")
 """Return a text with a backslash in each of these."""
 _MARKDOWN = re.compile(r"([\\`*_{}\[\]<>#|~@&!])")
+_COMMAND = re.compile(r"(?m)((?:`|: |run |  |^)circle-migrate )(?=[a-z])")
+"""The beginning of a command that a text asks to type."""
+_environment: list[str] = []
+
+
+def use_environment(name: str | None) -> None:
+    """Let every command in a text have --env NAME: without it, it would reach other databases."""
+    _environment[:] = [name] if name else []
+
+
+def _in_environment(text: str) -> str:
+    return _COMMAND.sub(rf"\1--env {_environment[0]} ", text) if _environment else text
 
 
 def safe(text: str) -> str:
@@ -37,7 +49,7 @@ def visible(text: str) -> str:
 
 def visible_lines(text: str) -> str:
     """Return the text as `visible` does, but with its line ends."""
-    return "\n".join(map(_escape, redact(text).split("\n")))
+    return "\n".join(map(_escape, redact(_in_environment(text)).split("\n")))
 
 
 def _escape(text: str) -> str:
@@ -70,7 +82,8 @@ def redact_values(value: Any) -> Any:
 
 def full_text(finding: Finding) -> str:
     """Return the message, detail and remedy of a finding as paragraphs."""
-    return safe("\n".join(text for text in (finding.message, finding.detail, finding.remedy_text) if text))
+    texts = (finding.message, finding.detail, finding.remedy_text)
+    return safe(_in_environment("\n".join(filter(None, texts))))
 
 
 def summary_line(report: Report) -> str:

@@ -239,6 +239,8 @@ def _candidates(environment: Environment, root: Path) -> list[str]:
     names = []
     for text in texts:
         name = re.sub(r"[^A-Za-z0-9_-]+", "-", text).strip("-_")[:_MAX_NAME_LENGTH]
-        if name[:1].isalpha() and not _TELLS_NOTHING.fullmatch(name.lower()):
+        # Functions of shared revisions are found by the name of the engine: upgrade_app().
+        tells = text == environment.engine or not _TELLS_NOTHING.fullmatch(name.lower())
+        if name[:1].isalpha() and tells:
             names.append(name)
     return names or [PLATFORM[0].name]
