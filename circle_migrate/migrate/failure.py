@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     import asyncpg
 
     from circle_migrate.migrate.alembic_adapter.context import Transcript
+    from circle_migrate.postgres.database import State
     from circle_migrate.postgres.journal_tables import UnfinishedStep
 
 _CHANGES_NOTHING = re.compile(
@@ -246,11 +247,19 @@ def _removed_table(run: MigrationRun, action: Action, error: Exception) -> str |
     """Return what is wrong with a step that has removed a table which is written after it."""
     state, journal = run.states[action.database], run.journals.get(action.database)
     sql = str(getattr(error, "statement", None) or "")
-    own = [state.version_table, *([journal.steps] if journal else [])]
+    own = [state.version_table, *([journal.steps, journal.runs] if journal else [])]
     if server_errors.sqlstate(error) != server_errors.UNDEFINED_TABLE or not any(name in sql for name in own):
         return None
-    names = f"{state.version_table} and the schema {state.journal_schema}"
-    return f"the step has removed or renamed this table; a revision leaves {names} as they are"
+    return f"the step has removed or renamed this table; {_leaves_as_they_are(state)}"
+
+
+def removed_rows(state: State) -> str:
+    """Return what is wrong with a step during which rows of the journal were removed."""
+    return f"the step has removed rows of the journal; {_leaves_as_they_are(state)}"
+
+
+def _leaves_as_they_are(state: State) -> str:
+    return f"a revision leaves {state.version_table} and the schema {state.journal_schema} as they are"
 
 
 async def deferred_constraint_error(
