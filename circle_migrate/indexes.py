@@ -29,7 +29,6 @@ from circle_migrate.core.errors import MigrationFailed
 
 if TYPE_CHECKING:
     from alembic.operations import Operations
-    from alembic.operations.ops import MigrateOperation
 
 # Names are SQL text, as in a statement: PostgreSQL folds and truncates them, and finds the table as for the
 # revision. Functions are qualified and operators have exact types, so that none of another role is called.
@@ -61,13 +60,30 @@ _FIND = text(
     """
 )
 
-_IDENTIFIER = r'(?:"(?:[^"]|"")+"|[\w$]+)'
+# A build without a name: PostgreSQL makes one of the table, the columns and `idx`.
+_FIND_UNNAMED = text(
+    """
+    SELECT named.relname::text
+    FROM pg_catalog.pg_index AS index JOIN pg_catalog.pg_class AS named ON named.oid = index.indexrelid
+    WHERE index.indrelid = pg_catalog.to_regclass(:table) AND NOT index.indisvalid AND named.relkind = 'i'
+      AND named.relname::text ~ '_idx[0-9]*$'::text AND index.indisunique = :unique
+      AND NOT EXISTS (
+          SELECT FROM pg_catalog.pg_attribute AS attribute
+          WHERE attribute.attrelid = named.oid AND attribute.attname <> 'expr'
+            AND pg_catalog.strpos(pg_catalog.lower(:sql), pg_catalog.lower(attribute.attname::text)) = 0)
+    """
+)
+
+_IDENTIFIER = r'(?:[uU]&"(?:[^"]|"")+"(?:\s*\buescape\s*\'.\')?|"(?:[^"]|"")+"|[\w$]+)'
 _GAP = r"(?:\s|--[^\n]*+|/\*.*?\*/)"
 _RAW_BUILD = re.compile(
-    rf"create{_GAP}++(?:unique{_GAP}++)?index{_GAP}++concurrently{_GAP}++"
-    rf"(?:if{_GAP}++not{_GAP}++exists{_GAP}++)?(?P<name>{_IDENTIFIER})"
-    rf"{_GAP}*+\bon{_GAP}*+(?:\bonly\b{_GAP}*+)?(?P<table>(?:{_IDENTIFIER}\s*\.\s*)?{_IDENTIFIER})",
+    rf"create{_GAP}++(?P<unique>unique{_GAP}++)?index{_GAP}++concurrently{_GAP}++"
+    rf"(?:if{_GAP}++not{_GAP}++exists{_GAP}++)?(?:(?!on\b)(?P<name>{_IDENTIFIER}){_GAP}*+)?"
+    rf"\bon{_GAP}*+(?:\bonly\b{_GAP}*+)?(?P<table>(?:{_IDENTIFIER}\s*\.\s*)?{_IDENTIFIER})",
     re.IGNORECASE | re.DOTALL,
+)
+_UNICODE_NAME = re.compile(
+    r"\bu&(?P<name>\"(?:[^\"]|\"\")+\")(?:\s*\buescape\s*'(?P<mark>.)')?", re.IGNORECASE | re.DOTALL
 )
 _MAX_NAME_BYTES = 63
 
@@ -209,15 +225,36 @@ def _drop(op: Operations, name: str, table: str, schema: str | None) -> None:
     op.drop_index(name, table_name=table, schema=schema, postgresql_concurrently=True, if_exists=True)
 
 
-def drop_invalid(op: Operations, operation: MigrateOperation) -> None:
-    """Drop the INVALID index that an interrupted build has left, before an operation builds it concurrently.
+def drop_invalid(op: Operations, sql: str) -> None:
+    """Drop the INVALID index that an interrupted build has left, before a statement builds it concurrently.
 
-    With it the build fails, or does nothing with `IF NOT EXISTS`.
+    With it the build fails, does nothing with `IF NOT EXISTS`, or gets another name.
     """
-    target = _concurrent_index(op, operation)
-    index = target and _find(op.get_bind(), *target)
-    if index and not index.valid and index.builder is None and index.on_expected_table:
-        _drop_left(op, index)
+    match = _RAW_BUILD.search(sql)
+    if match is None:
+        return
+    connection, table = op.get_bind(), plain_names(match["table"])
+    names = [plain_names(match["name"] or "")]
+    if not match["name"]:
+        values = {"table": table, "sql": plain_names(sql), "unique": match["unique"] is not None}
+        names = [_quoted(name) for name in connection.scalars(_FIND_UNNAMED, values)]
+    for index in (_find(connection, name, table) for name in names):
+        if index and not index.valid and index.builder is None and index.on_expected_table:
+            _drop_left(op, index)
+
+
+def plain_names(sql: str) -> str:
+    """Return the SQL with a quoted name for each `U&"..."`, which `to_regclass` does not read."""
+
+    def plain(name: re.Match[str]) -> str:
+        mark = re.escape(name["mark"] or "\\")
+        code = rf"{mark}(?:(?P<mark>{mark})|\+(?P<long>[0-9a-fA-F]{{6}})|(?P<short>[0-9a-fA-F]{{4}}))"
+        text = re.sub(
+            code, lambda part: part["mark"] or chr(int(part["long"] or part["short"], 16)), name["name"]
+        )
+        return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+
+    return _UNICODE_NAME.sub(plain, sql)
 
 
 def _drop_left(op: Operations, index: _Index) -> None:
@@ -226,16 +263,6 @@ def _drop_left(op: Operations, index: _Index) -> None:
     count = len(committed)
     _drop(op, index.name, index.table_name, index.schema)
     del committed[count:]
-
-
-def _concurrent_index(op: Operations, operation: MigrateOperation) -> tuple[str, str] | None:
-    """Return the index that the operation builds concurrently and its table, as in the statement."""
-    if getattr(operation, "kw", {}).get("postgresql_concurrently") and hasattr(operation, "columns"):
-        context = op.get_context()
-        index, preparer = operation.to_index(context), context.dialect.identifier_preparer  # type: ignore[attr-defined]
-        return preparer.format_index(index), preparer.format_table(index.table)
-    match = _RAW_BUILD.search(str(getattr(operation, "sqltext", "")))
-    return (match["name"], match["table"]) if match else None
 
 
 def _ensure_usable(index: _Index, name: str, table: str) -> None:

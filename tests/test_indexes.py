@@ -12,7 +12,7 @@ import pytest
 from alembic.operations import MigrateOperation, Operations
 from alembic.operations.ops import CreateIndexOp, ExecuteSQLOp
 from alembic.runtime.migration import MigrationContext
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection, event, text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.sql.naming import conv
 
@@ -175,8 +175,11 @@ def build(operation: MigrateOperation) -> Step:
     """Return a step that runs the operation as a revision does."""
 
     def step(op: Operations) -> None:
+        def before(_connection: object, _cursor: object, statement: str, *_: object) -> None:
+            drop_invalid(op, statement)
+
+        event.listen(op.get_bind(), "before_cursor_execute", before)
         with op.get_context().autocommit_block():
-            drop_invalid(op, operation)
             op.invoke(operation)
 
     return step
@@ -184,6 +187,10 @@ def build(operation: MigrateOperation) -> Step:
 
 def build_by_sql(name: str, table: str) -> Step:
     return build(ExecuteSQLOp(f"CREATE INDEX CONCURRENTLY IF NOT EXISTS {name} ON {table} (name)"))
+
+
+def build_unnamed(definition: str) -> Step:
+    return build(ExecuteSQLOp(f"CREATE INDEX CONCURRENTLY ON {definition}"))
 
 
 def build_by_alembic(name: str, table: str = "people", **options: Any) -> Step:
@@ -205,6 +212,10 @@ def ensure_named(name: str, table: str = "people") -> Step:
         build_by_sql('"ix.dotted"', '"side"."people"'),
         build_by_sql('"quoted"', '"people"'),
         build_by_sql("/* of people */ ix -- by name\n", "/**/ only --\n people"),
+        build_by_sql('U&"ix\\2014 \\+01F600""!"', "u&\"Peopl!0065\" UESCAPE '!'"),
+        build_by_sql('U&"ix\\D83D\\DE00"', "people"),
+        build_unnamed("people (name, id)"),
+        build_unnamed('"People" USING btree (lower(name), (name || name)) INCLUDE (name)'),
         build_by_alembic("IX_People", "People"),
         build_by_alembic('IX "odd" 100% People'),
         build_by_alembic(BYTES),

@@ -208,6 +208,7 @@ async def _run_in_transactions(run: MigrationRun, number: int, segment: Segment)
 
 async def _try_segment(run: MigrationRun, number: int, segment: Segment) -> None:
     step_number, current = run.step_number, dict(run.current)
+    counts = {name: journal.step_count for name, journal in run.journals.items()}
     sessions = [run.sessions[name] for name in segment.databases]
     try:
         for session in sessions:
@@ -218,6 +219,8 @@ async def _try_segment(run: MigrationRun, number: int, segment: Segment) -> None
             await _check_constraints(run, action, before_commit=True)
     except BaseException:
         run.step_number, run.current = step_number, current
+        for name, count in counts.items():
+            run.journals[name].step_count = count
         for session in sessions:
             await roll_back(session)
         raise
@@ -276,7 +279,10 @@ async def _run_action(run: MigrationRun, segment: int, action: Action) -> Applie
         journal = run.journals.get(action.database)
         if journal is not None:
             seconds = time.monotonic() - started
-            connection.exec_driver_sql(*journal.insert_step_sql(run.id, segment, action, seconds, elsewhere))
+            row = journal.insert_step_sql(run.id, segment, action, seconds, elsewhere)
+            if connection.exec_driver_sql(*row).rowcount == 0:
+                raise RuntimeError(failure.removed_rows(run.states[action.database]))
+            journal.step_count += 1
 
     def note() -> None:
         journal = run.journals.get(action.database)

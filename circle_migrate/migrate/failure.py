@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING
 
 from circle_migrate.core import errors
 from circle_migrate.core.redaction import redact_quotation, redact_statement
+from circle_migrate.indexes import plain_names
 from circle_migrate.migrate.half_done import STEP_SETTING, describe_half_done, half_done, remedy_of_half_done
 from circle_migrate.migrate.run import MigrationRun, describe, describe_current_revisions
 from circle_migrate.postgres import server_errors
-from circle_migrate.postgres.sql_text import one_line, without_comments_and_literals
+from circle_migrate.postgres.sql_text import mentions, one_line, without_comments_and_literals
 from circle_migrate.revision_graph.modules import failing_line, missing_package_hint
 from circle_migrate.revision_graph.plan import Action, Direction, Segment, Step
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     import asyncpg
 
     from circle_migrate.migrate.alembic_adapter.context import Transcript
+    from circle_migrate.postgres.database import State
     from circle_migrate.postgres.journal_tables import UnfinishedStep
 
 _CHANGES_NOTHING = re.compile(
@@ -40,13 +42,13 @@ SELECT EXISTS (
 """
 
 _INVALID = """
-SELECT pg_catalog.format('%I.%I', namespace.nspname, named.relname)
+SELECT pg_catalog.format('%I.%I', namespace.nspname, named.relname),
+       named.relname::text, of_table.relname::text
 FROM pg_catalog.pg_index AS index
 JOIN pg_catalog.pg_class AS named ON named.oid = index.indexrelid
 JOIN pg_catalog.pg_namespace AS namespace ON namespace.oid = named.relnamespace
 JOIN pg_catalog.pg_class AS of_table ON of_table.oid = index.indrelid
 WHERE NOT index.indisvalid
-  AND (strpos(lower($1), lower(named.relname)) > 0 OR strpos(lower($1), lower(of_table.relname)) > 0)
 ORDER BY 1
 """
 
@@ -101,8 +103,10 @@ async def _remaining_changes(
     unknown = [text for text in transcript.unknown if await _changes_something(connection, text)]
     texts += [f"perhaps {one_line(redact_statement(text), _LENGTH)}" for text in unknown]
     if connection is not None and "concurrently" in transcript.failing.lower():
-        rows = await connection.fetch(_INVALID, transcript.failing)
-        texts += [f"the INVALID index {row[0]}" for row in rows]
+        sql = plain_names(transcript.failing).replace('""', '"')
+        for index, name, table in await connection.fetch(_INVALID):
+            if name.lower() in sql.lower() or mentions(sql, table):
+                texts.append(f"the INVALID index {index}")
     return tuple(texts)
 
 
@@ -243,11 +247,19 @@ def _removed_table(run: MigrationRun, action: Action, error: Exception) -> str |
     """Return what is wrong with a step that has removed a table which is written after it."""
     state, journal = run.states[action.database], run.journals.get(action.database)
     sql = str(getattr(error, "statement", None) or "")
-    own = [state.version_table, *([journal.steps] if journal else [])]
+    own = [state.version_table, *([journal.steps, journal.runs] if journal else [])]
     if server_errors.sqlstate(error) != server_errors.UNDEFINED_TABLE or not any(name in sql for name in own):
         return None
-    names = f"{state.version_table} and the schema {state.journal_schema}"
-    return f"the step has removed or renamed this table; a revision leaves {names} as they are"
+    return f"the step has removed or renamed this table; {_leaves_as_they_are(state)}"
+
+
+def removed_rows(state: State) -> str:
+    """Return what is wrong with a step during which rows of the journal were removed."""
+    return f"the step has removed rows of the journal; {_leaves_as_they_are(state)}"
+
+
+def _leaves_as_they_are(state: State) -> str:
+    return f"a revision leaves {state.version_table} and the schema {state.journal_schema} as they are"
 
 
 async def deferred_constraint_error(

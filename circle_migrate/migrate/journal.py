@@ -60,6 +60,7 @@ class Journal:
         self._encoding = "UTF8"
         self.schema = database.settings.journal_schema
         self.runs, self.steps = f"{state.journal}{RUNS}", f"{state.journal}{STEPS}"
+        self.step_count = 0
         self._state = state
 
     async def ensure(self, connection: asyncpg.Connection) -> None:
@@ -88,7 +89,7 @@ class Journal:
         planned: Mapping[str, Sequence[str]],
         notes: Mapping[str, object],
     ) -> None:
-        """Record the start of a run."""
+        """Record the start of a run, and count the steps of earlier runs."""
         self._encoding = connection.get_settings().server_encoding
         values = (run, self.database.name, command, mode, self._json(planned))
         origin = (self._storable(os_user()), socket.gethostname(), __version__)
@@ -99,6 +100,7 @@ class Journal:
                 "VALUES ($1::text::uuid, $2, $3, $4, $5::text::jsonb, $6, $7, $8, $9::text::jsonb)",
                 *(*values, *origin, self._json(notes)),
             )
+            self.step_count = await connection.fetchval(f"SELECT count(*) FROM {self.steps}")
 
     async def begin_step(self, connection: asyncpg.Connection, run: str, step: Step) -> None:
         """Note that the run begins a step without transaction, until the step or the run has ended."""
@@ -161,16 +163,21 @@ class Journal:
     def insert_step_sql(
         self, run: str, segment: int, action: Action, seconds: float, elsewhere: Mapping[str, Sequence[str]]
     ) -> tuple[str, tuple[object, ...]]:
-        """Return the statement that records a step, and its values, for the step's own transaction."""
+        """Return the statement that records a step, and its values, for the step's own transaction.
+
+        It adds no row if the journal does not have this run and `step_count` steps any more.
+        """
         statement = (
             f"INSERT INTO {self.steps} (run, segment, direction, duration_ms, started_at, elsewhere, "
             "revision, message, checksum, source) "
-            "VALUES ($1::text::uuid, $2, $3, $4::float8 * 1000, "
-            "clock_timestamp() - make_interval(secs => $4), $5::text::jsonb, $6, $7, $8, $9)"
+            "SELECT run, $2::int, $3::text, $4::float8 * 1000, "
+            "clock_timestamp() - make_interval(secs => $4), "
+            f"$5::text::jsonb, $6::text, $7::text, $8::text, $9::text FROM {self.runs} "
+            f"WHERE run = $1::text::uuid AND (SELECT count(*) FROM {self.steps}) = $10::bigint"
         )
         values = (run, segment, str(action.direction), seconds, self._json(elsewhere))
         columns = (value and self._storable(value) for value in _revision_columns(action))
-        return statement, (*values, *columns)
+        return statement, (*values, *columns, self.step_count)
 
     def _json(self, value: object) -> str:
         return self._storable(json.dumps(value, ensure_ascii=False), r"\\u")

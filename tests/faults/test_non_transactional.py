@@ -12,7 +12,7 @@ from circle_migrate.core.errors import Refused
 from circle_migrate.migrate.planner import Planner
 from circle_migrate.migrate.run import describe
 from circle_migrate.revision_graph.plan import Direction
-from tests.deployments import versions
+from tests.deployments import Answer, versions
 from tests.faults.processes import holding, started, until
 from tests.faults.shop import TABLES, Shop
 from tests.faults.states import outcomes, rows, steps
@@ -150,6 +150,40 @@ def test_killed_raw_build_never_counts_as_done(own_shop: Shop, databases: Databa
     valid = run(rows(databases, "main", INDEX)) == [(True,)]
     assert valid or (answer.status != 0 and "ix_people" in answer.stderr), answer
     assert ("up", "m2") not in run(steps(databases))["main"] or valid
+
+
+UNNAMED = "CREATE INDEX CONCURRENTLY ON people (id)"
+BUILDS = {
+    "no name": f"op.execute({UNNAMED!r})",
+    "connection": f"op.get_bind().exec_driver_sql({UNNAMED!r})",
+    "U&": r"""op.execute('CREATE INDEX CONCURRENTLY U&"p\\0069" ON U&"peopl\\0065" (id)')""",
+    "quotes": """op.execute('CREATE INDEX CONCURRENTLY "a""b" ON people (id)')""",
+}
+
+
+@pytest.mark.parametrize(
+    "how",
+    [pytest.param(how, marks=[pytest.mark.thorough] * (how in ("connection", "quotes"))) for how in BUILDS],
+)
+def test_interrupted_build_is_named_and_built_again(own_shop: Shop, databases: Databases, how: str) -> None:
+    write(own_shop, Way(BUILDS[how], more=DECLARED))
+    index = "SELECT indexrelid::regclass::text, indisvalid FROM pg_index WHERE indrelid = 'people'::regclass"
+
+    async def scenario() -> Answer:
+        with started(databases, own_shop.folder, "upgrade", "main@m1") as process:
+            assert process.end().status == 0
+        async with holding(databases, "main", "INSERT INTO people VALUES (1)"):
+            with started(databases, own_shop.folder, "upgrade", "main@head") as process:
+                await until(databases, "main", BUILDING)
+                process.popen.send_signal(signal.SIGINT)
+                return await asyncio.to_thread(process.end)
+
+    answer = run(scenario())
+    ((name, is_valid),) = run(rows(databases, "main", index))
+    assert not is_valid
+    assert f"the INVALID index public.{name}" in answer.stderr, answer
+    run(own_shop.upgrade(databases))
+    assert run(rows(databases, "main", index)) == [(name, True)]
 
 
 def test_lock_timeout_does_not_end_a_waiting_step_without_transaction(

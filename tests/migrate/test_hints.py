@@ -28,6 +28,7 @@ CAUSES = [
     (["SELECT set_config('transaction_read_only', 'on', true)"], 10, "read-only by: SELECT set_config("),
     (["DROP SCHEMA circle_migrate CASCADE"], 10, "the step has removed or renamed this table"),
     (["ALTER TABLE alembic_version RENAME TO old"], 10, "the step has removed or renamed this table"),
+    (["DROP TABLE circle_migrate.runs CASCADE"], 10, "the step has removed or renamed this table"),
 ]
 
 
@@ -53,3 +54,15 @@ def test_cause_in_an_earlier_statement(
     for part in (text, "m1.py:", "main is at base"):
         assert part in answer.stderr, answer.stderr
     assert "transactional = False" not in answer.stderr or "BEGIN" in text
+
+
+@pytest.mark.parametrize("more", ["", "transactional = False"])
+@pytest.mark.parametrize("table", ["runs CASCADE", "steps"])
+def test_step_that_removes_rows_of_the_journal(shop: Shop, more: str, table: str) -> None:
+    shop.add("main", "m1", None, [], [])
+    shop.add("main", "m2", "m1", [f"TRUNCATE circle_migrate.{table}"], [], more=more)
+    answer = invoke(["upgrade", "-d", "main"])
+    text = " ".join(answer.stderr.split())
+    assert answer.status == (8 if more else 10), answer
+    assert "the step has removed rows of the journal; a revision leaves alembic_version" in text
+    assert ("main is at m1" if more else "main is at base") in text

@@ -7,9 +7,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, cast
 
+from alembic.operations import Operations
 from sqlalchemy import event
 from sqlalchemy.util import await_only
 
+from circle_migrate.indexes import drop_invalid
 from circle_migrate.postgres.identifier import literal
 from circle_migrate.postgres.sql_text import split_statements, without_comments_and_literals
 
@@ -54,7 +56,7 @@ def autocommit(context: MigrationContext) -> Iterator[None]:
     connection.execution_options(isolation_level="AUTOCOMMIT")
     adapter = cast("Adapter", connection.connection.dbapi_connection)
     try:
-        with _without_lock_timeout(connection, adapter.driver):
+        with _building_indexes(Operations(context), connection, adapter.driver):
             try:
                 yield
                 if adapter.is_in_transaction:
@@ -71,12 +73,17 @@ def autocommit(context: MigrationContext) -> Iterator[None]:
 
 
 @contextmanager
-def _without_lock_timeout(connection: Connection, driver: asyncpg.Connection) -> Iterator[None]:
-    """Turn off lock_timeout for concurrent builds, which block no session and are INVALID if they fail."""
+def _building_indexes(op: Operations, connection: Connection, driver: asyncpg.Connection) -> Iterator[None]:
+    """Turn off lock_timeout for concurrent builds, which block no session and are INVALID if they fail.
+
+    The INVALID index that an interrupted build has left is dropped before the same build.
+    """
     saved: list[str] = []
 
     def before(_connection: object, _cursor: object, statement: str, *_: object) -> None:
         is_build = needs_autocommit(statement)
+        if is_build:
+            drop_invalid(op, statement)
         if is_build and not saved:
             saved.append(await_only(driver.fetchval("SHOW lock_timeout")))
             await_only(driver.execute("SET lock_timeout = 0"))

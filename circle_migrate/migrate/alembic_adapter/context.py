@@ -17,7 +17,6 @@ from sqlalchemy import String
 from sqlalchemy.dialects import registry
 
 from circle_migrate.core.errors import Refused
-from circle_migrate.indexes import drop_invalid
 from circle_migrate.migrate.alembic_adapter.autocommit import autocommit
 from circle_migrate.postgres.identifier import unquote_and_fold
 from circle_migrate.postgres.simple_protocol import Adapter, Watch
@@ -26,7 +25,6 @@ from circle_migrate.revision_graph.modules import exits_as_errors, load_for_run
 from circle_migrate.revision_graph.revision import MAX_ID_LENGTH, Revision
 
 if TYPE_CHECKING:
-    from alembic.operations.ops import MigrateOperation
     from alembic.runtime.environment import EnvironmentContext
 
 _ENDS_TRANSACTION = re.compile(
@@ -238,7 +236,7 @@ def bind_revision(
     context: MigrationContext, revision: Revision, environment: EnvironmentContext
 ) -> Iterator[None]:
     """Bind `op` and Alembic's proxies to the context in the block, which `exits_as_errors`."""
-    operations = _operations(context)
+    operations = Operations(context)
     environment._migration_context = context
     environment.context_opts["as_sql"] = context.as_sql
     context.environment_context = environment
@@ -254,17 +252,3 @@ def bind_revision(
     finally:
         environment._remove_proxy()
         operations._remove_proxy()
-
-
-def _operations(context: MigrationContext) -> Operations:
-    """Return operations that drop the INVALID index of an interrupted build before they build it again."""
-    operations = Operations(context)
-    invoke = operations.invoke
-
-    def drop_and_invoke(operation: MigrateOperation) -> Any:
-        if not context.as_sql:
-            drop_invalid(operations, operation)
-        return invoke(operation)
-
-    operations.invoke = drop_and_invoke  # type: ignore[method-assign]
-    return operations
