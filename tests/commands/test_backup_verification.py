@@ -58,7 +58,7 @@ def test_dump_that_cannot_be_restored(shop: Shop, empty_databases: Databases, st
     assert answer.status == 10, answer
     assert "function squeeze(text) does not exist" in answer.stderr
     assert "SET search_path" in answer.stderr
-    assert list((shop.folder / "saved").iterdir()) == []
+    assert not (shop.folder / "saved").exists()
     accepted = ["--accept-loss", "main.page", "--yes"]
     answer = invoke(["downgrade", "main@m1", "--backup", "saved", *accepted])
     assert answer.status == 10, answer

@@ -38,8 +38,7 @@ def contents(databases: Databases) -> list[str]:
 
 def stamps(answer: Answer) -> list[list[str]]:
     """Return the arguments of the two stamps in the hint."""
-    text = " ".join(answer.stderr.split())
-    return [shlex.split(words) for words in re.findall(r"circle-migrate (stamp [^;]+?)(?:;|$)", text)]
+    return [shlex.split(words) for words in re.findall(r"(?m)^ +circle-migrate (stamp .+)$", answer.stderr)]
 
 
 @pytest.mark.thorough
