@@ -137,6 +137,7 @@ LINES = [
     ("protect", 0),
     ("unprotect --override-protection [n]", 0),
     ("stats", 0),
+    ("accept-drift --yes", 5),
     ("snapshot -o live.json", 0),
     ("diff live.json live", 0),
     ("kept list", 0),
@@ -172,6 +173,8 @@ LINES_BY_TIME = [
 ]
 # They read no database, start servers of their own, or compare the databases with each other.
 OTHERS = {"config schema", "schema", "help", "consistency"}
+OTHERS |= {"adopt", "squash", "rebase", "backup list", "backup verify", "backup prune"}
+OTHERS |= {"backup create"}  # `backup` alone is in the table
 OTHERS |= {"dev psql", "dev reset", "dev snapshots", "dev start", "dev status", "dev stop"}
 NEEDED = {"main": ("credentials", "requires"), "credentials": ("main", "requires main@m1")}
 
