@@ -286,3 +286,13 @@ def test_repeated_option_selects_in_the_order_of_commit(
         line: names for line, names in found.items() if names.count(["main", "credentials"]) < len(names)
     } == {}
     assert sum(map(bool, found.values())) >= len(found) / 3
+
+
+def test_a_saved_plan_is_of_its_databases(shop: Shop) -> None:
+    assert shop
+    assert "saved in p.json" in invoke(["plan", "base", "-d", "main", "-o", "p.json", "--down"]).stdout
+    assert invoke(["plan", "-d", "main", "-o", "p.json"]).status == 0
+    refused = invoke(["upgrade", "--plan", "p.json"])
+    assert (refused.status, 'saved ["main"], now ["main", "credentials"]' in refused.stderr) == (5, True)
+    assert "circle-migrate plan head -o p.json" in refused.stderr
+    assert invoke(["upgrade", "--plan", "p.json", "-d", "main"]).status == 0

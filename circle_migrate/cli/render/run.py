@@ -86,8 +86,8 @@ def plan_result(result: PlanResult, console: Console) -> None:
     write_environment(result.environment, console)
     if not result.plan:
         _unchanged(result.plan, "nothing to do", console)
-        return
-    show_plan(result, console)
+    else:
+        show_plan(result, console)
     write_notes(console, result.notes)
     if result.file:
         write_line(console, f"saved in {result.file}")
