@@ -119,9 +119,12 @@ def show_plan(result: PlannedResult, console: Console) -> None:
 
 def _description(action: Action) -> tuple[str, str]:
     if isinstance(action, Stamp):
-        return revisions(
-            action.heads
-        ), f"marks {len(action.claimed)} as applied, {len(action.disowned)} as undone"
+        counts = ((len(action.claimed), "applied"), (len(action.disowned), "undone"))
+        texts = [f"{count} as {word}" for count, word in counts if count]
+        text = f"marks {', '.join(texts) or 'none'}"
+        if len(action.claimed) == 1 and (replaced := action.claimed[0].replaces):
+            text = f"takes the place of {len(replaced)} revisions"
+        return revisions(action.heads), text
     return action.revision.id, action.revision.message
 
 
