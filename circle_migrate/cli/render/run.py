@@ -170,15 +170,17 @@ def log_result(result: LogResult, console: Console) -> None:
         first = runs[0]
         text = f"{first.started_at:%F %T} UTC  {first.command}, {first.mode}, by {first.os_user}@{first.host}"
         line(console, 0, (f"{key[:8]}  ", "yellow"), (text, "bold"))
+        errors: set[str | None] = set()
         for run in runs:
-            _database_of_run(run, console)
+            _database_of_run(run, console, shows_error=run.error not in errors)
+            errors.add(run.error)
 
 
-def _database_of_run(run: JournalRun, console: Console) -> None:
+def _database_of_run(run: JournalRun, console: Console, *, shows_error: bool) -> None:
     steps = f"{len(run.steps)} of {len(run.planned.get(run.database, ()))} steps"
     duration = _duration(sum(step.duration_ms for step in run.steps))
     line(console, 2, (f"{run.database}: {run.outcome}, {steps}, {duration}, as {run.db_role}", ""))
-    if run.error:
+    if run.error and shows_error:
         message, *detail = run.error.splitlines()
         line(console, 4, (message, "red"))
         for text in detail[:1]:
