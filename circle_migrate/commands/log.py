@@ -52,12 +52,13 @@ class SourceResult(Result):
 
 
 async def log(deployment: Deployment, limit: int, *, slowest: bool = False) -> LogResult:
-    """Return the latest `limit` runs of each database that has a journal, newest first; only reads."""
+    """Return the latest `limit` runs on all databases that have a journal, newest first; only reads."""
     runs: list[JournalRun] = []
     for name in deployment.selected:
         runs += await _read(deployment, name, lambda journal, connection: journal.read(connection, limit))
     runs.sort(key=lambda run: run.started_at, reverse=True)
-    return LogResult("log", tuple(runs), slowest)
+    latest = list(dict.fromkeys(run.run for run in runs))[:limit]
+    return LogResult("log", tuple(run for run in runs if run.run in latest), slowest)
 
 
 async def source(deployment: Deployment, revision: str) -> SourceResult:

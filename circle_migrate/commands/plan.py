@@ -18,6 +18,7 @@ from circle_migrate.postgres.deployment import Deployment
 from circle_migrate.revision_graph.plan import Direction, Plan, Step
 
 _FORMAT = 1
+_NO_ENVIRONMENT = "no environment"
 
 
 async def plan(
@@ -93,7 +94,8 @@ class SavedPlan:
             self.cascade = bool(self.content["cascade"])
             self._changed_schemas = dict(self.content["changed_schemas"])
             self._parts = (
-                ("the environment", self.content.get("environment")),
+                ("the environment", self.content.get("environment") or _NO_ENVIRONMENT),
+                ("the selection of databases", list(self.content["plan"]["current"])),
                 ("the current revisions", self.content["plan"]["current"]),
                 ("the revision files", self.content["checksums"]),
                 ("the commit mode", self.content["mode"]),
@@ -111,8 +113,9 @@ class SavedPlan:
 
         def ensure_unchanged(plan: Plan) -> None:
             now = _comparable(plan, deployment.commit_mode)
-            environment = deployment.settings.env
-            parts = (environment, now["plan"]["current"], now["checksums"], now["mode"], now["plan"])
+            environment = deployment.settings.env or _NO_ENVIRONMENT
+            current = now["plan"]["current"]
+            parts = (environment, list(current), current, now["checksums"], now["mode"], now["plan"])
             for (part, saved), current in zip(self._parts, parts, strict=True):
                 if saved != current:
                     raise self._stale_error(
@@ -128,8 +131,9 @@ class SavedPlan:
                 raise self._stale_error(f"the schema of {name}", None)
 
     def _stale_error(self, part: str, detail: str | None) -> Refused:
+        down = "--down " if self.direction is Direction.DOWN else ""
         return Refused(
             f"the plan in {self.path} is stale: {part} changed after it was saved",
             detail=detail,
-            hint=f"plan again: circle-migrate plan {' '.join(self.targets)}",
+            hint=f"plan again: circle-migrate plan {down}{' '.join(self.targets)} -o {self.path}",
         )

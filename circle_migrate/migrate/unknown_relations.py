@@ -92,7 +92,8 @@ def indistinct_databases(deployment: Deployment, states: Mapping[str, State], pl
     if len(new) < 2 or deployment.settings.embedded:
         return ()
     lines = [f"{name}: {deployment.databases[name].address.display()}" for name in new]
-    text = f"{' and '.join(new)} are new, so it cannot be known whether their URLs are swapped:"
+    names = f"{', '.join(new[:-1])} and {new[-1]}"
+    text = f"{names} are new, so it cannot be known whether their URLs are swapped:"
     marks = "the first run records the name of each in its journal, and swapped URLs are refused from then on"
     return ("\n".join([text, *lines, marks]),)
 

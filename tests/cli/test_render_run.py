@@ -116,6 +116,7 @@ LOG = """\
   credentials: failed, 1 of 2 steps, 1,512.1 ms, as owner
     upgrade c2 failed
     server no (SQLSTATE 22012)
+  billing: failed, 1 of 2 steps, 1,512.1 ms, as owner
 11111111  2030-12-31 18:01:00 UTC  upgrade, serial, by ann@ci
   main: done, 1 of 2 steps, 1,512.1 ms, as owner
     ran in spite of CM001; allowed: lock
@@ -124,8 +125,10 @@ LOG = """\
 
 def test_the_log_has_an_entry_for_each_run() -> None:
     safety = {"found": [{"hazard": "CM001", "verdict": "danger"}], "allowed": ["lock"]}
+    error = "upgrade c2 failed\nno (SQLSTATE 22012)\nmore"
     runs = (
-        journaled("25b30b16-1", "credentials", 3, "upgrade c2 failed\nno (SQLSTATE 22012)\nmore"),
+        journaled("25b30b16-1", "billing", 3, error),
+        journaled("25b30b16-1", "credentials", 3, error),
         journaled("25b30b16-1", "main", 2),
         journaled("11111111-1", "main", 1, safety=safety),
     )

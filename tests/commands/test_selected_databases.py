@@ -137,6 +137,7 @@ LINES = [
     ("protect", 0),
     ("unprotect --override-protection [n]", 0),
     ("stats", 0),
+    ("accept-drift --yes", 5),
     ("snapshot -o live.json", 0),
     ("diff live.json live", 0),
     ("kept list", 0),
@@ -286,3 +287,23 @@ def test_repeated_option_selects_in_the_order_of_commit(
         line: names for line, names in found.items() if names.count(["main", "credentials"]) < len(names)
     } == {}
     assert sum(map(bool, found.values())) >= len(found) / 3
+
+
+def test_the_log_has_the_latest_runs_whole(shop: Shop) -> None:
+    assert shop
+    for line in ("upgrade -d main", "upgrade -d credentials", "downgrade base --yes --no-backup"):
+        assert invoke(line.split()).status == 0, line
+    entries = {n: invoke(["log", "-n", n]).stdout for n in ("1", "2")}
+    assert [text.count(" UTC  ") for text in entries.values()] == [1, 2]
+    assert "main: done" in entries["1"]
+    assert "credentials: done" in entries["1"]
+
+
+def test_a_saved_plan_is_of_its_databases(shop: Shop) -> None:
+    assert shop
+    assert "saved in p.json" in invoke(["plan", "base", "-d", "main", "-o", "p.json", "--down"]).stdout
+    assert invoke(["plan", "-d", "main", "-o", "p.json"]).status == 0
+    refused = invoke(["upgrade", "--plan", "p.json"])
+    assert (refused.status, 'saved ["main"], now ["main", "credentials"]' in refused.stderr) == (5, True)
+    assert "circle-migrate plan head -o p.json" in refused.stderr
+    assert invoke(["upgrade", "--plan", "p.json", "-d", "main"]).status == 0

@@ -141,6 +141,7 @@ def test_a_database_at_the_last_replaced_revision_counts_as_at_the_squashed_one(
     ):
         done(*arguments)
     assert rows(empty_databases) == ["d4"]
+    assert "takes the place of" in done("plan")
     done("upgrade")
     assert (rows(empty_databases), journal(empty_databases)) == (["s0"], "stamp:s0")
     assert "nothing" not in done("log")

@@ -221,4 +221,7 @@ def test_a_saved_plan_is_of_its_environment() -> None:
     refused = invoke(["upgrade", "--plan", "plan.json", "--env", "production", "--dry-run"])
     assert refused.status == 5
     assert "the environment changed after it was saved" in refused.stderr
+    assert 'saved "ci", now "production"' in refused.stderr
+    refused = invoke(["upgrade", "--plan", "plan.json", "--dry-run"])
+    assert 'saved "ci", now "no environment"' in refused.stderr
     assert invoke(["upgrade", "--plan", "plan.json", "--env", "ci", "--dry-run"]).status == 0

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
+from circle_migrate.migrate.unknown_relations import indistinct_databases
 from tests.deployments import environment, execute, invoke, project_folder, versions
 from tests.faults.shop import Shop
 from tests.servers import Databases, run
@@ -167,3 +170,16 @@ def test_new_databases_are_named_as_indistinct_until_the_first_run(
         answer = invoke(line.split())
         assert (answer.status, "was migrated as" in answer.stderr) == (5, True), (line, answer)
     assert run(versions(empty_databases)) == {"main": [], "credentials": []}
+
+
+def test_the_note_on_three_new_databases_is_a_list() -> None:
+    names = ("a", "b", "c")
+    address = SimpleNamespace(display=lambda: "URL")
+    deployment: Any = SimpleNamespace(
+        settings=SimpleNamespace(embedded=False),
+        databases=dict.fromkeys(names, SimpleNamespace(address=address)),
+    )
+    states: Any = dict.fromkeys(names, SimpleNamespace(current=(), journal_of=None))
+    plan: Any = SimpleNamespace(databases=names)
+    (note,) = indistinct_databases(deployment, states, plan)
+    assert note.startswith("a, b and c are new, so it cannot be known")

@@ -85,7 +85,7 @@ def register(app: Declarations) -> None:
     @command(app, panel=_PANEL)
     async def log(
         context: CommandContext,
-        limit: int = option("N", "Show at most N runs of each database.", "--limit", "-n", default=20, min=1),
+        limit: int = option("N", "Show at most N runs.", "--limit", "-n", default=20, min=1),
         slowest: bool = flag("--slowest", "Show their steps, slowest first."),
         source: str | None = option("REVISION", "Show the source of a revision as it ran."),
     ) -> Result:

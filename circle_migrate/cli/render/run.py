@@ -86,8 +86,8 @@ def plan_result(result: PlanResult, console: Console) -> None:
     write_environment(result.environment, console)
     if not result.plan:
         _unchanged(result.plan, "nothing to do", console)
-        return
-    show_plan(result, console)
+    else:
+        show_plan(result, console)
     write_notes(console, result.notes)
     if result.file:
         write_line(console, f"saved in {result.file}")
@@ -119,9 +119,12 @@ def show_plan(result: PlannedResult, console: Console) -> None:
 
 def _description(action: Action) -> tuple[str, str]:
     if isinstance(action, Stamp):
-        return revisions(
-            action.heads
-        ), f"marks {len(action.claimed)} as applied, {len(action.disowned)} as undone"
+        counts = ((len(action.claimed), "applied"), (len(action.disowned), "undone"))
+        texts = [f"{count} as {word}" for count, word in counts if count]
+        text = f"marks {', '.join(texts) or 'none'}"
+        if len(action.claimed) == 1 and (replaced := action.claimed[0].replaces):
+            text = f"takes the place of {len(replaced)} revisions"
+        return revisions(action.heads), text
     return action.revision.id, action.revision.message
 
 
@@ -167,15 +170,17 @@ def log_result(result: LogResult, console: Console) -> None:
         first = runs[0]
         text = f"{first.started_at:%F %T} UTC  {first.command}, {first.mode}, by {first.os_user}@{first.host}"
         line(console, 0, (f"{key[:8]}  ", "yellow"), (text, "bold"))
+        errors: set[str | None] = set()
         for run in runs:
-            _database_of_run(run, console)
+            _database_of_run(run, console, shows_error=run.error not in errors)
+            errors.add(run.error)
 
 
-def _database_of_run(run: JournalRun, console: Console) -> None:
+def _database_of_run(run: JournalRun, console: Console, *, shows_error: bool) -> None:
     steps = f"{len(run.steps)} of {len(run.planned.get(run.database, ()))} steps"
     duration = _duration(sum(step.duration_ms for step in run.steps))
     line(console, 2, (f"{run.database}: {run.outcome}, {steps}, {duration}, as {run.db_role}", ""))
-    if run.error:
+    if run.error and shows_error:
         message, *detail = run.error.splitlines()
         line(console, 4, (message, "red"))
         for text in detail[:1]:
