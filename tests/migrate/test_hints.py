@@ -66,3 +66,18 @@ def test_step_that_removes_rows_of_the_journal(shop: Shop, more: str, table: str
     assert answer.status == (8 if more else 10), answer
     assert "the step has removed rows of the journal; a revision leaves alembic_version" in text
     assert ("main is at m1" if more else "main is at base") in text
+
+
+def test_message_of_a_long_statement_has_no_value_that_is_not_redacted(shop: Shop) -> None:
+    values = ", ".join(f"'value {number}'" for number in range(5000))
+    shop.add("main", "m1", None, [f"SELECT {values}, 'ab c'::int"], [])
+    answer = invoke(["upgrade", "-d", "main"])
+    assert answer.status == 10, answer
+    assert 'type integer: "***" (SQLSTATE 22P02); in: SELECT' in " ".join(answer.stderr.split())
+
+
+def test_revision_id_that_is_no_text(shop: Shop) -> None:
+    file = shop.add("main", "m1", None, [], [])
+    file.write_text(file.read_text().replace("revision = 'm1'", "revision = 3"))
+    answer = invoke(["plan", "-d", "main"])
+    assert (answer.status, "`revision` of m1.py is no text: 3" in answer.stderr) == (5, True), answer
