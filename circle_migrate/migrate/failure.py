@@ -151,6 +151,10 @@ async def step_error(
     if is_lost:
         message = f"{action.database}: {describe(action)} has lost its connection"
         failure = errors.Unreachable(message, hint=server_errors.AFTER_LOSS)
+        if transcript and transcript.ends_session:
+            setting = one_line(redact_statement(transcript.ends_session), _LENGTH)
+            cause = f"the server may have ended the session by the limit of: {setting}; {cause}"
+            failure.hint = "remove that statement or let the limit be longer, then run the same command again"
     failure.database = action.database
     failure.detail = cause
     if isinstance(action, Step):

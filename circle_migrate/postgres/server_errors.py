@@ -239,6 +239,9 @@ def _server_refusal(error: Exception, state: str, database: str, address: Addres
     elif state == "08P01" and "startup parameter" in detail:
         kind, message = SettingsError, f"{where} is a connection pooler that refuses our settings"
         hint = "use the direct URL of the server for migrations"
+    elif state == QUERY_CANCELED:
+        message = f"{where} cancelled the first statement"
+        hint = "give the role or the database a longer limit: ALTER ROLE ... SET statement_timeout = '1min';"
     elif state == "57P03":
         hint = "try again later: the server is starting or stopping, or is a standby without connections"
     elif state == "53300":

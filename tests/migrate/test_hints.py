@@ -68,6 +68,34 @@ def test_step_that_removes_rows_of_the_journal(shop: Shop, more: str, table: str
     assert ("main is at m1" if more else "main is at base") in text
 
 
+@pytest.mark.parametrize(
+    ("setting", "more"),
+    [("idle_in_transaction_session_timeout", ""), ("idle_session_timeout", "transactional = False")],
+)
+def test_limit_that_ends_the_session_is_named(shop: Shop, setting: str, more: str) -> None:
+    body = f'op.execute("SET {setting} = 1")\nimport time\ntime.sleep(0.3)\nop.execute("SELECT 1")'
+    shop.revision("main", "m1", None, body, "pass", more=more)
+    answer = invoke(["upgrade", "-d", "main"])
+    assert answer.status == 9, answer
+    assert f"the limit of: SET {setting} = 1;" in " ".join(answer.stderr.split())
+
+
+SETTINGS = {
+    "role = pg_monitor": 'GRANT SELECT ON TABLE alembic_version TO "pg_monitor";',
+    "statement_timeout = 1": "SET statement_timeout",
+}
+
+
+@pytest.mark.parametrize("setting", SETTINGS)
+def test_setting_of_the_database_is_named(shop: Shop, empty_databases: Databases, setting: str) -> None:
+    shop.add("main", "m1", None, [], [])
+    assert invoke(["upgrade", "-d", "main"]).status == 0
+    name = empty_databases.names["main"]
+    run(execute(empty_databases, "credentials", f"ALTER DATABASE {name} SET {setting}"))
+    answer = invoke(["upgrade", "-d", "main"])
+    assert (answer.status, SETTINGS[setting] in answer.stderr) == (9, True), answer
+
+
 def test_message_of_a_long_statement_has_no_value_that_is_not_redacted(shop: Shop) -> None:
     values = ", ".join(f"'value {number}'" for number in range(5000))
     shop.add("main", "m1", None, [f"SELECT {values}, 'ab c'::int"], [])
