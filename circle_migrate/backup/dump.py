@@ -165,6 +165,8 @@ def _hint(output: str, role: str) -> str:
             f"GRANT {'USAGE' if kind == 'schema' else 'SELECT'} ON {kind.upper()} {name} TO {quote(role)};"
         )
         return f"{grant} and the same for every other table, sequence and schema"
+    if "too many connections for role" in output:
+        return f"a backup needs two connections and more: ALTER ROLE {quote(role)} CONNECTION LIMIT 5;"
     return "correct the cause and run the same command again"
 
 

@@ -106,3 +106,20 @@ def test_hint_of_a_backup_names_what_the_role_lacks(
         assert (answer.status, LACKING[statement].format(reader) in text) == (10, True), answer
     finally:
         run(execute(empty_databases, "main", f"DROP OWNED BY {reader}", f"DROP ROLE {reader}"))
+
+
+@pytest.mark.parametrize(
+    ("option", "remedy"), [("LOGIN CONNECTION LIMIT 0", "CONNECTION LIMIT 5"), ("NOLOGIN", "LOGIN")]
+)
+def test_hint_names_what_keeps_a_role_out(
+    empty_databases: Databases, monkeypatch: pytest.MonkeyPatch, option: str, remedy: str
+) -> None:
+    role = f"{empty_databases.names['main']}_out"
+    run(execute(empty_databases, "main", f"CREATE ROLE {role} {option}"))
+    try:
+        url = re.sub("//[^@/]*@", f"//{role}@", environment(empty_databases)["DATABASE_URL"])
+        monkeypatch.setenv("DATABASE_URL", url)
+        answer = invoke(["upgrade", "-d", "main"])
+        assert f'ALTER ROLE "{role}" {remedy};' in answer.stderr, answer
+    finally:
+        run(execute(empty_databases, "main", f"DROP ROLE {role}"))
