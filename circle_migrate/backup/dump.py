@@ -5,6 +5,7 @@ Dumps are encrypted by `age`; for an older server psql runs the script of pg_res
 
 import asyncio
 import os
+import re
 import shutil
 from asyncio.subprocess import DEVNULL, PIPE
 from collections.abc import Coroutine, Mapping, Sequence
@@ -18,6 +19,7 @@ from circle_migrate.backup.manifest import Dump
 from circle_migrate.backup.pg_programs import Child, Program, find, start
 from circle_migrate.config.url.environment import plain
 from circle_migrate.core.errors import BackupFailed, BrokenBackup, RestoreFailed, SettingsError, UsageError
+from circle_migrate.postgres.identifier import quote
 
 _VERBOSE = "--verbose"
 """Makes pg_dump and pg_restore write to stderr all the time, so that SIGPIPE ends them if we are killed."""
@@ -99,7 +101,7 @@ class DumpJob:
             await self._dump_encrypted(argv, database, path, env)
             return
         async with start([*argv, f"--file={path}"], env) as dumper:
-            await _wait_for_success(dumper, database, "pg_dump")
+            await _wait_for_success(dumper, database, "pg_dump", env.get("PGUSER", "ROLE"))
 
     async def _dump_encrypted(
         self, argv: list[str | Path], database: str, path: Path, env: Mapping[str, str]
@@ -112,7 +114,7 @@ class DumpJob:
                 start([self.lister.path, "--list"], plain(), stdin=PIPE) as lister,
             ):
                 await copy(dumper, cipher, lister)
-                await _wait_for_success(dumper, database, "pg_dump")
+                await _wait_for_success(dumper, database, "pg_dump", env.get("PGUSER", "ROLE"))
                 await _wait_for_success(cipher, database, "age")
                 await _wait_for_success(lister, database, "pg_restore --list")
             os.fsync(file.fileno())
@@ -136,7 +138,7 @@ async def copy(source: Child, *targets: Child) -> None:
             await writer.wait_closed()
 
 
-async def _wait_for_success(child: Child, database: str, program: str) -> None:
+async def _wait_for_success(child: Child, database: str, program: str, role: str = "") -> None:
     """Wait until the program ends. Raises `BackupFailed` with its output if it fails."""
     if await child.end() == 0:
         return
@@ -145,10 +147,27 @@ async def _wait_for_success(child: Child, database: str, program: str) -> None:
         f"{database}: {program} failed",
         database=database,
         detail=output,
-        hint="grant the role SELECT on every table and sequence"
-        if "permission denied" in output
-        else "correct the cause and run the same command again",
+        hint=_hint(output, role),
     )
+
+
+def _hint(output: str, role: str) -> str:
+    """Return the statement that gives the role what it lacks, or else that the cause is to be corrected."""
+    if match := re.search(r"row-level security policy for table (\S+)", output):
+        return (
+            f"policies of {match[1]} would hide rows from the backup: make it as a superuser or as the owner "
+            f"without FORCE ROW LEVEL SECURITY, or as a superuser: ALTER ROLE {quote(role)} BYPASSRLS;"
+        )
+    refused = r"(?:permission denied for|failed to get data for) (table|sequence|schema) (\"[^\"]+\"|[^\s;]+)"
+    if match := re.search(refused, output):
+        kind, name = match.groups()
+        grant = (
+            f"GRANT {'USAGE' if kind == 'schema' else 'SELECT'} ON {kind.upper()} {name} TO {quote(role)};"
+        )
+        return f"{grant} and the same for every other table, sequence and schema"
+    if "too many connections for role" in output:
+        return f"a backup needs two connections and more: ALTER ROLE {quote(role)} CONNECTION LIMIT 5;"
+    return "correct the cause and run the same command again"
 
 
 async def ensure_readable(lister: Program, path: Path, database: str, decryption: Sequence[str] = ()) -> None:

@@ -9,7 +9,7 @@ from contextlib import AsyncExitStack, suppress
 from typing import TYPE_CHECKING
 
 from circle_migrate.core import errors
-from circle_migrate.core.redaction import redact_quotation, redact_statement
+from circle_migrate.core.redaction import MASK, redact_quotation, redact_statement
 from circle_migrate.indexes import plain_names
 from circle_migrate.migrate.half_done import STEP_SETTING, describe_half_done, half_done, remedy_of_half_done
 from circle_migrate.migrate.run import MigrationRun, describe, describe_current_revisions
@@ -56,7 +56,7 @@ _SHOWN, _LENGTH = 5, 100
 _ANSWER_SECONDS = 2.0
 """Seconds in which a server must answer, so that a run that was interrupted or lost a server ends soon."""
 
-_MAX_STATEMENT_LENGTH, _MAX_MESSAGE_LENGTH = 300, 2000
+_MAX_STATEMENT_LENGTH, _MAX_MESSAGE_LENGTH, _MAX_REDACTED_LENGTH = 300, 2000, 50_000
 
 
 class StepFailedError(Exception):
@@ -151,6 +151,10 @@ async def step_error(
     if is_lost:
         message = f"{action.database}: {describe(action)} has lost its connection"
         failure = errors.Unreachable(message, hint=server_errors.AFTER_LOSS)
+        if transcript and transcript.ends_session:
+            setting = one_line(redact_statement(transcript.ends_session), _LENGTH)
+            cause = f"the server may have ended the session by the limit of: {setting}; {cause}"
+            failure.hint = "remove that statement or let the limit be longer, then run the same command again"
     failure.database = action.database
     failure.detail = cause
     if isinstance(action, Step):
@@ -234,12 +238,20 @@ def is_lock_conflict(error: BaseException) -> bool:
 
 def _cause(error: Exception, note: str | None = None) -> str:
     sql = str(getattr(error, "statement", None) or "")
-    message = redact_quotation(server_errors.server_message(error), sql)
+    message, head = server_errors.server_message(error), sql
+    if len(sql) > _MAX_REDACTED_LENGTH:  # redaction takes seconds for each megabyte
+        head = sql[:_MAX_REDACTED_LENGTH].rpartition(" ")[0]
+        message = re.sub(
+            r'"([^"]*)"',
+            lambda text: text[0] if text[1] in head or text[1] not in sql else f'"{MASK}"',
+            message,
+        )
+    message = redact_quotation(message, head)
     if server_errors.server_error(error) is None and server_errors.driver_message(error) is None:
         message = f"{type(error).__name__}: {message}"
     if len(message) > _MAX_MESSAGE_LENGTH:  # it quotes a value
         message = f"{message[:_MAX_MESSAGE_LENGTH]}…{message[-_LENGTH:]}"
-    statement = one_line(redact_statement(sql), _MAX_STATEMENT_LENGTH)
+    statement = one_line(redact_statement(head), _MAX_STATEMENT_LENGTH)
     return "; ".join(filter(None, [message, statement and f"in: {statement}", note]))
 
 

@@ -178,4 +178,4 @@ def ensure_own_tables(states: Mapping[str, State], *, reading: bool = False) -> 
     """
     for state in states.values():
         if state.unsafe_table and not (reading and state.reads_only):
-            raise state.unsafe_table.error(state.database, state.role)
+            raise state.unsafe_table.error(state.database, state.role, state.journal_schema)

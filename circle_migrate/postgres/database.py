@@ -213,10 +213,12 @@ class Database:
         """Read the state over an open connection."""
         settings = self.settings
         tables = [settings.version_table, *journal_tables.NAMES, *journal_tables.OWN_TABLES]
+        role = self.address.user
         try:
             names = (settings.version_table, settings.version_table_schema)
             arguments = (*names, GID_PREFIX, tables, settings.journal_schema)
             row = await connection.fetchrow(_STATE, *arguments)
+            role = row["role"]  # ALTER ROLE ... SET role may have set another one
             if row["schema"] is None:
                 raise await no_schema_error(connection, self.name, row["role"])
             journal_tables.ensure_not_in_search_path(settings, [row["schema"]])
@@ -230,7 +232,7 @@ class Database:
             failure = server_errors.statement_error(error, self.name, "read the state of the database")
             if isinstance(failure, MissingPrivilege):
                 schema = quote(settings.journal_schema)
-                failure.hint = server_errors.privilege_hint(message, self.address.user, "SELECT", schema)
+                failure.hint = server_errors.privilege_hint(message, role, "SELECT", schema)
             unnamed = f"{self.name}: its state cannot be read"
             raise failure or MigrateError(unnamed, database=self.name, detail=message) from error
         return State(

@@ -237,8 +237,8 @@ async def read_contents(
         raise Refused(
             f"{settings.name}: {journal}{RUNS} exists without {journal}{STEPS}; there are {owners}",
             database=settings.name,
-            hint=f"{_OF_OTHERS}; if it is the journal, restore the other table from a backup, or let the "
-            f"next run begin a journal: DROP TABLE {journal}{RUNS}",
+            hint=f"{_OF_OTHERS}; if it is the journal, move the other table there or restore it "
+            f"from a backup, or let the next run begin a journal: DROP TABLE {journal}{RUNS}",
         )
     for table in (f"{journal}{RUNS}", f"{journal}{STEPS}", f"{marker}{PROTECTION}"):
         if table in nullable:

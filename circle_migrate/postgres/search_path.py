@@ -51,7 +51,7 @@ WITH RECURSIVE own (oid) AS (
     SELECT oid FROM pg_catalog.pg_roles WHERE rolname = current_user
     UNION SELECT m.roleid FROM pg_catalog.pg_auth_members m JOIN own ON m.member = own.oid
 )
-TABLE own UNION SELECT oid FROM pg_catalog.pg_roles WHERE rolsuper
+TABLE own UNION SELECT oid FROM pg_catalog.pg_roles WHERE rolsuper OR rolname = 'pg_database_owner'
 UNION SELECT datdba FROM pg_catalog.pg_database WHERE datname = current_database()
 """
 """The role, those of which it is a member (pg_has_role names all to superusers), superusers, the owner."""

@@ -224,6 +224,8 @@ def _server_refusal(error: Exception, state: str, database: str, address: Addres
         hint = "to see which setting the URL comes from: circle-migrate config show"
         if address.password_command is not None:
             hint = f"check for which role and server {address.password_command.source} prints a password"
+        if "not permitted to log in" in detail:
+            hint = f'ALTER ROLE "{address.user}" LOGIN;'
         if "no encryption" in detail:
             hint = "use TLS: add sslmode=require to the URL"
     elif state == "3D000":
@@ -239,10 +241,15 @@ def _server_refusal(error: Exception, state: str, database: str, address: Addres
     elif state == "08P01" and "startup parameter" in detail:
         kind, message = SettingsError, f"{where} is a connection pooler that refuses our settings"
         hint = "use the direct URL of the server for migrations"
+    elif state == QUERY_CANCELED:
+        message = f"{where} cancelled the first statement"
+        hint = "give the role or the database a longer limit: ALTER ROLE ... SET statement_timeout = '1min';"
     elif state == "57P03":
         hint = "try again later: the server is starting or stopping, or is a standby without connections"
     elif state == "53300":
         hint = "close connections: all are in use, and circle-migrate needs two per database"
+        if "for role" in detail:
+            hint += f'; or allow the role more: ALTER ROLE "{address.user}" CONNECTION LIMIT 5;'
     return kind(f"{database}: {message}", database=database, detail=detail, state=outcome, hint=hint)
 
 

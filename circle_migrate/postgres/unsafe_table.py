@@ -6,7 +6,7 @@ from typing import NamedTuple, Self
 
 from circle_migrate.core.errors import Refused
 from circle_migrate.postgres.identifier import quote
-from circle_migrate.postgres.journal_tables import OWN_SCHEMAS, OWN_TABLES
+from circle_migrate.postgres.journal_tables import KEPT_SCHEMA, NAMES, OWN_SCHEMAS, OWN_TABLES
 from circle_migrate.postgres.search_path import TRUSTED_OWNERS
 
 OBJECTS = f"""
@@ -24,7 +24,8 @@ FROM (
     FROM own CROSS JOIN pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
     WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f')
       AND (n.nspname = own.schema AND (c.relname = $1 OR c.relname IN {OWN_TABLES})
-           OR n.nspname = $5 OR n.nspname IN {OWN_SCHEMAS})
+           OR n.nspname = '{KEPT_SCHEMA}'
+           OR (n.nspname = $5 OR n.nspname IN {OWN_SCHEMAS}) AND c.relname IN {NAMES})
 ) object JOIN pg_catalog.pg_roles owner ON owner.oid = object.owner
 """  # noqa: S608 - constants
 """Our tables and schemas; $1 is the version table, $5 the schema of the setting journal-schema.
@@ -63,8 +64,11 @@ class UnsafeTable(NamedTuple):
 
         return cls(**json.loads(text))
 
-    def error(self, database: str, role: str) -> Refused:
-        """Return the error of every command that would write it as this role."""
+    def error(self, database: str, role: str, journal_schema: str) -> Refused:
+        """Return the error of every command that would write it as this role.
+
+        A journal that was moved out of `journal_schema` is moved back: the schema is not ours.
+        """
         kind, name = "SCHEMA", quote(self.schema)
         if self.name:
             kind, name = "TABLE", f"{name}.{quote(self.name)}"
@@ -73,6 +77,9 @@ class UnsafeTable(NamedTuple):
         elif not self.trusted:
             reason = "belongs to a role that could run statements as this role"
             hint = f"if its contents are right: ALTER {kind} {name} OWNER TO {quote(role)};"
+            if kind == "SCHEMA" and self.schema not in (journal_schema, KEPT_SCHEMA):
+                moves = (f"ALTER TABLE {name}.{table} SET SCHEMA {quote(journal_schema)};" for table in NAMES)
+                hint = f"move the journal, or those of its tables that exist: {' '.join(moves)}"
         elif self.trigger:
             reason = f"has the trigger {self.trigger}"
             hint = f"DROP TRIGGER {quote(self.trigger)} ON {name};"

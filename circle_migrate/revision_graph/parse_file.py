@@ -99,7 +99,14 @@ def read_source(database: str, path: Path, source: bytes, load_module: ModuleLoa
         names = set(vars(module))
         values = {name: getattr(module, name) for name in _NAMES if name in names}
     key = values.get("revision")
-    if not isinstance(key, str) or not key:
+    if key is not None and not isinstance(key, str):
+        raise TreeError(
+            f"`revision` of {path.name} is no text: {str(key)[:_MAX_QUOTED]}",
+            database=database,
+            location=f"{path}:{line}",
+            hint="write the id in quotes, there and in every `down_revision` that names it",
+        )
+    if not key:
         raise TreeError(
             f"{path.name} has no `revision`",
             database=database,

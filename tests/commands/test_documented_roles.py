@@ -76,3 +76,50 @@ def test_migrator(
     accept = ["--accept-loss", "main.t_m1", "--accept-loss", "credentials.t_c1"]
     answer = invoke(["downgrade", "main@base", "credentials@base", "--yes", "--backup", saved, *accept])
     assert answer.status == 0, answer
+
+
+KINDS = "TABLES", "SEQUENCES"
+LACKING = {
+    "REVOKE SELECT ON SEQUENCE s_m1 FROM {}": 'GRANT SELECT ON SEQUENCE "s_m1" TO "{}";',
+    "ALTER TABLE t_m1 ENABLE ROW LEVEL SECURITY": 'ALTER ROLE "{}" BYPASSRLS;',
+    "CREATE SCHEMA z CREATE TABLE z.t ()": 'GRANT USAGE ON SCHEMA z TO "{}";',
+}
+
+
+@pytest.mark.parametrize("statement", LACKING)
+def test_hint_of_a_backup_names_what_the_role_lacks(
+    shop: Shop, empty_databases: Databases, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, statement: str
+) -> None:
+    for name, url in environment(empty_databases).items():
+        monkeypatch.setenv(name, url)
+    assert invoke(["upgrade"]).status == 0
+    reader = f"{empty_databases.names['main']}_reader"
+    grants = [f"GRANT SELECT ON ALL {kind} IN SCHEMA public, circle_migrate TO {reader}" for kind in KINDS]
+    usage = f"GRANT USAGE ON SCHEMA circle_migrate TO {reader}"
+    run(execute(empty_databases, "main", f"CREATE ROLE {reader} LOGIN", usage, *grants))
+    try:
+        run(execute(empty_databases, "main", statement.format(reader)))
+        url = re.sub("//[^@/]*@", f"//{reader}@", environment(empty_databases)["DATABASE_URL"])
+        monkeypatch.setenv("DATABASE_URL", url)
+        answer = invoke(["backup", "-d", "main", str(tmp_path / "saved")])
+        text = answer.stderr.replace("SEQUENCE s_m1", 'SEQUENCE "s_m1"')  # of an older pg_dump
+        assert (answer.status, LACKING[statement].format(reader) in text) == (10, True), answer
+    finally:
+        run(execute(empty_databases, "main", f"DROP OWNED BY {reader}", f"DROP ROLE {reader}"))
+
+
+@pytest.mark.parametrize(
+    ("option", "remedy"), [("LOGIN CONNECTION LIMIT 0", "CONNECTION LIMIT 5"), ("NOLOGIN", "LOGIN")]
+)
+def test_hint_names_what_keeps_a_role_out(
+    empty_databases: Databases, monkeypatch: pytest.MonkeyPatch, option: str, remedy: str
+) -> None:
+    role = f"{empty_databases.names['main']}_out"
+    run(execute(empty_databases, "main", f"CREATE ROLE {role} {option}"))
+    try:
+        url = re.sub("//[^@/]*@", f"//{role}@", environment(empty_databases)["DATABASE_URL"])
+        monkeypatch.setenv("DATABASE_URL", url)
+        answer = invoke(["upgrade", "-d", "main"])
+        assert f'ALTER ROLE "{role}" {remedy};' in answer.stderr, answer
+    finally:
+        run(execute(empty_databases, "main", f"DROP ROLE {role}"))

@@ -66,3 +66,46 @@ def test_step_that_removes_rows_of_the_journal(shop: Shop, more: str, table: str
     assert answer.status == (8 if more else 10), answer
     assert "the step has removed rows of the journal; a revision leaves alembic_version" in text
     assert ("main is at m1" if more else "main is at base") in text
+
+
+@pytest.mark.parametrize(
+    ("setting", "more"),
+    [("idle_in_transaction_session_timeout", ""), ("idle_session_timeout", "transactional = False")],
+)
+def test_limit_that_ends_the_session_is_named(shop: Shop, setting: str, more: str) -> None:
+    body = f'op.execute("SET {setting} = 1")\nimport time\ntime.sleep(0.3)\nop.execute("SELECT 1")'
+    shop.revision("main", "m1", None, body, "pass", more=more)
+    answer = invoke(["upgrade", "-d", "main"])
+    assert answer.status == 9, answer
+    assert f"the limit of: SET {setting} = 1;" in " ".join(answer.stderr.split())
+
+
+SETTINGS = {
+    "role = pg_monitor": 'GRANT SELECT ON TABLE alembic_version TO "pg_monitor";',
+    "statement_timeout = 1": "SET statement_timeout",
+}
+
+
+@pytest.mark.parametrize("setting", SETTINGS)
+def test_setting_of_the_database_is_named(shop: Shop, empty_databases: Databases, setting: str) -> None:
+    shop.add("main", "m1", None, [], [])
+    assert invoke(["upgrade", "-d", "main"]).status == 0
+    name = empty_databases.names["main"]
+    run(execute(empty_databases, "credentials", f"ALTER DATABASE {name} SET {setting}"))
+    answer = invoke(["upgrade", "-d", "main"])
+    assert (answer.status, SETTINGS[setting] in answer.stderr) == (9, True), answer
+
+
+def test_message_of_a_long_statement_has_no_value_that_is_not_redacted(shop: Shop) -> None:
+    values = ", ".join(f"'value {number}'" for number in range(5000))
+    shop.add("main", "m1", None, [f"SELECT {values}, 'ab c'::int"], [])
+    answer = invoke(["upgrade", "-d", "main"])
+    assert answer.status == 10, answer
+    assert 'type integer: "***" (SQLSTATE 22P02); in: SELECT' in " ".join(answer.stderr.split())
+
+
+def test_revision_id_that_is_no_text(shop: Shop) -> None:
+    file = shop.add("main", "m1", None, [], [])
+    file.write_text(file.read_text().replace("revision = 'm1'", "revision = 3"))
+    answer = invoke(["plan", "-d", "main"])
+    assert (answer.status, "`revision` of m1.py is no text: 3" in answer.stderr) == (5, True), answer

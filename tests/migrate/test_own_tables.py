@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.deployments import RUNS, STEPS, environment, execute, invoke
+from tests.faults.states import rows
 from tests.servers import Databases, run
 
 _TRAP = (
@@ -195,6 +196,25 @@ def test_roles_that_the_migrator_trusts_may_own_the_tables(eve: str, empty_datab
     owner = f"ALTER TABLE {RUNS} OWNER TO {eve}"
     run(execute(empty_databases, "main", owner, f"GRANT {eve} TO CURRENT_USER"))
     assert invoke(["upgrade"]).status == 0
+
+
+MOVES = [f"ALTER TABLE circle_migrate.{name} SET SCHEMA {{}}" for name in ("steps", "runs")]
+
+
+def test_journal_that_was_moved_by_hand(eve: str, empty_databases: Databases) -> None:
+    trap = [*_TRAP, "CREATE TRIGGER own AFTER INSERT ON trapped EXECUTE FUNCTION trap()"]
+    assert invoke(["upgrade", "main@+1"]).status == 0
+    run(execute(empty_databases, "main", *trap, *(move.format("public") for move in MOVES)))
+    assert invoke(["upgrade", "main@+1"]).status == 0
+    (place,) = run(rows(empty_databases, "main", f"SELECT '{RUNS}'::regclass::text"))
+    assert place == (RUNS,)
+
+    schema = f"CREATE SCHEMA stray AUTHORIZATION {eve}"
+    run(execute(empty_databases, "main", schema, *(move.format("stray") for move in MOVES)))
+    answer = invoke(["upgrade", "main@+1"])
+    assert answer.status == 5, answer
+    assert 'ALTER TABLE "stray".runs SET SCHEMA "circle_migrate";' in answer.stderr
+    assert "OWNER TO" not in answer.stderr
 
 
 @pytest.mark.thorough

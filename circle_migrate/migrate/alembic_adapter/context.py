@@ -39,6 +39,9 @@ _SETS_ROLE = re.compile(
 )
 _SETS_READ_ONLY = re.compile(r"\bread\s+only\b|transaction_read_only", re.IGNORECASE)
 _SETS_TIMEOUT = re.compile(r"\bstatement_timeout\b", re.IGNORECASE)
+_ENDS_SESSION = re.compile(
+    r"\b(?:idle_in_transaction_session_timeout|idle_session_timeout|transaction_timeout)\b", re.IGNORECASE
+)
 _UNDOES = re.compile(r"\s*(?:rollback|abort)\b", re.IGNORECASE)
 _COMMITS_INSIDE = re.compile(r"\s*call\b|\bcommit\b", re.IGNORECASE)
 
@@ -132,6 +135,11 @@ class Transcript(Watch):
     def sets_timeout(self) -> bool:
         """Whether the step has set a limit for its statements."""
         return any(map(_SETS_TIMEOUT.search, self._statements))
+
+    @property
+    def ends_session(self) -> str | None:
+        """The last statement that sets a limit after which the server ends the session."""
+        return next(filter(_ENDS_SESSION.search, reversed(self._statements)), None)
 
     @property
     def read_only(self) -> str | None:
