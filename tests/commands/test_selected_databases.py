@@ -144,7 +144,6 @@ LINES = [
     ("revision -m text --rev-id [k]3", 0),
     ("upgrade --safety off", 0),
     ("merge", 0),
-    ("accept-drift -d [n] --yes", 5),
 ]
 SCRATCH_LINES = [
     ("downgrade --to-time 2000-01-01 --dry-run", {"main": 2, "credentials": 5}),
