@@ -86,6 +86,7 @@ LACKING = {
 }
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("statement", LACKING)
 def test_hint_of_a_backup_names_what_the_role_lacks(
     shop: Shop, empty_databases: Databases, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, statement: str

@@ -156,6 +156,7 @@ def test_only_databases_that_move_are_compared(shop: Shop, empty_databases: Data
     assert run(versions(empty_databases)) == {"main": ["m2"], "credentials": ["c1"]}
 
 
+@pytest.mark.thorough
 def test_plan_of_a_schema_that_was_changed_later_is_stale(shop: Shop, empty_databases: Databases) -> None:
     assert command("plan main@m2 -o plan.json").status == 0
     run(execute(empty_databases, "main", _COLUMN))
@@ -201,6 +202,7 @@ def meanwhile(coroutine: Any) -> None:
         pool.submit(run, coroutine).result()
 
 
+@pytest.mark.thorough
 def test_without_a_scratch_server_the_message_says_how_to_get_one(
     shop: Shop, empty_databases: Databases, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -136,6 +136,7 @@ def test_a_computed_parent_is_refused(project: Project, line: str) -> None:
     assert mine(project).read_bytes() == text.encode()
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("applied", ["m2", "m3"])
 def test_an_applied_revision_stays(project: Project, applied: str) -> None:
     done("upgrade", applied)

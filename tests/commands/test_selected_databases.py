@@ -288,6 +288,7 @@ def test_repeated_option_selects_in_the_order_of_commit(
     assert sum(map(bool, found.values())) >= len(found) / 3
 
 
+@pytest.mark.thorough
 def test_the_log_has_the_latest_runs_whole(shop: Shop) -> None:
     assert shop
     for line in ("upgrade -d main", "upgrade -d credentials", "downgrade base --yes --no-backup"):

@@ -120,6 +120,7 @@ def test_every_database_comes_to_the_same_catalog(
     done("check", "--drift")
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("deleted", [False, True])
 def test_a_database_at_the_last_replaced_revision_counts_as_at_the_squashed_one(
     project: Project, empty_databases: Databases, deleted: bool
@@ -149,6 +150,7 @@ def test_a_database_at_the_last_replaced_revision_counts_as_at_the_squashed_one(
     done("check", "--drift")
 
 
+@pytest.mark.thorough
 def test_a_database_inside_without_the_files(project: Project, empty_databases: Databases) -> None:
     done("upgrade", "c3")
     squash(project)
@@ -234,6 +236,7 @@ def test_safety_losses_and_kept_rows(project: Project, empty_databases: Database
     assert journal(empty_databases) == "up:a1 up:s0 up:e5"
 
 
+@pytest.mark.thorough
 def test_rows_kept_of_replaced_revisions(project: Project, empty_databases: Databases) -> None:
     done("upgrade", "c3")
     run(execute(empty_databases, "main", "INSERT INTO b VALUES (1, 'x')"))
@@ -250,6 +253,7 @@ def test_rows_kept_of_replaced_revisions(project: Project, empty_databases: Data
     assert run(read()) == [(1, "x")]
 
 
+@pytest.mark.thorough
 def test_back_to_a_run_before_the_squash(project: Project, empty_databases: Databases) -> None:
     done("upgrade", "c3")
     first = json.loads(done("log", "--format", "json"))["runs"][0]["run"]

@@ -179,6 +179,7 @@ def project(workdir: Path, empty_databases: Databases, monkeypatch: pytest.Monke
     return workdir
 
 
+@pytest.mark.thorough
 @pytest.mark.usefixtures("project")
 def test_commands_say_in_which_environment_they_act(monkeypatch: pytest.MonkeyPatch) -> None:
     line = "environment: production\n"

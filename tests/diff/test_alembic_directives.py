@@ -70,6 +70,7 @@ def process(context, revision, directives):
 """
 
 
+@pytest.mark.thorough
 def test_id_message_and_imports(project: Shop, deploy: Deploy) -> None:
     """The function reads the tree; operations that it does not touch keep their comments."""
     result = autogenerate(project, deploy, SEQUENTIAL)
@@ -123,6 +124,7 @@ process = writer
 """
 
 
+@pytest.mark.thorough
 def test_changed_operations_are_tried(project: Shop, deploy: Deploy) -> None:
     result = autogenerate(project, deploy, REWRITE)
     text = body(result)

@@ -161,6 +161,7 @@ BUILDS = {
 }
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     "how",
     [pytest.param(how, marks=[pytest.mark.thorough] * (how in ("connection", "quotes"))) for how in BUILDS],
@@ -219,6 +220,7 @@ BELOW = {
 }
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     "how", [pytest.param(how, marks=[pytest.mark.thorough] * (" " in how or "a" in how)) for how in BELOW]
 )
@@ -240,6 +242,7 @@ def test_kill_after_a_commit_on_the_driver_is_known(own_shop: Shop, databases: D
         assert (answer.status, "left m2 half applied" in text) == (status, True), (command, answer)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("after", "tables"), [("", [(True,)]), ("\nraise ValueError", [(False,)]), (f"\n{KILL}", [(False,)])]
 )

@@ -75,6 +75,7 @@ def test_server_that_refuses_a_second_connection(
     assert "too many connections for role" in caplog.text
 
 
+@pytest.mark.thorough
 def test_password_that_a_command_no_longer_prints(
     empty_databases: Databases, role: str, workdir: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -131,6 +131,7 @@ COMMANDS = (
 )
 
 
+@pytest.mark.thorough
 def test_tables_without_their_constraints(empty_databases: Databases, key: str) -> None:
     assert invoke(["protect", "-d", "main"]).status == 0
     tables = (RUNS, STEPS, "circle_migrate.protection")

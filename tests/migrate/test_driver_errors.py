@@ -115,7 +115,7 @@ def test_words_of_copy_are_no_statement(project: Project) -> None:
 
 
 def test_long_message_is_cut(project: Project) -> None:
-    body = """op.execute("INSERT INTO t (n) VALUES ('" + "word " * 10_000 + "')")"""
+    body = """op.execute("INSERT INTO t (n) VALUES ('" + "word " * 9_000 + "')")"""
     project.revision("main", "m2", "m1", body, "pass")
     done = invoke(["upgrade", "-d", "main"])
     assert done.status == 10

@@ -108,6 +108,7 @@ PARTITIONED = [
 ]
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("statements", "words"),
     [

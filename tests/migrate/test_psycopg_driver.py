@@ -233,6 +233,7 @@ def test_setting(bare_project: Project, monkeypatch: pytest.MonkeyPatch) -> None
     assert (answer.status, "CIRCLE_MIGRATE_CREDENTIALS_DRIVER" in answer.stderr) == (2, True), answer
 
 
+@pytest.mark.thorough
 def test_log_of_psycopg_is_not_on_the_terminal(project: Project) -> None:
     """A run that loses a server says so; what psycopg logs of its connection is no other result."""
     body = """

@@ -38,6 +38,7 @@ def shop(
     return shop
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("statements", "more", "status", "words"),
     [

@@ -93,6 +93,7 @@ def project(url: str, project_folder: Path, monkeypatch: pytest.MonkeyPatch) -> 
     run(execute(url, f"DROP DATABASE {name} WITH (FORCE)"))
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("driver", ["asyncpg", "psycopg"])
 def test_every_connection_gets_a_password(url: str, project: Project, driver: str) -> None:
     pytest.importorskip(driver, reason="the driver is not installed")
