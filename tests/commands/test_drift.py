@@ -221,6 +221,7 @@ def test_without_a_scratch_server_the_message_says_how_to_get_one(
     assert not changed()
 
 
+@pytest.mark.thorough
 def test_change_is_accepted_by_name(
     shop: Shop, empty_databases: Databases, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -124,6 +124,7 @@ def test_long_message_is_cut(project: Project) -> None:
     assert len(done.stderr) < 4000
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("body", "stored"),
     [

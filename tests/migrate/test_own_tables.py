@@ -35,6 +35,7 @@ def eve(empty_databases: Databases, monkeypatch: pytest.MonkeyPatch) -> Iterator
     run(execute(empty_databases, "main", reassign, f"DROP OWNED BY {role}", f"DROP ROLE {role}"))
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("statements", "words"),
     [
