@@ -137,7 +137,7 @@ LINES = [
     ("protect", 0),
     ("unprotect --override-protection [n]", 0),
     ("stats", 0),
-    ("accept-drift --yes", 5),
+    ("accept-drift --yes -d [n]", 5),
     ("snapshot -o live.json", 0),
     ("diff live.json live", 0),
     ("kept list", 0),

@@ -89,7 +89,13 @@ class Recorder:
     segment: int = 1
     revision: str = ""
     statements: list[TracedStatement] = field(default_factory=list)
-    _pending: PendingStatement | None = None
+    # Of the statement that is being sent, and of those that listeners send before it, which are ours.
+    _pending: list[PendingStatement | None] = field(default_factory=list)
+
+    def start_step(self, step: Step) -> None:
+        """Record the statements of a step from here on."""
+        self.revision, self.origin = step.revision.id, partial(origin, step)
+        self._pending.clear()
 
     def listen(self, connection: Connection, traced: TracedConnection) -> None:
         """Record the statements that are sent over a connection."""
@@ -103,9 +109,9 @@ class Recorder:
                     connection.exec_driver_sql(text, execution_options=options)  # calls this listener
                 statement = split_statements(statement)[-1]
             text = statement.replace("%%", "%") if connection.dialect.driver == "psycopg" else statement
-            sent = self._statement(traced, text)
-            self._pending = None
+            sent = None if self._pending else self._statement(traced, text)
             if sent is None:
+                self._pending.append(None)
                 return statement, parameters
             autocommit = bool(getattr(connection.connection.dbapi_connection, "autocommit", False))
             if not autocommit and not traced.driver.is_in_transaction():
@@ -113,16 +119,16 @@ class Recorder:
                 cursor = connection.connection.cursor()
                 cursor.execute("SELECT 1")
                 cursor.close()
-            self._pending = await_only(traced.before_statement(sent, autocommit=autocommit))
+            self._pending.append(await_only(traced.before_statement(sent, autocommit=autocommit)))
             return statement, parameters
 
         def after(*_: object) -> None:
-            pending, self._pending = self._pending, None
+            pending = self._pending.pop() if self._pending else None
             if pending is not None:
                 self.statements.append(await_only(traced.after_statement(pending)))
 
         def failed(context: ExceptionContext) -> None:
-            pending, self._pending = self._pending, None
+            pending = self._pending.pop() if self._pending else None
             error = context.original_exception
             if not isinstance(error, Exception):
                 return
@@ -235,8 +241,7 @@ class TraceHooks(Hooks):
             self._rolled_back.remove(action.database)
         if traced.catalog is not None:
             self.catalogs[action.revision.qualified] = traced.catalog
-        self._recorder.revision = action.revision.id
-        self._recorder.origin = partial(origin, action)
+        self._recorder.start_step(action)
 
     def after_step(self, connection: Connection, action: Action) -> None:  # noqa: ARG002 - as declared
         """Mark the step as done; it has caught the errors of its statements."""
