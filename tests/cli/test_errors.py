@@ -615,6 +615,7 @@ class Textless({base}):
 """
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("base", "body", "place"),
     [

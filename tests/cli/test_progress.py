@@ -188,6 +188,7 @@ def test_nothing_pending_shows_nothing(migrated_databases: Databases) -> None:
     assert idle.returncode == 0
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("variables", "term", "live", "colour"),
     [

@@ -94,6 +94,7 @@ STARTS = [
 ]
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(("start", "steps"), STARTS)
 def test_every_database_comes_to_the_same_catalog(
     project: Project, empty_databases: Databases, start: str | None, steps: str

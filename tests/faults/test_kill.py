@@ -106,6 +106,7 @@ SOME_POINTS = [
 ]
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("point", SOME_POINTS, ids=str)
 def test_recovered_and_run_again(killed: Killed) -> None:
     databases, shop = killed.databases, killed.shop
@@ -135,6 +136,7 @@ def test_running_again_is_enough_without_doubt(killed: Killed) -> None:
     assert all("started" not in ended for ended in run(outcomes(killed.databases)).values())
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("point", IN_DOUBT, ids=str)
 def test_in_doubt_is_reported_and_nothing_changed(killed: Killed, monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in environment(killed.databases).items():

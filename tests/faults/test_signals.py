@@ -134,6 +134,7 @@ def test_waiting_for_the_deployer_lock(shop: Shop, databases: Databases, number:
 
 
 @each_signal
+@pytest.mark.thorough
 def test_waiting_for_a_table(shop: Shop, databases: Databases, number: signal.Signals) -> None:
     run(shop.upgrade(databases))
 

@@ -93,6 +93,7 @@ def test_blocker_is_named_and_the_retry_succeeds_when_it_leaves(altering: Shop, 
     assert run(outcomes(databases)) == {"main": ["done", "done"], "credentials": ["done", "done"]}
 
 
+@pytest.mark.thorough
 def test_lock_wait_ends_with_the_blocker_named(altering: Shop, databases: Databases) -> None:
     async def scenario() -> None:
         async with holding(databases, "main", HOLD) as holder:

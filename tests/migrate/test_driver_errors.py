@@ -68,6 +68,7 @@ SERVER = [
 ]
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(("body", "message", "hint"), DRIVER)
 def test_errors_of_the_driver(project: Project, body: str, message: str, hint: str) -> None:
     table = 'TABLE = sa.table("t", sa.column("v", sa.Text), sa.column("n", sa.Integer))'

@@ -58,6 +58,7 @@ def asked(*arguments: str) -> Answer:
     return answer
 
 
+@pytest.mark.thorough
 def test_shapes_of_text_run_up_and_down(project: Project, empty_databases: Databases) -> None:
     project.write("shop/steps.py", "def upgrade(): ...\ndef downgrade(): ...\n")
     for key, indented in SHAPES.items():

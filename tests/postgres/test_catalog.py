@@ -394,6 +394,7 @@ def test_rows_written_alongside_are_no_reason_to_give_up(
     assert run(scenario()).objects
 
 
+@pytest.mark.thorough
 def test_an_open_migration_is_named_and_not_waited_for(
     shop: Databases, monkeypatch: pytest.MonkeyPatch
 ) -> None:
