@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import os
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -54,28 +54,45 @@ class ReportFiles:
         return {text.partition("=")[0] for text in self._texts}
 
     def write(self, result: Result) -> None:
-        """Write the result into the files. Raises `UsageError` for the first file that cannot be written."""
+        """Write the result into the files.
+
+        Raises `UsageError` for the first file that cannot be written, after the others are written.
+        """
         from circle_migrate.cli.write import format_result, render
 
-        for report in self._reports:
-            if report.format is Format.TABLE:
-                from circle_migrate.cli.console import PlainConsole
+        def text(kind: Format) -> str:
+            if kind is not Format.TABLE:
+                return format_result(kind, result)
+            from circle_migrate.cli.console import PlainConsole
 
-                text = io.StringIO()
-                render(result, PlainConsole(text))  # type: ignore[arg-type]
-                _write(report.path, text.getvalue())
-            else:
-                _write(report.path, format_result(report.format, result))
+            table = io.StringIO()
+            render(result, PlainConsole(table))  # type: ignore[arg-type]
+            return table.getvalue()
+
+        self._write(text)
 
     def write_failure(self, command: str, error: MigrateError) -> None:
         """Write the error of a command into the files. Raises as `write`."""
         from circle_migrate.cli.write import error_lines, format_failure
 
-        for report in self._reports:
-            if report.format is Format.TABLE:
-                _write(report.path, "\n".join(error_lines(error)) + "\n")
-            else:
-                _write(report.path, format_failure(report.format, command, error))
+        def text(kind: Format) -> str:
+            if kind is Format.TABLE:
+                return "\n".join(error_lines(error)) + "\n"
+            return format_failure(kind, command, error)
+
+        self._write(text)
+
+    def _write(self, text: Callable[[Format], str]) -> None:
+        from circle_migrate.core.atomic_write import write_text
+
+        problems = []
+        for kind, path in self._reports:
+            try:
+                write_text(path, text(kind), hint="give another file with --report", make_folders=True)
+            except UsageError as problem:
+                problems.append(problem)
+        if problems:
+            raise problems[0]
 
 
 def ensure_writable(path: Path, option: str) -> None:
@@ -90,9 +107,3 @@ def ensure_writable(path: Path, option: str) -> None:
         problem = "no permission to write"
     if problem:
         raise UsageError(f"{option}: {path} cannot be written", detail=problem, hint="give another file")
-
-
-def _write(path: Path, text: str) -> None:
-    from circle_migrate.core.atomic_write import write_text
-
-    write_text(path, text, hint="give another file with --report", make_folders=True)

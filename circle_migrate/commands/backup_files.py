@@ -75,11 +75,18 @@ def list_backups(folder: Path) -> BackupList:
             detail=error.strerror,
             hint="to make a backup there: circle-migrate backup " + str(folder),
         ) from error
-    entries = [_entry(path) for path in paths if (path / MANIFEST).exists()]
+    entries = [_entry(path) for path in paths if _may_be_backup(path)]
     oldest = datetime.min.replace(tzinfo=UTC)
     entries.sort(key=lambda entry: entry.created_at or oldest, reverse=True)
     unfinished = tuple(str(path) for path in paths if path.name.endswith(UNFINISHED))
     return BackupList("backup list", tuple(entries), unfinished)
+
+
+def _may_be_backup(path: Path) -> bool:
+    try:
+        return (path / MANIFEST).exists()
+    except OSError:  # a folder of somebody else
+        return True
 
 
 def _entry(path: Path) -> BackupEntry:
@@ -87,7 +94,9 @@ def _entry(path: Path) -> BackupEntry:
         manifest, folder = read_manifest(path)
         created_at = datetime.fromisoformat(manifest.created_at).astimezone(UTC)
     except (MigrateError, ValueError) as error:
-        return BackupEntry(str(path), problem=str(error))
+        return BackupEntry(
+            str(path), problem=": ".join(filter(None, [str(error), getattr(error, "detail", "")]))
+        )
     problem = None
     for dump in manifest.dumps:
         file = folder / dump.file

@@ -85,8 +85,9 @@ def test_lost_file_ends_with_2_after_the_work(
     for name, value in environment(migrated_databases).items():
         monkeypatch.setenv(name, value)
     (tmp_path / "full").symlink_to("/dev/full")
-    answer = invoke(["plan", "--report", "json=full"])
+    answer = invoke(["plan", "--report", "json=full", "--report", "markdown=plan.md"])
     assert answer.status == ExitCode.USAGE
     assert "full cannot be written: No space left on device" in answer.stderr
     assert "the command has done its work" in answer.stderr
     assert answer.stdout
+    assert (tmp_path / "plan.md").exists()

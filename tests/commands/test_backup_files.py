@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from circle_migrate.backup.manifest import Dump, Manifest, write_manifest
+from circle_migrate.commands.backup_files import list_backups
 from circle_migrate.core.errors import ExitCode
 from tests.deployments import environment, invoke
 from tests.servers import Databases
@@ -60,6 +62,25 @@ def test_list_names_every_backup_and_its_problem() -> None:
     assert "not the manifest of a circle-migrate backup" in problems[3]
     assert written["unfinished"] == ["backups/20260301T120000Z-1f2e3d.unfinished"]
     assert invoke(["backup", "list", "elsewhere"]).status == ExitCode.USAGE
+
+
+def test_folder_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+    readable, foreign = make(1, "main"), make(0, "main")
+    foreign.chmod(0)
+    as_root = os.geteuid() == 0
+    if as_root:
+        for path in (tmp_path, *tmp_path.rglob("*")):
+            path.chmod(0 if path == tmp_path / foreign else 0o755)
+        os.seteuid(65534)
+    try:
+        listed = list_backups(Path("backups"))
+    finally:
+        if as_root:
+            os.seteuid(0)
+        foreign.chmod(0o700)
+    problems = {Path(entry.folder).name: entry.problem for entry in listed.entries}
+    assert problems[readable.name] is None
+    assert problems[foreign.name] == f"{foreign}/manifest.json cannot be read: Permission denied"
 
 
 @pytest.mark.parametrize(
