@@ -130,7 +130,8 @@ def _texts(folder: str) -> dict[str, str]:
 
 # Settings that affect how PostgreSQL prints definitions, and settings for speed: JIT compilation takes longer
 # than these statements, nested loops are slow for thousands of tables (the planner misestimates catalogs),
-# and the joins are already written in the best order.
+# the joins are already written in the best order,
+# and a prepared query has one plan for all its parameters.
 _SETTINGS = {
     "search_path": "pg_catalog",
     "datestyle": "ISO, YMD",
@@ -143,6 +144,7 @@ _SETTINGS = {
     "jit": "off",
     "enable_nestloop": "off",
     "join_collapse_limit": "1",
+    "plan_cache_mode": "force_generic_plan",
 }
 PINS = "".join(f"SET LOCAL {name} = '{value}';" for name, value in _SETTINGS.items())
 """Executed after the queries that depend on the session's search_path."""

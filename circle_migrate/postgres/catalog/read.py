@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -13,6 +13,9 @@ from circle_migrate.postgres.catalog.queries import PINS, read_transaction
 from circle_migrate.postgres.catalog.snapshot import ObjectAddress, ObjectKey, Snapshot
 from circle_migrate.postgres.identifier import quote_if_needed, unquote
 from circle_migrate.postgres.journal_tables import OWN_TABLES
+
+Fetch = Callable[..., Awaitable[Sequence[Any]]]
+"""Sends a query with its parameters and returns the rows, as `fetch` of a connection."""
 
 OWNER = "<owner>"
 """Placeholder for the owner of the version table, whose name differs between servers."""
@@ -76,21 +79,24 @@ async def read_catalog(
     version_table: str,
     version_table_schema: str | None,
     revisions: tuple[str, ...] | None = None,
+    *,
+    fetch: Fetch | None = None,
 ) -> Snapshot:
     """Return all objects of the connection's database; its transaction and settings are unchanged afterwards.
 
     Objects of extensions, temporary objects, the version table and our own tables are omitted. Raises the
     driver's errors; `read_live_catalog` handles those of concurrent changes.
     """
+    fetch = fetch or connection.fetch
     async with read_transaction(connection):
-        context = await connection.fetchrow(queries.session_context(), version_table, version_table_schema)
+        [context] = await fetch(queries.session_context(), version_table, version_table_schema)
         await connection.execute(PINS)
         statements = queries.catalog(context["version"] // 10000, frozenset(context["used"]))
         arguments = (context["schema"], [version_table, *OWN_TABLES], context["role"])
         builder = _SnapshotBuilder(context["owner"])
         for text in statements.tables:  # one after another, to limit memory
-            builder.add(await connection.fetch(text, *arguments))
-        for (text,) in await connection.fetch(statements.document, *arguments):
+            builder.add(await fetch(text, *arguments))
+        for (text,) in await fetch(statements.document, *arguments):
             builder.add(json.loads(text))
     return Snapshot(database, origin, context["version"], builder.objects, revisions, builder.unmodelled)
 
@@ -134,12 +140,17 @@ def _format_roles(fields: dict[str, Any], owner: str) -> None:
 
 
 async def object_ids(
-    connection: asyncpg.Connection, version_table: str, version_table_schema: str | None
+    connection: asyncpg.Connection,
+    version_table: str,
+    version_table_schema: str | None,
+    *,
+    fetch: Fetch | None = None,
 ) -> dict[ObjectKey, ObjectAddress]:
     """Return the ids of the objects that `read_catalog` returns, and of some others; rare kinds have none."""
+    fetch = fetch or connection.fetch
     async with read_transaction(connection):
-        context = await connection.fetchrow(queries.session_context(), version_table, version_table_schema)
+        [context] = await fetch(queries.session_context(), version_table, version_table_schema)
         await connection.execute(PINS)
         arguments = (context["schema"], [version_table, *OWN_TABLES], context["role"])
-        rows = await connection.fetch(queries.object_ids_query(), *arguments)
+        rows = await fetch(queries.object_ids_query(), *arguments)
     return {ObjectKey(r["kind"], r["object"]): (r["catalogue"], r["oid"], r["part"]) for r in rows}

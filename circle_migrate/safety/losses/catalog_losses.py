@@ -8,13 +8,12 @@ from sqlalchemy.engine import Connection
 from sqlalchemy.util import await_only
 
 from circle_migrate.migrate.run import MigrationRun
-from circle_migrate.postgres.catalog.read import object_ids
+from circle_migrate.postgres.catalog.reader import CatalogReader
 from circle_migrate.postgres.catalog.snapshot import Fields, ObjectAddress, ObjectKey, Ownership, Snapshot
 from circle_migrate.postgres.identifier import IDENTIFIER, base_name, literal
 from circle_migrate.revision_graph.plan import Action, Plan, Step
 from circle_migrate.safety.losses.report import Effect, Loss, LossNamer
 from circle_migrate.safety.trace.recorder import TraceHooks
-from circle_migrate.safety.trace.traced_connection import read_own_catalog
 
 _DATA_KINDS = frozenset({"table", "column", "sequence"})
 """Kinds whose data is lost, even if another object of the same name is created."""
@@ -164,25 +163,25 @@ class CatalogWatch:
     before: dict[str, CatalogAddresses] = field(default_factory=dict)
     after: dict[str, CatalogAddresses] = field(default_factory=dict)
     remaining: dict[tuple[str, str], frozenset[ObjectAddress]] = field(default_factory=dict)
-    _runs: dict[str, MigrationRun] = field(default_factory=dict)
+    _readers: dict[str, CatalogReader] = field(default_factory=dict)
 
-    async def begin(self, run: MigrationRun, name: str) -> None:
+    async def begin(self, name: str, reader: CatalogReader) -> None:
         """Record the catalog of a database before the plan runs there."""
-        self._runs[name] = run
+        self._readers[name] = reader
         if name not in self.before:
-            self.before[name] = await _catalog(run, name)
+            self.before[name] = await _catalog(reader)
 
     def record_after_step(self, action: Action) -> None:
         """Record the addresses after a step, within its transaction."""
         if not isinstance(action, Step):
             return
         name, revision = action.database, action.revision.id
-        run = self._runs[name]
+        reader = self._readers[name]
         if revision == self.plan.steps(name)[-1].revision.id:
-            self.after[name] = await_only(_catalog(run, name))
+            self.after[name] = await_only(_catalog(reader))
             addresses = self.after[name].addresses
         else:
-            addresses = await_only(_addresses(run, name))
+            addresses = await_only(reader.object_ids())
         self.remaining[name, revision] = frozenset(addresses.values())
 
     def losses(self, namer: LossNamer) -> Iterator[Loss]:
@@ -204,7 +203,7 @@ class LossHooks(TraceHooks):
         """Record every catalog before the plan runs."""
         await super().before_run(run, plan)
         for name in plan.databases:
-            await self._watch.begin(run, name)
+            await self._watch.begin(name, self._connections[name].reader)
 
     def after_step(self, connection: Connection, action: Action) -> None:
         """Record the catalog after the step."""
@@ -212,12 +211,5 @@ class LossHooks(TraceHooks):
         self._watch.record_after_step(action)
 
 
-async def _catalog(run: MigrationRun, name: str) -> CatalogAddresses:
-    settings = run.deployment.databases[name].settings
-    snapshot = await read_own_catalog(run.sessions[name].driver, settings)
-    return CatalogAddresses(snapshot, await _addresses(run, name))
-
-
-async def _addresses(run: MigrationRun, name: str) -> dict[ObjectKey, ObjectAddress]:
-    settings, driver = run.deployment.databases[name].settings, run.sessions[name].driver
-    return await object_ids(driver, settings.version_table, settings.version_table_schema)
+async def _catalog(reader: CatalogReader) -> CatalogAddresses:
+    return CatalogAddresses(await reader.snapshot(), await reader.object_ids())

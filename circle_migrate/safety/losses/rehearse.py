@@ -19,6 +19,7 @@ from circle_migrate.core.events import Event, EventKind, Notify
 from circle_migrate.migrate.planner import ensure_same_plan
 from circle_migrate.migrate.run import Hooks, MigrationRun
 from circle_migrate.postgres.bounded_read import milliseconds
+from circle_migrate.postgres.catalog.reader import CatalogReader
 from circle_migrate.postgres.catalog.snapshot import ObjectKey
 from circle_migrate.postgres.deployment import Current, Deployment
 from circle_migrate.postgres.server_errors import sqlstate
@@ -190,7 +191,8 @@ class _RehearsalHooks(Hooks):
                 f"SET statement_timeout = {milliseconds(self._seconds)};"
                 f"SET idle_in_transaction_session_timeout = {milliseconds(self._seconds + _GRACE_SECONDS)}"
             )
-            await self._rehearsal.watch.begin(run, name)
+            reader = CatalogReader(driver, run.deployment.databases[name].settings)
+            await self._rehearsal.watch.begin(name, reader)
             self._sequences[name] = await _sequences(driver)
 
     def before_segment(self, number: int, segment: Segment) -> None:  # noqa: ARG002 - as declared

@@ -3,25 +3,23 @@
 from collections.abc import Mapping
 from itertools import takewhile
 
-import asyncpg
 from sqlalchemy import event
 from sqlalchemy.engine import Connection
 from sqlalchemy.util import await_only
 
-from circle_migrate.config.settings import DatabaseSettings
 from circle_migrate.core.errors import Interrupted, MigrateError, Unreachable
 from circle_migrate.core.events import ignore_event
 from circle_migrate.core.redaction import redact
 from circle_migrate.diff.equivalence import checks_for, equal_by_text
 from circle_migrate.diff.scope import split_equivalent
 from circle_migrate.migrate.run import Hooks, MigrationRun
+from circle_migrate.postgres.catalog.reader import CatalogReader
 from circle_migrate.postgres.catalog.snapshot import Change, ObjectKey, Op, Snapshot, changes_between
 from circle_migrate.postgres.deployment import Current
 from circle_migrate.postgres.scratch.databases import Scratch
 from circle_migrate.postgres.sql_text import compile_pattern
 from circle_migrate.revision_graph.plan import Action, Direction, Plan, Step, TransactionMode, plan_downgrade
 from circle_migrate.revision_graph.revision import Revision
-from circle_migrate.safety.trace.traced_connection import read_own_catalog
 
 _CLUSTER_WIDE = compile_pattern(
     r"\b(?:CREATE|ALTER|DROP)\s+(?:ROLE|USER|GROUP|TABLESPACE|DATABASE|SUBSCRIPTION)\b"
@@ -106,15 +104,15 @@ class _RoundTripHooks(Hooks):
         self.issues: dict[str, str] = {}
         self.running: Action | None = None
         self._catalogs = catalogs
-        self._connections: dict[str, tuple[asyncpg.Connection, DatabaseSettings]] = {}
+        self._readers: dict[str, CatalogReader] = {}
         self._reported: set[tuple[str, ObjectKey]] = set()
         self._listening: set[str] = set()
 
     async def before_run(self, run: MigrationRun, plan: Plan) -> None:
-        """Keep the connections to read the catalogs from."""
+        """Prepare to read the catalogs."""
         for name in plan.databases:
             settings = run.deployment.databases[name].settings
-            self._connections[name] = run.sessions[name].driver, settings
+            self._readers[name] = CatalogReader(run.sessions[name].driver, settings)
 
     def before_step(self, connection: Connection, action: Action) -> None:
         """Refuse cluster-wide statements of the step."""
@@ -128,7 +126,7 @@ class _RoundTripHooks(Hooks):
         self.running = None
         if not isinstance(action, Step) or action.revision.qualified not in self._catalogs:
             return
-        now = await_only(read_own_catalog(*self._connections[action.database]))
+        now = await_only(self._readers[action.database].snapshot())
         before = self._catalogs[action.revision.qualified]
         differences = changes_between(before, now)
         changes = [

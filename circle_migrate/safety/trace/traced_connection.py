@@ -7,7 +7,7 @@ from typing import Any
 import asyncpg
 
 from circle_migrate.config.settings import DatabaseSettings
-from circle_migrate.postgres.catalog.read import read_catalog
+from circle_migrate.postgres.catalog.reader import CatalogReader
 from circle_migrate.postgres.catalog.snapshot import Change, Op, Snapshot, changes_between
 from circle_migrate.postgres.journal_tables import OWN_SCHEMAS
 from circle_migrate.postgres.server_errors import sqlstate
@@ -116,11 +116,16 @@ class TracedConnection:
 
     driver: asyncpg.Connection
     settings: DatabaseSettings
+    reader: CatalogReader = field(init=False)
     known: dict[int, TracedRelation] = field(default_factory=dict)
     present: dict[int, TracedRelation] = field(default_factory=dict)
     catalog: Snapshot | None = None
     _files: dict[int, int | None] = field(default_factory=dict)
     _messages: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        """Prepare to read the catalog."""
+        self.reader = CatalogReader(self.driver, self.settings)
 
     async def begin(self, known: Mapping[int, TracedRelation] | None = None) -> None:
         """Begin to observe; `known` are the relations from before the plan if an earlier run began it."""
@@ -132,7 +137,7 @@ class TracedConnection:
     async def refresh(self) -> None:
         """Read the relations and the catalog again, as after a rollback."""
         await self.refresh_relations()
-        self.catalog = await read_own_catalog(self.driver, self.settings)
+        self.catalog = await self.reader.snapshot()
 
     async def refresh_relations(self) -> None:
         """Read the relations again, as after a rollback to a known catalog."""
@@ -217,7 +222,7 @@ class TracedConnection:
     async def _changes(self) -> tuple[Change, ...]:
         """Return the changes of the catalog since the last call."""
         await self._read_relations()
-        before, self.catalog = self.catalog, await read_own_catalog(self.driver, self.settings)
+        before, self.catalog = self.catalog, await self.reader.snapshot()
         changes = changes_between(before, self.catalog) if before is not None else ()
         return tuple(
             change for change in changes if change.op is not Op.CHANGED or change.fields.keys() - _POSITION
@@ -319,9 +324,3 @@ class TracedConnection:
         """Read all relations of users, without indexes, Alembic's table and the journal."""
         rows = await self.driver.fetch(_RELATIONS, self.settings.version_table)
         self.present = {row["oid"]: TracedRelation(*row) for row in rows}
-
-
-async def read_own_catalog(driver: asyncpg.Connection, settings: DatabaseSettings) -> Snapshot:
-    """Read the catalog over a connection of a run, within its transaction."""
-    table = settings.version_table, settings.version_table_schema
-    return await read_catalog(driver, settings.name, "scratch", *table)

@@ -1,0 +1,39 @@
+"""The catalog that is read over one connection many times."""
+
+from __future__ import annotations
+
+import asyncpg
+
+from circle_migrate.config.load import load
+from circle_migrate.postgres.catalog.reader import CatalogReader
+from circle_migrate.postgres.catalog.snapshot import ObjectKey
+from circle_migrate.postgres.deployment import Deployment
+from tests.servers import Databases, run
+
+_EXECUTIONS = """
+SELECT coalesce(sum(generic_plans), 0)::int FROM pg_prepared_statements
+WHERE custom_plans = 0 AND statement LIKE '%pg_class%'
+"""
+
+
+def test_queries_are_planned_once_and_see_the_transaction(empty_databases: Databases) -> None:
+    column = ObjectKey("column", "public.t.b")
+
+    async def read() -> None:
+        deployment = Deployment(load(environ={"DATABASE_URL": empty_databases.urls["main"]}))
+        settings = deployment.databases["main"].settings
+        connection = await asyncpg.connect(empty_databases.urls["main"], statement_cache_size=0)
+        try:
+            await connection.execute("BEGIN; CREATE TABLE t (a int)")
+            reader = CatalogReader(connection, settings)
+            assert column not in (await reader.snapshot()).objects
+            await connection.execute("ALTER TABLE t ADD b int")
+            assert column in (await reader.snapshot()).objects
+            assert await connection.fetchval(_EXECUTIONS) >= 8
+            await connection.execute("DEALLOCATE ALL; ALTER TABLE t DROP b")
+            assert column not in (await reader.snapshot()).objects
+            assert column not in await reader.object_ids()
+        finally:
+            await connection.close()
+
+    run(read())
