@@ -4,6 +4,7 @@ import shlex
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 
 import typer
 
@@ -26,7 +27,7 @@ def accept_losses(accepted: Sequence[str], report: LossReport, *, yes: bool, kee
     Names in `accepted` are not asked for; one that is no loss is refused, as it may be misspelt. If there are
     no losses, or if they are restored later because of `keep`, ask once, or with `yes` never.
     """
-    render(report, console(sys.stderr))
+    render(replace(report, environment=None), console(sys.stderr))  # stderr has it already
     lost = list(dict.fromkeys(loss.name for loss in report.destroyed))
     unknown = [name for name in accepted if name not in lost]
     if unknown:

@@ -34,7 +34,8 @@ _MAX_TABLES = 20
 
 def migration_result(result: MigrationResult, console: Console) -> None:
     """Write what was changed, or with --dry-run what would be."""
-    write_environment(result.environment, console)
+    if result.dry_run:  # a run has written it to stderr before it began
+        write_environment(result.environment, console)
     for name in result.created:
         write_line(console, f"{name}: database created")
     if not result.plan:
