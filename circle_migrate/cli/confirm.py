@@ -13,6 +13,7 @@ from circle_migrate.cli.console import console
 from circle_migrate.cli.formats.sanitize import visible
 from circle_migrate.cli.write import render, write_stderr
 from circle_migrate.commands.backup_files import BackupEntry
+from circle_migrate.core.counted import counted
 from circle_migrate.core.errors import NotConfirmed
 from circle_migrate.migrate.changed_schema import Drift
 from circle_migrate.migrate.kept_data.registry import KeptEntry
@@ -77,7 +78,7 @@ def confirm_drop(entries: Sequence[KeptEntry], *, yes: bool) -> None:
     """Show the kept rows to drop and ask once."""
     _show(
         "This drops kept rows for good:",
-        (f"{entry.id}: {entry.rows:,} rows of {entry.database}.{entry.name}" for entry in entries),
+        (f"{entry.id}: {counted(entry.rows, 'row')} of {entry.database}.{entry.name}" for entry in entries),
     )
     _ask("Drop them?", yes=yes)
 
