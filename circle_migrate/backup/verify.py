@@ -87,7 +87,7 @@ async def verify_schemas(
         for dump, path in dumps:
             name = dump.database
             try:
-                async with servers.databases([name], major=dump.major) as scratch:
+                async with servers.databases([name], major=dump.major, with_schemas=False) as scratch:
                     decryption = decrypt_command(identity) if identity and dump.encrypted else []
                     reason = await _verify(scratch, dump, path, programs, decryption)
             except (UsageError, Unreachable) as error:

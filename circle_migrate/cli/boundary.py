@@ -84,9 +84,13 @@ class _Signals:
 def _logs(progress: Progress, *, verbose: bool) -> Iterator[None]:
     """Show our warnings; with `verbose` also notices of the servers, Alembic's log and its statements."""
 
+    shown: set[str] = set()
+
     def show(record: logging.LogRecord) -> None:
         if record.levelno >= logging.WARNING and not record.name.startswith("alembic"):
-            progress.warn(f"warning: {record.getMessage()}")
+            if record.getMessage() not in shown:
+                progress.warn(f"warning: {record.getMessage()}")
+            shown.add(record.getMessage())
         elif not record.getMessage().startswith("["):  # what SQLAlchemy says about a statement's parameters
             progress.say(redact_statement(record.getMessage().strip()))
 

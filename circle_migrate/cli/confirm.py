@@ -4,6 +4,7 @@ import shlex
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 
 import typer
 
@@ -12,6 +13,7 @@ from circle_migrate.cli.console import console
 from circle_migrate.cli.formats.sanitize import visible
 from circle_migrate.cli.write import render, write_stderr
 from circle_migrate.commands.backup_files import BackupEntry
+from circle_migrate.core.counted import counted
 from circle_migrate.core.errors import NotConfirmed
 from circle_migrate.migrate.changed_schema import Drift
 from circle_migrate.migrate.kept_data.registry import KeptEntry
@@ -26,7 +28,7 @@ def accept_losses(accepted: Sequence[str], report: LossReport, *, yes: bool, kee
     Names in `accepted` are not asked for; one that is no loss is refused, as it may be misspelt. If there are
     no losses, or if they are restored later because of `keep`, ask once, or with `yes` never.
     """
-    render(report, console(sys.stderr))
+    render(replace(report, environment=None), console(sys.stderr))  # stderr has it already
     lost = list(dict.fromkeys(loss.name for loss in report.destroyed))
     unknown = [name for name in accepted if name not in lost]
     if unknown:
@@ -76,7 +78,7 @@ def confirm_drop(entries: Sequence[KeptEntry], *, yes: bool) -> None:
     """Show the kept rows to drop and ask once."""
     _show(
         "This drops kept rows for good:",
-        (f"{entry.id}: {entry.rows:,} rows of {entry.database}.{entry.name}" for entry in entries),
+        (f"{entry.id}: {counted(entry.rows, 'row')} of {entry.database}.{entry.name}" for entry in entries),
     )
     _ask("Drop them?", yes=yes)
 

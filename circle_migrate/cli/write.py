@@ -184,4 +184,6 @@ def show_usage_error(error: TyperException) -> None:
     context = getattr(error, "ctx", None)
     text = error.format_message().replace("Value error, ", "")  # from pydantic, which Typer converts with
     hint = f"{context.command_path} --help" if context else None
+    if context and text.startswith("Got unexpected extra argument") and "database" in context.params:
+        hint = f"select databases with -d NAME\n{hint}"
     failure(UsageError(text[:1].lower() + text[1:].removesuffix("."), hint=hint), "", Format.TABLE)

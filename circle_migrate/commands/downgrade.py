@@ -1,5 +1,6 @@
 """`downgrade`: undo the revisions above the targets, after a confirmation, and a backup if data is lost."""
 
+import logging
 import shlex
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -155,8 +156,10 @@ async def downgrade(
         if not (dry_run and isinstance(confirm, LossConfirmation)):
             shown = plan_settings(deployment)
             return MigrationResult("downgrade", plan, **shown, dry_run=dry_run, notes=notes)
+    for note in notes if not dry_run else ():
+        logging.getLogger("circle_migrate").warning(note)  # before the question
     decision, collector, report = await _confirm(
-        deployment, plan, states, confirm, backup_policy, notes, keep=keep, dry_run=dry_run
+        deployment, plan, states, confirm, backup_policy, notes if dry_run else (), keep=keep, dry_run=dry_run
     )
     if dry_run and report is not None:
         return report
@@ -200,7 +203,7 @@ async def downgrade(
         run=outcome.run,
         seconds=tuple(applied.seconds for applied in outcome.applied),
         kept=keep_hooks.counts if keep_hooks else (),
-        notes=outcome.warnings,
+        warnings=outcome.warnings,
         restore_instructions=backup_hooks.restore_instructions if backup_hooks else None,
     )
 

@@ -64,5 +64,5 @@ async def stamp(
         **plan_settings(deployment),
         run=outcome.run,
         seconds=tuple(applied.seconds for applied in outcome.applied),
-        notes=(*foreign, *outcome.warnings),
+        warnings=(*foreign, *outcome.warnings),
     )

@@ -89,7 +89,7 @@ async def upgrade(
         assess_drift=drift_gate.assess,
     )
     outcome = await execute(deployment, names, planner, notify, options)
-    notes = [*indistinct_databases(deployment, states, outcome.plan), *outcome.warnings]
+    notes = [*indistinct_databases(deployment, states, outcome.plan)]
     try:
         table_names = await tables(deployment)
     except (AuthenticationFailed, Unreachable) as error:
@@ -103,6 +103,7 @@ async def upgrade(
         tables=table_names,
         kept=hooks.counts,
         notes=tuple(notes),
+        warnings=outcome.warnings,
     )
 
 

@@ -4,6 +4,7 @@ import asyncio
 import time
 
 from circle_migrate.commands.checks.database_facts import DatabaseFacts, is_ahead, read_facts, refusals
+from circle_migrate.core.counted import counted
 from circle_migrate.core.errors import ExitCode, MigrateError, UnknownRevision, Unreachable
 from circle_migrate.core.events import Event, EventKind, Notify, ignore_event
 from circle_migrate.core.findings import Check, Finding, Report, Severity, from_error
@@ -78,7 +79,7 @@ def _finding(
     return Finding(
         rule="pending",
         severity=Severity.ERROR,
-        message=f"{state.database} is {len(missing)} revision{'s' * (len(missing) > 1)} behind",
+        message=f"{state.database} is {counted(len(missing), 'revision')} behind",
         status=ExitCode.PENDING,
         database=state.database,
         remedy="circle-migrate upgrade",

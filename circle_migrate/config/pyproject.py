@@ -170,13 +170,22 @@ def _known_entries(table: SettingsTable, path: Path, record: Provenance) -> Iter
     ]
     for beginning, model, entries in parts:
         header = f"{table.header}.{beginning}".rstrip(".")
-        allowed = [str(field.alias) for field in model.model_fields.values() if not field.exclude]
-        allowed += [_ENVIRONMENTS_KEY] if header == _TABLE else []
+        allowed = _keys(model) + ([_ENVIRONMENTS_KEY] if header == _TABLE else [])
         for key, value in entries.items():
             if key in allowed:
                 yield f"{beginning}{key}", value, header
+            elif key in _keys(Settings) + _keys(DatabaseSettings):
+                right = table.header if beginning else f"{table.header}.{_DATABASES_KEY}.NAME"
+                owner = "the project" if beginning else "a database"
+                record.problem(
+                    f"{path} [{header}] has {key}, a setting of {owner}", hint=f"write it in [{right}]"
+                )
             else:
                 _add_unknown_key(key, allowed, f"{path} [{header}]", record)
+
+
+def _keys(model: type[BaseModel]) -> list[str]:
+    return [str(field.alias) for field in model.model_fields.values() if not field.exclude]
 
 
 def _table(value: object, header: str, path: Path, record: Provenance) -> Mapping[str, Any]:

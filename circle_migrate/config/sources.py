@@ -142,17 +142,21 @@ def _flags(flags: Mapping[str, object], provenance: Provenance, cwd: Path) -> di
         entries = [(databases.get(name, name.replace("_", "-")), flag, value)]
         if name == "url":
             pairs = [str(text).partition("=") for text in (value if isinstance(value, list) else ())]
-            entries = [(f"databases.{database}.url", f"{flag} {database}", url) for database, _, url in pairs]
+            named = [(name, url) for name, equals, url in pairs if name and equals and "/" not in name]
+            entries = [(f"databases.{name}.url", f"{flag} {name}", url) for name, url in named]
+            if len(named) < len(pairs):
+                provenance.problem(f"{flag} needs NAME=URL", hint=_name_databases(names))
         for key, label, given in entries:
             if given is not None and key in provenance.variables:
                 values.setdefault(key, given)
                 provenance.origins.setdefault(key, Origin(label, label, cwd, is_flag=True))
             elif given is not None:
-                provenance.problem(
-                    f"{label}: the project has no such database",
-                    hint="write --url NAME=URL with one of " + ", ".join(names),
-                )
+                provenance.problem(f"{label}: the project has no such database", hint=_name_databases(names))
     return values
+
+
+def _name_databases(names: Iterable[str]) -> str:
+    return "write --url NAME=URL with one of " + ", ".join(names)
 
 
 def _by_key(

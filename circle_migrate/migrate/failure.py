@@ -9,6 +9,7 @@ from contextlib import AsyncExitStack, suppress
 from typing import TYPE_CHECKING
 
 from circle_migrate.core import errors
+from circle_migrate.core.counted import counted
 from circle_migrate.core.redaction import MASK, redact_quotation, redact_statement
 from circle_migrate.indexes import plain_names
 from circle_migrate.migrate.half_done import STEP_SETTING, describe_half_done, half_done, remedy_of_half_done
@@ -296,8 +297,7 @@ async def failed_step_error(
     if not is_lock_conflict(error) or await remaining_changes(run, action.database):
         return await step_error(run, action, error, is_lost=failed.is_lost)
     return errors.LockNotObtained(
-        f"{action.database}: {describe(action)} did not get its lock in {attempts} "
-        f"attempt{'s' if attempts > 1 else ''}",
+        f"{action.database}: {describe(action)} did not get its lock in {counted(attempts, 'attempt')}",
         database=action.database,
         detail="; ".join(filter(None, [_cause(error), run.blockers.get(action.database)])),
         location=action.revision.location if isinstance(action, Step) else None,

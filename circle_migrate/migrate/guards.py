@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from circle_migrate.core import errors
+from circle_migrate.core.counted import counted
 from circle_migrate.postgres import server_errors
 from circle_migrate.postgres.database import State
 from circle_migrate.postgres.identifier import quote
@@ -21,8 +22,8 @@ def ensure_not_in_doubt(states: Mapping[str, State]) -> None:
     for state in states.values():
         if state.in_doubt:
             raise errors.InDoubt(
-                f"{state.database}: a run ended during its commit and left {len(state.in_doubt)} prepared "
-                f"transaction{'s' if len(state.in_doubt) > 1 else ''}, whose locks are still held",
+                f"{state.database}: a run ended during its commit and left "
+                f"{counted(len(state.in_doubt), 'prepared transaction')}, whose locks are still held",
                 database=state.database,
                 detail=", ".join(state.in_doubt),
                 state="nothing was changed",

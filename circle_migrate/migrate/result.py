@@ -73,10 +73,9 @@ def plan_settings(deployment: Deployment) -> dict[str, Any]:
 class MigrationResult(PlannedResult):
     """The result of `upgrade`, `downgrade`, `stamp` and `init`.
 
-    `seconds` has the
-    durations of the actions that ran, `tables` the present tables by database, `created` the databases that
-    were created before, `kept` the rows that a downgrade kept or an upgrade restored,
-    `restore_instructions` the backup that was made before anything ran.
+    `seconds` has the durations of the actions that ran, `tables` the present tables by database, `created`
+    the databases that were created before, `kept` the rows that a downgrade kept or an upgrade restored,
+    `restore_instructions` the backup that was made before anything ran, `warnings` what was logged meanwhile.
     """
 
     dry_run: bool = False
@@ -87,6 +86,7 @@ class MigrationResult(PlannedResult):
     kept: tuple[KeptRowCount, ...] = ()
     restore_instructions: RestoreInstructions | None = None
     notes: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """Return the plan, the applied actions and the current revisions."""
@@ -103,7 +103,8 @@ class MigrationResult(PlannedResult):
                 name: {"current": list(heads), "tables": list(self.tables.get(name, ()))}
                 for name, heads in reached.items()
             },
-            **json_fields(self, "created kept notes"),
+            **json_fields(self, "created kept"),
+            "notes": [*self.notes, *self.warnings],
             "backup": self.restore_instructions.to_dict() if self.restore_instructions else None,
         }
 

@@ -8,6 +8,7 @@ import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from circle_migrate.core.counted import counted
 from circle_migrate.core.errors import UsageError
 from circle_migrate.revision_graph.graph import Graph
 from circle_migrate.revision_graph.traversal import closure
@@ -237,7 +238,7 @@ def _single(graph: Graph, keys: Sequence[str], target: Target, step: int) -> str
 
 
 def _too_many_steps_error(graph: Graph, target: Target, available: int) -> UsageError:
-    steps = f"{abs(target.steps)} step{'s' if abs(target.steps) > 1 else ''}"
+    steps = counted(abs(target.steps), "step")
     database_hint = f"; or give the database too: DATABASE@{target.text}"
     return UsageError(
         f"{target.text} means {steps}; {graph.database} has {available or 'none'}",

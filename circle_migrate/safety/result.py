@@ -7,6 +7,7 @@ from datetime import date
 from enum import StrEnum
 from typing import Any
 
+from circle_migrate.core.counted import counted
 from circle_migrate.core.errors import UsageError
 from circle_migrate.core.findings import Finding, Report, Rule, Severity
 from circle_migrate.core.result import Result, json_fields
@@ -127,9 +128,9 @@ class Coverage:
         if not self.revisions:
             return "no revision is pending"
         if self.major is None:
-            return f"none of {_count(self.revisions, 'revision')} was traced"
-        in_full = f"{self.traced} of {_count(self.revisions, 'revision')} in full"
-        return f"{_count(self.statements, 'statement')} traced on PostgreSQL {self.major}, {in_full}"
+            return f"none of {counted(self.revisions, 'revision')} was traced"
+        in_full = f"{self.traced} of {counted(self.revisions, 'revision')} in full"
+        return f"{counted(self.statements, 'statement')} traced on PostgreSQL {self.major}, {in_full}"
 
     def to_dict(self) -> dict[str, Any]:
         """Return the numbers for the JSON output."""
@@ -167,10 +168,6 @@ class SafetyReport(Report):
             "verdicts": [finding.to_hazard_dict() for finding in self.hazard_findings],
             **json_fields(self, "coverage notes suppressed"),
         }
-
-
-def _count(number: int, noun: str) -> str:
-    return f"1 {noun}" if number == 1 else f"{number} {noun}s"
 
 
 @dataclass(frozen=True, slots=True)

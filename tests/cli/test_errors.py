@@ -819,6 +819,9 @@ USAGE = [
         "upgrade --format yaml", "'--format': 'yaml' is not one of 'table', 'json'", id="no such format"
     ),
     pytest.param("config x", "no such command 'x'", id="command of a group"),
+    pytest.param("accept-drift main", "select databases with -d NAME", id="name as an argument"),
+    pytest.param("status --url one", "--url needs NAME=URL", id="URL without a name"),
+    pytest.param("status --url postgresql://a/b?c=d", "--url needs NAME=URL", id="URL with an equals sign"),
 ]
 
 

@@ -78,8 +78,12 @@ def roles(empty_databases: Databases) -> Iterator[list[str]]:
 
 
 @pytest.mark.thorough
-def test_dump_that_can_be_restored(shop: Shop, roles: list[str]) -> None:
+def test_dump_that_can_be_restored(
+    shop: Shop, empty_databases: Databases, roles: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     owner, reader = roles
+    run(execute(empty_databases, "main", "CREATE SCHEMA wares"))
+    monkeypatch.setenv("CIRCLE_MIGRATE_MAIN_SEARCH_PATH", "public, wares")
     write(
         shop,
         _IN_SQL,

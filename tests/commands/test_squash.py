@@ -135,6 +135,13 @@ def test_a_wrong_range(project: Project, revision_range: str, message: str, stat
     assert (answer.status, message in answer.stderr) == (status, True), answer.everything
 
 
+@pytest.mark.parametrize("revision_range", ["b2:c3", "b2:e5", "c3:c3"])
+def test_a_range_that_is_replaced_already(project: Project, revision_range: str) -> None:
+    project.revision("main", "s0", "a1", "pass", "pass", more='replaces = ("b2", "c3")')
+    answer = invoke(["squash", revision_range])
+    assert (answer.status, "main: s0 already replaces b2" in answer.stderr) == (5, True), answer.everything
+
+
 CHANGED = [
     (
         {"key": "y2", "down": "x1", "name": "credentials", "more": 'requires = ("main@c3",)'},

@@ -230,10 +230,10 @@ def test_safety_losses_and_kept_rows(project: Project, empty_databases: Database
     assert invoke(["downgrade", "a1", "--dry-run"]).stdout.count("b")
     done("downgrade", "a1", "-y", "--keep", "--no-backup")
     assert journal(empty_databases) == "down:e5 down:s0"
-    assert "1 kept rows restored" in done("upgrade")  # by the replaced files: the database is not empty
+    assert "1 kept row restored" in done("upgrade")  # by the replaced files: the database is not empty
     assert journal(empty_databases) == "up:b2 up:c3 up:d4 stamp:s0 up:e5"
     done("downgrade", "base", "-y", "--keep", "--no-backup")
-    assert "1 kept rows restored" in done("upgrade")
+    assert "1 kept row restored" in done("upgrade")
     assert journal(empty_databases) == "up:a1 up:s0 up:e5"
 
 
@@ -244,7 +244,7 @@ def test_rows_kept_of_replaced_revisions(project: Project, empty_databases: Data
     squash(project)
     done("downgrade", "base", "-y", "--keep", "--no-backup")
     assert journal(empty_databases) == "down:c3 down:b2 down:a1"
-    assert "kept rows restored" in done("upgrade")
+    assert "1 kept row restored" in done("upgrade")
     assert journal(empty_databases) == "up:a1 up:s0 up:e5"
 
     async def read() -> list[tuple[object, ...]]:

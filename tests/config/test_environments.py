@@ -197,6 +197,8 @@ def test_commands_say_in_which_environment_they_act(monkeypatch: pytest.MonkeyPa
         refused
     )
     assert invoke(["stamp", "head", "--yes", "--env", "ci", "--dry-run"]).status == 0
+    for words in ("upgrade --env ci", "downgrade base --env ci --yes --no-backup"):
+        assert invoke(words.split()).everything.count("environment: ") == 1
     past = invoke(["downgrade", "--to-time", "2000-01-01", "--dry-run"])
     assert past.stderr.count(line) == 1
     unknown = invoke(["upgrade", "--env", "prod"])
@@ -207,8 +209,10 @@ def test_commands_say_in_which_environment_they_act(monkeypatch: pytest.MonkeyPa
 def test_commands_in_hints_have_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     wrong = invoke(["downgrade", "credentials@-1", "--env", "production"])
     assert "\n           circle-migrate --env production history\n" in wrong.stderr, wrong
+    wrong = invoke(["downgrade", "credentials@-1", "--env", "production", "--format", "json"])
+    assert "circle-migrate --env production history" in json.loads(wrong.stdout)["error"]["hint"]
     check = ["check", "--format"]
-    for output_format in ("table", "junit"):
+    for output_format in ("table", "junit", "json", "markdown"):
         flag = invoke([*check, output_format, "--env", "ci"]).stdout
         assert "circle-migrate --env ci upgrade" in flag, flag
     monkeypatch.setenv("CIRCLE_MIGRATE_ENV", "ci")

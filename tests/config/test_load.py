@@ -503,6 +503,8 @@ def test_env_with_a_byte_order_mark(project: Project) -> None:
         ("lock_wait = 3", "did you mean lock-wait?"),
         ("zzz = 3", "unknown key zzz"),
         (f'database-url = "{MAIN}"', "version control"),
+        ('password-command = "x"', "password-command, a setting of a database"),
+        ("[tool.circle-migrate.databases.main]\nsafety = 'off'", "safety, a setting of the project"),
         ("databases = 3", "not a table"),
         ("[tool.circle-migrate.databases.mian]", "databases.mian] has no `revisions`"),
         ("[tool.circle-migrate.databases.main]\nrevision = 'x'", "did you mean revisions?"),

@@ -94,8 +94,8 @@ def test_log_writes_errors_as_a_run_does(
     run(execute(databases, "main", f"UPDATE {STEPS} SET duration_ms = 0"))
     lines = command("log", "-d", "main").stdout.splitlines()
     assert [line.split(", as ")[0] for line in (lines[1], lines[3])] == [
-        "  main: done, 1 of 1 steps, -",
-        "  main: failed, 0 of 1 steps, -",
+        "  main: done, 1 of 1 step, -",
+        "  main: failed, 0 of 1 step, -",
     ]
     assert lines[4] == "    main: upgrade m1 Revision m1 failed"
     assert lines[5] == "    server division by zero (SQLSTATE 22012); in: SELECT 1 / 0"

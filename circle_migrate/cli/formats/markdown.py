@@ -12,6 +12,7 @@ from circle_migrate.cli.console import PlainConsole
 from circle_migrate.cli.formats import github, sanitize
 from circle_migrate.cli.formats.sanitize import inert, markdown, safe
 from circle_migrate.cli.write import render
+from circle_migrate.core.counted import counted
 from circle_migrate.core.findings import Finding, Report, Severity
 from circle_migrate.migrate.result import PlanResult
 from circle_migrate.safety.losses.describe import describe_loss, report_notes, summary
@@ -68,7 +69,7 @@ def _parts(report: Report | PlanResult) -> Iterator[str]:
 def _head(report: SafetyReport) -> str:
     severities = [finding.severity for finding in report.findings]
     counts = {noun: severities.count(severity) for severity, noun in _NOUNS.items()}
-    texts = [f"{count} {noun}{'s' * (count > 1)}" for noun, count in counts.items() if count]
+    texts = [counted(count, noun) for noun, count in counts.items() if count]
     return f"Migration safety: {', '.join(texts) or 'no findings'}"
 
 

@@ -25,6 +25,8 @@ inert = partial(_CI_COMMAND.sub, r"\g<0>\\")
 _MARKDOWN = re.compile(r"([\\`*_{}\[\]<>#|~@&!])")
 _COMMAND = re.compile(r"(?m)((?:`|: |run |  |^)circle-migrate )(?=[a-z])")
 """The beginning of a command that a text asks to type."""
+_ADVICE = ("hint", "remedy", "notes", "restore")
+"""The keys of JSON whose texts ask to type commands; other texts are data."""
 _environment: list[str] = []
 
 
@@ -66,17 +68,17 @@ def _escape(text: str) -> str:
 
 def markdown(text: str) -> str:
     """Return the text in one line, without secrets, with Markdown's special characters escaped."""
-    return inert(_MARKDOWN.sub(r"\\\1", safe(text))).replace("\n", " ")
+    return inert(_MARKDOWN.sub(r"\\\1", safe(_in_environment(text)))).replace("\n", " ")
 
 
-def redact_values(value: Any) -> Any:
+def redact_values(value: Any, *, is_advice: bool = False) -> Any:
     """Return the value with secrets removed from every string in it, at any depth."""
     if isinstance(value, str):
-        return redact(value)
+        return redact(_in_environment(value) if is_advice else value)
     if isinstance(value, Mapping):
-        return {key: redact_values(item) for key, item in value.items()}
+        return {key: redact_values(item, is_advice=key in _ADVICE) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [redact_values(item) for item in value]
+        return [redact_values(item, is_advice=is_advice) for item in value]
     return value
 
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from circle_migrate.cli.render.widgets import relative, revisions, table, write_line, write_notes
 from circle_migrate.core.byte_size import format_bytes
+from circle_migrate.core.counted import counted
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -124,6 +125,6 @@ def protection_result(result: ProtectionResult, console: Console) -> None:
 def accepted_drift(result: AcceptedDrift, console: Console) -> None:
     """Write the database with the number of differences, and the run."""
     count = len(result.differences)
-    text = f"{count} difference{'s' * (count != 1)} from the revisions" if count else "as it is"
+    text = f"{counted(count, 'difference')} from the revisions" if count else "as it is"
     write_line(console, f"{result.database}: schema accepted, {text}", style="green")
     write_line(console, f"run {result.run[:8]}")

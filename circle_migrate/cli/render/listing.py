@@ -110,7 +110,7 @@ def _revision(entry: ListedRevision, console: Console) -> None:
         ("file", relative(revision.location)),
     ):
         if value:
-            write_line(console, f"{key:<12} {value}")
+            write_line(console, f"{key:<12} {value}", wrap=key != "file")
     lines = ("    " + line if line else "" for line in entry.doc.splitlines())
     write_line(console, "\n" + "\n".join(lines) + "\n")
 

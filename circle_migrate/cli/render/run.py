@@ -14,6 +14,7 @@ from circle_migrate.cli.render.widgets import (
     write_line,
     write_notes,
 )
+from circle_migrate.core.counted import counted
 from circle_migrate.migrate.guards import describe_not_ours
 from circle_migrate.revision_graph.plan import Action, Plan, Stamp
 
@@ -34,7 +35,8 @@ _MAX_TABLES = 20
 
 def migration_result(result: MigrationResult, console: Console) -> None:
     """Write what was changed, or with --dry-run what would be."""
-    write_environment(result.environment, console)
+    if result.dry_run:  # a run has written it to stderr before it began
+        write_environment(result.environment, console)
     for name in result.created:
         write_line(console, f"{name}: database created")
     if not result.plan:
@@ -46,8 +48,8 @@ def migration_result(result: MigrationResult, console: Console) -> None:
         for name in result.plan.databases:
             before, after = (revisions(heads[name]) for heads in (result.plan.current, result.plan.after))
             count = sum(action.database == name for action in result.plan.actions)
-            steps = "1 step" if count == 1 else f"{count} steps"
-            write_line(console, f"{name}: {before} -> {after}, {steps}", style="green")
+            text = f"{name}: {before} -> {after}, {counted(count, 'step')}"
+            write_line(console, text, style="green")
         if result.run:
             write_line(console, f"commit: {result.mode}, run {result.run[:8]}")
         for kept in result.kept:
@@ -71,9 +73,10 @@ def _truncate(tables: Sequence[str]) -> str:
 def _kept_rows(rows: KeptRowCount, command: str) -> str:
     name = f"{rows.database}: {rows.table}"
     if command == "downgrade":
-        return f"{name}: {rows.rows:,} rows kept; the next upgrade over {rows.revision} restores them"
-    kept = f", {rows.missing:,} stay kept (circle-migrate kept list)" if rows.missing else ""
-    return f"{name}: {rows.rows:,} kept rows restored{kept}"
+        text = f"the next upgrade over {rows.revision} restores {'it' if rows.rows == 1 else 'them'}"
+        return f"{name}: {counted(rows.rows, 'row')} kept; {text}"
+    kept = f", {rows.missing:,} still kept: circle-migrate kept list" if rows.missing else ""
+    return f"{name}: {counted(rows.rows, 'kept row')} restored{kept}"
 
 
 def _unchanged(plan: Plan, text: str, console: Console) -> None:
@@ -123,7 +126,7 @@ def _description(action: Action) -> tuple[str, str]:
         texts = [f"{count} as {word}" for count, word in counts if count]
         text = f"marks {', '.join(texts) or 'none'}"
         if len(action.claimed) == 1 and (replaced := action.claimed[0].replaces):
-            text = f"takes the place of {len(replaced)} revisions"
+            text = f"takes the place of {counted(len(replaced), 'revision')}"
         return revisions(action.heads), text
     return action.revision.id, action.revision.message
 
@@ -177,7 +180,7 @@ def log_result(result: LogResult, console: Console) -> None:
 
 
 def _database_of_run(run: JournalRun, console: Console, *, shows_error: bool) -> None:
-    steps = f"{len(run.steps)} of {len(run.planned.get(run.database, ()))} steps"
+    steps = f"{len(run.steps)} of {counted(len(run.planned.get(run.database, ())), 'step')}"
     duration = _duration(sum(step.duration_ms for step in run.steps))
     line(console, 2, (f"{run.database}: {run.outcome}, {steps}, {duration}, as {run.db_role}", ""))
     if run.error and shows_error:
@@ -189,7 +192,7 @@ def _database_of_run(run: JournalRun, console: Console, *, shows_error: bool) ->
     if drift:
         texts = [f"schema changed by hand: {drift['outcome']}"]
         if count := len(drift["differences"]):
-            texts.append(f"{count} difference{'s' * (count > 1)}")
+            texts.append(counted(count, "difference"))
         line(console, 4, (", ".join(filter(None, [*texts, drift.get("reason")])), ""))
     safety = run.notes.get("safety", {})
     dangers = {item["hazard"] for item in safety.get("found", ()) if item["verdict"] == "danger"}

@@ -17,9 +17,6 @@ Part = tuple[str, str]
 
 _GAP = "  "
 _MIN_TEXT_WIDTH = 20
-_MAX_NARROW_COLUMNS = 4
-"""Columns of a table that is never written as records."""
-_NO_LIMIT = 10_000
 
 _COMMAND = re.compile(
     r"(?:`|(?<=: )|(?<=run )|^)(circle-migrate [^`;\n]+?)(?:`|(?=; |, |\n| \(|$))", re.MULTILINE
@@ -81,35 +78,35 @@ def table(console: Console, head: Sequence[str], rows: Iterable[Sequence[str]]) 
 
 
 def _draw(console: Console, head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Write a table whose cells wrap; if it is wider than the terminal, write records instead."""
+    """Write a table whose texts wrap; if the terminal is too narrow for a word, write records instead."""
     from rich.box import SIMPLE_HEAD
-    from rich.measure import Measurement
     from rich.table import Column, Table
     from rich.text import Text
 
-    records = len(head) > _MAX_NARROW_COLUMNS
     columns = [Column(name, overflow="fold") for name in head]
     for column, cells in zip(columns, zip(*rows, strict=True), strict=True):
         # Rich would break long ids before it has wrapped all texts.
-        column.no_wrap = records and all(len(cell) <= _MIN_TEXT_WIDTH or " " not in cell for cell in cells)
+        column.no_wrap = all(len(cell) <= _MIN_TEXT_WIDTH or " " not in cell for cell in cells)
     table = Table(*columns, box=SIMPLE_HEAD, header_style="bold", pad_edge=False)
     for row in rows:
         table.add_row(*(Text(cell, style=_MARK_STYLES.get(cell, "")) for cell in row))
-    min_width = Measurement.get(console, console.options.update(max_width=_NO_LIMIT), table).minimum
-    if min_width > console.width and records:
-        _records(console, head, rows)
-    else:
+    lines = ("".join(segment.text for segment in segments) for segments in console.render_lines(table))
+    drawn = set(" ".join(lines).split())
+    if all(drawn.issuperset(cell.split()) for row in rows for cell in row):
         console.print(table)
+    else:
+        _records(console, head, rows)
 
 
 def _records(console: Console, head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     """Write every row as a record with a line for each column, as psql does in expanded mode."""
-    width = max(map(len, head)) + len(_GAP)
+    width = max(map(len, head))
     for row in rows:
         console.print()
         for name, cell in zip(head, row, strict=True):
             if cell:
-                line(console, 1, (name.ljust(width), "bold"), (cell, _MARK_STYLES.get(cell, "")))
+                margin = f" {name.ljust(width)}{_GAP}"
+                line(console, len(margin), (cell, _MARK_STYLES.get(cell, "")), margin=margin)
     console.print()
 
 

@@ -19,6 +19,7 @@ from circle_migrate.commands.consistency.merge import SortedMerge, key_stream, r
 from circle_migrate.commands.consistency.result import ConsistencyResult, RelationResult, RelationSide
 from circle_migrate.config.object_reference import load_relations
 from circle_migrate.config.relation import Relation, Side
+from circle_migrate.core.counted import counted
 from circle_migrate.core.errors import ExitCode, MigrateError, UnknownRevision
 from circle_migrate.core.events import Event, EventKind, Notify, ignore_event
 from circle_migrate.core.findings import Check, Finding, Severity, from_error
@@ -135,9 +136,9 @@ class _Comparison:
 
     def _report(self, located: KeyColumn, rows: int, *, ended: bool) -> None:
         column, total = located.column, max(located.rows, rows)
-        estimate = f" of about {located.rows:,}" if located.rows >= rows else ""
+        estimate = f"{rows:,} of about " if located.rows >= rows else ""
         kind = EventKind.WORKING if ended else EventKind.READING
-        text = "" if ended else f"{column.within}: {rows:,}{estimate} keys"
+        text = "" if ended else f"{column.within}: {estimate}{counted(total, 'key')}"
         self.notify(Event(kind, column.database, text, rows, total))
 
     async def _still_unmatched(
@@ -251,15 +252,14 @@ def _findings(result: RelationResult) -> Iterator[Finding]:
 
 def _orphan(result: RelationResult, side: Side, severity: Severity) -> Finding:
     keys, column = result.sides[side], result.sides[side].column
-    number = f"{keys.unmatched:,} {'key' if keys.unmatched == 1 else 'keys'}"
     more = keys.unmatched - len(keys.samples)
     samples = ", ".join(keys.samples) + (f" and {more:,} more" if more else "") if keys.samples else ""
     limit = f"only {MAX_RECHECKED:,} keys were checked a second time" if keys.not_rechecked else ""
     return Finding(
         rule="orphan",
         severity=severity,
-        message=f"{column.database}: {number} of {column.within} {'is' if keys.unmatched == 1 else 'are'} "
-        f"not in {result.sides[side.other].column}",
+        message=f"{column.database}: {counted(keys.unmatched, 'key')} of {column.within} "
+        f"{'is' if keys.unmatched == 1 else 'are'} not in {result.sides[side.other].column}",
         status=ExitCode.DRIFT,
         database=column.database,
         subject=f"{result.relation.name}: {column}",

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from circle_migrate.commands.graph import drawing
 from circle_migrate.commands.graph.drawing import Diagram, Edge, EdgeKind, Node, NodeKind, Row
+from circle_migrate.core.counted import counted
 from circle_migrate.postgres.catalog.snapshot import Fields, ObjectKey, Snapshot
 from circle_migrate.postgres.identifier import IDENTIFIER, split_identity, unquote
 
@@ -124,7 +125,7 @@ def _table_node(database: str, table: _Table) -> Node:
         rows.append(
             Row(display_name(name), short_type(fields.get("type") or ""), tuple(keys), table.not_null(name))
         )
-    partitions = (f"{table.partitions} partition{'s' * (table.partitions > 1)}",) if table.partitions else ()
+    partitions = (counted(table.partitions, "partition"),) if table.partitions else ()
     node_id, title = _table_id(database, table.identity), display_name(table.identity)
     return Node(node_id, database, NodeKind.TABLE, title, partitions, rows=tuple(rows))
 

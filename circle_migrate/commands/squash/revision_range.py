@@ -66,7 +66,18 @@ def _line(graph: Graph, end: str, start: str) -> tuple[Revision, ...]:
                 hint=f"squash the revisions after it, or those of one branch before it: {first or 'FROM'}:TO",
             )
         line.append(graph[line[-1].down_revisions[0]])
-    if first not in (None, line[-1].id):
+    is_outside = first not in (None, line[-1].id)
+    squashed = graph.squashes.squashed_by.get(first or "") if is_outside else end
+    if squashed in graph.squashes.revisions and (is_outside or len(line) < 2):
+        replaced = ", ".join(graph[squashed].replaces)
+        raise Refused(
+            f"{graph.database}: {squashed} already replaces {replaced}",
+            database=graph.database,
+            location=graph[squashed].location,
+            state="nothing was written",
+            hint=f"to replace it, too, begin at {squashed}, or before {graph[squashed].replaces[0]}",
+        )
+    if is_outside:
         raise UsageError(
             f"{end} does not come after {first}",
             hint="write FROM:TO, the older revision before the newer one",

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from graphlib import CycleError, TopologicalSorter
 from typing import TYPE_CHECKING
 
+from circle_migrate.core.counted import counted
 from circle_migrate.core.errors import MigrationFailed
 from circle_migrate.migrate.kept_data import registry
 from circle_migrate.migrate.kept_data.copy import LOST_COLUMNS, without_row_security
@@ -137,7 +138,7 @@ class _TableRestore:
         if restored + missing != self.entry.rows:
             raise _not_restorable_error(
                 self.entry,
-                f"of {self.entry.rows} rows {restored} were restored, and {missing} no longer have a row",
+                f"of {counted(self.entry.rows, 'row')}, {restored} can be restored, and {missing} cannot",
             )
         return restored, missing
 

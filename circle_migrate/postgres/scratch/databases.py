@@ -95,7 +95,11 @@ class Scratch:
 
 @asynccontextmanager
 async def create_databases(
-    deployment: Deployment, hosts: Mapping[str, ScratchHost], majors: Mapping[str, int]
+    deployment: Deployment,
+    hosts: Mapping[str, ScratchHost],
+    majors: Mapping[str, int],
+    *,
+    with_schemas: bool = True,
 ) -> AsyncIterator[Scratch]:
     """Create a database for each name in `hosts`; drop all at the end. Raises `MissingPrivilege`."""
     token = secrets.randbelow(2**31)
@@ -114,7 +118,7 @@ async def create_databases(
         for host, host_names in by_host.items():
             await stack.enter_async_context(_create_on_host(host, token, host_names))
         scratch = Scratch(Deployment(settings, deployment.selected), majors, hosts)
-        for name in hosts:
+        for name in hosts if with_schemas else ():
             await _create_schemas(scratch.deployment.databases[name])
         yield scratch
 

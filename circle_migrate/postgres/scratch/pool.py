@@ -162,13 +162,13 @@ class ScratchServers(AsyncExitStack):
 
     @asynccontextmanager
     async def databases(
-        self, names: Iterable[str] | None = None, *, major: int | None = None
+        self, names: Iterable[str] | None = None, *, major: int | None = None, with_schemas: bool = True
     ) -> AsyncIterator[Scratch]:
         """Create databases for these names, by default for all that an upgrade needs; drop them at the end.
 
-        Uses the first provider with this major version for the first name, else the one with the nearest
-        version. Raises `SettingsError` without any server, and the errors of `available_providers` and
-        `create_databases`.
+        `with_schemas` creates those that the settings name; a dump creates its own. Uses the first provider
+        with this major version for the first name, else the one with the nearest version. Raises
+        `SettingsError` without any server, and the errors of `available_providers` and `create_databases`.
         """
         names = tuple(names or self._deployment.reachable_databases(Direction.UP))
         providers = await self._find(names[0], () if major is None else (major,))
@@ -181,7 +181,7 @@ class ScratchServers(AsyncExitStack):
         started = await self._start(provider)
         hosts = {name: started[name] for name in names}
         majors = {name: provider.majors[name] for name in names}
-        async with create_databases(self._deployment, hosts, majors) as databases:
+        async with create_databases(self._deployment, hosts, majors, with_schemas=with_schemas) as databases:
             yield databases
 
     async def _find(self, name: str, wanted: tuple[int, ...]) -> tuple[ServerProvider, ...]:

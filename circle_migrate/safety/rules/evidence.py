@@ -6,6 +6,7 @@ from enum import StrEnum
 
 from circle_migrate.config.relation import Relation
 from circle_migrate.core.byte_size import format_bytes
+from circle_migrate.core.counted import counted
 from circle_migrate.postgres.catalog.snapshot import Snapshot
 from circle_migrate.safety.live_database.record import Answer, Blocker, Size
 from circle_migrate.safety.trace.record import Task, Trace
@@ -124,7 +125,7 @@ def format_size(size: Size | None) -> str:
     """Return a size as text."""
     if size is None:
         return "of unknown size"
-    rows = "an unknown number of rows" if size.rows is None else f"about {size.rows:,} rows"
+    rows = "an unknown number of rows" if size.rows is None else f"about {counted(size.rows, 'row')}"
     total = size.bytes + size.index_bytes
     text = f"{rows}, {format_bytes(total)}" if total >= MEGABYTE else rows
     return text if size.source == "live" else f"{text} ({size.source})"
