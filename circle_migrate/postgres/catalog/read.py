@@ -75,7 +75,6 @@ async def read_catalog(
     origin: str,
     version_table: str,
     version_table_schema: str | None,
-    revisions: tuple[str, ...] | None = None,
 ) -> Snapshot:
     """Return all objects of the connection's database; its transaction and settings are unchanged afterwards.
 
@@ -92,7 +91,7 @@ async def read_catalog(
             builder.add(await connection.fetch(text, *arguments))
         for (text,) in await connection.fetch(statements.document, *arguments):
             builder.add(json.loads(text))
-    return Snapshot(database, origin, context["version"], builder.objects, revisions, builder.unmodelled)
+    return Snapshot(database, origin, context["version"], builder.objects, unmodelled=builder.unmodelled)
 
 
 class _SnapshotBuilder:
