@@ -14,7 +14,7 @@ from circle_migrate.core.errors import MigrateError, Refused, UsageError
 from circle_migrate.core.result import Result, json_fields
 from circle_migrate.diff.autogenerate.parent_in_file import with_parent
 from circle_migrate.migrate.journal import Journal
-from circle_migrate.postgres.database import Database, State, load_module
+from circle_migrate.postgres.database import Database, State
 from circle_migrate.postgres.deployment import Deployment
 from circle_migrate.revision_graph import target as targets
 from circle_migrate.revision_graph.combined_graph import CombinedGraph
@@ -75,7 +75,7 @@ async def rebase(
     path = Path(revision.path)
     content, status = read_file(graph.database, path)
     new = with_parent(content, revision, before, graph.squashes.as_parent(head))
-    rebased = read_source(graph.database, path, new, load_module)
+    rebased = read_source(graph.database, path, new)
     _ensure_valid_trees(deployment, graph, rebased)
     if not dry_run:
         _replace(path, new, S_IMODE(status.st_mode))

@@ -13,8 +13,8 @@ from circle_migrate.core.redaction import redact, redact_python, redact_source
 from circle_migrate.migrate.guards import verify_identity
 from circle_migrate.migrate.half_done import ensure_not_half_undone
 from circle_migrate.migrate.journal import Journal
+from circle_migrate.migrate.unknown_relations import user_relations
 from circle_migrate.postgres.identifier import quote
-from circle_migrate.postgres.journal_tables import OWN_SCHEMAS, OWN_TABLES
 from circle_migrate.revision_graph.graph import Graph
 from circle_migrate.revision_graph.revision import Revision
 
@@ -26,15 +26,6 @@ if TYPE_CHECKING:
     from circle_migrate.postgres.database import State
     from circle_migrate.postgres.deployment import Current, Deployment
     from circle_migrate.revision_graph.plan import Plan
-
-_HAS_TABLES = f"""
-SELECT EXISTS (
-    SELECT FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
-    WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f') AND n.nspname NOT IN {OWN_SCHEMAS}
-      AND n.nspname <> 'information_schema' AND n.nspname !~ '^pg_'
-      AND NOT (n.nspname = $1::text AND c.relname = ANY ($2::text[]))
-)
-"""  # noqa: S608 - a constant
 
 
 class ContradictoryState(InDoubt, code="contradictory-state"):
@@ -54,14 +45,11 @@ async def missing_revisions(
     """Return the applied revisions of the journal that the version table lacks.
 
     Plain Alembic writes no journal, so revisions that only the version table has are right. A database
-    without any table was emptied together with its version table.
+    without any relation was emptied together with its version table.
     """
     pending = _pending(graph, state)
     missing = pending & await journal.applied_revisions(connection, graph) if pending else set()
-    names = [state.version_table, *OWN_TABLES]
-    if not missing or not await connection.fetchval(_HAS_TABLES, state.schema, names):
-        return ()
-    return graph.sorted(missing)
+    return graph.sorted(missing) if missing and await user_relations(connection, state) else ()
 
 
 def contradiction_error(graph: Graph, state: State, missing: tuple[str, ...]) -> ContradictoryState:

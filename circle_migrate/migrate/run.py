@@ -251,6 +251,8 @@ async def finish_run(run: MigrationRun, outcome: str, error: MigrateError | None
 
 async def _fingerprint(run: MigrationRun, name: str, seconds: float) -> str | None:
     """Return the fingerprint to record, None for a database on which the run has set no revision."""
+    if run.deployment.is_scratch:
+        return None
     actions = [applied.action for applied in run.applied if applied.action.database == name]
     if not any(isinstance(action, Step) or action.sets_revisions for action in actions):
         return run.fingerprints.get(name)

@@ -10,6 +10,8 @@ from circle_migrate.core.errors import Refused
 from circle_migrate.postgres.journal_tables import OWN_SCHEMAS, OWN_TABLES
 
 if TYPE_CHECKING:
+    import asyncpg
+
     from circle_migrate.postgres.database import State
     from circle_migrate.postgres.deployment import Deployment
     from circle_migrate.revision_graph.graph import Graph
@@ -39,6 +41,12 @@ SELECT EXISTS (
     WHERE step.direction <> 'stamp' OR run.command = 'stamp'
 )
 """
+
+
+async def user_relations(connection: asyncpg.Connection, state: State) -> list[tuple[str, str]]:
+    """Return schema and name of the relations that are neither ours nor of an extension."""
+    rows = await connection.fetch(_RELATIONS, state.schema, [state.version_table, *OWN_TABLES])
+    return [(row["schema"], row["name"]) for row in rows]
 
 
 async def ensure_not_foreign(deployment: Deployment, states: Mapping[str, State], plan: Plan) -> None:
@@ -72,8 +80,7 @@ async def foreign_relations(
             has_run = _HAS_RUN.format(journal=Journal(database, state))
             if state.journal_of is not None and await connection.fetchval(has_run):
                 continue
-            rows = await connection.fetch(_RELATIONS, state.schema, [state.version_table, *OWN_TABLES])
-        foreign = _unnamed([(row["schema"], row["name"]) for row in rows], database.graph)
+            foreign = _unnamed(await user_relations(connection, state), database.graph)
         if foreign:
             more = f" and {len(foreign) - _SHOWN} more" if len(foreign) > _SHOWN else ""
             sentences[name] = (

@@ -151,7 +151,7 @@ class Database:
     @cached_property
     def graph(self) -> Graph:
         """The revisions. Raises `TreeError` for an invalid graph, `SettingsError` if all are elsewhere."""
-        graph = read_graph(self.name, self.revision_folders, load_module)
+        graph = read_graph(self.name, self.revision_folders)
         if not graph:
             ensure_nothing_elsewhere(self.name, self.settings.revisions.folders)
         return graph
@@ -335,10 +335,3 @@ async def _close(connection: asyncpg.Connection, seconds: float) -> None:
             await asyncio.shield(connection.close())
     except Exception:  # noqa: BLE001 - terminate the connection after any error
         connection.terminate()
-
-
-def load_module(path: Path) -> Any:
-    """Import a revision file that cannot be read statically; imports Alembic."""
-    from circle_migrate.revision_graph.modules import load_module
-
-    return load_module(path)

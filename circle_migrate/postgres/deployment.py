@@ -27,10 +27,15 @@ files of a database are read, so that the servers work in the meantime."""
 
 
 class Deployment:
-    """All databases in the order of locks and commits; those outside `only` are read if required."""
+    """All databases in the order of locks and commits; those outside `only` are read if required.
 
-    def __init__(self, settings: Settings, only: str | Collection[str] | None = None) -> None:
-        self.settings = settings
+    Nobody else changes databases that are scratch databases.
+    """
+
+    def __init__(
+        self, settings: Settings, only: str | Collection[str] | None = None, *, is_scratch: bool = False
+    ) -> None:
+        self.settings, self.is_scratch = settings, is_scratch
         self.databases = {name: Database(database) for name, database in settings.databases.items()}
         wanted = {only} if isinstance(only, str) else set(only or self.databases)
         for name in wanted:

@@ -48,9 +48,16 @@ _MAX_BYTES = 10 << 20
 """Python's parser needs about a hundred times the memory of the file."""
 
 
-def read_revision(database: str, path: Path, load_module: ModuleLoader) -> Revision:
+def load_module(path: Path) -> Any:
+    """Import a revision file that cannot be read statically; imports Alembic."""
+    from circle_migrate.revision_graph import modules
+
+    return modules.load_module(path)
+
+
+def read_revision(database: str, path: Path, load: ModuleLoader = load_module) -> Revision:
     """Read a revision file. Raises `TreeError` where it cannot be read or is not a revision."""
-    return read_source(database, path, read_file(database, path)[0], load_module)
+    return read_source(database, path, read_file(database, path)[0], load)
 
 
 def read_file(database: str, path: Path) -> tuple[bytes, os.stat_result]:
@@ -80,7 +87,7 @@ def read_doc(revision: Revision) -> str:
     return ast.get_docstring(ast.parse(source)) or ""
 
 
-def read_source(database: str, path: Path, source: bytes, load_module: ModuleLoader) -> Revision:
+def read_source(database: str, path: Path, source: bytes, load: ModuleLoader = load_module) -> Revision:
     """Read a revision from `source` instead of the content of its file, as `read_revision` does."""
     source = source.replace(b"\r\n", b"\n")
     tree = _parse(database, path, source)
@@ -95,7 +102,7 @@ def read_source(database: str, path: Path, source: bytes, load_module: ModuleLoa
     if _COMPUTED in values.values() or (
         "*" in names and not names.issuperset(("revision", "down_revision", "upgrade"))
     ):
-        module = load_module(path)
+        module = load(path)
         names = set(vars(module))
         values = {name: getattr(module, name) for name in _NAMES if name in names}
     key = values.get("revision")

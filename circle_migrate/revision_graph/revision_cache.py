@@ -26,7 +26,7 @@ from circle_migrate import __version__
 from circle_migrate.core.cache import cache_file
 from circle_migrate.revision_graph.directory import file_names
 from circle_migrate.revision_graph.graph import Graph
-from circle_migrate.revision_graph.revision import ModuleLoader, Revision
+from circle_migrate.revision_graph.revision import Revision
 
 _FORMAT = [11, *Revision._fields]
 """Raise the number when `parse_file` reads other values into the same fields."""
@@ -39,13 +39,13 @@ Row = tuple[Any, ...]
 """The fields of a `Revision`."""
 
 
-def read_graph(database: str, folders: Sequence[Path], load_module: ModuleLoader) -> Graph:
+def read_graph(database: str, folders: Sequence[Path]) -> Graph:
     """Read the revisions, those of unchanged files from the cache. Raises `TreeError` for broken ones."""
-    by_folder = [_read_folder(database, folder, load_module) for folder in folders]
+    by_folder = (_read_folder(database, folder) for folder in folders)
     return Graph(database, chain.from_iterable(by_folder))
 
 
-def _read_folder(database: str, folder: Path, load_module: ModuleLoader) -> list[Revision]:
+def _read_folder(database: str, folder: Path) -> list[Revision]:
     key = [database, str(folder), os.path.realpath(folder)]
     cache = cache_file(json.dumps(key))
     cached_files, rows = _load((cache and cache.read()) or b"", key)
@@ -60,7 +60,7 @@ def _read_folder(database: str, folder: Path, load_module: ModuleLoader) -> list
         if file in cached:
             revision = Revision._make(cached[file])
         else:
-            revision, entry = _read(database, folder / file[0], load_module)
+            revision, entry = _read(database, folder / file[0])
         revisions.append(revision)
         if entry is not None:
             entries[entry] = tuple(revision)
@@ -85,9 +85,9 @@ def _header(key: Sequence[str], body: bytes) -> bytes:
     return json.dumps(["circle-migrate revision cache", *code, *key, zlib.crc32(body)]).encode()
 
 
-def _read(database: str, path: Path, load_module: ModuleLoader) -> tuple[Revision, File | None]:
+def _read(database: str, path: Path) -> tuple[Revision, File | None]:
     """Return a file's revision and the key of its cache entry, None where it must be read again next time."""
-    from circle_migrate.revision_graph.parse_file import read_file, read_source
+    from circle_migrate.revision_graph.parse_file import load_module, read_file, read_source
 
     computed = False
 

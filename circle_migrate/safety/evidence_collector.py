@@ -45,9 +45,12 @@ class EvidenceCollector:
         from circle_migrate.safety.live_database import catalog
         from circle_migrate.safety.live_database.probes import derive_probes, run_probes, write_plans
 
-        read, relations, locks = self._read, self._relations, self._locks
+        read, locks = self._read, self._locks
         unknown = {name: ObjectUsage() for name in self.plan.databases}
-        usage = unknown | await read("the catalog", catalog.object_usage)
+        usage = unknown | await read(
+            "the catalog",
+            lambda db: catalog.object_usage(db, self._relations(db.name), self._grantees(db.name)),
+        )
         probes = derive_probes(self.trace.statements, usage)
 
         def probes_of(database: Database) -> list[Probe]:
@@ -61,9 +64,6 @@ class EvidenceCollector:
         catalogs = await read("the catalog", read_live_catalog)
         answers = await read("rows", lambda db: run_probes(db, probes_of(db)))
         blockers = await read("blocking sessions", lambda db: catalog.find_blockers(db, *locks(db.name)))
-        published = await read("publications", lambda db: catalog.published_tables(db, relations(db.name)))
-        roles = await read("roles", lambda db: catalog.inherited_roles(db, self._grantees(db.name)))
-        invalid = await read("invalid indexes", lambda db: catalog.invalid_indexes(db, relations(db.name)))
         rows = await read("row estimates of the planner", lambda db: write_plans(db, texts_of(db)))
         plans = dict(chain.from_iterable(map(dict.items, rows.values())))
         return replace(
@@ -71,9 +71,7 @@ class EvidenceCollector:
             sizes=sizes,
             answers=tuple(chain.from_iterable(answers.values())),
             blockers=blockers,
-            published=published,
-            inherited_roles=roles,
-            invalid_indexes=invalid,
+            usage=usage,
             expected_rows={key: plan.rows for key, plan in plans.items()},
             scanned={key: plan.scanned for key, plan in plans.items()},
             catalogs=catalogs,

@@ -99,6 +99,9 @@ def test_given_server_has_a_database_for_each_name_and_none_afterwards(server: S
             assert {state.server_version_num // 10000 for state in states.values()} == set(
                 scratched.majors.values()
             )
+            address = scratched.deployment.databases["main"].address
+            query = "SELECT outcome, fingerprint FROM circle_migrate.runs"  # of what nobody else changes
+            assert [tuple(row) for row in await _fetch(address, query)] == [("done", None)]
         assert await scratches(server) == []
 
     run(scenario())

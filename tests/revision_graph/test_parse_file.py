@@ -85,7 +85,7 @@ def test_names_from_a_star_import_are_found(tmp_path: Path, monkeypatch: pytest.
     )
     path = tmp_path / "versions.py"
     path.write_text("from shared_steps import *\n", encoding="utf-8")
-    result = read_revision("main", path, load_module)
+    result = read_revision("main", path)
     assert (result.id, result.has_downgrade) == ("a", False)
     path.write_text(
         "from sqlalchemy import *\nrevision, down_revision = 'b', 'a'\n" + FUNCTIONS, encoding="utf-8"
@@ -119,7 +119,7 @@ def test_without_down_revision(tmp_path: Path, text: str) -> None:
     with pytest.raises(AttributeError, match="down_revision"):  # so does Alembic
         AlembicScript(load_module(path), "a", str(path))
     with pytest.raises(TreeError, match="a has no `down_revision`") as caught:
-        read_revision("main", path, load_module)
+        read_revision("main", path)
     assert caught.value.location == f"{path}:1"
 
 
@@ -167,7 +167,7 @@ def test_unusual_file_is_refused_with_its_name(tmp_path: Path, make: Any) -> Non
     path = tmp_path / "a1.py"
     make(path)
     with pytest.raises(TreeError) as caught:
-        read_revision("main", path, load_module)
+        read_revision("main", path)
     assert caught.value.status == ExitCode.REFUSED
     assert str(path) in (caught.value.location or "")
     assert caught.value.detail

@@ -9,7 +9,6 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pytest
@@ -53,17 +52,12 @@ class Tree:
         return dict(self.graph(folder).revisions)
 
     def graph(self, folder: Path | None = None) -> Graph:
-        return read_graph("main", [folder or self.folder], self.load)
-
-    def load(self, path: Path) -> ModuleType:
-        module = ModuleType(path.stem)
-        exec(path.read_text(encoding="utf-8"), module.__dict__)
-        return module
+        return read_graph("main", [folder or self.folder])
 
     def truth(self) -> dict[str, Revision]:
         """The revisions as the files tell them."""
         files = sorted(path for path in self.folder.iterdir() if is_revision_file(path.name))
-        result = [parse_file.read_source("main", path, path.read_bytes(), self.load) for path in files]
+        result = [parse_file.read_source("main", path, path.read_bytes()) for path in files]
         return {revision.id: revision for revision in result}
 
 
@@ -368,7 +362,7 @@ def test_paths_are_those_of_the_folder_that_was_asked_for(tree: Tree, tmp_path: 
 
 def test_two_databases_may_have_one_folder(tree: Tree) -> None:
     tree.ask()
-    assert read_graph("other", [tree.folder], tree.load)["a"].database == "other"
+    assert read_graph("other", [tree.folder])["a"].database == "other"
     assert tree.ask()["a"].database == "main"
     assert tree.read == []
 
@@ -502,7 +496,7 @@ import sys
 from pathlib import Path
 from circle_migrate.revision_graph.revision_cache import read_graph
 for _ in range(30):
-    assert read_graph("main", [Path(sys.argv[1])], None).heads == ("c",)
+    assert read_graph("main", [Path(sys.argv[1])]).heads == ("c",)
 """
 
 

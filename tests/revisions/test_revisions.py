@@ -7,13 +7,12 @@ from pathlib import Path
 import pytest
 
 import circle_migrate.revisions
-from circle_migrate.revision_graph.modules import load_module
 from circle_migrate.revision_graph.parse_file import read_doc
 from circle_migrate.revision_graph.revision import Revision
 from circle_migrate.revision_graph.revision_cache import read_graph
 
 FOLDER = Path(circle_migrate.revisions.__file__).parent
-GRAPHS = {name: read_graph(name, [FOLDER / name], load_module) for name in ("main", "credentials")}
+GRAPHS = {name: read_graph(name, [FOLDER / name]) for name in ("main", "credentials")}
 REVISIONS = [
     pytest.param(revision, id=revision.qualified)
     for graph in GRAPHS.values()

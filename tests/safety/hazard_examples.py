@@ -12,7 +12,6 @@ import asyncpg
 
 from circle_migrate.revision_graph.combined_graph import CombinedGraph
 from circle_migrate.revision_graph.graph import Graph
-from circle_migrate.revision_graph.modules import load_module
 from circle_migrate.revision_graph.parse_file import read_revision
 from circle_migrate.revision_graph.plan import Plan, TransactionMode, plan_upgrade
 from circle_migrate.safety.hazards.hazard import HAZARDS, ExampleRevision, Hazard
@@ -95,9 +94,7 @@ def combined_graph(folders: dict[str, Path]) -> CombinedGraph:
     """Return the graphs of written cases."""
     return CombinedGraph(
         {
-            name: Graph(
-                name, (read_revision(name, path, load_module) for path in sorted(folder.glob("*.py")))
-            )
+            name: Graph(name, (read_revision(name, path) for path in sorted(folder.glob("*.py"))))
             for name, folder in folders.items()
         }
     )

@@ -19,9 +19,7 @@ from circle_migrate.postgres.identifier import split_identity
 from circle_migrate.safety.live_database.catalog import (
     CONFLICTS,
     find_blockers,
-    invalid_indexes,
     object_usage,
-    published_tables,
     relation_sizes,
 )
 from circle_migrate.safety.live_database.probe_context import LIMIT, count_query
@@ -29,6 +27,7 @@ from circle_migrate.safety.live_database.probes import derive_probes, run_probes
 from circle_migrate.safety.live_database.record import (
     Answer,
     Blocker,
+    ObjectUsage,
     Probe,
     ProbeKind,
     Size,
@@ -503,7 +502,7 @@ def test_lock_conflicts_are_those_of_the_server(pair: Databases) -> None:
 
 
 def test_invalid_indexes_and_publications(pair: Databases, live: Database) -> None:
-    async def scenario() -> tuple[object, ...]:
+    async def scenario() -> ObjectUsage:
         await reset(
             pair,
             _LIVE,
@@ -515,10 +514,10 @@ def test_invalid_indexes_and_publications(pair: Databases, live: Database) -> No
             with pytest.raises(asyncpg.UniqueViolationError):
                 await connection.execute('CREATE UNIQUE INDEX CONCURRENTLY "I" ON t (a)')
         names = ["public.t", "public.k", "public.i"]
-        facts = (await invalid_indexes(live, names), await published_tables(live, names))
+        usage = await object_usage(live, names)
         await execute(pair, _LIVE, "DROP PUBLICATION p, only_inserts")
-        return facts
+        return usage
 
-    invalid, tables = run(scenario())
-    assert invalid == (("public.t", 'public."I"'),)
-    assert tables == {"public.k", "public.t"}
+    usage = run(scenario())
+    assert usage.invalid_indexes == (("public.t", 'public."I"'),)
+    assert usage.published == {"public.k", "public.t"}

@@ -13,7 +13,6 @@ from pathlib import Path, PurePosixPath
 from circle_migrate.commands.checks.database_facts import revision_finding
 from circle_migrate.core.errors import ExitCode, MigrateError, UsageError
 from circle_migrate.core.findings import Check, Finding, Severity
-from circle_migrate.postgres.database import load_module
 from circle_migrate.postgres.deployment import Deployment
 from circle_migrate.revision_graph.directory import is_revision_file
 from circle_migrate.revision_graph.graph import Graph
@@ -77,7 +76,7 @@ async def revisions_at(base: str, graph: Graph, folders: Sequence[Path]) -> dict
             revision = None if path in changed_paths else by_path.get(folder / name)
             if revision is None:
                 source = (await _git(folder, "show", f"{base}:{path}")).encode()
-                revision = read_source(graph.database, root / path, source, load_module)
+                revision = read_source(graph.database, root / path, source)
             revisions[revision.id] = revision
     return revisions
 

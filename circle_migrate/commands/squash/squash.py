@@ -253,11 +253,10 @@ async def _prove(
     chain: _Chain,
 ) -> None:
     """Run the file on a scratch database, in both directions, as an upgrade and a downgrade do."""
-    from circle_migrate.revision_graph.modules import load_module
     from circle_migrate.revision_graph.parse_file import read_revision
 
     name = line[0].database
-    squashed = read_revision(name, path, load_module)
+    squashed = read_revision(name, path)
     keys = {squashed.id, *squashed.replaces}
     async with _before(deployment, servers, line, chain.before.major) as (scratch, database):
         counts = await _row_counts(database)

@@ -24,7 +24,6 @@ from circle_migrate.postgres.database import Database
 from circle_migrate.postgres.deployment import Deployment
 from circle_migrate.revision_graph.directory import SQUASHED
 from circle_migrate.revision_graph.graph import Graph
-from circle_migrate.revision_graph.modules import load_module
 from circle_migrate.revision_graph.parse_file import read_revision, read_source
 from circle_migrate.revision_graph.revision import Revision
 
@@ -86,7 +85,7 @@ def write_prepared(files: Iterable[PreparedFile]) -> tuple[tuple[Revision, ...],
     for file in files:
         write_bytes(file.path, file.source, make_folders=True)
         notes += [f"{file.draft.database.name}: {failure}" for failure in file.script.run_hooks(file.path)]
-        revisions.append(read_revision(file.draft.database.name, file.path, load_module))
+        revisions.append(read_revision(file.draft.database.name, file.path))
     return tuple(revisions), tuple(notes)
 
 

@@ -24,6 +24,7 @@ from circle_migrate.migrate.run import Hooks, MigrationRun
 from circle_migrate.migrate.session import check_constraints
 from circle_migrate.postgres.identifier import quote
 from circle_migrate.postgres.journal_tables import KEPT_SCHEMA
+from circle_migrate.postgres.sql_text import split_statements
 from circle_migrate.revision_graph.plan import Action, Direction, Plan, Segment, Step
 
 if TYPE_CHECKING:
@@ -37,7 +38,6 @@ _HARMLESS = re.compile(
     r"|(?:RE)?SET\b|ALTER\s+TABLE\s+\S+\s+VALIDATE\s+CONSTRAINT\b)",
     re.IGNORECASE,
 )
-_COMMENTS = re.compile(r"--[^\n]*|/\*.*?\*/", re.DOTALL)
 
 _CAPABILITIES = """
 SELECT CASE WHEN n.oid IS NULL THEN has_database_privilege(current_database(), 'CREATE')
@@ -267,16 +267,17 @@ def _can_be_transactional(run: MigrationRun, step: Step, current: tuple[str, ...
     try:
         with suppress(OutsideTransaction):
             runner.render(Segment((step,), transactional=True), current, output, owned=True)
-            if not needs_autocommit(output.getvalue()) and "COMMIT" not in _statements(output):
+            sql = output.getvalue()
+            if not needs_autocommit(sql) and "COMMIT" not in split_statements(sql):
                 return True
         output = StringIO()
         runner.render(Segment((step,), transactional=False), current, output)
-        statements = _statements(output)
+        statements = split_statements(output.getvalue())
     except Refused as error:
         statements = [error.message]
     table = runner.table.name
     for statement in statements:
-        if statement and not _HARMLESS.match(statement) and table not in statement:
+        if not _HARMLESS.match(statement) and table not in statement:
             raise Refused(
                 f"the downgrade of {step.revision.qualified} commits by itself, "
                 f"so the data that it removes cannot be kept: {statement}",
@@ -285,7 +286,3 @@ def _can_be_transactional(run: MigrationRun, step: Step, current: tuple[str, ...
                 hint=f"downgrade to {step.revision.qualified} with --keep, then below it without --keep",
             )
     return False
-
-
-def _statements(output: StringIO) -> list[str]:
-    return [statement.strip() for statement in _COMMENTS.sub("", output.getvalue()).split(";")]

@@ -78,7 +78,6 @@ async def read_catalog(
     origin: str,
     version_table: str,
     version_table_schema: str | None,
-    revisions: tuple[str, ...] | None = None,
     *,
     fetch: Fetch | None = None,
 ) -> Snapshot:
@@ -98,7 +97,7 @@ async def read_catalog(
             builder.add(await fetch(text, *arguments))
         for (text,) in await fetch(statements.document, *arguments):
             builder.add(json.loads(text))
-    return Snapshot(database, origin, context["version"], builder.objects, revisions, builder.unmodelled)
+    return Snapshot(database, origin, context["version"], builder.objects, unmodelled=builder.unmodelled)
 
 
 class _SnapshotBuilder:

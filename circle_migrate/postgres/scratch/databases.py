@@ -117,7 +117,7 @@ async def create_databases(
     async with AsyncExitStack() as stack:
         for host, host_names in by_host.items():
             await stack.enter_async_context(_create_on_host(host, token, host_names))
-        scratch = Scratch(Deployment(settings, deployment.selected), majors, hosts)
+        scratch = Scratch(Deployment(settings, deployment.selected, is_scratch=True), majors, hosts)
         for name in hosts if with_schemas else ():
             await _create_schemas(scratch.deployment.databases[name])
         yield scratch

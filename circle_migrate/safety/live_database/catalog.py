@@ -155,36 +155,28 @@ ORDER BY age DESC, pid
 """
 
 
-async def object_usage(database: Database) -> ObjectUsage:
-    """Return the columns of owned sequences and of domains. Raises what `bounded_read` raises."""
+async def object_usage(
+    database: Database, relations: Iterable[str] = (), roles: Iterable[str] = ()
+) -> ObjectUsage:
+    """Return how objects are used; `relations` and `roles` are those asked for. Raises as `bounded_read`."""
+    names = sorted(relations)
     async with bounded_read(database) as connection:
         sequences = await connection.fetch(_SEQUENCES)
         columns = await connection.fetch(_DOMAINS)
+        published = await connection.fetch(_PUBLISHED, names)
+        invalid = await connection.fetch(_INVALID, names)
+        inherited = await connection.fetch(_INHERITED, sorted(roles))
     domains: dict[str, tuple[ColumnName, ...]] = {}
     for row in columns:
         domains[row["domain"]] = (*domains.get(row["domain"], ()), ColumnName(row["relation"], row["column"]))
     owned = {row["sequence"]: ColumnName(row["relation"], row["column"]) for row in sequences}
-    return ObjectUsage(owned, domains)
-
-
-async def invalid_indexes(database: Database, relations: Iterable[str]) -> tuple[tuple[str, str], ...]:
-    """Return (table, index) of INVALID indexes of these relations. Raises what `bounded_read` raises."""
-    async with bounded_read(database) as connection:
-        rows = await connection.fetch(_INVALID, sorted(relations))
-    return tuple((row["relation"], row["index"]) for row in rows)
-
-
-async def published_tables(database: Database, relations: Iterable[str]) -> frozenset[str]:
-    """Return the relations of which UPDATE or DELETE is published. Raises what `bounded_read` raises."""
-    async with bounded_read(database) as connection:
-        return frozenset(row["name"] for row in await connection.fetch(_PUBLISHED, sorted(relations)))
-
-
-async def inherited_roles(database: Database, roles: Iterable[str]) -> dict[str, frozenset[str]]:
-    """Return the roles whose privileges each of these roles has. Raises what `bounded_read` raises."""
-    async with bounded_read(database) as connection:
-        rows = await connection.fetch(_INHERITED, sorted(roles))
-    return {row["role"]: frozenset(row["inherited"]) for row in rows}
+    return ObjectUsage(
+        owned,
+        domains,
+        published=frozenset(row["name"] for row in published),
+        invalid_indexes=tuple((row["relation"], row["index"]) for row in invalid),
+        inherited_roles={row["role"]: frozenset(row["inherited"]) for row in inherited},
+    )
 
 
 async def relation_sizes(database: Database, relations: Iterable[str] | None = None) -> dict[str, Size]:

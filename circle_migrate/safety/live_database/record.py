@@ -105,7 +105,15 @@ class WritePlan(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class ObjectUsage:
-    """The column that each owned sequence feeds, and the columns of each domain, in the live database."""
+    """How objects of the live database are used.
+
+    `sequences` has the column that each owned one feeds, `domains` the columns of each. `published` are
+    tables of which UPDATE or DELETE is published, `invalid_indexes` pairs of table and INVALID index.
+    `inherited_roles` has, by role, those whose privileges it has.
+    """
 
     sequences: Mapping[str, ColumnName] = field(default_factory=dict)
     domains: Mapping[str, tuple[ColumnName, ...]] = field(default_factory=dict)
+    published: frozenset[str] = frozenset()
+    invalid_indexes: tuple[tuple[str, str], ...] = ()
+    inherited_roles: Mapping[str, frozenset[str]] = field(default_factory=dict)

@@ -99,7 +99,7 @@ def _invalid_index(context: StatementContext) -> Iterator[HazardFinding]:
     match = _IF_NOT_EXISTS.search(context.statement.sql)
     if match is None:
         return
-    for relation, index in context.plan.evidence.invalid_indexes.get(context.statement.database, ()):
+    for relation, index in context.usage.invalid_indexes:
         key = ObjectKey("index", index)
         dropped = any(key in earlier.removed for earlier in context.plan.statements[: context.index])
         if own_name(index) == own_name(match["name"]) and not dropped:

@@ -8,7 +8,7 @@ from circle_migrate.core.errors import ExitCode
 from circle_migrate.core.findings import Severity
 from circle_migrate.core.redaction import redact_statement
 from circle_migrate.postgres.catalog.snapshot import Change, ObjectKey, Op
-from circle_migrate.safety.live_database.record import STORING, Answer, ProbeKind, Size
+from circle_migrate.safety.live_database.record import STORING, Answer, ObjectUsage, ProbeKind, Size
 from circle_migrate.safety.result import Confidence, HazardFinding
 from circle_migrate.safety.rules.evidence import Evidence, format_estimate, format_size
 from circle_migrate.safety.trace.record import Lock, Task, TracedStatement, Work
@@ -102,6 +102,11 @@ class StatementContext:
     def first(self) -> CatalogState:
         """The catalog of the statement's database before the plan; empty if unknown."""
         return self.plan.first.get(self.statement.database, {})
+
+    @property
+    def usage(self) -> ObjectUsage:
+        """How objects of the statement's database are used; empty if unknown."""
+        return self.plan.evidence.usage.get(self.statement.database, ObjectUsage())
 
     @property
     def last(self) -> CatalogState:

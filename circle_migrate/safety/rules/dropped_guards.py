@@ -167,12 +167,11 @@ def _newly_published(contexts: tuple[StatementContext, ...], published: set[str]
 
 
 def _published_tables(context: StatementContext) -> set[str]:
-    live = context.plan.evidence.published.get(context.statement.database, ())
     publications = [fields for key, fields in context.after.items() if key.kind == "publication"]
     tables = {table for fields in publications for table in (fields.get("tables") or "").split("\n")}
     if any(fields.get("all_tables") for fields in publications):
         tables |= {key.identity for key in context.after if key.kind == "table"}
-    return tables.union(live) - {""}
+    return tables.union(context.usage.published) - {""}
 
 
 def _has_identity(catalog: CatalogState, table: ObjectKey) -> bool:

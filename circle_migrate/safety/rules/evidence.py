@@ -8,7 +8,7 @@ from circle_migrate.config.relation import Relation
 from circle_migrate.core.byte_size import format_bytes
 from circle_migrate.core.counted import counted
 from circle_migrate.postgres.catalog.snapshot import Snapshot
-from circle_migrate.safety.live_database.record import Answer, Blocker, Size
+from circle_migrate.safety.live_database.record import Answer, Blocker, ObjectUsage, Size
 from circle_migrate.safety.trace.record import Task, Trace
 
 MEGABYTE = 1 << 20
@@ -71,9 +71,8 @@ class Evidence:
 
     `traced` is false if the statements were only rendered. `catalogs` are from before the plan.
     `expected_rows` has the number of rows that the live planner expects a statement to write, by database and
-    text, `scanned` the tables that it reads as a whole. `published` are tables of which UPDATE or DELETE is
-    published. `inherited_roles` has, by role, those whose privileges it has. `relations` are keys that two
-    databases share; `secrets` is the database that secrets belong to.
+    text, `scanned` the tables that it reads as a whole. `relations` are keys that two databases share;
+    `secrets` is the database that secrets belong to.
     """
 
     trace: Trace
@@ -84,9 +83,7 @@ class Evidence:
     mode: Mode = Mode.LIVE
     traced: bool = True
     catalogs: Mapping[str, Snapshot] = field(default_factory=dict)
-    published: Mapping[str, Collection[str]] = field(default_factory=dict)
-    inherited_roles: Mapping[str, Mapping[str, Collection[str]]] = field(default_factory=dict)
-    invalid_indexes: Mapping[str, Sequence[tuple[str, str]]] = field(default_factory=dict)
+    usage: Mapping[str, ObjectUsage] = field(default_factory=dict)
     expected_rows: Mapping[tuple[str, str], int] = field(default_factory=dict)
     scanned: Mapping[tuple[str, str], Collection[str]] = field(default_factory=dict)
     relations: Sequence[Relation] = ()

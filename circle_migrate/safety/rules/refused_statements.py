@@ -207,7 +207,7 @@ def _lost_privileges(context: StatementContext, last: StatementContext) -> Itera
         now = set(privileges_by_role(context.after.get(key, {})))
         table = last.after.get(change.owner, {}) if change.owner and key.kind == "column" else {}
         holders = kept.union(privileges_by_role(table))
-        roles = context.plan.evidence.inherited_roles.get(context.statement.database, {})
+        roles = context.usage.inherited_roles
         lost = sorted(pair for pair in had - now - kept if not _holds(*pair, holders, roles))
         for role in dict(lost):
             names = [privilege for name, privilege in lost if name == role]
