@@ -164,12 +164,12 @@ CASES = {
             "metadata": "target",
         },
         {"models": "shop.models:Plain.metadata"},
-        ("holds naming convention: the models have none",),
+        ("holds naming convention: that of the models is used, if they have one",),
     ),
     "a function": Case(
         {"imports": "from shop.models import everything", "metadata": "everything()"},
         {"models": "shop.models:everything"},
-        ("holds naming convention: that of the models is used",),
+        ("holds naming convention: constraints of revisions get its names",),
     ),
     "a star": Case(
         {"imports": "from shop.tables import *", "metadata": "[Base.metadata]"},
@@ -286,7 +286,7 @@ CASES = {
             "by hand CREATE SCHEMA: create the schema in a revision",
             "by hand statement: is not run: ALTER ROLE a PASSWORD '…'",
         ),
-        {"lock-timeout": "2s"},
+        {"lock-timeout": "2000ms"},
     ),
     "tenants": Case(
         {
@@ -334,17 +334,6 @@ def test_every_part_of_env_py_has_its_point(name: str, tmp_path: Path) -> None:
     assert all(point.location or point.subject in ("url", "naming convention") for point in database.points)
 
 
-def test_settings_that_do_not_exist_are_left_to_people(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(options, "GLOBAL_SETTINGS", options.GLOBAL_SETTINGS - {"statement-timeout"})
-    project(tmp_path, body="connection.execute('SET statement_timeout = 5000')")
-    (database,) = found(tmp_path).databases
-    texts = {point.subject: f"{point.state} {point.text}" for point in database.points}
-    assert texts["statement_timeout"] == "by hand this version has no setting statement-timeout"
-    assert database.settings == {"revisions": "alembic.ini"}
-
-
 def test_models_in_folders_of_prepend_sys_path(project_folder: Path) -> None:
     write(
         project_folder,
@@ -364,7 +353,7 @@ def test_models_in_folders_of_prepend_sys_path(project_folder: Path) -> None:
 
 def test_every_option_of_alembic_is_known() -> None:
     parameters = set(inspect.signature(EnvironmentContext.configure).parameters)
-    assert parameters - {"self", "kw"} <= options.CONFIGURE.keys()
+    assert parameters - {"self", "kw"} <= options.CONFIGURE.keys() | options.WITHOUT_POINT
 
 
 def test_points_name_the_line_and_the_settings_of_the_ini_file(tmp_path: Path) -> None:

@@ -5,12 +5,11 @@ from __future__ import annotations
 import re
 import tomllib
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from circle_migrate.commands.adopt.database import read_environment
-from circle_migrate.commands.adopt.draft import Draft, Shared, toml
+from circle_migrate.commands.adopt.draft import Draft, toml
 from circle_migrate.commands.adopt.environments import Environment, find_environments, relative
 from circle_migrate.commands.adopt.pyproject_file import add_settings, difference
 from circle_migrate.commands.adopt.result import AdoptedDatabase, AdoptResult, Point, State
@@ -43,12 +42,12 @@ def adopt(cwd: Path, paths: Sequence[Path], environ: Mapping[str, str], *, write
     environments, problems = find_environments(root, tool.get("alembic", {}), places, named)
     if not environments:
         raise _nothing_found(root, paths, problems)
-    drafts = _drafts(environments, named, file, provenance)
+    drafts = _drafts(environments, own, file, provenance)
     for draft in drafts:
         read_environment(draft)
-    _separate_urls(drafts, named)
-    shared = _shared(drafts, own)
-    databases = tuple(_database(draft, named.get(draft.environment.name)) for draft in drafts)
+    _separate_urls(drafts)
+    shared = _shared(drafts)
+    databases = tuple(map(_database, drafts))
     added = add_settings(
         text,
         shared,
@@ -101,35 +100,36 @@ def _point(error: SettingsError, root: Path) -> Point:
 
 
 def _drafts(
-    environments: Sequence[Environment], named: Mapping[str, Any], file: Path, provenance: Provenance
+    environments: Sequence[Environment], own: Mapping[str, Any], file: Path, provenance: Provenance
 ) -> list[Draft]:
     """Return a draft for each environment, with the variable of its URL as the settings know it."""
+    named, root = own.get("databases", {}), file.parent
     new = {environment.name: {"revisions": environment.revisions} for environment in environments}
     table, _ = settings_tables({"databases": {**new, **named}}, file, provenance)
     known = named_databases(table, None, file, provenance)
     provenance.raise_problems()
     variables = {database.name: database.url_variable for database in known}
-    root = file.parent
     drafts = []
     for environment in environments:
-        alembic = environment.alembic
+        alembic, name = environment.alembic, environment.name
         folders = [root, root / "src"]
         if alembic is not None:
             added = alembic.value("prepend_sys_path") or ()
             added = re.split(r"[,:;\s]+", added) if isinstance(added, str) else added
             folders += [alembic.file.parent / str(path) for path in added if path]
-        importable = Modules(folders)
         modules = Modules([*folders, environment.folder.parent, *([alembic.file.parent] if alembic else ())])
-        drafts.append(Draft(environment, root, modules, importable, variables[environment.name]))
+        drafts.append(
+            Draft(environment, root, named.get(name), own, modules, Modules(folders), variables[name])
+        )
     return drafts
 
 
-def _separate_urls(drafts: Iterable[Draft], named: Mapping[str, Any]) -> None:
+def _separate_urls(drafts: Iterable[Draft]) -> None:
     """Give a database a variable of its own where env.py files of two read the same one."""
     used: dict[str, str] = {}
     for draft in drafts:
         name = draft.environment.name
-        if (other := used.get(draft.variable)) and name not in named:
+        if (other := used.get(draft.variable)) and draft.existing is None:
             variable = f"{name.replace('-', '_').upper()}_DATABASE_URL"
             text = (
                 f"{draft.variable} is the URL of {other}: set {variable}; or, if both are one database, list"
@@ -140,61 +140,32 @@ def _separate_urls(drafts: Iterable[Draft], named: Mapping[str, Any]) -> None:
         used.setdefault(draft.variable, name)
 
 
-def _shared(drafts: Sequence[Draft], own: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the settings of the whole project that all databases ask for; `own` has those that exist."""
-    asked: dict[str, list[tuple[Draft, Shared]]] = {}
-    for draft in drafts:
-        for shared in draft.shared:
-            asked.setdefault(shared.key, []).append((draft, shared))
+def _shared(drafts: Sequence[Draft]) -> dict[str, Any]:
+    """Return the settings of the whole project: those that all databases ask for, and all imports."""
     result: dict[str, Any] = {}
-    for key, requests in asked.items():
-        values = [shared.value for _, shared in requests]
-        if key == "imports":
-            value: Any = list(dict.fromkeys(item for given in values for item in given))  # type: ignore[attr-defined]
-            is_common = True
-        else:
-            value = values[0]
-            names = {draft.environment.name for draft, _ in requests}
-            is_common = len(set(map(repr, values))) == 1 and len(names) == len(drafts)
-        exists = key in own
-        is_same = exists and (own[key] == value or (key == "imports" and set(value) <= set(own[key])))
-        if is_common and not exists:
-            result[key] = value
-        for draft, (_, wanted, subject, file, line) in requests:
-            text = f"{key} = {toml(wanted)}"
-            if is_same:
-                draft.holds(subject, f"{text} is set already", file, line)
-            elif exists:
-                text = f"pyproject.toml says {key} = {toml(own[key])}, not {toml(wanted)}"
-                draft.by_hand(subject, text, file, line)
-            elif is_common:
-                draft.add(State.SET, subject, f"{text}, for all databases", file, line)
+    for draft in drafts:
+        for key, value, subject, file, line in draft.shared:
+            others = (item.shared for item in drafts if item is not draft)
+            if isinstance(value, list):
+                result[key] = list(dict.fromkeys([*result.get(key, ()), *value]))
+            elif all((key, value) in [wanted[:2] for wanted in shared] for shared in others):
+                result[key] = value
             else:
-                text = f"set {text} if it may hold for all databases: not all of them ask for it"
+                text = (
+                    f"set {key} = {toml(value)} if it may hold for all databases: not all of them ask for it"
+                )
                 draft.by_hand(subject, text, file, line)
+                continue
+            draft.add(State.SET, subject, f"{key} = {toml(value)}, for all databases", file, line)
     return result
 
 
-def _database(draft: Draft, entries: Mapping[str, Any] | None) -> AdoptedDatabase:
-    """Return the database; settings that pyproject.toml has stay as they are."""
-    environment = draft.environment
-    points, settings = list(draft.points), dict(draft.settings)
-    for key in settings.keys() & (entries or {}).keys():
-        value = settings.pop(key)
-        said = f"{key} = {toml(value)}"
-        for place, point in enumerate(points):
-            if point.state is not State.SET or point.text != said:
-                continue
-            if entries and entries[key] == value:
-                points[place] = replace(point, state=State.HOLDS, text=f"{said} is set already")
-            else:
-                text = f"pyproject.toml says {key} = {toml((entries or {})[key])}, not {toml(value)}"
-                points[place] = replace(point, state=State.BY_HAND, text=text)
-    order = list(State)
-    points.sort(key=lambda point: order.index(point.state))
+def _database(draft: Draft) -> AdoptedDatabase:
+    environment, order = draft.environment, list(State)
+    points = sorted(draft.points, key=lambda point: order.index(point.state))
     paths = (environment.alembic.file if environment.alembic else None, environment.env)
     files = tuple(relative(path, draft.root) for path in paths if path)
-    return AdoptedDatabase(environment.name, files, settings, tuple(points), entries is not None)
+    return AdoptedDatabase(environment.name, files, draft.settings, tuple(points), draft.existing is not None)
 
 
 def _write(file: Path, text: str, before: str | None, environ: Mapping[str, str]) -> None:

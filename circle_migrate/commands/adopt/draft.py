@@ -3,41 +3,36 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-from circle_migrate.commands.adopt import options
 from circle_migrate.commands.adopt.environments import Environment, relative
+from circle_migrate.commands.adopt.options import Option
 from circle_migrate.commands.adopt.result import Point, State
 from circle_migrate.commands.adopt.source_files import Modules, Reference
-
-
-class Shared(NamedTuple):
-    """A setting of the whole project that a database asks for, and the line that says it."""
-
-    key: str
-    value: object
-    subject: str
-    file: Path
-    line: int
 
 
 @dataclass
 class Draft:
     """The settings and points of one environment.
 
-    `shared` are settings of the whole project that it asks for, `variable` is that of the URL. `modules` are
-    searched as env.py would, `importable` only where circle-migrate searches.
+    `existing` is the table of the database in pyproject.toml, None without one, `project` that of the whole
+    project. `shared` are the settings of the project that the environment asks for, as `share` gets them.
+    `variable` is that of the URL. `modules` are searched as env.py would, `importable` only where
+    circle-migrate searches.
     """
 
     environment: Environment
     root: Path
+    existing: Mapping[str, Any] | None
+    project: Mapping[str, Any]
     modules: Modules
     importable: Modules
     variable: str
     settings: dict[str, Any] = field(default_factory=dict)
-    shared: list[Shared] = field(default_factory=list)
+    shared: list[tuple[str, object, str, Path, int]] = field(default_factory=list)
     points: list[Point] = field(default_factory=list)
 
     def add(self, state: State, subject: str, text: str, file: Path | None, line: int = 0) -> None:
@@ -53,22 +48,35 @@ class Draft:
         """Add a point that needs nothing."""
         self.add(State.HOLDS, subject, text, file, line)
 
-    def decide(self, subject: str, option: options.Option, file: Path, line: int = 0) -> None:
+    def decide(self, subject: str, option: Option, file: Path, line: int = 0) -> None:
         """Add the point of an option without a setting."""
         state = State.HOLDS if option.holds else State.BY_HAND
         self.add(state, subject, option.holds or option.by_hand, file, line)
 
     def set(self, key: str, value: object, subject: str, file: Path, line: int) -> None:
-        """Write a setting of the database."""
-        self.settings[key] = value
-        self.add(State.SET, subject, f"{key} = {toml(value)}", file, line)
+        """Write a setting of the database, unless pyproject.toml has it."""
+        if not self._exists(self.existing or {}, key, value, subject, file, line):
+            self.settings[key] = value
+            self.add(State.SET, subject, f"{key} = {toml(value)}", file, line)
 
     def share(self, key: str, value: object, subject: str, file: Path, line: int) -> None:
-        """Ask for a setting of the whole project; one that this version does not have is left to people."""
-        if key in options.GLOBAL_SETTINGS:
-            self.shared.append(Shared(key, value, subject, file, line))
+        """Ask for a setting of the whole project, unless pyproject.toml has it."""
+        if not self._exists(self.project, key, value, subject, file, line):
+            self.shared.append((key, value, subject, file, line))
+
+    def _exists(
+        self, table: Mapping[str, Any], key: str, value: object, subject: str, file: Path, line: int
+    ) -> bool:
+        """Return whether a table has a setting, with a point that says whether it has this value."""
+        if key not in table:
+            return False
+        is_same = set(value) <= set(table[key]) if isinstance(value, list) else value == table[key]
+        if is_same:
+            self.holds(subject, f"{key} = {toml(value)} is set already", file, line)
         else:
-            self.by_hand(subject, f"this version has no setting {key}", file, line)
+            text = f"pyproject.toml says {key} = {toml(table[key])}, not {toml(value)}"
+            self.by_hand(subject, text, file, line)
+        return True
 
     def set_object(self, key: str, reference: Reference, subject: str, file: Path, line: int) -> None:
         """Set a setting to an object of a module, if it can be imported from the project's folder."""

@@ -5,16 +5,19 @@ from __future__ import annotations
 import ast
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import cached_property
 from pathlib import Path
-from typing import NamedTuple
 
-from circle_migrate.commands.adopt.source_files import Binding, Modules, Reference, SourceFile
+from circle_migrate.commands.adopt.source_files import Modules, Reference, SourceFile
 
 _OWN = {"alembic", "sqlalchemy", "logging", "circle_migrate", "dotenv"}
-_READS = re.compile(r"(?:\w+\.)?(?:environ\.get|getenv)|config|decouple\.config|env(?:\.\w+)?|\w*Config")
-_ENVIRON = re.compile(r"(?:os\.)?environ")
+_VARIABLE = re.compile(
+    r"(?:(?:os\.)?environ\[|(?:(?:\w+\.)?(?:environ\.get|getenv)|config|decouple\.config|env(?:\.\w+)?|\w*Config)\()"
+    r"'([^\W\d]\w*)'"
+)
+"""The beginning of an expression that reads an environment variable."""
+
 _URL_NAME = re.compile(r"ur[il]$|dsn$|database|sqlalchemy|postgres|^pg", re.IGNORECASE)
 _URL_CALLS = re.compile(r"(?:.*\.)?(?:set_main_option|set_section_option|create_(?:async_)?engine)")
 _KNOWN_CALLS = re.compile(
@@ -24,63 +27,31 @@ _KNOWN_CALLS = re.compile(
 )
 
 
-class Keyword(NamedTuple):
-    """A value of an option that env.py passes to `context.configure`."""
-
-    value: ast.expr
-    line: int
-
-
-class Statement(NamedTuple):
-    """The text of a statement that env.py sends, or its code; {} is a part that follows from running it."""
-
-    text: str
-    line: int
-
-
 class EnvFile:
-    """The facts of one env.py."""
+    """The facts of one env.py.
+
+    `calls` are all calls with the text of their function. `options` are the values that `context.configure`
+    gets for each option, also from dictionaries that are passed by **; `unknown_options` only follow from
+    running the file.
+    """
 
     def __init__(self, path: Path, modules: Modules) -> None:
         self.path, self._modules = path, modules
         self.source = SourceFile(path)
-
-    @cached_property
-    def calls(self) -> list[tuple[str, ast.Call]]:
-        """All calls with the text of their function."""
-        nodes = (node for node in ast.walk(self.source.tree) if isinstance(node, ast.Call))
-        return sorted(((ast.unparse(node.func), node) for node in nodes), key=lambda pair: pair[1].lineno)
-
-    @cached_property
-    def configure_calls(self) -> list[ast.Call]:
-        """The calls of `context.configure`."""
-        return [call for name, call in self.calls if re.fullmatch(r"(?:.*\.)?context\.configure", name)]
-
-    @cached_property
-    def options(self) -> dict[str, list[Keyword]]:
-        """The options of all calls of `context.configure`, also of dictionaries that are passed by **."""
-        found: dict[str, list[Keyword]] = {}
-        for call in self.configure_calls:
-            for keyword in call.keywords:
-                if keyword.arg is not None:
-                    found.setdefault(keyword.arg, []).append(Keyword(keyword.value, keyword.value.lineno))
-                else:
-                    for name, value in self._dictionary(keyword.value):
-                        found.setdefault(name, []).append(Keyword(value, value.lineno))
-        return found
-
-    @cached_property
-    def unknown_options(self) -> list[Keyword]:
-        """What is passed by ** and only follows from running the file."""
-        given = (
-            keyword.value for call in self.configure_calls for keyword in call.keywords if not keyword.arg
-        )
-        return [Keyword(value, value.lineno) for value in given if not self._dictionary(value)]
+        self._nodes = list(ast.walk(self.source.tree))
+        calls = [(ast.unparse(node.func), node) for node in self._nodes if isinstance(node, ast.Call)]
+        self.calls = sorted(calls, key=lambda pair: pair[1].lineno)
+        self.options: dict[str, list[ast.expr]] = {}
+        self.unknown_options: list[ast.expr] = []
+        configure = (call for name, call in self.calls if re.fullmatch(r"(?:.*\.)?context\.configure", name))
+        for keyword in (keyword for call in configure for keyword in call.keywords):
+            given = [(keyword.arg, keyword.value)] if keyword.arg else self._dictionary(keyword.value)
+            for name, value in given:
+                self.options.setdefault(name, []).append(value)
+            self.unknown_options += [] if given else [keyword.value]
 
     def _dictionary(self, value: ast.expr) -> list[tuple[str, ast.expr]]:
-        node: ast.AST | None = value
-        if isinstance(value, ast.Name) and (binding := self.source.binding(value.id)):
-            node = binding.node
+        node = self.bound(value) or value
         if isinstance(node, ast.Dict):
             pairs = zip(node.keys, node.values, strict=True)
             return [(str(key.value), item) for key, item in pairs if isinstance(key, ast.Constant)]
@@ -88,56 +59,47 @@ class EnvFile:
             return [(item.arg, item.value) for item in node.keywords if item.arg]
         return []
 
-    def function(self, value: ast.expr) -> ast.FunctionDef | ast.AsyncFunctionDef | None:
-        """Return the function of this file that a value names."""
+    def bound(self, value: ast.AST | None) -> ast.AST | None:
+        """Return the node of this file to which a name is bound."""
         binding = self.source.binding(value.id) if isinstance(value, ast.Name) else None
-        node = binding.node if binding else None
+        return binding.node if binding else None
+
+    def function(self, value: ast.AST) -> ast.FunctionDef | ast.AsyncFunctionDef | None:
+        """Return the function of this file that a value names."""
+        node = self.bound(value)
         return node if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) else None
 
     def constant(self, value: ast.expr) -> object:
         """Return a constant, also one that a name of the file or of the project stands for; else the node."""
-        if isinstance(value, ast.Constant):
-            return value.value
-        binding = self.source.binding(value.id) if isinstance(value, ast.Name) else None
-        if binding and isinstance(binding.node, ast.Constant):
-            return binding.node.value
-        reference = self._modules.resolve(value, self.source)
-        defined = reference and self._modules.definition(reference)
-        if defined and isinstance(defined[1], ast.Constant) and not defined[2]:
-            return defined[1].value
-        return value
+        defined = self._modules.definition(self._modules.resolve(value, self.source))
+        outside = defined[1] if defined and not defined[2] else None
+        constants = (node for node in (value, self.bound(value), outside) if isinstance(node, ast.Constant))
+        return next((node.value for node in constants), value)
 
     @cached_property
     def imported_for_effect(self) -> dict[str, int]:
         """The modules that the file imports without using their names, with the lines."""
-        nodes = list(ast.walk(self.source.tree))
-        used = {node.id for node in nodes if isinstance(node, ast.Name)}
-        dotted = {ast.unparse(node) for node in nodes if isinstance(node, ast.Attribute)}
+        used = {ast.unparse(node) for node in self._nodes if isinstance(node, ast.Name | ast.Attribute)}
         found = dict(self.source.stars)
-        for name, binding in self.source.names.items():
-            if binding.node is None and binding.attribute and name not in used:
-                found.setdefault(self._module(binding), binding.line)
-        for node in self.source.tree.body:
-            for alias in node.names if isinstance(node, ast.Import) else ():
-                if alias.name not in dotted and (alias.asname or alias.name) not in used:
-                    found.setdefault(alias.name, node.lineno)
-        known = _OWN | set(sys.stdlib_module_names)
-        inner = {name for name in found if any(other.startswith(f"{name}.") for other in found)}
+        for node in self.source.statements:
+            for alias in node.names if isinstance(node, ast.Import | ast.ImportFrom) else ():
+                name = alias.name
+                if used.isdisjoint({name, alias.asname or name}) and name != "*":
+                    if isinstance(node, ast.ImportFrom):
+                        name = self._modules.member(Reference(self.source.absolute(node)), name).module
+                    found.setdefault(name, node.lineno)
+        known = _OWN | set(sys.stdlib_module_names) | {""}
+        packages = {name for name in found if any(other.startswith(f"{name}.") for other in found)}
         return {
             name: line
             for name, line in found.items()
-            if name and name.partition(".")[0] not in known and name not in inner
+            if name.partition(".")[0] not in known and name not in packages
         }
-
-    def _module(self, binding: Binding) -> str:
-        if binding.attribute and self._modules.find(f"{binding.module}.{binding.attribute}"):
-            return f"{binding.module}.{binding.attribute}"
-        return binding.module
 
     @cached_property
     def url_variables(self) -> dict[str, int]:
         """The environment variables that seem to have the URL, with lines of this file."""
-        found = {name: line for name, line in _variables(self.source.tree) if _URL_NAME.search(name)}
+        found = {name: line for name, line in _variables(self._nodes) if _URL_NAME.search(name)}
         for expression in () if found else self.url_expressions:
             found |= dict.fromkeys(self._variables_of(expression), expression.lineno)
         return found
@@ -145,18 +107,16 @@ class EnvFile:
     @cached_property
     def url_expressions(self) -> list[ast.expr]:
         """The values that the file gives to `sqlalchemy.url` or to an engine, unless they are options."""
-        found: list[ast.expr] = []
-        for name, call in self.calls:
-            if _URL_CALLS.fullmatch(name) and call.args:
-                found.append(call.args[-1] if "option" in name else call.args[0])
-        for node in ast.walk(self.source.tree):
-            target = node.targets[0] if isinstance(node, ast.Assign) else None
-            if isinstance(node, ast.Assign) and isinstance(target, ast.Subscript):
-                key = target.slice
-                if isinstance(key, ast.Constant) and str(key.value).endswith("url"):
-                    found.append(node.value)
-        found += [keyword.value for keyword in self.options.get("url", ())]
-        return found
+        found = [
+            call.args[-1] if "option" in name else call.args[0]
+            for name, call in self.calls
+            if _URL_CALLS.fullmatch(name) and call.args
+        ]
+        assignments = (node for node in self._nodes if isinstance(node, ast.Assign))
+        found += [
+            node.value for node in assignments if re.search(r"\['[^']*url'\]$", ast.unparse(node.targets[0]))
+        ]
+        return [*found, *self.options.get("url", ())]
 
     def _variables_of(self, expression: ast.expr) -> set[str]:
         """Return the variables from which names in an expression get their values, in other modules too."""
@@ -168,58 +128,53 @@ class EnvFile:
             for inner in ast.walk(function) if function else ():
                 if isinstance(inner, ast.Return) and inner.value is not None:
                     found |= self._variables_of(inner.value)
-            reference = self._modules.resolve(node, self.source)
-            defined = reference and self._modules.definition(reference)
-            if defined:
+            if defined := self._modules.definition(self._modules.resolve(node, self.source)):
                 found |= _variables_of_definition(*defined, self._modules)
         return found
 
     @cached_property
-    def statements(self) -> list[Statement]:
-        """The SQL that the file sends itself."""
-        found = []
-        for name, call in self.calls:
-            if call.args and name.rpartition(".")[2] in ("execute", "exec_driver_sql", "scalar"):
-                found.append(Statement(self._text(call.args[0]), call.lineno))
-        return found
+    def statements(self) -> list[tuple[str, int]]:
+        """The SQL that the file sends itself, with lines; {} is a part that follows from running it."""
+        return [
+            (self._text(call.args[0]), call.lineno)
+            for name, call in self.calls
+            if call.args and name.rpartition(".")[2] in ("execute", "exec_driver_sql", "scalar")
+        ]
 
-    def _text(self, value: ast.expr) -> str:
+    def _text(self, value: ast.AST) -> str:
         if isinstance(value, ast.Call) and value.args and ast.unparse(value.func).endswith("text"):
             return self._text(value.args[0])
         if isinstance(value, ast.JoinedStr):
-            return "".join(
-                str(part.value) if isinstance(part, ast.Constant) else "{}" for part in value.values
-            )
-        binding = self.source.binding(value.id) if isinstance(value, ast.Name) else None
-        if binding and isinstance(binding.node, ast.Call | ast.JoinedStr):
-            return self._text(binding.node)
-        constant = self.constant(value)
+            parts = (part.value if isinstance(part, ast.Constant) else "{}" for part in value.values)
+            return "".join(map(str, parts))
+        node = self.bound(value)
+        if isinstance(node, ast.Call | ast.JoinedStr):
+            return self._text(node)
+        constant = self.constant(value) if isinstance(value, ast.expr) else value
         return constant if isinstance(constant, str) else outline(value)
 
     @cached_property
     def loops(self) -> list[int]:
         """The lines of loops that configure or run migrations in each round."""
-        found = []
-        for node in ast.walk(self.source.tree):
-            if isinstance(node, ast.For | ast.AsyncFor):
-                names = {ast.unparse(call.func) for call in ast.walk(node) if isinstance(call, ast.Call)}
-                if any(re.search(r"run_\w*migrations|context\.configure", name) for name in names):
-                    found.append(node.lineno)
-        return found
+        return [
+            node.lineno
+            for node in self._nodes
+            if isinstance(node, ast.For | ast.AsyncFor)
+            and re.search(r"(?:run_\w*migrations|context\.configure)\(", ast.unparse(node))
+        ]
 
     @cached_property
-    def unknown_calls(self) -> list[Statement]:
+    def unknown_calls(self) -> list[tuple[str, int]]:
         """Calls at the top of the file that do more than to set up Alembic and logging."""
-        own = {name for name, binding in self.source.names.items() if binding.node is not None}
         found = []
         for statement in self.source.tree.body:
             value = statement.value if isinstance(statement, ast.Expr) else None
             if isinstance(value, ast.Call):
                 name = ast.unparse(value.func)
-                if not _KNOWN_CALLS.fullmatch(name) and name not in own:
-                    found.append(Statement(name, statement.lineno))
+                if not _KNOWN_CALLS.fullmatch(name) and self.bound(value.func) is None:
+                    found.append((name, statement.lineno))
             elif isinstance(statement, ast.For | ast.While) and statement.lineno not in self.loops:
-                found.append(Statement("a loop", statement.lineno))
+                found.append(("a loop", statement.lineno))
         return found
 
     def reference(self, value: ast.AST) -> Reference | None:
@@ -228,7 +183,7 @@ class EnvFile:
         return reference if reference and reference.attributes else None
 
 
-def outline(value: ast.expr) -> str:
+def outline(value: ast.AST) -> str:
     """Return an expression as text, without texts in it: they may be passwords."""
     copy = ast.parse(ast.unparse(value), mode="eval")
     for node in ast.walk(copy):
@@ -237,56 +192,30 @@ def outline(value: ast.expr) -> str:
     return ast.unparse(copy)
 
 
-def _variables(tree: ast.AST) -> Iterator[tuple[str, int]]:
+def _variables(nodes: Iterable[ast.AST]) -> Iterator[tuple[str, int]]:
     """Yield the environment variables that code reads, with their lines."""
-    for node in ast.walk(tree):
-        key: ast.AST | None = None
-        if isinstance(node, ast.Subscript) and _ENVIRON.fullmatch(ast.unparse(node.value)):
-            key = node.slice
-        elif isinstance(node, ast.Call) and node.args and _READS.fullmatch(ast.unparse(node.func)):
-            key = node.args[0]
-        if isinstance(key, ast.Constant) and isinstance(key.value, str) and key.value.isidentifier():
-            yield key.value, getattr(node, "lineno", 1)
+    for node in nodes:
+        if isinstance(node, ast.Subscript | ast.Call) and (match := _VARIABLE.match(ast.unparse(node))):
+            yield match[1], node.lineno
 
 
 def _variables_of_definition(
     file: SourceFile, node: ast.AST, attributes: tuple[str, ...], modules: Modules
 ) -> set[str]:
     """Return the variables of a value: those that it reads, or that of a field of a class of settings."""
-    direct = {name for name, _ in _variables(node)} if not isinstance(node, ast.ClassDef) else set()
+    direct = set() if isinstance(node, ast.ClassDef) else {name for name, _ in _variables(ast.walk(node))}
     if direct or not attributes:
         return direct
     function = node.func if isinstance(node, ast.Call) else node
-    settings = file.binding(function.id) if isinstance(function, ast.Name) else None
-    definition = settings.node if settings else node
-    if settings and settings.node is None:
-        reference = modules.resolve(function, file)
-        defined = reference and modules.definition(reference)
-        definition = defined[1] if defined else None
+    binding = file.binding(function.id) if isinstance(function, ast.Name) else None
+    definition = binding.node if binding else node
+    if binding and definition is None and (defined := modules.definition(modules.resolve(function, file))):
+        definition = defined[1]
     if not isinstance(definition, ast.ClassDef):
         return set()
-    prefix = ""
-    for inner in ast.walk(definition):
-        if (
-            isinstance(inner, ast.keyword)
-            and inner.arg == "env_prefix"
-            and isinstance(inner.value, ast.Constant)
-        ):
-            prefix = str(inner.value.value)
-        elif isinstance(inner, ast.Assign) and ast.unparse(inner.targets[0]) == "env_prefix":
-            prefix = str(getattr(inner.value, "value", ""))
-        elif isinstance(inner, ast.Dict):
-            pairs = zip(inner.keys, inner.values, strict=True)
-            values = [item for key, item in pairs if getattr(key, "value", None) == "env_prefix"]
-            prefix = str(getattr(values[0], "value", "")) if values else prefix
     for statement in definition.body:
         if isinstance(statement, ast.AnnAssign) and ast.unparse(statement.target) == attributes[0]:
-            names = {
-                str(keyword.value.value)
-                for keyword in ast.walk(statement)
-                if isinstance(keyword, ast.keyword)
-                and keyword.arg in ("env", "alias", "validation_alias")
-                and isinstance(keyword.value, ast.Constant)
-            }
-            return names or {f"{prefix}{attributes[0]}".upper()}
+            names = set(re.findall(r"\b(?:env|alias|validation_alias)='(\w+)'", ast.unparse(statement)))
+            prefix = re.findall(r"\benv_prefix'?(?: = |=|: )'(\w*)'", ast.unparse(definition))
+            return names or {f"{''.join(prefix[-1:])}{attributes[0]}".upper()}
     return set()

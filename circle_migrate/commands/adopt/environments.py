@@ -75,17 +75,20 @@ def find_environments(
     """
     files = sorted({path for place in places for path in _walk(place)})
     problems: list[SettingsError] = []
+    environments: list[Environment] = []
     found: list[AlembicOptions] = []
     if "script_location" in table and root in places:
-        found.append(_of_pyproject(root / "pyproject.toml", table))
+        file = root / "pyproject.toml"
+        lines = _lines(file.read_text(encoding="utf-8"))
+        found.append(AlembicOptions(file, "tool.alembic", {"tool.alembic": table}, lines))
     inis = [path for path in files if path.suffix == ".ini"]
     for path in sorted(inis, key=lambda path: (path.parent, path.name != "alembic.ini", path.name)):
         try:
             found += _read_ini(path)
         except (OSError, UnicodeDecodeError, Error) as error:
             if "alembic" in path.name:  # other ini files may have any form
-                problems.append(_unreadable(path, error))
-    environments: list[Environment] = []
+                kind = type(error).__name__  # the message may quote a line with a password
+                problems.append(SettingsError("the file cannot be read", detail=kind, location=str(path)))
     for options in found:
         try:
             _add(environments, options, root)
@@ -111,11 +114,11 @@ def _walk(place: Path) -> Iterator[Path]:
     if place.is_file():
         yield place
     for folder, folders, files in os.walk(place):
-        is_environment = "pyvenv.cfg" in files
-        folders[:] = [
-            name for name in folders if not (is_environment or name.startswith(".") or name in _SKIPPED)
-        ]
-        for name in () if is_environment else files:
+        if "pyvenv.cfg" in files:
+            folders.clear()
+            continue
+        folders[:] = [name for name in folders if not (name.startswith(".") or name in _SKIPPED)]
+        for name in files:
             if name == "env.py" or name.endswith(".ini"):
                 yield Path(folder, name)
 
@@ -133,11 +136,6 @@ def _read_ini(path: Path, *, located: bool = True) -> Iterator[AlembicOptions]:
             yield AlembicOptions(path, name, sections, _lines(text))
 
 
-def _of_pyproject(path: Path, table: Mapping[str, Any]) -> AlembicOptions:
-    lines = _lines(path.read_text(encoding="utf-8"))
-    return AlembicOptions(path, "tool.alembic", {"tool.alembic": table}, lines)
-
-
 def _lines(text: str) -> dict[tuple[str, str], int]:
     """Return the lines of options by section and key."""
     lines: dict[tuple[str, str], int] = {}
@@ -151,17 +149,13 @@ def _lines(text: str) -> dict[tuple[str, str], int]:
     return lines
 
 
-def _unreadable(path: Path, error: Exception) -> SettingsError:
-    detail = type(error).__name__  # the message may quote a line with a password
-    return SettingsError("the file cannot be read", detail=detail, location=str(path))
-
-
 def _add(environments: list[Environment], options: AlembicOptions, root: Path) -> None:
     """Add the databases of an environment; a second file for one is added to it. Raises `SettingsError`."""
     folder, is_beside = _script_location(options, root)
     for place, known in enumerate(environments):
-        if known.folder == folder and known.alembic and _locations(known.alembic) == _locations(options):
-            if options.file not in (known.alembic.file, *known.others):
+        locations = known.alembic and known.alembic.value("version_locations")
+        if known.folder == folder and locations == options.value("version_locations"):
+            if known.alembic and options.file not in (known.alembic.file, *known.others):
                 environments[place] = replace(known, others=(*known.others, options.file))
             return
     revisions = relative(folder, root)
@@ -169,8 +163,7 @@ def _add(environments: list[Environment], options: AlembicOptions, root: Path) -
         section = "" if options.section == "alembic" else f":{options.section}"
         revisions = f"{relative(options.file, root)}{section}"
     env = folder / "env.py"
-    engines = re.findall(r"[^,\s]+", str(options.value("databases") or ""))
-    for engine in engines or [None]:
+    for engine in re.findall(r"[^,\s]+", str(options.value("databases") or "")) or [None]:
         present = env if env.is_file() else None
         environments.append(Environment(folder, revisions, options, present, engine))
 
@@ -178,7 +171,6 @@ def _add(environments: list[Environment], options: AlembicOptions, root: Path) -
 def _script_location(options: AlembicOptions, root: Path) -> tuple[Path, bool]:
     """Return the folder, and whether it is relative to the file; Alembic takes the current folder."""
     location = str(options.value("script_location"))
-    line = options.line("script_location")
     subject = f"script_location in [{options.section}]"
     resolver = ObjectResolver(root)
     try:
@@ -187,12 +179,8 @@ def _script_location(options: AlembicOptions, root: Path) -> tuple[Path, bool]:
         try:
             return resolver.folder(location, root, subject), False
         except SettingsError:
-            error.location = f"{options.file}:{line}"
+            error.location = f"{options.file}:{options.line('script_location')}"
             raise error from None
-
-
-def _locations(options: AlembicOptions) -> str:
-    return str(options.value("version_locations"))
 
 
 def _is_environment(path: Path) -> bool:

@@ -1,16 +1,8 @@
-"""What becomes of each option of Alembic: the one place that says what is taken over, and how.
-
-An option whose setting this version does not have is left to people; `DatabaseSettings` decides.
-"""
+"""What becomes of each option of Alembic: the one place that says what is taken over, and how."""
 
 from __future__ import annotations
 
 from typing import NamedTuple
-
-from circle_migrate.config.settings import DatabaseSettings, Settings
-
-DATABASE_SETTINGS = {str(item.alias) for item in DatabaseSettings.model_fields.values() if not item.exclude}
-GLOBAL_SETTINGS = {str(item.alias) for item in Settings.model_fields.values()}
 
 
 class Option(NamedTuple):
@@ -29,8 +21,7 @@ class Option(NamedTuple):
 _RENDERED = "revision --autogenerate does not use it: edit the files that it writes"
 _MODULE = "revision --autogenerate writes `sa.`, `op.` and the module of a custom type"
 
-CONFIGURE: dict[str, Option | None] = {
-    "target_metadata": None,
+CONFIGURE = {
     "version_table": Option("version-table", default="alembic_version"),
     "version_table_schema": Option("version-table-schema"),
     "version_table_pk": Option(holds="an existing table stays as it is; a new one has a primary key"),
@@ -53,37 +44,24 @@ CONFIGURE: dict[str, Option | None] = {
         by_hand="write `transactional = False` in each revision that cannot run in a transaction"
     ),
     "on_version_apply": Option(by_hand="it is not called: `circle-migrate log` shows each step"),
-    "transaction_per_migration": None,
-} | dict.fromkeys(
-    (
-        "connection",
-        "url",
-        "dialect_name",
-        "dialect_opts",
-        "literal_binds",
-        "output_buffer",
-        "as_sql",
-        "starting_rev",
-        "tag",
-    )
-)
-"""The options of `context.configure`; None are those without a point of this kind."""
+}
+"""The options of `context.configure` that get a point."""
+
+WITHOUT_POINT = {"connection", "url", "dialect_name", "dialect_opts", "literal_binds", "output_buffer"}
+WITHOUT_POINT |= {"as_sql", "starting_rev", "tag", "target_metadata", "transaction_per_migration"}
+"""Its other options: those of the connection, and two that have points of another kind."""
 
 _LOCATION = Option(holds="read from the file")
-_NEW_FILE = Option(holds="`revision` follows it")
+NEW_FILE = Option(holds="`revision` follows it")
 
-INI: dict[str, Option] = {
+INI = {
     "version_locations": _LOCATION,
     "recursive_version_locations": _LOCATION,
     "sourceless": Option(by_hand="a compiled revision without its source is refused"),
-    "file_template": _NEW_FILE,
-    "timezone": _NEW_FILE,
-    "truncate_slug_length": _NEW_FILE,
-    "output_encoding": _NEW_FILE,
+    "file_template": NEW_FILE,
+    "timezone": NEW_FILE,
+    "truncate_slug_length": NEW_FILE,
+    "output_encoding": NEW_FILE,
     "revision_environment": Option(holds="process-revision-directives is called for every new revision"),
 }
 """The options of an ini file or of [tool.alembic] that get a point if they are set."""
-
-POST_WRITE_HOOKS = _NEW_FILE
-TEMPLATE = Option(holds="`revision` writes new files by it")
-"""A script.py.mako that is not Alembic's."""

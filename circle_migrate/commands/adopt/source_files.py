@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import warnings
 from collections.abc import Iterator, Sequence
 from functools import cache
@@ -10,8 +11,6 @@ from importlib.machinery import PathFinder
 from importlib.util import find_spec
 from pathlib import Path
 from typing import NamedTuple
-
-from circle_migrate.core.errors import UsageError
 
 MAX_HOPS = 20
 """Imports and assignments that are followed from a name to its value."""
@@ -38,53 +37,49 @@ class Reference(NamedTuple):
 
 
 class SourceFile:
-    """A parsed file; `names` are the bindings of its module, `inner` those of its functions."""
+    """A parsed file; `names` are the bindings of its module.
+
+    Raises `OSError`, `SyntaxError` or `ValueError` for a file that cannot be read.
+    """
 
     def __init__(self, path: Path, package: str = "") -> None:
         self.path, self._package = path, package
-        try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # of invalid escapes in strings
-                content = path.read_bytes()
-                self.tree = ast.parse(content, str(path))
-        except (OSError, SyntaxError, ValueError) as error:
-            reason = getattr(error, "strerror", None) or getattr(error, "msg", None) or type(error).__name__
-            raise UsageError(f"{path} cannot be read", detail=str(reason)) from None
+        content = path.read_bytes()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of invalid escapes in strings
+            self.tree = ast.parse(content, str(path))
         self.text = content.decode("utf-8", "replace")
+        self.statements = list(_statements(self.tree.body))
         self.names: dict[str, Binding] = {}
-        self.inner: dict[str, Binding] = {}
+        self._others: dict[str, Binding] = {}
         self.stars: dict[str, int] = {}
-        for statement in _statements(self.tree.body):
+        for statement in self.statements:
             self._bind(statement, self.names)
-        for function in ast.walk(self.tree):
-            if isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef):
-                for statement in _statements(function.body):
-                    self._bind(statement, self.inner)
+        for node in ast.walk(self.tree):
+            self._bind(node, self._others)
 
     def binding(self, name: str) -> Binding | None:
         """Return what a name stands for in the module, else in one of its functions."""
-        return self.names.get(name) or self.inner.get(name)
+        return self.names.get(name) or self._others.get(name)
 
-    def _bind(self, statement: ast.stmt, names: dict[str, Binding]) -> None:
-        line = statement.lineno
+    def _bind(self, statement: ast.AST, names: dict[str, Binding]) -> None:
         if isinstance(statement, ast.Import):
             for alias in statement.names:
                 module = alias.name if alias.asname else alias.name.partition(".")[0]
-                names[alias.asname or module] = Binding(line, module)
+                names[alias.asname or module] = Binding(statement.lineno, module)
         elif isinstance(statement, ast.ImportFrom):
             module = self.absolute(statement)
             for alias in statement.names:
                 if alias.name == "*":
-                    self.stars[module] = line
+                    self.stars[module] = statement.lineno
                 else:
-                    names[alias.asname or alias.name] = Binding(line, module, alias.name)
+                    names[alias.asname or alias.name] = Binding(statement.lineno, module, alias.name)
         elif isinstance(statement, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
-            names[statement.name] = Binding(line, node=statement)
+            names[statement.name] = Binding(statement.lineno, node=statement)
         elif isinstance(statement, ast.Assign | ast.AnnAssign) and statement.value is not None:
-            targets = statement.targets if isinstance(statement, ast.Assign) else [statement.target]
-            for target in targets:
+            for target in statement.targets if isinstance(statement, ast.Assign) else [statement.target]:
                 if isinstance(target, ast.Name):
-                    names[target.id] = Binding(line, node=statement.value)
+                    names[target.id] = Binding(statement.lineno, node=statement.value)
 
     def absolute(self, statement: ast.ImportFrom) -> str:
         """Return the module of an import, also of a relative one."""
@@ -93,15 +88,20 @@ class SourceFile:
         return ".".join([*start, *filter(None, [statement.module])])
 
 
+def line_of(pattern: re.Pattern[str], text: str) -> int:
+    """Return the line of the first match, 0 without one."""
+    match = pattern.search(text)
+    return text.count("\n", 0, match.start()) + 1 if match else 0
+
+
 def _statements(body: Sequence[ast.stmt]) -> Iterator[ast.stmt]:
     """Yield the statements and those of blocks in them, without those of functions and classes."""
     for statement in body:
         yield statement
-        if isinstance(statement, ast.If | ast.Try | ast.With | ast.AsyncWith | ast.For | ast.While):
-            for block in ("body", "orelse", "finalbody"):
-                yield from _statements(getattr(statement, block, ()))
-            for handler in getattr(statement, "handlers", ()):
-                yield from _statements(handler.body)
+        if not isinstance(statement, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            for part in (statement, *getattr(statement, "handlers", ())):
+                for block in ("body", "orelse", "finalbody"):
+                    yield from _statements(getattr(part, block, ()))
 
 
 class Modules:
@@ -133,33 +133,29 @@ class Modules:
         path = self.find(module)
         if path is None:
             return None
-        package = module if path.name == "__init__.py" else module.rpartition(".")[0]
         try:
-            return SourceFile(path, package)
-        except UsageError:
+            return SourceFile(path, module if path.name == "__init__.py" else module.rpartition(".")[0])
+        except (OSError, SyntaxError, ValueError):
             return None
 
-    def resolve(self, expression: ast.AST | None, file: SourceFile) -> Reference | None:
+    def resolve(self, expression: ast.AST | None, file: SourceFile, hops: int = MAX_HOPS) -> Reference | None:
         """Return the object that an expression in the file names; None if it only follows from running it."""
-        return self._resolve(expression, file, MAX_HOPS)
-
-    def _resolve(self, expression: ast.AST | None, file: SourceFile, hops: int) -> Reference | None:
         if isinstance(expression, ast.Name) and hops:
             binding = file.binding(expression.id)
             if binding is None:
                 return self._from_stars(expression.id, file, hops)
             if binding.node is not None:
-                return self._resolve(binding.node, file, hops - 1)
-            return self._member(Reference(binding.module), binding.attribute)
+                return self.resolve(binding.node, file, hops - 1)
+            return self.member(Reference(binding.module), binding.attribute)
         if isinstance(expression, ast.Attribute):
-            owner = self._resolve(expression.value, file, hops)
-            return owner and self._member(owner, expression.attr)
+            owner = self.resolve(expression.value, file, hops)
+            return owner and self.member(owner, expression.attr)
         if isinstance(expression, ast.List | ast.Tuple) and len(expression.elts) == 1:
-            return self._resolve(expression.elts[0], file, hops)
+            return self.resolve(expression.elts[0], file, hops)
         return None
 
-    def _member(self, owner: Reference, name: str) -> Reference:
-        """Return an attribute of an object, or a module of a package."""
+    def member(self, owner: Reference, name: str) -> Reference:
+        """Return an attribute of an object, or a module of a package; the object itself without a name."""
         if not name:
             return owner
         if not owner.attributes and self.find(f"{owner.module}.{name}"):
@@ -173,25 +169,22 @@ class Modules:
                 return Reference(module, (name,))
         return None
 
-    def definition(self, reference: Reference) -> tuple[SourceFile, ast.AST, tuple[str, ...]] | None:
+    def definition(self, reference: Reference | None) -> tuple[SourceFile, ast.AST, tuple[str, ...]] | None:
         """Return the file and the node that define an object, and the attributes that remain."""
         for _ in range(MAX_HOPS):
-            file = self.file(reference.module)
-            if file is None or not reference.attributes:
+            file = self.file(reference.module) if reference and reference.attributes else None
+            if reference is None or file is None:
                 return None
             name, *rest = reference.attributes
             binding = file.names.get(name)
             if binding is None:
-                following = self._from_stars(name, file, MAX_HOPS)
+                reference = self._from_stars(name, file, MAX_HOPS)
             elif binding.node is None:
-                following = self._member(Reference(binding.module), binding.attribute)
+                reference = self.member(Reference(binding.module), binding.attribute)
             else:
-                following = self.resolve(binding.node, file)
-                if following is None:
+                reference = self.resolve(binding.node, file)
+                if reference is None:
                     return file, binding.node, tuple(rest)
-            if following is None:
-                return None
             for attribute in rest:
-                following = self._member(following, attribute)
-            reference = following
+                reference = reference and self.member(reference, attribute)
         return None
