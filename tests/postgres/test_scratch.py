@@ -600,6 +600,25 @@ def test_memory_is_used_where_there_is_room_and_cleared_where_there_is_not(
             server.remove()
 
 
+@pytest.mark.thorough
+def test_data_directory_is_created_once_and_again_where_its_copy_is_damaged(
+    temporary: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    query = "SELECT system_identifier FROM pg_control_system()"
+    created = []
+    for damage in (False, False, True):
+        for path in (tmp_path / "circle-migrate").glob("*") if damage else ():
+            path.write_bytes(path.read_bytes()[:100_000])
+        server = TemporaryServer.start(find())
+        try:
+            [row] = run(ask(server.url, query))
+            created.append(row["system_identifier"])
+        finally:
+            server.remove()
+    assert created[0] == created[1] != created[2]
+
+
 def test_folder_that_somebody_else_put_there_is_not_used(temporary: Path) -> None:
     """A link at the path of the folder of temporary servers is neither used nor changed."""
     home = temporary / f"circle-migrate-scratch-{os.geteuid()}"

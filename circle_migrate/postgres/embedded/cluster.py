@@ -1,14 +1,19 @@
 """A PostgreSQL data directory: create and configure it, start and stop its server."""
 
+import io
+import json
 import os
 import shutil
+import tarfile
 import time
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
 from circle_migrate.core.atomic_write import replace_file
+from circle_migrate.core.cache import cache_file
 from circle_migrate.core.errors import Unreachable
 from circle_migrate.postgres.embedded.binaries import Binaries
 from circle_migrate.postgres.embedded.os_user import OsUser
@@ -67,6 +72,19 @@ class Cluster:
     binaries: Binaries
     account: OsUser
 
+    def create_temporary(self) -> None:
+        """Create the data directory of a temporary server: unpack one from the cache, or create and pack it.
+
+        That takes a third of the time of initdb. Raises as `create`.
+        """
+        build = self.binaries.major, self.binaries.program("postgres").stat().st_size
+        cache = cache_file(json.dumps(["data directory", *build, *self._options()]))
+        archive = cache.read() if cache else None
+        if archive is None or not self._unpack(archive):
+            self.create("--no-sync")
+            if cache:
+                cache.write(self._pack())
+
     def create(self, *options: str) -> None:
         """Run initdb with additional `options` in a staging folder, and rename that folder.
 
@@ -77,14 +95,8 @@ class Cluster:
         shutil.rmtree(staging, ignore_errors=True)  # left by a killed run
         staging.mkdir(mode=0o700)
         self.account.take_ownership(staging)
-        locale = ["--locale=C"]
-        if self.binaries.major >= _BUILTIN_LOCALE_SINCE:
-            locale += ["--locale-provider=builtin", "--builtin-locale=C.UTF-8"]
-        access = ["--username=postgres", "--auth-local=trust", "--auth-host=reject"]
         program = self.binaries.program("initdb")
-        initdb = self.account.run(
-            [program, f"--pgdata={staging}", "--encoding=UTF8", *access, *locale, *options]
-        )
+        initdb = self.account.run([program, f"--pgdata={staging}", *self._options(), *options])
         if initdb.returncode != 0:
             shutil.rmtree(staging, ignore_errors=True)
             raise Unreachable(
@@ -97,6 +109,39 @@ class Cluster:
         with os.fdopen(os.open(staging / "postgresql.conf", flags), "w", encoding="utf-8") as file:
             file.write(f"\n# Lines below this one take precedence.\ninclude = '{CONFIGURATION}'\n")
         staging.rename(self.data)
+
+    def _options(self) -> list[str]:
+        """Return the options of initdb."""
+        options = ["--username=postgres", "--auth-local=trust", "--auth-host=reject"]
+        options += ["--encoding=UTF8", "--locale=C"]
+        if self.binaries.major >= _BUILTIN_LOCALE_SINCE:
+            options += ["--locale-provider=builtin", "--builtin-locale=C.UTF-8"]
+        return options
+
+    def _pack(self) -> bytes:
+        archive = io.BytesIO()
+        with tarfile.open(fileobj=archive, mode="w:gz", compresslevel=1) as tar:
+            tar.add(self.data, ".")
+        return archive.getvalue()
+
+    def _unpack(self, archive: bytes) -> bool:
+        """Unpack the data directory for its user; if that fails, return False and leave nothing."""
+        self.data.mkdir(mode=0o700)
+        try:
+            with tarfile.open(fileobj=io.BytesIO(archive)) as tar:
+                tar.extraction_filter = lambda member, _: member  # the default of Python 3.14 drops owners
+                for member in tar.getmembers():
+                    member.uid, member.gid, member.uname, member.gname = (
+                        self.account.uid,
+                        self.account.gid,
+                        "",
+                        "",
+                    )
+                tar.extractall(self.data)  # noqa: S202 - packed by us, in a private folder
+        except (OSError, EOFError, tarfile.TarError, zlib.error):
+            shutil.rmtree(self.data)
+            return False
+        return True
 
     def configure(self, socket_folder: Path, settings: Mapping[str, str]) -> None:
         """Write the settings, with those of every server, to a file that postgresql.conf includes."""

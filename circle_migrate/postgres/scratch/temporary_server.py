@@ -71,7 +71,7 @@ class TemporaryServer:
         try:
             _socket(server.cluster).mkdir()
             account.take_ownership(_socket(server.cluster))
-            server.cluster.create("--no-sync")
+            server.cluster.create_temporary()
             server.cluster.configure(_socket(server.cluster), NOT_DURABLE)
             server.cluster.start()
         except BaseException:
