@@ -96,9 +96,9 @@ class View:
             self.say(text, STYLES.get(event.kind, ""))
 
     def say(self, text: str, style: str = "") -> None:
-        """Write a line."""
+        """Write a line; on a terminal it wraps between words."""
         with self._lock:
-            self._screen.print(visible(text.replace("\n", " ")), style=style, markup=False, soft_wrap=True)
+            self._screen.print(visible(text.replace("\n", " ")), style=style, markup=False)
 
     def stop(self) -> None:
         """End the view."""

@@ -39,7 +39,7 @@ class Planner:
     def __call__(self, current: Current) -> Plan:
         """Plan over the databases in `current`. Raises `UsageError`, and the errors of plans and guards."""
         try:
-            plan = self._plan(current)
+            plan = replace(self._plan(current), targeted=self._targeted())
         except ExcludedDatabase as error:
             self._ensure_url(error)
             raise
@@ -58,6 +58,12 @@ class Planner:
         except SettingsError as missing:
             missing.detail = error.message
             raise missing from None
+
+    def _targeted(self) -> tuple[str, ...]:
+        """Return the databases that the targets name."""
+        graphs = self.deployment.graphs
+        names = {name for text in self.targets for name in targets.assign([text], graphs)}
+        return tuple(name for name in graphs if name in names)
 
     def _plan(self, current: Current) -> Plan:
         graph, graphs = self.deployment.combined_graph, self.deployment.graphs

@@ -102,7 +102,7 @@ def indistinct_databases(deployment: Deployment, states: Mapping[str, State], pl
     names = f"{', '.join(new[:-1])} and {new[-1]}"
     text = f"{names} are new, so it cannot be known whether their URLs are swapped:"
     marks = "the first run records the name of each in its journal, and swapped URLs are refused from then on"
-    return ("\n".join([text, *lines, marks]),)
+    return ("\n  ".join([text, *lines, marks]),)
 
 
 def _unnamed(relations: list[tuple[str, str]], graph: Graph) -> list[str]:

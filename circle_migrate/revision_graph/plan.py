@@ -70,13 +70,15 @@ class Segment:
 class Plan:
     """The actions from `current` revisions to those of `after`; false where there is nothing to do.
 
-    `added_dependencies` are revisions that others require in databases without a target.
+    `added_dependencies` are revisions that others require in databases without a target, `targeted` the
+    databases with one; empty where the targets are not known.
     """
 
     current: Mapping[str, tuple[str, ...]]
     after: Mapping[str, tuple[str, ...]]
     segments: tuple[Segment, ...] = ()
     added_dependencies: tuple[Revision, ...] = ()
+    targeted: tuple[str, ...] = ()
 
     @property
     def actions(self) -> tuple[Action, ...]:

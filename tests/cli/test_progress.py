@@ -14,6 +14,7 @@ from io import StringIO
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
 from circle_migrate.cli.progress_lines import Lines, View
 from circle_migrate.cli.write import console
@@ -346,3 +347,13 @@ def _until(seen: Callable[[], bool]) -> None:
     while not seen():
         assert time.monotonic() < deadline
         time.sleep(0.005)
+
+
+@pytest.mark.parametrize("width", [60, 80])
+def test_lines_wrap_between_words_on_a_terminal(width: int) -> None:
+    file = StringIO()
+    view = View(Console(file=file, force_terminal=True, width=width, color_system=None))
+    text = "upgrade c2a0b3d4e5f6 Add the column that has the preferred language of each customer"
+    view.show(Event(EventKind.DONE, "customer_accounts", text, 2, 8, 12.34))
+    words = file.getvalue().split()
+    assert words == ["[2/8]", "customer_accounts", *text.split(), "12.34", "s"]

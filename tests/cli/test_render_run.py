@@ -32,7 +32,10 @@ def test_thousands_of_tables_do_not_flood_the_terminal(count: int, ending: str) 
 
 def test_a_run_without_steps_lists_no_tables() -> None:
     result = MigrationResult(
-        "upgrade", Plan({"shop": ()}, {"shop": ()}), "serial", tables={"shop": ("users",)}
+        "upgrade",
+        Plan({"shop": (), "other": ()}, {"shop": (), "other": ()}, targeted=("shop",)),
+        "serial",
+        tables={"shop": ("users",)},
     )
     page = io.StringIO()
     render(result, console(page))

@@ -131,6 +131,10 @@ def test_nothing_to_do_needs_no_lock_and_something_does(migrated_databases: Data
         async with migrated_databases.connect("main") as other:
             await other.execute(f"SELECT pg_advisory_lock({KEY})")
             assert not (await up(migrated_databases)).plan
+            targeted = [
+                (await up(migrated_databases, *texts)).plan.targeted for texts in ((), ("main@head",))
+            ]
+            assert targeted == [("main", "credentials"), ("main",)]
             assert not (await claim(migrated_databases, "head", confirm=decline)).plan
             settings = load({"lock_wait": 0}, environ=environment(migrated_databases))
             with pytest.raises(LockNotObtained, match=f"pid {other.get_server_pid()}"):

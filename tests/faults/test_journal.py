@@ -112,7 +112,7 @@ def test_process_that_a_revision_ends_is_reported_by_the_next_run(
     own_shop.add("main", "m1", None, [], [])
     answer = command("upgrade", "-d", "main")
     ((key,),) = run(rows(databases, "main", f"SELECT run::text FROM {RUNS} WHERE outcome = 'lost'"))
-    assert f"main: run {key[:8]} never ended" in answer.stdout
+    assert f"main: run {key[:8]} never ended" in answer.stderr
 
 
 def test_hint_of_an_unknown_revision_promises_no_source(

@@ -75,3 +75,19 @@ def test_opaque_statement_is_found_without_a_trace(sql: str, is_opaque: bool) ->
 )
 def test_size_has_the_largest_unit_that_fits(size: Size | None, text: str) -> None:
     assert format_size(size) == text
+
+
+@pytest.mark.parametrize(
+    ("answer", "text"),
+    [
+        (Answer(Probe(ProbeKind.VALUES, "t", "t.a"), 1), "1 value that would be dropped"),
+        (Answer(Probe(ProbeKind.VIOLATIONS, "t", "t.a"), 1), "1 row that violates the condition"),
+        (Answer(Probe(ProbeKind.TOO_LONG, "t", "t.a"), 1), "1 value that is too long"),
+        (
+            Answer(Probe(ProbeKind.ROWS, "t", "t"), 1000, more=True),
+            "more than 1,000 rows that would be dropped",
+        ),
+    ],
+)
+def test_counts_of_rows_and_values(answer: Answer, text: str) -> None:
+    assert answer.text == text

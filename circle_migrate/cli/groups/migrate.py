@@ -159,7 +159,7 @@ def register(app: Declarations) -> None:
         if sql:
             return await _script(context, targets, "down")
         if Format.MARKDOWN in context.formats and not dry_run:
-            raise UsageError("--format markdown needs --dry-run", hint="add --dry-run, or leave out --format")
+            raise UsageError("the format markdown needs --dry-run", hint="add --dry-run, or leave it out")
         from circle_migrate.cli.confirm import accept_losses
         from circle_migrate.commands.downgrade import LossConfirmation
         from circle_migrate.commands.downgrade import downgrade as action

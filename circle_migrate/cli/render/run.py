@@ -80,8 +80,8 @@ def _kept_rows(rows: KeptRowCount, command: str) -> str:
 
 
 def _unchanged(plan: Plan, text: str, console: Console) -> None:
-    for name, heads in plan.current.items():
-        write_line(console, f"{name}: {text} at {revisions(heads)}")
+    for name in plan.targeted or plan.current:
+        write_line(console, f"{name}: {text} at {revisions(plan.current[name])}")
 
 
 def plan_result(result: PlanResult, console: Console) -> None:

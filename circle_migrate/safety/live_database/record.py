@@ -45,6 +45,16 @@ class ProbeKind(StrEnum):
     INSERTS = "an INSERT that omits the new columns"
 
 
+_SINGULAR = (
+    ("values", "value"),
+    ("rows", "row"),
+    (" are ", " is "),
+    (" violate ", " violates "),
+    (" break ", " breaks "),
+)
+"""Parts of a kind, and what they are for one row or value."""
+
+
 @dataclass(frozen=True, slots=True)
 class Probe:
     """One count: `subject` is the column, index or constraint, `query` a SELECT of at most one number.
@@ -73,6 +83,14 @@ class Answer:
     count: int | None
     more: bool = False
     why: str = ""
+
+    @property
+    def text(self) -> str:
+        """The count with what it counts."""
+        text = f"{'more than ' if self.more else ''}{self.count:,} {self.probe.kind}"
+        for plural, singular in _SINGULAR if self.count == 1 else ():
+            text = text.replace(plural, singular)
+        return text
 
 
 @dataclass(frozen=True, slots=True)

@@ -73,9 +73,10 @@ def _lost_rows(
 def _describe_count(
     context: StatementContext, probe: ProbeKind, answer: Answer | None, count: int | None, size: Size | None
 ) -> str:
-    if count is not None:
-        more = "more than " if answer is not None and answer.more else ""
-        return f"{more}{count} {probe}" if count else f"no {probe}; statements that name it fail"
+    if count == 0:
+        return f"no {probe}; statements that name it fail"
+    if answer is not None and count is not None:
+        return answer.text
     if answer is not None:
         return f"its rows could not be counted ({answer.why}), so it is assumed to hold values"
     reason = "CI mode queries no database" if context.plan.evidence.mode is Mode.CI else "not counted"

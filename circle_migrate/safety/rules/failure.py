@@ -75,7 +75,7 @@ def _probe_answer(context: StatementContext, answer: Answer) -> Iterator[HazardF
         rule = "CM025"
     reason = f"could not check for {probe.kind}: {answer.why}"
     if answer.count is not None:
-        reason = f"{'more than ' if answer.more else ''}{answer.count} {probe.kind}"
+        reason = answer.text
     severity, confidence = (Severity.ERROR, Confidence.LIVE) if answer.count else (unknown, None)
     if answer.count and probe.kind is ProbeKind.INSERTS:
         severity = severity_of_missing_value(ObjectKey("table", probe.relation), context.last)
