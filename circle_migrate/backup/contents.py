@@ -19,6 +19,7 @@ import asyncpg
 from circle_migrate.core.errors import BackupFailed, MigrateError
 from circle_migrate.core.events import Notify
 from circle_migrate.migrate.session import ensure_dedicated_session
+from circle_migrate.postgres.bounded_read import NO_TIMEOUTS
 from circle_migrate.postgres.catalog.snapshot import ObjectKey, Snapshot
 from circle_migrate.postgres.database import APPLICATION_NAME, Database, State
 from circle_migrate.postgres.deployer_lock import deployer_lock
@@ -32,12 +33,6 @@ NAME = f"{APPLICATION_NAME} backup"
 _EXPORT = """
 SELECT pg_export_snapshot() AS snapshot,
        to_char(statement_timestamp() AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') AS exported_at
-"""
-
-# Lets a transaction of the session last as long as a dump; transaction_timeout exists since PostgreSQL 17.
-_NO_TIMEOUTS = """
-SELECT set_config(name, '0', false) FROM pg_catalog.pg_settings
-WHERE name IN ('idle_in_transaction_session_timeout', 'transaction_timeout')
 """
 
 # Every object that a dump would contain, except members of extensions.
@@ -179,7 +174,7 @@ async def export_snapshots(
             else:
                 await stack.enter_async_context(deployer_lock(connection, name, wait, notify))
         for _, connection in sessions.values():
-            await connection.execute(_NO_TIMEOUTS)
+            await connection.execute(NO_TIMEOUTS)  # the transaction lasts as long as a dump
             await connection.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
         started = time.monotonic()
         rows = await asyncio.gather(*(connection.fetchrow(_EXPORT) for _, connection in sessions.values()))

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, cast
 from circle_migrate.core.errors import AuthenticationFailed, MigrateError, SettingsError, Unreachable
 from circle_migrate.core.events import EventKind
 from circle_migrate.core.redaction import redact_statement
+from circle_migrate.postgres.bounded_read import NO_TIMEOUTS
 from circle_migrate.postgres.database import APPLICATION_NAME, Database
 from circle_migrate.postgres.deployer_lock import CHECK_HELD
 from circle_migrate.postgres.identifier import literal
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 
     from circle_migrate.postgres.simple_protocol import Adapter
 
+_CONNECTION_CHECK_SINCE = 14
 CONNECTION_CHECK = "500ms"
 """Interval at which a backend checks that its client exists; by default it finishes its statement first."""
 
@@ -43,8 +45,6 @@ _CONNECT_SECONDS = 10.0
 """Seconds that a connection of the monitor may take, for each host, if the URL sets no limit."""
 
 _SETTINGS = {
-    "statement_timeout": "0",
-    "idle_in_transaction_session_timeout": "0",
     # The server ends, within a minute, a session whose client no longer answers.
     "tcp_keepalives_idle": "15",
     "tcp_keepalives_interval": "10",
@@ -69,13 +69,6 @@ FROM pg_catalog.pg_stat_progress_create_index WHERE pid = $1
 _HANDSHAKE = f"""
 SELECT pg_backend_pid(), extract(epoch FROM current_setting('lock_timeout')::interval)::float8, {FIRST_SCHEMA}
 """  # noqa: S608 - a constant
-
-_SETTINGS_SINCE = {
-    "client_connection_check_interval": (14, CONNECTION_CHECK),
-    "idle_session_timeout": (14, "0"),
-    "transaction_timeout": (17, "0"),
-}
-"""Settings of a working session that older servers do not know: first major version, value."""
 
 _NO_MONITOR = (
     "%s: no second connection to watch the run: %s; the run goes on, but does not say what it waits for,"
@@ -103,9 +96,9 @@ async def working_session(database: Database, run: str, lock_timeout: float) -> 
     async with database.working(f"{APPLICATION_NAME} {run[:8]}", settings, pinned=True) as connection:
         adapter = cast("Adapter", (await connection.get_raw_connection()).dbapi_connection)
         driver = adapter.driver
-        major = driver.get_server_version().major
-        settings = {name: value for name, (since, value) in _SETTINGS_SINCE.items() if major >= since}
-        await driver.execute(";".join(f"SET {name} = '{value}'" for name, value in settings.items()))
+        await driver.execute(NO_TIMEOUTS)
+        if driver.get_server_version().major >= _CONNECTION_CHECK_SINCE:
+            await driver.execute(f"SET client_connection_check_interval = '{CONNECTION_CHECK}'")
         pid, actual, schema = await driver.fetchrow(_HANDSHAKE)
         connection.dialect.default_schema_name = schema
         await ensure_dedicated_session(database, driver)

@@ -16,8 +16,12 @@ _LOCK_SECONDS = 0.5
 _GRACE_SECONDS = 2.0
 """Seconds after a query's time limit until the connection is closed."""
 
-_NO_LIMITS = {"statement_timeout": 0, "idle_in_transaction_session_timeout": 0}
-_TRANSACTION_TIMEOUT_SINCE = 17
+NO_TIMEOUTS = """
+SELECT set_config(name, '0', false) FROM pg_catalog.pg_settings WHERE name IN (
+    'statement_timeout', 'idle_in_transaction_session_timeout', 'idle_session_timeout', 'transaction_timeout')
+"""
+"""Sets all timeouts that the server has, except that of locks, to none for the session."""
+
 _MISSING = ("42P01", "42703", "3F000")
 # SQLSTATE classes of names, privileges and resources. Messages of other classes can quote rows.
 _SAFE_TO_QUOTE = ("08", "0A", "25", "3F", "40", "42", "53", "54", "55", "57", "58")
@@ -54,13 +58,9 @@ async def bounded_read(
     """Open a READ ONLY transaction in which each statement may take `seconds`; None sets no limit."""
     try:
         async with database.reading() as connection:
-            if seconds is not None:
-                settings = _limits(seconds, lock_seconds)
-            else:
-                settings = {"lock_timeout": milliseconds(lock_seconds), **_NO_LIMITS}
-                if connection.get_server_version().major >= _TRANSACTION_TIMEOUT_SINCE:
-                    settings["transaction_timeout"] = 0
-            await connection.execute(_set_local(settings))
+            await connection.execute(_set_local(_limits(seconds or lock_seconds, lock_seconds)))
+            if seconds is None:
+                await connection.execute(NO_TIMEOUTS)
             yield connection
     except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
         raise server_errors.named_error(error, database.name, "read the catalog") from error

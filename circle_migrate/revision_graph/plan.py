@@ -22,20 +22,7 @@ from circle_migrate.revision_graph.combined_graph import CombinedGraph
 from circle_migrate.revision_graph.revision import Revision
 from circle_migrate.revision_graph.traversal import closure
 
-__all__ = (  # the kinds of actions belong to plans
-    "Action",
-    "Direction",
-    "Plan",
-    "Segment",
-    "Stamp",
-    "Step",
-    "TransactionMode",
-    "plan_downgrade",
-    "plan_exactly",
-    "plan_stamp",
-    "plan_upgrade",
-    "plan_without_changes",
-)
+__all__ = ("Action", "Direction", "Stamp", "Step")  # besides what is defined here: plans consist of them
 
 
 class ExcludedDatabase(Refused):

@@ -11,7 +11,7 @@ from itertools import chain, groupby
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from alembic.autogenerate import render_python_code, renderers
+from alembic.autogenerate import renderers
 from alembic.operations import Operations
 from alembic.operations.ops import (
     AddConstraintOp,
@@ -28,7 +28,7 @@ from alembic.operations.ops import (
 
 from circle_migrate.config.object_reference import import_modules, load_function
 from circle_migrate.core.errors import SettingsError, UsageError, text_of
-from circle_migrate.diff.autogenerate.alembic_suggestions import leaves
+from circle_migrate.diff.autogenerate.alembic_suggestions import body_of, leaves
 from circle_migrate.diff.autogenerate.placement import Placement
 from circle_migrate.diff.autogenerate.revision_file import EMPTY_BODY, RevisionFile, new_revision, text
 from circle_migrate.migrate.alembic_adapter.config import read_environment
@@ -239,15 +239,13 @@ def _code(containers: Iterable[Any], originals: Mapping[int, _Original]) -> str:
     for operation in chain.from_iterable(map(leaves, containers)):
         original, rendered = originals.get(id(operation)), _rendered(operation)
         is_same = original is not None and original.rendered == rendered
-        segments.append(original.code if original and is_same else textwrap.indent(rendered or "", "    "))
+        segments.append(original.code if original and is_same else rendered or "")
     return "\n".join(filter(None, segments)) or EMPTY_BODY
 
 
 def _rendered(operation: MigrateOperation) -> str | None:
-    """Return the code of one operation without Alembic's markers, None if Alembic cannot render it."""
+    """Return the indented code of one operation, None if Alembic cannot render it."""
     try:
-        code = render_python_code(UpgradeOps([operation]), migration_context=Context.offline({}))
+        return body_of(operation)
     except Exception:  # noqa: BLE001 - operations without a renderer, types without a representation
         return None
-    lines = [line for line in f"    {code}".splitlines() if not line.strip().startswith("# ###")]
-    return textwrap.dedent("\n".join(lines))

@@ -69,13 +69,13 @@ def _suggestion(operation: Any) -> Suggestion | None:
     if isinstance(operation, AlterColumnOp):
         operation.kw.pop("autoincrement", None)  # of MySQL; on PostgreSQL it is a warning in every run
     try:
-        return Suggestion(_code(operation), _code(operation.reverse()))
+        return Suggestion(body_of(operation), body_of(operation.reverse()))
     except Exception:  # noqa: BLE001 - as above
         return None
 
 
-def _code(operation: MigrateOperation) -> str:
-    """Return the lines for a function body, without Alembic's markers."""
+def body_of(operation: MigrateOperation) -> str:
+    """Return the lines for a function body, without Alembic's markers. Raises any error of Alembic."""
     code = render_python_code(UpgradeOps([operation]), migration_context=Context.offline({}))
     return "\n".join(line for line in code.splitlines() if not line.strip().startswith("# ###"))
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
 from circle_migrate.core.errors import Refused
@@ -98,7 +98,7 @@ def _describe(loss: Loss | None) -> str:
 async def ensure_restorable(deployment: Deployment, report: LossReport) -> None:
     """Raise `Refused` where values or rows are lost in a remaining table without a primary key."""
     for name in report.plan.databases:
-        losses = list(_in_remaining_tables([loss for loss in report.destroyed if loss.database == name]))
+        losses = [*_in_remaining_tables(loss for loss in report.destroyed if loss.database == name)]
         if not losses:
             continue
         async with open_live_query(deployment.databases[name]) as live:
@@ -133,16 +133,11 @@ async def _rows(name: str, live: LiveQuery, query: str, *arguments: object) -> l
         ) from error
 
 
-def _in_remaining_tables(losses: Sequence[Loss]) -> Iterator[tuple[str, Loss]]:
-    """Yield the losses of values and rows in tables that are not dropped, with the table."""
-    dropped = {loss.identity for loss in losses if (loss.kind, loss.effect) == ("table", Effect.DROPPED)}
+def _in_remaining_tables(losses: Iterable[Loss]) -> Iterator[tuple[str, Loss]]:
+    """Yield the losses of values and rows with their table; a dropped table is one loss, with all of them."""
     for loss in losses:
         match loss.kind, loss.effect:
             case "column", Effect.DROPPED | Effect.NARROWED:
-                table = ".".join(split_identity(loss.identity)[:-1])
+                yield ".".join(split_identity(loss.identity)[:-1]), loss
             case "table", Effect.DELETED | Effect.UPDATED:
-                table = loss.identity
-            case _:
-                continue
-        if table not in dropped:
-            yield table, loss
+                yield loss.identity, loss

@@ -3,6 +3,7 @@
 from collections.abc import Collection, Iterator, Mapping
 
 from circle_migrate.core.findings import Severity
+from circle_migrate.diff.ddl.attributes import parse_acl
 from circle_migrate.postgres.catalog.snapshot import Change, Fields, ObjectKey, Op
 from circle_migrate.postgres.identifier import IDENTIFIER, schema_of, unquote_and_fold
 from circle_migrate.postgres.sql_text import (
@@ -227,10 +228,5 @@ def _holds(
 
 
 def privileges_by_role(fields: Fields) -> Iterator[tuple[str, str]]:
-    """Yield (role, privilege) for the access control list of an object as snapshots print it.
-
-    The right to grant a privilege further is left out.
-    """
-    for line in (fields.get("acl") or "").split("\n"):
-        role, _, privileges = line.partition(" by ")[0].rpartition(": ")
-        yield from ((role, privilege.rstrip("*")) for privilege in privileges.split(", ") if role)
+    """Yield (role, privilege) for the access control list of an object as snapshots print it."""
+    return ((role, name) for role, granted in parse_acl(fields.get("acl")).items() for name in granted)
