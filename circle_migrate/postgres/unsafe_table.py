@@ -9,12 +9,28 @@ from circle_migrate.postgres.identifier import quote
 from circle_migrate.postgres.journal_tables import KEPT_SCHEMA, NAMES, OWN_SCHEMAS, OWN_TABLES
 from circle_migrate.postgres.search_path import TRUSTED_OWNERS
 
+# A table that was given to the role keeps expressions that call what its former owner can still replace.
+_CALLED = f"""
+SELECT min(pg_describe_object(refclassid, refobjid, 0))
+FROM (
+    SELECT 'pg_attrdef'::regclass::oid, oid FROM pg_catalog.pg_attrdef WHERE adrelid = object.oid
+    UNION ALL SELECT 'pg_constraint'::regclass, oid FROM pg_catalog.pg_constraint WHERE conrelid = object.oid
+    UNION ALL SELECT 'pg_class'::regclass, indexrelid FROM pg_catalog.pg_index WHERE indrelid = object.oid
+    UNION ALL SELECT 'pg_policy'::regclass, oid FROM pg_catalog.pg_policy WHERE polrelid = object.oid
+) part (class, id) JOIN pg_catalog.pg_depend ON classid = class AND objid = id
+LEFT JOIN pg_catalog.pg_proc p ON refclassid = 'pg_proc'::regclass AND p.oid = refobjid
+LEFT JOIN pg_catalog.pg_operator o ON refclassid = 'pg_operator'::regclass AND o.oid = refobjid
+LEFT JOIN pg_catalog.pg_type t ON refclassid = 'pg_type'::regclass AND t.oid = refobjid
+WHERE coalesce(p.proowner, o.oprowner, t.typowner) NOT IN ({TRUSTED_OWNERS})
+"""  # noqa: S608 - constants
+
 OBJECTS = f"""
 SELECT object.schema, object.name, object.ordinary, object.writable, owner.rolname AS owner,
        owner.oid IN ({TRUSTED_OWNERS}) AS trusted,
        (SELECT min(tgname::text) FROM pg_catalog.pg_trigger
         WHERE tgrelid = object.oid AND NOT tgisinternal) AS trigger,
-       (SELECT min(rulename::text) FROM pg_catalog.pg_rewrite WHERE ev_class = object.oid) AS rule
+       (SELECT min(rulename::text) FROM pg_catalog.pg_rewrite WHERE ev_class = object.oid) AS rule,
+       ({_CALLED}) AS called
 FROM (
     SELECT nspname AS schema, NULL::name AS name, true AS ordinary, NULL::oid AS oid, nspowner AS owner,
            has_schema_privilege(oid, 'CREATE') AS writable
@@ -36,6 +52,7 @@ The role, roles that it is a member of, the owner of the database and superusers
 COLUMNS = """
     (SELECT to_json(object)::text FROM objects object
      WHERE NOT ordinary OR NOT trusted OR trigger IS NOT NULL OR rule IS NOT NULL
+        OR called IS NOT NULL
      ORDER BY schema, name NULLS FIRST LIMIT 1) AS unsafe_table,
     NOT (EXISTS (SELECT FROM objects WHERE writable)
          OR NOT EXISTS (SELECT FROM objects WHERE schema = own.schema AND name = $1)
@@ -56,6 +73,7 @@ class UnsafeTable(NamedTuple):
     trusted: bool
     trigger: str | None
     rule: str | None
+    called: str | None
 
     @classmethod
     def from_row(cls, text: str) -> Self:
@@ -83,7 +101,10 @@ class UnsafeTable(NamedTuple):
         elif self.trigger:
             reason = f"has the trigger {self.trigger}"
             hint = f"DROP TRIGGER {quote(self.trigger)} ON {name};"
+        elif self.rule:
+            reason, hint = f"has the rule {self.rule}", f"DROP RULE {quote(self.rule)} ON {name};"
         else:
-            reason, hint = f"has the rule {self.rule}", f"DROP RULE {quote(self.rule or '')} ON {name};"
+            reason = f"calls {self.called}, whose owner could run statements as this role"
+            hint = "drop the default, constraint, index or policy that calls it, after you have read it"
         message = f"{database}: {name}, whose owner is {self.owner}, {reason}"
         return Refused(message, database=database, hint=hint)

@@ -1,9 +1,11 @@
-"""Settings that a role stores for itself are copied as values, whatever their text."""
+"""Settings of roles and databases: copied as values, whatever their text, and used where revisions run."""
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator
+from pathlib import Path
 
 import asyncpg
 import pytest
@@ -12,6 +14,7 @@ from circle_migrate.postgres.create_database import create_like
 from circle_migrate.postgres.identifier import literal, unquote
 from circle_migrate.postgres.search_path import PINNED
 from tests.deployments import environment, execute, invoke
+from tests.projects import Project
 from tests.servers import Databases, run
 
 PATHS = ["public;ALTER/**/ROLE/**/{eve}/**/CREATEROLE", '"$user", "a""b, c", d;e']
@@ -75,3 +78,34 @@ async def settings(connection: asyncpg.Connection, database: str) -> dict[str, l
     pairs = (text.split("=", 1) for text in stored)
     items = r'"(?:[^"]|"")*"|[^",\s]+'
     return {name: [unquote(item) for item in re.findall(items, value)] for name, value in pairs}
+
+
+@pytest.mark.thorough
+def test_settings_that_decide_what_revisions_mean_are_no_drift(
+    empty_databases: Databases, project_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The revisions have literals that the settings of the live database read in another way."""
+    project = Project(project_folder)
+    project.write_settings()
+    columns = "at timestamptz DEFAULT '2024-01-01 00:00', ago interval DEFAULT '-1 day 02:03'"
+    columns += r", day date DEFAULT '02/01/2024', path text DEFAULT 'a\\b', flag bool DEFAULT (NULL = NULL)"
+    create = rf"""op.execute(r"CREATE TABLE t ({columns})")"""
+    project.revision("main", "m1", None, create, 'op.execute("DROP TABLE t")')
+    for name, url in environment(empty_databases).items():
+        monkeypatch.setenv(name, url)
+    monkeypatch.setenv("CIRCLE_MIGRATE_SCRATCH_URL", empty_databases.server.admin_url)
+    settings = {
+        "timezone": "Asia/Kathmandu",
+        "intervalstyle": "sql_standard",
+        "datestyle": "SQL, DMY",
+        "standard_conforming_strings": "off",
+        "transform_null_equals": "on",
+    }
+    alter = f"ALTER DATABASE {empty_databases.names['main']} SET"
+    statements = [f"{alter} {name} = '{value}'" for name, value in settings.items()]
+    run(execute(empty_databases, "main", *statements))
+    assert invoke(["upgrade", "-d", "main"]).status == 0
+    answer = invoke(["diff", "-d", "main", "--format", "json"])
+    assert answer.status == 0, answer.stdout
+    found = [finding["subject"] for finding in json.loads(answer.stdout)["findings"]]
+    assert {subject.casefold() for subject in found} == {f"setting database.{name}" for name in settings}

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.deployments import RUNS, STEPS, environment, execute, invoke
+from circle_migrate.postgres.search_path import PINNED_LOCALLY
+from tests.deployments import RUNS, STEPS, deployment, environment, execute, invoke
 from tests.faults.states import rows
 from tests.servers import Databases, run
 
@@ -142,6 +143,48 @@ def test_commands_have_the_same_words_where_nothing_is_pending(
         answer = invoke(line.split())
         text = " ".join(answer.everything.split())
         assert (answer.status, bool(re.search(f"main: {words}", text))) == (5, True), (line, answer)
+
+
+_CODE = (
+    "CREATE FUNCTION code(text) RETURNS bool IMMUTABLE LANGUAGE sql AS 'SELECT true'",
+    "CREATE FUNCTION same(text, text) RETURNS bool LANGUAGE sql AS 'SELECT true'",
+    "CREATE OPERATOR === (leftarg = text, rightarg = text, function = same)",
+    "CREATE DOMAIN checked AS text CHECK (code(VALUE))",
+    "CREATE TABLE alembic_version (version_num text PRIMARY KEY)",
+)
+_CALLS = {
+    "ALTER TABLE alembic_version ADD extra bool DEFAULT code('')": "function public.code(text)",
+    "ALTER TABLE alembic_version ADD CHECK (code(version_num))": "function public.code(text)",
+    "ALTER TABLE alembic_version ADD CHECK (version_num === 'a')": "operator public.===(text,text)",
+    "ALTER TABLE alembic_version ADD CHECK (version_num::checked <> '')": "type public.checked",
+    "CREATE INDEX ON alembic_version (code(version_num))": "function public.code(text)",
+    "CREATE POLICY p ON alembic_version WITH CHECK (code(version_num))": "function public.code(text)",
+}
+"""What is done to a table, and what it calls afterwards."""
+
+
+def test_table_that_another_role_has_given_away_calls_nothing_of_it(
+    eve: str, empty_databases: Databases
+) -> None:
+    main = deployment(empty_databases).databases["main"]
+    give = ("RESET ROLE", "ALTER TABLE alembic_version OWNER TO CURRENT_USER")
+
+    async def called() -> list[str | None]:
+        found = []
+        async with main.connected() as connection:
+            for statement in _CALLS:
+                await connection.execute("BEGIN; SET LOCAL search_path = public")
+                for text in (f"SET LOCAL ROLE {eve}", *_CODE, statement, *give, PINNED_LOCALLY):
+                    await connection.execute(text)
+                table = (await main.read_state(connection)).unsafe_table
+                found.append(table.called if table else None)
+                await connection.execute("ROLLBACK")
+        return found
+
+    assert run(called()) == list(_CALLS.values())
+    run(execute(empty_databases, "main", f"SET ROLE {eve}", *_CODE, next(iter(_CALLS)), *give))
+    answer = invoke(["upgrade", "--into-existing"])
+    assert (answer.status, "calls function public.code(text)" in answer.stderr) == (5, True), answer
 
 
 @pytest.mark.parametrize("has_version_table", [True, False])

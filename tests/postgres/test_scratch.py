@@ -108,9 +108,17 @@ def test_given_server_has_a_database_for_each_name_and_none_afterwards(server: S
 
 
 def test_one_name_gets_one_database_and_the_other_no_address(server: Server) -> None:
+    """Sessions are read-only by default, as after ALTER ROLE, but those for scratch databases are not."""
+    settings = "default_transaction_read_only%3Don%20-c%20statement_timeout%3D9s"
+    url = f"{server.admin_url}{'&' if '?' in server.admin_url else '?'}options=-c%20{settings}"
+
     async def scenario() -> None:
-        async with scratch_databases(deployed(server), ["main"]) as scratched:
+        async with scratch_databases(deployed(scratch_url=url), ["main"]) as scratched:
             assert len(await scratches(server)) == 1
+            main = scratched.deployment.databases["main"]
+            assert not (await main.state()).read_only
+            async with main.connected() as connection:
+                assert await connection.fetchval("SHOW statement_timeout") == "0"
             with pytest.raises(SettingsError, match="no URL is set"):
                 _ = scratched.deployment.databases["credentials"].address
 

@@ -109,6 +109,10 @@ class Address(NamedTuple):
             kwargs["ssl"] = tls.context(self.parameters)
         return kwargs
 
+    def with_settings(self, settings: Mapping[str, str]) -> Self:
+        """Return the address with these session settings, too."""
+        return self._replace(session_settings={**self.session_settings, **settings})
+
     def with_database(self, name: str) -> Self:
         """Return the address of another database on the same server, with the same role."""
         return self._replace(database=name)

@@ -31,6 +31,7 @@ from circle_migrate.postgres.catalog.snapshot import Snapshot
 from circle_migrate.postgres.database import Database
 from circle_migrate.postgres.deployment import Current, Deployment
 from circle_migrate.postgres.scratch.databases import Scratch
+from circle_migrate.postgres.scratch.live_settings import NO_SETTINGS, Settings, read_settings
 from circle_migrate.postgres.scratch.pool import ScratchServers, nearest, no_server_error
 from circle_migrate.postgres.search_path import CONFIGURED
 from circle_migrate.postgres.server_errors import scratch_server_lacks, server_message, sqlstate
@@ -59,18 +60,21 @@ async def expected(
     major: int,
     *,
     servers: ScratchServers | None = None,
+    settings_of: Database | None = None,
 ) -> Expected:
     """Return the catalog of the database `name` at these current revisions, or with None of its models.
 
-    `servers` shares scratch servers between calls. Raises `SettingsError` if a scratch database is needed and
-    no server is available, or the models cannot be loaded or created; `UsageError` for unknown revisions; and
-    what the revisions raise.
+    `servers` shares scratch servers between calls. Sessions of scratch databases get the settings of the live
+    database `settings_of`, which decide what revisions mean; a shipped snapshot does without. Raises
+    `SettingsError` if a scratch database is needed and no server is available, or the models cannot be loaded
+    or created; `UsageError` for unknown revisions; and what the revisions raise.
     """
     deployment = Deployment(deployment.settings, name)
     async with AsyncExitStack() as stack:
         if servers is None:
             servers = await stack.enter_async_context(ScratchServers(deployment))
-        return await _obtain(_resolve_state(deployment, servers, revisions), servers, major)
+        settings, _ = await read_settings([settings_of] if settings_of else [])
+        return await _obtain(_resolve_state(deployment, servers, revisions, settings), servers, major)
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,17 +89,20 @@ class _State:
     origin: str
     revisions: tuple[str, ...] | None
     source: str | None
+    settings: Settings
     build: Callable[[int], Awaitable[Snapshot]]
 
 
-def _resolve_state(deployment: Deployment, servers: ScratchServers, names: tuple[str, ...] | None) -> _State:
+def _resolve_state(
+    deployment: Deployment, servers: ScratchServers, names: tuple[str, ...] | None, settings: Settings
+) -> _State:
     database = deployment.databases[deployment.selected[0]]
     if names is None:
         from circle_migrate.config.object_reference import load_models
 
         models = load_models(database.settings)
-        build = partial(_build_from_models, deployment, servers, models)
-        return _State(database, "models", None, _models_source(database, models), build)
+        build = partial(_build_from_models, deployment, servers, models, settings)
+        return _State(database, "models", None, _models_source(database, models), settings, build)
     graph = database.graph
     revisions = graph.sorted(graph.find(name) for name in names)
     # A change of a helper module does not change the revision files.
@@ -107,7 +114,8 @@ def _resolve_state(deployment: Deployment, servers: ScratchServers, names: tuple
         f"revisions@{','.join(revisions) or 'base'}",
         revisions,
         None if uses_helpers else files.source_of(database, revisions),
-        partial(build_from_revisions, deployment, servers, revisions),
+        settings,
+        partial(build_from_revisions, deployment, servers, revisions, settings=settings),
     )
 
 
@@ -161,7 +169,9 @@ def _cache(state: _State, major: int) -> CacheFile | None:
     if state.source is None:
         return None
     reader = ["snapshot", __version__, files.FORMAT, _reader_digest()]
-    return cache_file(json.dumps([*reader, state.database.name, state.origin, state.source, major]))
+    return cache_file(
+        json.dumps([*reader, state.database.name, state.origin, state.source, major, state.settings])
+    )
 
 
 @cache
@@ -173,16 +183,24 @@ def _reader_digest() -> str:
 
 
 async def build_from_revisions(
-    deployment: Deployment, servers: ScratchServers, revisions: tuple[str, ...], major: int
+    deployment: Deployment,
+    servers: ScratchServers,
+    revisions: tuple[str, ...],
+    major: int,
+    settings: Settings = NO_SETTINGS,
 ) -> Snapshot:
     """Return the catalog of the selected database at these revisions. Raises the errors of the executor."""
-    async with at_revisions(deployment, servers, revisions, major) as database:
+    async with at_revisions(deployment, servers, revisions, major, settings) as database:
         return await read_live_catalog(database)
 
 
 @asynccontextmanager
 async def at_revisions(
-    deployment: Deployment, servers: ScratchServers, revisions: tuple[str, ...], major: int
+    deployment: Deployment,
+    servers: ScratchServers,
+    revisions: tuple[str, ...],
+    major: int,
+    settings: Settings = NO_SETTINGS,
 ) -> AsyncIterator[Database]:
     """Open a scratch copy of the selected database at these revisions.
 
@@ -190,7 +208,7 @@ async def at_revisions(
     """
     (name,) = deployment.selected
     needed = dict.fromkeys([name, *deployment.reachable_databases(Direction.UP)])
-    async with servers.databases(needed, major=major) as scratch:
+    async with servers.databases(needed, major=major, live_settings=settings) as scratch:
         graph = scratch.deployment.combined_graph
         await upgrade_scratch(scratch, graph.with_dependencies(f"{name}@{key}" for key in revisions))
         yield scratch.deployment.databases[name]
@@ -211,7 +229,11 @@ async def upgrade_scratch(scratch: Scratch, revisions: Collection[str]) -> None:
 
 
 async def _build_from_models(
-    deployment: Deployment, servers: ScratchServers, models: tuple[MetaData, ...], major: int
+    deployment: Deployment,
+    servers: ScratchServers,
+    models: tuple[MetaData, ...],
+    settings: Settings,
+    major: int,
 ) -> Snapshot:
     """Return the catalog of the selected database with its models created.
 
@@ -220,7 +242,7 @@ async def _build_from_models(
     either.
     """
     (name,) = deployment.selected
-    async with servers.databases([name], major=major) as scratch:
+    async with servers.databases([name], major=major, live_settings=settings) as scratch:
         database = scratch.deployment.databases[name]
 
         async def create(required: Snapshot | None = None) -> None:
@@ -245,7 +267,8 @@ async def _build_from_models(
         except MigrateError as error:
             if sqlstate(error) not in _UNDEFINED:
                 raise
-            heads = _resolve_state(deployment, servers, deployment.databases[name].graph.effective_heads)
+            revisions = deployment.databases[name].graph.effective_heads
+            heads = _resolve_state(deployment, servers, revisions, settings)
             await create((await _obtain(heads, servers, major)).snapshot)
         return await read_live_catalog(database)
 

@@ -82,7 +82,10 @@ class ComparisonSources:
         for side in self.sides:
             if side not in snapshots:
                 revisions = None if side.source is Source.MODELS else self._heads(side, name, current)
-                answer = await expected(self.deployment, name, revisions, major, servers=self.servers)
+                settings_of = self.deployment.databases[name] if live is not None else None
+                answer = await expected(
+                    self.deployment, name, revisions, major, servers=self.servers, settings_of=settings_of
+                )
                 snapshots[side] = answer.snapshot
                 notes += [answer.note] if answer.note else []
         ordered = tuple(snapshots[side] for side in self.sides)

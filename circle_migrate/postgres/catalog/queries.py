@@ -140,6 +140,8 @@ _SETTINGS = {
     "extra_float_digits": "1",
     "bytea_output": "hex",
     "quote_all_identifiers": "off",
+    "standard_conforming_strings": "on",
+    "lc_monetary": "C",
     "lock_timeout": "2s",
     "jit": "off",
     "enable_nestloop": "off",

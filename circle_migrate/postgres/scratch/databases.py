@@ -17,6 +17,7 @@ from circle_migrate.postgres.create_database import locale_options
 from circle_migrate.postgres.database import Database
 from circle_migrate.postgres.deployment import Deployment
 from circle_migrate.postgres.identifier import literal, quote
+from circle_migrate.postgres.scratch.live_settings import Settings, accepted
 from circle_migrate.postgres.server_errors import named_error, scratch_server_lacks, server_message, sqlstate
 
 PREFIX = "circle_scratch_"
@@ -25,6 +26,14 @@ LOCK_CLASS = 0x63697263
 
 COMMENT = "scratch database of circle-migrate, dropped after use; without one, the next run drops it"
 _ROLE_COMMENT = "role of circle-migrate's scratch databases, dropped with them"
+
+# The settings of a role, as by ALTER ROLE, also hold on the server of the scratch databases.
+_UNLIMITED = {"default_transaction_read_only": "off", "statement_timeout": "0"}
+_UNLIMIT = """
+SELECT pg_catalog.set_config(name, CASE WHEN vartype = 'bool' THEN 'off' ELSE '0' END, false)
+FROM pg_catalog.pg_settings
+WHERE name IN ('default_transaction_read_only', 'idle_session_timeout', 'lock_timeout', 'statement_timeout')
+"""
 
 _CONNECTIONS = 16
 _CREATES_SCHEMA = re.compile(r"create[\s_]*schema")
@@ -66,10 +75,14 @@ class ScratchHost:
 
 @dataclass(frozen=True, slots=True)
 class Scratch:
-    """New, empty databases in a `deployment`, with their major versions; others have no address."""
+    """New, empty databases in a `deployment`, with their major versions; others have no address.
+
+    `notes` say which settings of the live databases they lack.
+    """
 
     deployment: Deployment
     majors: Mapping[str, int]
+    notes: tuple[str, ...]
     _hosts: Mapping[str, ScratchHost]
 
     async def run_adding_missing_roles(self, work: Callable[[], Awaitable[T]]) -> T:
@@ -98,41 +111,58 @@ async def create_databases(
     deployment: Deployment,
     hosts: Mapping[str, ScratchHost],
     majors: Mapping[str, int],
+    live_settings: Settings,
     *,
     with_schemas: bool = True,
 ) -> AsyncIterator[Scratch]:
-    """Create a database for each name in `hosts`; drop all at the end. Raises `MissingPrivilege`."""
+    """Create a database for each name in `hosts`; drop all at the end. Raises `MissingPrivilege`.
+
+    Their sessions get the `live_settings` of the database that the server accepts.
+    """
     token = secrets.randbelow(2**31)
     names = {name: f"{PREFIX}{token:08x}_{name}" for name in hosts}
     by_host: dict[ScratchHost, list[str]] = {}
     for name, host in hosts.items():
-        by_host.setdefault(host, []).append(names[name])
-    urls = {name: host.address(names[name]) for name, host in hosts.items()}
-    databases = {
-        name: item.model_copy(update={"url": urls.get(name), "search_path": item.effective_path})
-        for name, item in deployment.settings.databases.items()
-    }
-    changes = {"databases": databases, "embedded": False, "atomic": False, "statement_timeout": 0.0}
-    settings = deployment.settings.model_copy(update=changes)
+        by_host.setdefault(host, []).append(name)
+    urls: dict[str, Address] = {}
+    notes: list[str] = []
     async with AsyncExitStack() as stack:
-        for host, host_names in by_host.items():
-            await stack.enter_async_context(_create_on_host(host, token, host_names))
-        scratch = Scratch(Deployment(settings, deployment.selected, is_scratch=True), majors, hosts)
+        for host, on_host in by_host.items():
+            databases = [names[name] for name in on_host]
+            connection = await stack.enter_async_context(_create_on_host(host, token, databases))
+            for name in on_host:
+                wanted = live_settings.get(name, {})
+                given, problems = await accepted(connection, name, wanted)
+                urls[name] = host.address(names[name]).with_settings({**given, **_UNLIMITED})
+                notes += problems
+        scratch = Scratch(_scratch_deployment(deployment, urls), majors, tuple(notes), hosts)
         for name in hosts if with_schemas else ():
             await _create_schemas(scratch.deployment.databases[name])
         yield scratch
 
 
+def _scratch_deployment(deployment: Deployment, urls: Mapping[str, Address]) -> Deployment:
+    databases = {
+        name: item.model_copy(update={"url": urls.get(name), "search_path": item.effective_path})
+        for name, item in deployment.settings.databases.items()
+    }
+    changes = {"databases": databases, "embedded": False, "atomic": False, "statement_timeout": 0.0}
+    return Deployment(deployment.settings.model_copy(update=changes), deployment.selected, is_scratch=True)
+
+
 @asynccontextmanager
-async def _create_on_host(host: ScratchHost, token: int, names: list[str]) -> AsyncIterator[None]:
+async def _create_on_host(
+    host: ScratchHost, token: int, names: list[str]
+) -> AsyncIterator[asyncpg.Connection]:
     """Create the databases, and drop them at the end; the connection holds the lock of this run."""
     async with host.maintenance_database.connected() as connection:
+        await connection.execute(_UNLIMIT)
         await _drop_stale(connection)
         await connection.execute(f"SELECT pg_advisory_lock({LOCK_CLASS}, {token})")
         try:
             for name in names:
                 await _create(connection, host, name)
-            yield
+            yield connection
         finally:
             await shield(_drop(host, connection, names))
             if host.is_local and not connection.is_closed():

@@ -16,6 +16,7 @@ from circle_migrate.postgres.embedded import binaries
 from circle_migrate.postgres.embedded.server import EmbeddedServer
 from circle_migrate.postgres.scratch.container import NEWEST, Container, pull_image
 from circle_migrate.postgres.scratch.databases import Scratch, ScratchHost, create_databases
+from circle_migrate.postgres.scratch.live_settings import NO_SETTINGS, Settings
 from circle_migrate.postgres.scratch.temporary_server import TemporaryServer
 from circle_migrate.revision_graph.plan import Direction
 
@@ -162,13 +163,19 @@ class ScratchServers(AsyncExitStack):
 
     @asynccontextmanager
     async def databases(
-        self, names: Iterable[str] | None = None, *, major: int | None = None, with_schemas: bool = True
+        self,
+        names: Iterable[str] | None = None,
+        *,
+        major: int | None = None,
+        live_settings: Settings = NO_SETTINGS,
+        with_schemas: bool = True,
     ) -> AsyncIterator[Scratch]:
         """Create databases for these names, by default for all that an upgrade needs; drop them at the end.
 
-        `with_schemas` creates those that the settings name; a dump creates its own. Uses the first provider
-        with this major version for the first name, else the one with the nearest version. Raises
-        `SettingsError` without any server, and the errors of `available_providers` and `create_databases`.
+        Their sessions get the `live_settings`; `with_schemas` creates the schemas that the settings name,
+        which a dump creates by itself. Uses the first provider with this major version for the first name,
+        else the one with the nearest version. Raises `SettingsError` without any server, and the errors of
+        `available_providers` and `create_databases`.
         """
         names = tuple(names or self._deployment.reachable_databases(Direction.UP))
         providers = await self._find(names[0], () if major is None else (major,))
@@ -181,7 +188,8 @@ class ScratchServers(AsyncExitStack):
         started = await self._start(provider)
         hosts = {name: started[name] for name in names}
         majors = {name: provider.majors[name] for name in names}
-        async with create_databases(self._deployment, hosts, majors, with_schemas=with_schemas) as databases:
+        create = create_databases(self._deployment, hosts, majors, live_settings, with_schemas=with_schemas)
+        async with create as databases:
             yield databases
 
     async def _find(self, name: str, wanted: tuple[int, ...]) -> tuple[ServerProvider, ...]:
@@ -210,8 +218,15 @@ class ScratchServers(AsyncExitStack):
 
 @asynccontextmanager
 async def scratch_databases(
-    deployment: Deployment, names: Iterable[str] | None = None, *, major: int | None = None
+    deployment: Deployment,
+    names: Iterable[str] | None = None,
+    *,
+    major: int | None = None,
+    live_settings: Settings = NO_SETTINGS,
 ) -> AsyncIterator[Scratch]:
     """Create databases as `ScratchServers.databases`, for a single use."""
-    async with ScratchServers(deployment) as servers, servers.databases(names, major=major) as databases:
+    async with (
+        ScratchServers(deployment) as servers,
+        servers.databases(names, major=major, live_settings=live_settings) as databases,
+    ):
         yield databases

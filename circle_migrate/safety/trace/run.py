@@ -5,15 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-import asyncpg
-
 from circle_migrate.core.errors import Interrupted, MigrateError, Unreachable
 from circle_migrate.core.events import Notify, ignore_event
 from circle_migrate.core.redaction import redact
-from circle_migrate.postgres.database import Database
 from circle_migrate.postgres.deployment import Current, Deployment
-from circle_migrate.postgres.identifier import literal, quote
 from circle_migrate.postgres.scratch.databases import Scratch
+from circle_migrate.postgres.scratch.live_settings import read_settings
 from circle_migrate.postgres.scratch.pool import scratch_databases
 from circle_migrate.postgres.server_errors import server_message
 from circle_migrate.revision_graph.plan import Plan, Step
@@ -23,25 +20,6 @@ if TYPE_CHECKING:
     from circle_migrate.safety.trace.recorder import TraceHooks
 
 COMMAND = "safety-check"
-# Settings of the server that affect work, and all that the database, the role or the URL sets. Excluded are
-# settings of our own sessions, logging, timeouts, roles, and libraries that the scratch server may lack.
-_SETTINGS = """
-SELECT name, current_setting(name) AS value
-FROM pg_catalog.pg_settings
-WHERE name IN ('TimeZone', 'DateStyle', 'IntervalStyle', 'default_tablespace', 'default_table_access_method')
-   OR (source IN ('database', 'user', 'database user', 'session') AND context IN ('user', 'superuser')
-       AND name <> 'search_path' AND name NOT LIKE '%timeout' AND name NOT LIKE 'log\\_%'
-       AND name NOT LIKE 'ssl%' AND name NOT LIKE '%libraries' AND name <> ALL (ARRAY[
-           'application_name', 'client_encoding', 'client_min_messages', 'default_transaction_read_only',
-           'transaction_read_only', 'transaction_isolation', 'transaction_deferrable', 'role',
-           'session_authorization', 'session_replication_role', 'track_counts',
-           'client_connection_check_interval'
-       ]))
-"""
-_EXISTS = {
-    "default_tablespace": "SELECT bool_or($1::text IN ('', spcname::text)) FROM pg_catalog.pg_tablespace",
-    "default_table_access_method": "SELECT EXISTS (SELECT FROM pg_catalog.pg_am WHERE amname::text = $1)",
-}
 
 
 async def trace_plan(
@@ -64,11 +42,12 @@ async def trace_plan(
     """
     from circle_migrate.diff.expected.expected import upgrade_scratch
 
-    async with scratch_databases(deployment, plan.current, major=major) as databases:
-        notes: list[str] = []
+    settings, problems = await read_settings(deployment.databases[name] for name in plan.current)
+    scratch = scratch_databases(deployment, plan.current, major=major, live_settings=settings)
+    async with scratch as databases:
+        notes = [*problems, *databases.notes]
         applied: set[str] = set()
         for name, heads in plan.current.items():
-            notes += await copy_settings(deployment.databases[name], databases.deployment.databases[name])
             applied |= {f"{name}@{key}" for key in deployment.combined_graph.graphs[name].ancestors(heads)}
         await upgrade_scratch(databases, applied)
         scratch_major = min(databases.majors.values())
@@ -126,30 +105,3 @@ def _explain(
     location = f" ({error.location})" if error.location else ""
     note = f"{subject} was not traced to its end, perhaps because the tables are empty: {reason}{location}"
     return hooks.statements, tuple(rest), (" ".join(redact(note).split()),)
-
-
-async def copy_settings(live: Database, scratch: Database) -> tuple[str, ...]:
-    """Copy settings, without the search_path, which both have; return notes about those that failed."""
-    if live.settings.url is None:
-        return (f"{live.name}: TimeZone and other settings were not copied, because the database has no URL",)
-    try:
-        async with live.reading() as connection:
-            rows = await connection.fetch(_SETTINGS)
-    except MigrateError as error:
-        reason = error.detail or error.message
-        return (f"{live.name}: TimeZone and other settings could not be read: {reason}",)
-    async with scratch.connected() as connection:
-        problems = [await _set(connection, scratch, row["name"], row["value"]) for row in rows]
-    return tuple(f"{live.name}: {problem}" for problem in problems if problem is not None)
-
-
-async def _set(connection: asyncpg.Connection, scratch: Database, name: str, value: str) -> str | None:
-    """Set a setting of the database; return the problem if that is not possible."""
-    if name in _EXISTS and not await connection.fetchval(_EXISTS[name], value):
-        return f"the scratch database has no {name} {value}"
-    target = quote(scratch.address.database)
-    try:
-        await connection.execute(f"ALTER DATABASE {target} SET {name} = {literal(value)}")
-    except asyncpg.PostgresError as error:
-        return f"{name} could not be set on the scratch database: {server_message(error)}"
-    return None
