@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import io
 import os
 from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from circle_migrate.cli.options import Format
+from circle_migrate.cli.write import format_failure, format_result
 from circle_migrate.core.errors import MigrateError, UsageError
 
 if TYPE_CHECKING:
@@ -55,27 +55,13 @@ class ReportFiles:
 
     def write(self, result: Result) -> None:
         """Write the result into the files. Raises `UsageError` for the first file that cannot be written."""
-        from circle_migrate.cli.write import format_result, render
-
         for report in self._reports:
-            if report.format is Format.TABLE:
-                from circle_migrate.cli.console import PlainConsole
-
-                text = io.StringIO()
-                render(result, PlainConsole(text))  # type: ignore[arg-type]
-                _write(report.path, text.getvalue())
-            else:
-                _write(report.path, format_result(report.format, result))
+            _write(report.path, format_result(report.format, result))
 
     def write_failure(self, command: str, error: MigrateError) -> None:
         """Write the error of a command into the files. Raises as `write`."""
-        from circle_migrate.cli.write import error_lines, format_failure
-
         for report in self._reports:
-            if report.format is Format.TABLE:
-                _write(report.path, "\n".join(error_lines(error)) + "\n")
-            else:
-                _write(report.path, format_failure(report.format, command, error))
+            _write(report.path, format_failure(report.format, command, error))
 
 
 def ensure_writable(path: Path, option: str) -> None:
