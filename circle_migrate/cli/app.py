@@ -11,9 +11,10 @@ import typer
 from circle_migrate import __version__
 from circle_migrate.cli.command import Declarations
 from circle_migrate.cli.help import Command, CommandGroup
-from circle_migrate.cli.options import BEFORE_COMMAND, COMMON, flag
+from circle_migrate.cli.options import BEFORE_COMMAND, COMMON, Format, flag
 from circle_migrate.cli.streams import end_stdout
-from circle_migrate.core.errors import ExitCode
+from circle_migrate.cli.write import discard, failure, show_usage_error
+from circle_migrate.core.errors import ExitCode, UsageError
 
 _COMMANDS = {
     "migrate": ("init", "upgrade", "downgrade", "plan", "recover"),
@@ -75,20 +76,12 @@ class _Commands(CommandGroup):
         try:
             status = super().main(*arguments, **{**extra, "standalone_mode": False})
         except typer.TyperException as error:
-            from circle_migrate.cli.write import show_usage_error
-
             show_usage_error(error)
             status = error.exit_code
         except SystemExit:  # Typer's, where the reader of --help has closed the pipe
-            from circle_migrate.cli.write import discard
-
             discard(sys.stdout)
             status = 0
         except OSError as error:  # of --help and --version; errors of commands do not come here
-            from circle_migrate.cli.options import Format
-            from circle_migrate.cli.write import discard, failure
-            from circle_migrate.core.errors import UsageError
-
             discard(sys.stdout)
             usage_error = UsageError(f"the text cannot be written to stdout: {error.strerror}")
             failure(usage_error, "help", Format.TABLE)

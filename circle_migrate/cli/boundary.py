@@ -16,6 +16,8 @@ import typer
 
 from circle_migrate.cli.context import CommandContext
 from circle_migrate.cli.progress import Progress
+from circle_migrate.cli.streams import stdout_for_result
+from circle_migrate.cli.write import failure, report_lost_output, success, write_stderr
 from circle_migrate.core.errors import ExitCode, Interrupted, MigrateError, UsageError, text_of
 from circle_migrate.core.redaction import redact_statement, redact_traceback
 from circle_migrate.core.result import Result
@@ -59,8 +61,6 @@ class _Signals:
     def _receive(self, number: int, loop: asyncio.AbstractEventLoop, task: asyncio.Task[Any]) -> None:
         status = _SIGNALS[signal.Signals(number)]
         if self.status is not None:
-            from circle_migrate.cli.write import write_stderr
-
             self._progress.stop()
             write_stderr("", "stopped at once; the server rolls back what was not committed")
             os._exit(status)
@@ -133,9 +133,6 @@ def run_command(
     has_result: bool = True,
 ) -> None:
     """Run the action, write its result or error, raise `typer.Exit`; without a result it writes itself."""
-    from circle_migrate.cli.streams import stdout_for_result
-    from circle_migrate.cli.write import failure, report_lost_output, success, write_stderr
-
     signals = _Signals(context.progress)
     try:
         with (

@@ -7,13 +7,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import Any, TextIO
 
 from circle_migrate.cli.reports import ensure_writable
 from circle_migrate.core.errors import UsageError
-
-if TYPE_CHECKING:
-    from circle_migrate.core.events import Event
+from circle_migrate.core.events import Event
 
 VERSION = 1
 """Incremented when a key of an event in JSON is removed or changes its meaning."""
@@ -42,28 +40,20 @@ class EventLog:
         except OSError as error:
             raise UsageError(f"--events: {self.path} cannot be written", detail=error.strerror) from error
         self._started = time.monotonic()
-        self._write("begun")
+        self._write(kind="begun")
 
     def __call__(self, event: Event) -> None:
         """Write an event."""
-        self._write(
-            str(event.kind),
-            database=event.database,
-            text=event.text,
-            number=event.number,
-            total=event.total,
-            seconds=event.seconds,
-            steps=event.steps,
-        )
+        self._write(**event._asdict())
 
     def end(self, exit_code: int) -> None:
         """Write the last event, and close the file."""
-        self._write("ended", exit_code=exit_code, seconds=round(time.monotonic() - self._started, 3))
+        self._write(kind="ended", exit_code=exit_code, seconds=round(time.monotonic() - self._started, 3))
         with self._keeping_error():
             if self._file is not None:
                 self._file.close()
 
-    def _write(self, kind: str, **values: Any) -> None:
+    def _write(self, **values: Any) -> None:
         if self._file is None or self.error is not None:
             return
         from circle_migrate.cli.formats.json import dump
@@ -72,13 +62,10 @@ class EventLog:
             "schema_version": VERSION,
             "time": datetime.now(UTC).isoformat(timespec="milliseconds"),
             "command": self._command,
-            "kind": kind,
+            "kind": "",
             "database": None,
             "text": "",
-            "number": 0,
-            "total": 0,
-            "seconds": 0.0,
-            "steps": (),
+            **Event._field_defaults,
             "exit_code": None,
         }
         with self._keeping_error():

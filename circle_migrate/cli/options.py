@@ -82,24 +82,18 @@ def revisions(incomplete: str) -> list[tuple[str, str]]:
     return [target for target in targets if target[0].startswith(incomplete)]
 
 
-def databases(incomplete: str) -> list[str]:
-    """Return the names of databases that begin with the text, for a shell that completes them."""
-    try:
-        from circle_migrate.config.load import load
+def _names(setting: str) -> Callable[[str], list[str]]:
+    """Return a function that returns the names in a setting that begin with a text, for a shell as above."""
 
-        return [name for name in load().databases if name.startswith(incomplete)]
-    except Exception:  # noqa: BLE001 - a completing shell cannot show an error
-        return []
+    def complete(incomplete: str) -> list[str]:
+        try:
+            from circle_migrate.config.load import load
 
+            return [name for name in getattr(load(), setting) if name.startswith(incomplete)]
+        except Exception:  # noqa: BLE001 - a completing shell cannot show an error
+            return []
 
-def environments(incomplete: str) -> list[str]:
-    """Return the names of environments that begin with the text, for a shell that completes them."""
-    try:
-        from circle_migrate.config.load import load
-
-        return [name for name in load().environments if name.startswith(incomplete)]
-    except Exception:  # noqa: BLE001 - a completing shell cannot show an error
-        return []
+    return complete
 
 
 def ensure_no_option(ctx: typer.Context, targets: list[str] | None) -> list[str] | None:
@@ -164,10 +158,12 @@ def _common(
         "Use only this database. Repeatable.",
         "--database",
         "-d",
-        autocompletion=databases,
+        autocompletion=_names("databases"),
     ),
     env: str | None = option(
-        "NAME", "Use the settings of this environment in pyproject.toml.", autocompletion=environments
+        "NAME",
+        "Use the settings of this environment in pyproject.toml.",
+        autocompletion=_names("environments"),
     ),
     url: list[str] | None = _connection("NAME=URL", "Connect to this database at this URL. Repeatable."),
     database_url: str | None = _connection("URL", "Connect to main at this URL."),

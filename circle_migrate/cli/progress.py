@@ -5,7 +5,9 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING, TextIO, cast
 
+from circle_migrate.cli.console import console
 from circle_migrate.cli.streams import SafeStream
+from circle_migrate.cli.write import write_stderr
 from circle_migrate.core.events import ignore_event
 
 if TYPE_CHECKING:
@@ -45,8 +47,6 @@ class Progress:
         if self._view is not None:
             self._view.say(text)
         else:
-            from circle_migrate.cli.write import write_stderr
-
             write_stderr(text)
 
     def stop(self) -> None:
@@ -58,8 +58,6 @@ class Progress:
 
 
 def _view(stream: TextIO) -> View:
-    from circle_migrate.cli.console import console
-
     screen = console(stream)
     # FORCE_COLOR asks for colours in a pipe, not for a moving cursor.
     if stream.isatty() and screen.is_interactive:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import io
 import os
 from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from circle_migrate.cli.options import Format
+from circle_migrate.cli.write import format_failure, format_result
 from circle_migrate.core.errors import MigrateError, UsageError
 
 if TYPE_CHECKING:
@@ -58,29 +58,11 @@ class ReportFiles:
 
         Raises `UsageError` for the first file that cannot be written, after the others are written.
         """
-        from circle_migrate.cli.write import format_result, render
-
-        def text(kind: Format) -> str:
-            if kind is not Format.TABLE:
-                return format_result(kind, result)
-            from circle_migrate.cli.console import PlainConsole
-
-            table = io.StringIO()
-            render(result, PlainConsole(table))  # type: ignore[arg-type]
-            return table.getvalue()
-
-        self._write(text)
+        self._write(lambda kind: format_result(kind, result))
 
     def write_failure(self, command: str, error: MigrateError) -> None:
         """Write the error of a command into the files. Raises as `write`."""
-        from circle_migrate.cli.write import error_lines, format_failure
-
-        def text(kind: Format) -> str:
-            if kind is Format.TABLE:
-                return "\n".join(error_lines(error)) + "\n"
-            return format_failure(kind, command, error)
-
-        self._write(text)
+        self._write(lambda kind: format_failure(kind, command, error))
 
     def _write(self, text: Callable[[Format], str]) -> None:
         from circle_migrate.core.atomic_write import write_text

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stdout, suppress
 from typing import Any, TextIO, cast
 
+from circle_migrate.cli.write import discard
 from circle_migrate.core.redaction import redact
 
 
@@ -71,6 +72,4 @@ class SafeStream:
         except BlockingIOError:
             pass  # a reader that is too slow misses a line
         except (OSError, ValueError):  # ValueError after a close
-            from circle_migrate.cli.write import discard
-
             discard(self._stream)

@@ -8,11 +8,12 @@ import re
 import sys
 from contextlib import suppress
 from importlib import import_module
-from typing import TYPE_CHECKING, TextIO
+from io import StringIO
+from typing import TYPE_CHECKING, Any, TextIO, cast
 
 from typer import Exit, TyperException
 
-from circle_migrate.cli.console import console
+from circle_migrate.cli.console import PlainConsole, console
 from circle_migrate.cli.options import Format
 from circle_migrate.core.errors import MigrateError, UsageError
 from circle_migrate.core.result import Result
@@ -66,6 +67,10 @@ def render(result: Result, console: Console) -> None:
 
 def format_result(output_format: str, result: Result) -> str:
     """Return the result in the format. Raises `UsageError` for a result that the format cannot express."""
+    if output_format == Format.TABLE:
+        text = StringIO()
+        render(result, cast("Any", PlainConsole(text)))
+        return text.getvalue()
     if output_format != Format.JSON:
         from circle_migrate.core.findings import Report
         from circle_migrate.diff.result import DiffResult
@@ -82,12 +87,14 @@ def format_result(output_format: str, result: Result) -> str:
     module, function = (
         ("comparison", output_format) if output_format in DIFFERENCES else (output_format, "write")
     )
-    text: str = getattr(import_module(f"circle_migrate.cli.formats.{module}"), function)(result)
-    return text
+    formatted: str = getattr(import_module(f"circle_migrate.cli.formats.{module}"), function)(result)
+    return formatted
 
 
 def format_failure(output_format: str, command: str, error: MigrateError) -> str:
     """Return the error of a command without a result; in formats for checks it is a failed check."""
+    if output_format == Format.TABLE:
+        return "\n".join(error_lines(error)) + "\n"
     if output_format == Format.JSON:
         from circle_migrate.cli.formats.json import write_failure
 

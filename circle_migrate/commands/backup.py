@@ -153,7 +153,7 @@ async def _dump(
         with environment(address, contents.NAME, encrypted=encrypted) as env:
             async with contents.report_growth(measure, report):
                 await job.dump(snapshot, schema, env, lock_wait, "--schema-only")
-    if not job.encryption:
+    else:
         await ensure_readable(job.lister, path, database.name)
     return Dump(
         database=database.name,

@@ -3,8 +3,7 @@
 import logging
 import shlex
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from enum import StrEnum
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -33,14 +32,6 @@ DEFAULT_FOLDER = Path("backups")
 """The default folder of backups, relative to the current directory; the default of `backup`, too."""
 
 
-class BackupWhen(StrEnum):
-    """When to back up: always, never, or if data would be lost and pg_dump is installed."""
-
-    ALWAYS = "always"
-    ON_LOSS = "on loss"
-    NEVER = "never"
-
-
 @dataclass(frozen=True, slots=True)
 class BackupDecision:
     """The options of the backup, None for no backup; a sentence for the user; the reason for no backup."""
@@ -52,21 +43,21 @@ class BackupDecision:
 
 @dataclass(frozen=True, slots=True)
 class BackupPolicy:
-    """When to back up, and the options of the backup."""
+    """The options of a backup, None for no backup; without `always` it is made only if data would be lost."""
 
-    when: BackupWhen = BackupWhen.NEVER
-    options: BackupOptions = field(default_factory=lambda: BackupOptions(DEFAULT_FOLDER.absolute()))
+    options: BackupOptions | None = None
+    always: bool = False
 
     def decide(self, deployment: Deployment, states: Mapping[str, State], *, lossy: bool) -> BackupDecision:
         """Decide on a backup. Raises `SettingsError` if one is required and there is no suitable pg_dump."""
-        if not lossy and self.when is not BackupWhen.ALWAYS:
+        if not (lossy or self.always):
             return BackupDecision()
-        if self.when is BackupWhen.NEVER:
+        if self.options is None:
             return BackupDecision(explanation="no backup is made", skip_reason="--no-backup")
         try:
             plan_dumps(Deployment(deployment.settings, states), states, self.options)
         except SettingsError as error:
-            if self.when is BackupWhen.ALWAYS or self.options.programs or self.options.encrypt_to:
+            if self.always or self.options.programs or self.options.encrypt_to:
                 raise
             return BackupDecision(
                 explanation=f"no backup is made: {error.message}", skip_reason=error.message

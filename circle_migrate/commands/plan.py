@@ -1,7 +1,7 @@
 """`plan`: show what an upgrade or downgrade would do, or save it to a file for a later run."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,6 @@ from circle_migrate.postgres.deployment import Deployment
 from circle_migrate.revision_graph.plan import Direction, Plan, Step
 
 _FORMAT = 1
-_NO_ENVIRONMENT = "no environment"
 
 
 async def plan(
@@ -76,6 +75,17 @@ def _comparable(plan: Plan, commit_mode: str) -> dict[str, Any]:
     return {"mode": commit_mode, "plan": content, "checksums": checksums}
 
 
+_PARTS: dict[str, Callable[[Any], Any]] = {
+    "the environment": lambda content: content.get("environment") or "no environment",
+    "the selection of databases": lambda content: list(content["plan"]["current"]),
+    "the current revisions": lambda content: content["plan"]["current"],
+    "the revision files": lambda content: content["checksums"],
+    "the commit mode": lambda content: content["mode"],
+    "the steps": lambda content: content["plan"],
+}
+"""What must be the same when a saved plan runs, in the order in which a difference is told."""
+
+
 class SavedPlan:
     """A plan from a file. The constructor raises `UsageError` if the file is not a plan."""
 
@@ -84,23 +94,16 @@ class SavedPlan:
         try:
             from circle_migrate.core.json_file import parse_json, read_bounded
 
-            self.content: dict[str, Any] = parse_json(read_bounded(path))
-            if self.content["circle_migrate_plan"] != _FORMAT:
+            content = parse_json(read_bounded(path))
+            if content["circle_migrate_plan"] != _FORMAT:
                 raise UsageError(
                     f"{path} is from another version of circle-migrate", hint="save the plan again"
                 )
-            self.direction = Direction(self.content["direction"])
-            self.targets = list(map(str, self.content["targets"]))
-            self.cascade = bool(self.content["cascade"])
-            self._changed_schemas = dict(self.content["changed_schemas"])
-            self._parts = (
-                ("the environment", self.content.get("environment") or _NO_ENVIRONMENT),
-                ("the selection of databases", list(self.content["plan"]["current"])),
-                ("the current revisions", self.content["plan"]["current"]),
-                ("the revision files", self.content["checksums"]),
-                ("the commit mode", self.content["mode"]),
-                ("the steps", self.content["plan"]),
-            )
+            self.direction = Direction(content["direction"])
+            self.targets = list(map(str, content["targets"]))
+            self.cascade = bool(content["cascade"])
+            self._changed_schemas = dict(content["changed_schemas"])
+            self._parts = {name: part(content) for name, part in _PARTS.items()}
         except OSError as error:
             raise UsageError(f"{path} cannot be read", detail=error.strerror) from error
         except (ValueError, KeyError, TypeError) as error:
@@ -112,15 +115,11 @@ class SavedPlan:
         """Return a guard that refuses any other plan and tells the difference."""
 
         def ensure_unchanged(plan: Plan) -> None:
-            now = _comparable(plan, deployment.commit_mode)
-            environment = deployment.settings.env or _NO_ENVIRONMENT
-            current = now["plan"]["current"]
-            parts = (environment, list(current), current, now["checksums"], now["mode"], now["plan"])
-            for (part, saved), current in zip(self._parts, parts, strict=True):
-                if saved != current:
-                    raise self._stale_error(
-                        part, f"saved {json.dumps(saved)[:300]}, now {json.dumps(current)[:300]}"
-                    )
+            content = {"environment": deployment.settings.env, **_comparable(plan, deployment.commit_mode)}
+            for name, part in _PARTS.items():
+                if self._parts[name] != part(content):
+                    saved, current = (json.dumps(value)[:300] for value in (self._parts[name], part(content)))
+                    raise self._stale_error(name, f"saved {saved}, now {current}")
 
         return ensure_unchanged
 

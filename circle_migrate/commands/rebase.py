@@ -23,8 +23,6 @@ from circle_migrate.revision_graph.parse_file import read_file, read_source
 from circle_migrate.revision_graph.revision import Revision
 from circle_migrate.revision_graph.traversal import closure
 
-_NOTHING = "nothing was written"
-
 
 @dataclass(frozen=True, slots=True)
 class RebaseResult(Result):
@@ -100,7 +98,6 @@ def _find(deployment: Deployment, name: str) -> tuple[Graph, str]:
             f"{database}: {key} {problem}, and stays where it is",
             database=database,
             location=graph[key].location,
-            state=_NOTHING,
             hint="write a new revision instead",
         )
     return graph, key
@@ -115,7 +112,6 @@ def _new_parent(graph: Graph, key: str, moved: set[str], onto: str | None) -> st
             f"{graph.database}: {joined[0]}, which follows {key}, joins it with another branch",
             database=graph.database,
             location=graph[joined[0]].location,
-            state=_NOTHING,
             hint=f"if it is not applied anywhere, delete {relpath(graph[joined[0]].path)} and try again",
         )
     heads = [head for head in graph.heads if head not in moved]
@@ -162,7 +158,6 @@ async def _ensure_unknown_to_databases(
                 f"{name}: {', '.join(graph.sorted(applied))} is applied (or half applied), so it stays",
                 database=name,
                 location=graph[first].location,
-                state=_NOTHING,
                 hint=f"type `circle-migrate merge -d {name}`, or undo it first: "
                 f"`circle-migrate downgrade {name}@{first}-1`",
             )
@@ -207,7 +202,6 @@ async def _ensure_unknown_to_base(
             f"{graph.database}: {base} has {', '.join(graph.sorted(known))}, so others may have applied it",
             database=graph.database,
             location=graph[first].location,
-            state=_NOTHING,
             hint=f"type `circle-migrate merge -d {graph.database}`"
             + ("" if given else ", or name another base branch with --base"),
         )

@@ -59,7 +59,6 @@ def _heads_to_merge(deployment: Deployment, graph: Graph, names: Sequence[str]) 
                 f"{key} is not a head of {graph.database}: it is followed by {successors}",
                 database=graph.database,
                 location=graph[key].location,
-                state="nothing was written",
                 hint=f"its heads are: {', '.join(graph.heads)}",
             )
     return tuple(keys)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from contextlib import contextmanager
 from functools import cache
 from importlib import import_module
 from operator import attrgetter
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, Any, cast
 from circle_migrate.core.errors import SettingsError, UsageError, text_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from sqlalchemy import MetaData
 
@@ -19,34 +20,34 @@ if TYPE_CHECKING:
     from circle_migrate.config.settings import DatabaseSettings, Settings
 
 
+@contextmanager
+def _reporting(message: str, hint: str | None = None, database: str | None = None) -> Iterator[None]:
+    """Turn any error of imported code into `SettingsError`."""
+    try:
+        yield
+    except Exception as error:
+        detail = f"{type(error).__name__}: {text_of(error)}"
+        raise SettingsError(message, database=database, detail=detail, hint=hint) from error
+
+
 def import_modules(settings: DatabaseSettings) -> None:
     """Import the modules of the setting `imports`. Raises `SettingsError`."""
     for name in settings.imports:
-        try:
+        with _reporting(f"the module {name} of the setting imports cannot be imported"):
             import_module(name)
-        except Exception as error:
-            text = f"the module {name} of the setting imports cannot be imported"
-            raise SettingsError(text, detail=f"{type(error).__name__}: {text_of(error)}") from error
 
 
 def load_models(settings: DatabaseSettings) -> tuple[MetaData, ...]:
     """Return the metadata of `models`: one, several, or a function's result. Raises `SettingsError`."""
-    hint = f'write models = "package.module:metadata" in [tool.circle-migrate.databases.{settings.name}]'
-    if settings.models is None:
-        raise SettingsError(f"{settings.name} has no models", database=settings.name, hint=hint)
+    name, reference = settings.name, settings.models
+    hint = f'write models = "package.module:metadata" in [tool.circle-migrate.databases.{name}]'
+    if reference is None:
+        raise SettingsError(f"{name} has no models", database=name, hint=hint)
     import_modules(settings)
-    try:
-        models = _all_metadata(_import(settings.models))
-    except Exception as error:
-        raise SettingsError(
-            f"the models of {settings.name} cannot be loaded from {settings.models}",
-            database=settings.name,
-            detail=f"{type(error).__name__}: {text_of(error)}",
-            hint=hint,
-        ) from error
+    with _reporting(f"the models of {name} cannot be loaded from {reference}", hint, name):
+        models = _all_metadata(_import(reference))
     if not models:
-        message = f"{settings.models} is not a SQLAlchemy MetaData"
-        raise SettingsError(message, database=settings.name, hint=hint)
+        raise SettingsError(f"{reference} is not a SQLAlchemy MetaData", database=name, hint=hint)
     return models
 
 
@@ -54,15 +55,9 @@ def load_function(settings: DatabaseSettings, name: str) -> Callable[..., Any]:
     """Return the function that a setting names. Raises `SettingsError`."""
     reference, key = getattr(settings, name), name.replace("_", "-")
     hint = f'write {key} = "package.module:function" in [tool.circle-migrate.databases.{settings.name}]'
-    try:
+    moved = f"{hint}; a function of env.py has to move to a module, as no env.py is run"
+    with _reporting(f"{key} of {settings.name} cannot be loaded from {reference}", moved, settings.name):
         function = _import(reference)
-    except Exception as error:
-        raise SettingsError(
-            f"{key} of {settings.name} cannot be loaded from {reference}",
-            database=settings.name,
-            detail=f"{type(error).__name__}: {text_of(error)}",
-            hint=f"{hint}; a function of env.py has to move to a module, as no env.py is run",
-        ) from error
     if not callable(function):
         raise SettingsError(f"{reference} is not a function", database=settings.name, hint=hint)
     return cast("Callable[..., Any]", function)

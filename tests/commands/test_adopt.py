@@ -576,11 +576,13 @@ def test_nothing_that_exists_is_overwritten(project_folder: Path) -> None:
     text = (
         "[tool.circle-migrate]\ntransaction = 'all'\nimports = ['json']\n"
         "[tool.circle-migrate.databases.shop]\nrevisions = 'migrations'\nurl-env = 'MINE'\n"
+        "models = 'shop.models:Plain.metadata'\n"
     )
     write(project_folder, {"pyproject.toml": text})
     project(
         project_folder,
-        imports="import os, shop.tables",
+        imports="import os, shop.tables\nfrom shop.models import *",
+        metadata="Base.metadata",
         code="url = os.environ['SHOP_URL']",
         options="transaction_per_migration=True, version_table='v'",
     )
@@ -594,6 +596,8 @@ def test_nothing_that_exists_is_overwritten(project_folder: Path) -> None:
     )
     texts = {point.text for point in shop.points}
     assert 'pyproject.toml says url-env = "MINE", not "SHOP_URL"' in texts
+    assert any(text.startswith('pyproject.toml says models = "shop.models:Plain.m') for text in texts)
+    assert not any("imports" in text and "shop.models" in text for text in texts)
     assert 'pyproject.toml says transaction = "all", not "per-revision"' in texts
     assert 'pyproject.toml says imports = ["json"], not ["shop.tables"]' in texts
     written = (project_folder / "pyproject.toml").read_text(encoding="utf-8")

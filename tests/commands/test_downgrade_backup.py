@@ -17,7 +17,7 @@ import pytest
 
 from circle_migrate.backup import pg_programs
 from circle_migrate.commands.backup import BackupOptions
-from circle_migrate.commands.downgrade import BackupPolicy, BackupWhen, LossConfirmation, downgrade
+from circle_migrate.commands.downgrade import BackupPolicy, LossConfirmation, downgrade
 from circle_migrate.commands.upgrade import upgrade
 from circle_migrate.config.load import load
 from circle_migrate.core.errors import BackupFailed, MigrationFailed, Refused, SettingsError
@@ -228,7 +228,7 @@ def test_a_backup_that_fails_stops_the_downgrade(at_hand: Path, live: Databases)
 
 
 def into(folder: Path) -> BackupPolicy:
-    return BackupPolicy(BackupWhen.ALWAYS, BackupOptions(folder / "made"))
+    return BackupPolicy(BackupOptions(folder / "made"), always=True)
 
 
 def accept(_report: LossReport) -> None:

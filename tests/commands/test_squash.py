@@ -162,7 +162,7 @@ def test_what_one_revision_cannot_replace(project: Project, change: dict[str, st
     project.revision(name, key, down, "pass", "pass", **arguments)
     answer = invoke(["squash", "b2:d4", "-d", "main"])
     assert (answer.status, message in answer.stderr) == (ExitCode.REFUSED, True), answer.everything
-    assert "nothing was written" in answer.stderr
+    assert "nothing was changed" in answer.stderr
     assert not squashed_files(project)
 
 

@@ -5,13 +5,10 @@ GitHub refuses comments of more than 65,536 characters, GitLab of more than a mi
 
 import re
 from collections.abc import Iterator
-from io import StringIO
-from typing import Any, cast
 
-from circle_migrate.cli.console import PlainConsole
 from circle_migrate.cli.formats import github, sanitize
 from circle_migrate.cli.formats.sanitize import inert, markdown, safe
-from circle_migrate.cli.write import render
+from circle_migrate.cli.write import format_result
 from circle_migrate.core.counted import counted
 from circle_migrate.core.findings import Finding, Report, Severity
 from circle_migrate.migrate.result import PlanResult
@@ -45,10 +42,8 @@ def write(report: Report | LossReport | PlanResult) -> str:
 
 def _parts(report: Report | PlanResult) -> Iterator[str]:
     if not isinstance(report, SafetyReport):
-        page = StringIO()
-        render(report, cast("Any", PlainConsole(page)))
         yield f"### circle-migrate {report.command}, exit {report.exit_code}"
-        yield "\n".join(_block("text", page.getvalue()))
+        yield "\n".join(_block("text", format_result("table", report)))
         return
     yield f"### {_head(report)}"
     yield markdown(report.coverage.description) + "."

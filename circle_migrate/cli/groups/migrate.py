@@ -226,15 +226,14 @@ def _backup_policy(
 ) -> BackupPolicy:
     """Return when to back up the databases. Raises `UsageError` for contradicting options."""
     from circle_migrate.commands.backup import BackupOptions
-    from circle_migrate.commands.downgrade import DEFAULT_FOLDER, BackupPolicy, BackupWhen
+    from circle_migrate.commands.downgrade import DEFAULT_FOLDER, BackupPolicy
 
     if no_backup and (folder or encrypt_to):
         raise UsageError(
             "--no-backup contradicts --backup and --encrypt-to", hint="leave out --no-backup or the others"
         )
     options = BackupOptions((folder or DEFAULT_FOLDER).absolute(), deployment.settings.pg_bin, encrypt_to)
-    when = BackupWhen.ON_LOSS if folder is None else BackupWhen.ALWAYS
-    return BackupPolicy(BackupWhen.NEVER if no_backup else when, options)
+    return BackupPolicy(None if no_backup else options, always=folder is not None)
 
 
 def _saved_plan(path: Path | None, target: list[str] | None, command_name: str) -> SavedPlan | None:

@@ -16,7 +16,7 @@ from circle_migrate.core.result import Result
 
 if TYPE_CHECKING:
     from circle_migrate.config.settings import Settings
-    from circle_migrate.postgres.embedded.server import ServerStatus
+    from circle_migrate.postgres.embedded.server import EmbeddedServer, ServerStatus
 
 _PANEL = "Set up"
 _URLS = ("database_url", "creds_database_url", "url", "embedded")
@@ -85,26 +85,21 @@ def register(app: Declarations) -> None:
     @command(dev, panel=_PANEL, without=_WITHOUT)
     async def start(context: CommandContext) -> Result:
         """Start the server, create the databases and print their URLs."""
-        settings = context.settings()
-        return _result("dev start", settings, await _start(settings))
+        settings, embedded = _embedded(context)
+        return _result("dev start", settings, await _start(settings, embedded))
 
     @command(dev, panel=_PANEL, without=_WITHOUT)
     def stop(context: CommandContext) -> Result:
         """Stop the server. Its data stays."""
-        from circle_migrate.postgres.embedded.server import EmbeddedServer
-
-        settings = context.settings()
-        embedded = EmbeddedServer(settings.embedded_data)
+        settings, embedded = _embedded(context)
         embedded.stop()
         return _result("dev stop", settings, embedded.status())
 
     @command(dev, panel=_PANEL, without=_WITHOUT)
     def status(context: CommandContext) -> Result:
         """Show whether the server runs and its URLs."""
-        from circle_migrate.postgres.embedded.server import EmbeddedServer
-
-        settings = context.settings()
-        return _result("dev status", settings, EmbeddedServer(settings.embedded_data).status())
+        settings, embedded = _embedded(context)
+        return _result("dev status", settings, embedded.status())
 
     @command(dev, panel=_PANEL, without=(*_URLS, "format", "quiet", "no_progress"))
     async def psql(
@@ -113,24 +108,22 @@ def register(app: Declarations) -> None:
     ) -> Result:
         """Open psql on the first database, or on that of --database."""
         from circle_migrate.postgres.deployment import Deployment
-        from circle_migrate.postgres.embedded.server import EmbeddedServer, database_name
+        from circle_migrate.postgres.embedded.server import database_name
 
-        settings = context.settings()
+        settings, embedded = _embedded(context)
         name, *others = Deployment(settings, context.database).selected
         if context.database and others:
             raise UsageError("psql connects to one database", hint="give one --database NAME")
-        await _start(settings)
-        argv = EmbeddedServer(settings.embedded_data).psql_command(database_name(name), *(arguments or ()))
+        await _start(settings, embedded)
+        argv = embedded.psql_command(database_name(name), *(arguments or ()))
         os.execv(argv[0], argv)  # noqa: S606 - psql takes over the terminal
 
     @command(dev, panel=_PANEL, without=_WITHOUT)
     def reset(context: CommandContext, yes: bool = YES) -> Result:
         """Stop the server and delete its data."""
         from circle_migrate.cli.confirm import confirm_reset
-        from circle_migrate.postgres.embedded.server import EmbeddedServer
 
-        settings = context.settings()
-        embedded = EmbeddedServer(settings.embedded_data)
+        settings, embedded = _embedded(context)
         confirm_reset(str(embedded.status().data), yes=yes)
         embedded.reset()
         return _result("dev reset", settings, embedded.status())
@@ -175,13 +168,20 @@ def _register_config(config: Declarations) -> None:
         return SchemaResult("config schema", settings_schema())
 
 
-async def _start(settings: Settings) -> ServerStatus:
+def _embedded(context: CommandContext) -> tuple[Settings, EmbeddedServer]:
+    from circle_migrate.postgres.embedded.server import EmbeddedServer
+
+    settings = context.settings()
+    return settings, EmbeddedServer(settings.embedded_data)
+
+
+async def _start(settings: Settings, embedded: EmbeddedServer) -> ServerStatus:
     """Start the server and create the databases."""
     from circle_migrate.postgres.create_database import create_missing
     from circle_migrate.postgres.deployment import Deployment
-    from circle_migrate.postgres.embedded.server import EmbeddedServer, with_embedded_urls
+    from circle_migrate.postgres.embedded.server import with_embedded_urls
 
-    status = EmbeddedServer(settings.embedded_data).start()
+    status = embedded.start()
     await create_missing(Deployment(with_embedded_urls(settings, status)))
     return status
 

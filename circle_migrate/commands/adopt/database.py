@@ -56,9 +56,10 @@ def _read_options(draft: Draft) -> None:
         if str(alembic.value(key) or "").lower() not in ("", "false", "0", "no", "off", "utf-8"):
             draft.decide(key, option, alembic.file, alembic.line(key))
     hooks = "post_write_hooks"
-    if alembic.value("hooks", hooks) or alembic.value(hooks):
-        line = alembic.lines.get((hooks, "hooks")) or alembic.line("", f"tool.alembic.{hooks}")
-        draft.decide(hooks, NEW_FILE, alembic.file, line)
+    if alembic.value("hooks", hooks):
+        draft.decide(hooks, NEW_FILE, alembic.file, alembic.line("hooks", hooks))
+    elif alembic.value(hooks):
+        draft.decide(hooks, NEW_FILE, alembic.file, alembic.line(section=f"tool.alembic.{hooks}"))
     for file in draft.environment.others:
         draft.holds(file.name, "names the same environment, so it is the same database", file)
 

@@ -35,13 +35,7 @@ _LISTENER = "the listener is not registered: move it to a module that `imports` 
 _CALLS = (
     ("get_x_argument", "", State.BY_HAND, "-x", _X_ARGUMENT),
     ("execution_options", "schema_translate_map", State.BY_HAND, "schema_translate_map", _SCHEMAS),
-    (
-        "attributes.get",
-        "'connection'",
-        State.HOLDS,
-        "config.attributes",
-        "a call with a connection still works",
-    ),
+    ("attributes.get", "'connection'", State.HOLDS, "config.attributes", "calls with a connection work"),
     ("load_dotenv", "", State.HOLDS, "load_dotenv", ".env of the project is read, no other file"),
     ("listens_for", "", State.BY_HAND, "event", _LISTENER),
 )
@@ -101,7 +95,7 @@ def _only_skips_empty(function: ast.FunctionDef | ast.AsyncFunctionDef) -> bool:
 
 def _read_models(draft: Draft, env: EnvFile) -> None:
     """Set `models` to what target_metadata is, and `imports` to the modules that add tables to it."""
-    expression = _metadata(draft, env)
+    expression, models = _metadata(draft, env), ""
     if expression is None or env.constant(expression) is None:
         line = expression.lineno if expression else 0
         draft.holds("target_metadata", "none: no models are compared", env.path, line)
@@ -112,11 +106,11 @@ def _read_models(draft: Draft, env: EnvFile) -> None:
             text = f'set models = "package.module:attribute" to what {outline(expression)} is'
             draft.by_hand("target_metadata", text, env.path, expression.lineno)
         else:
+            models = reference.module
             draft.set_object("models", reference, "target_metadata", env.path, expression.lineno)
             _read_naming(draft, env, reference)
-    models = str(draft.settings.get("models", "")).partition(":")[0]
     for module, line in env.imported_for_effect.items():
-        if module == models or (models and draft.modules.find(module) and models.startswith(f"{module}.")):
+        if module == models or (draft.modules.find(module) and models.startswith(f"{module}.")):
             continue
         if draft.importable.is_importable(module):
             draft.share("imports", [module], f"import {module}", env.path, line)

@@ -18,8 +18,6 @@ _SKIPPED = {"node_modules", "site-packages", "dist-packages", "__pycache__"}
 _TELLS_NOTHING = re.compile(
     r"|alembic\w*|_?migrations?|migrate|versions|db|database|sql|src|lib|app|server|backend|storage|scripts|common"
 )
-_HEADER = re.compile(r"\s*\[(?P<name>[^\]]+)\]")
-_OPTION = re.compile(r"(?P<key>[\w.\"-]+)\s*[=:]")
 _IMPORTS_ALEMBIC = re.compile(rb"^\s*(?:from|import)\s+alembic\b", re.MULTILINE)
 _REFERENCE = re.compile(r"(?<!%)%\((?P<key>\w+)\)s")
 _MAX_NAME_LENGTH = 40
@@ -27,12 +25,12 @@ _MAX_NAME_LENGTH = 40
 
 @dataclass(frozen=True, slots=True)
 class AlembicOptions:
-    """The options of an environment in a file; `sections` has those of all sections, `lines` their lines."""
+    """The options of an environment in a file with this text; `sections` has those of all sections."""
 
     file: Path
+    text: str
     section: str
     sections: Mapping[str, Mapping[str, Any]]
-    lines: Mapping[tuple[str, str], int]
 
     def value(self, key: str, section: str | None = None) -> Any:
         """Return an option, None if it is not set. References in a text are replaced."""
@@ -44,9 +42,12 @@ class AlembicOptions:
         text = _REFERENCE.sub(lambda match: str(known.get(match["key"], match[0])), value)
         return text.replace("%%", "%")
 
-    def line(self, key: str, section: str | None = None) -> int:
-        """Return the line of an option, 1 if it is not known."""
-        return self.lines.get((section or self.section, key), 1)
+    def line(self, key: str = "", section: str | None = None) -> int:
+        """Return the line of an option, or without a key of its section; 1 if it is not known."""
+        header = rf"^\s*\[+{re.escape(section or self.section)}\].*"
+        option = rf"(?:\n(?!\s*\[).*)*?\n{re.escape(key)}\s*[=:]" if key else ""
+        match = re.search(header + option, self.text, re.MULTILINE)
+        return self.text.count("\n", 0, match.end()) + 1 if match else 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,8 +80,8 @@ def find_environments(
     found: list[AlembicOptions] = []
     if "script_location" in table and root in places:
         file = root / "pyproject.toml"
-        lines = _lines(file.read_text(encoding="utf-8"))
-        found.append(AlembicOptions(file, "tool.alembic", {"tool.alembic": table}, lines))
+        text, section = file.read_text(encoding="utf-8"), "tool.alembic"
+        found.append(AlembicOptions(file, text, section, {section: table}))
     inis = [path for path in files if path.suffix == ".ini"]
     for path in sorted(inis, key=lambda path: (path.parent, path.name != "alembic.ini", path.name)):
         try:
@@ -133,20 +134,7 @@ def _read_ini(path: Path, *, located: bool = True) -> Iterator[AlembicOptions]:
     sections = {name: {**defaults, **options} for name, options in own.items()}
     for name, options in own.items():
         if "script_location" in options if located else name == "alembic":
-            yield AlembicOptions(path, name, sections, _lines(text))
-
-
-def _lines(text: str) -> dict[tuple[str, str], int]:
-    """Return the lines of options by section and key."""
-    lines: dict[tuple[str, str], int] = {}
-    section = ""
-    for number, line in enumerate(text.splitlines(), 1):
-        if match := _HEADER.match(line):
-            section = match["name"].strip(" []")
-            lines.setdefault((section, ""), number)
-        elif match := _OPTION.match(line):
-            lines.setdefault((section, match["key"]), number)
-    return lines
+            yield AlembicOptions(path, text, name, sections)
 
 
 def _add(environments: list[Environment], options: AlembicOptions, root: Path) -> None:

@@ -12,8 +12,6 @@ from tomlkit.exceptions import TOMLKitError
 
 from circle_migrate.core.errors import UsageError
 
-_TOOL, _OWN, _DATABASES = "tool", "circle-migrate", "databases"
-
 
 def add_settings(
     text: str,
@@ -29,10 +27,10 @@ def add_settings(
     try:
         lines = text.replace("\r\n", "\n")
         document = tomlkit.parse(lines if lines.endswith("\n") or not lines else f"{lines}\n")
-        own = _table(_table(document, _TOOL), _OWN)
+        own = _table(_table(document, "tool"), "circle-migrate")
         for key, value in shared.items():
             own.setdefault(key, value)
-        tables = _table(own, _DATABASES)
+        tables = _table(own, "databases")
         new = [name for name in databases if name not in tables]
         for name, settings in databases.items():
             if name in new:
@@ -50,7 +48,8 @@ def add_settings(
         raise UsageError(
             "the settings cannot be added to pyproject.toml", detail=str(error), state="nothing was changed"
         ) from None
-    if _merged(tomllib.loads(text), shared, databases) != after:
+    wanted = {"tool": {"circle-migrate": {**shared, "databases": databases}}}
+    if _merged(wanted, tomllib.loads(text)) != after:
         raise UsageError(
             "the settings cannot be added to pyproject.toml without other changes",
             state="nothing was changed",
@@ -74,13 +73,7 @@ def _table(parent: Any, key: str) -> Any:
     return parent[key]
 
 
-def _merged(
-    before: dict[str, Any], shared: Mapping[str, Any], databases: Mapping[str, Mapping[str, Any]]
-) -> dict[str, Any]:
-    """Return what the file has to say afterwards."""
-    own = before.setdefault(_TOOL, {}).setdefault(_OWN, {})
-    before[_TOOL][_OWN] = own = {**shared, **own}
-    tables = own.setdefault(_DATABASES, {})
-    for name, settings in databases.items():
-        tables[name] = {**settings, **tables.get(name, {})}
-    return before
+def _merged(wanted: Mapping[str, Any], existing: Mapping[str, Any]) -> dict[str, Any]:
+    """Return tables with the keys of both; those that exist stay."""
+    both = {key for key in wanted.keys() & existing.keys() if isinstance(existing[key], dict)}
+    return {**wanted, **existing, **{key: _merged(wanted[key], existing[key]) for key in both}}

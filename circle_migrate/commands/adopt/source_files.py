@@ -56,13 +56,15 @@ class SourceFile:
         for statement in self.statements:
             self._bind(statement, self.names)
         for node in ast.walk(self.tree):
-            self._bind(node, self._others)
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+                for statement in _statements(node.body):
+                    self._bind(statement, self._others)
 
     def binding(self, name: str) -> Binding | None:
         """Return what a name stands for in the module, else in one of its functions."""
         return self.names.get(name) or self._others.get(name)
 
-    def _bind(self, statement: ast.AST, names: dict[str, Binding]) -> None:
+    def _bind(self, statement: ast.stmt, names: dict[str, Binding]) -> None:
         if isinstance(statement, ast.Import):
             for alias in statement.names:
                 module = alias.name if alias.asname else alias.name.partition(".")[0]

@@ -77,11 +77,12 @@ async def read_facts(database: Database) -> DatabaseFacts:
             if state.journal_of is None:
                 return facts
             steps = tuple(half_done(graph, state).values())
+            change = await find_change(journal, connection, state, half_done=bool(steps))
             facts = facts._replace(
                 missing=await missing_revisions(graph, state, journal, connection),
                 half_done=steps,
                 last_run=await journal.last_run(connection),
-                changed=await _has_schema_changed(journal, connection, state, half_done=bool(steps)),
+                changed=change is not None and not change.is_undone,
             )
             files = await journal.digest(connection)
             edited = await edited_revisions(graph, state.current, journal, connection, files)
@@ -113,13 +114,6 @@ async def _parents_from_journal(
 def _never_import(path: Path) -> NoReturn:
     """Refuse to run a text from the journal, even if it computes its ids."""
     raise TreeError(f"{path} does not have a literal down_revision")
-
-
-async def _has_schema_changed(
-    journal: Journal, connection: asyncpg.Connection, state: State, *, half_done: bool
-) -> bool:
-    change = await find_change(journal, connection, state, half_done=half_done)
-    return change is not None and not change.is_undone
 
 
 async def read_all_facts(deployment: Deployment) -> dict[str, DatabaseFacts | MigrateError]:

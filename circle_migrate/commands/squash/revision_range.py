@@ -28,16 +28,8 @@ def revisions_to_squash(deployment: Deployment, text: str) -> tuple[Revision, ..
     ((name, target),) = assigned.items()
     graph = deployment.graphs[name]
     line = _line(graph, _key(graph, target), start.removeprefix(f"{name}@"))
-    problem = next(_problems(deployment.combined_graph, graph, line), None)
-    if problem is not None:
-        revision, message, hint = problem
-        raise Refused(
-            f"{name}: {message}",
-            database=name,
-            location=revision.location,
-            state="nothing was written",
-            hint=hint,
-        )
+    for revision, message, hint in _problems(deployment.combined_graph, graph, line):
+        raise Refused(f"{name}: {message}", database=name, location=revision.location, hint=hint)
     return line
 
 
@@ -62,7 +54,6 @@ def _line(graph: Graph, end: str, start: str) -> tuple[Revision, ...]:
                 f"{graph.database}: {line[-1].id} is a merge of {' and '.join(line[-1].down_revisions)}",
                 database=graph.database,
                 location=line[-1].location,
-                state="nothing was written",
                 hint=f"squash the revisions after it, or those of one branch before it: {first or 'FROM'}:TO",
             )
         line.append(graph[line[-1].down_revisions[0]])
@@ -87,6 +78,7 @@ def _line(graph: Graph, end: str, start: str) -> tuple[Revision, ...]:
     return tuple(reversed(line))
 
 
+_AROUND = "end the range before it, or begin after it"
 _Problem = tuple[Revision, str, str]
 
 
@@ -101,25 +93,15 @@ def _problems(combined: CombinedGraph, graph: Graph, line: Sequence[Revision]) -
         if squashed := graph.squashes.squashed_by.get(key):
             yield revision, f"{squashed} already replaces {key}", f"name {squashed} instead"
         if revision.labels:
-            label = ", ".join(revision.labels)
-            yield (
-                revision,
-                f"{key} has the branch label {label}",
-                "end the range before it, or begin after it",
-            )
+            yield revision, f"{key} has the branch label {', '.join(revision.labels)}", _AROUND
         if revision.depends_on:
-            depends = ", ".join(revision.depends_on)
-            yield revision, f"{key} depends on {depends}", "end the range before it, or begin after it"
+            yield revision, f"{key} depends on {', '.join(revision.depends_on)}", _AROUND
         for other in combined.required_by.get(f"{name}@{key}", ()):
             reason = f"{other} requires {key}, and would wait for the whole range"
-            yield combined.revision(other), reason, "end the range before it, or begin after it"
+            yield combined.revision(other), reason, _AROUND
     for other, dependencies in graph.dependencies.items():
         if other not in keys and (inner := inside.intersection(dependencies)):
-            yield (
-                graph[other],
-                f"{other} depends on {min(inner)}",
-                "end the range before it, or begin after it",
-            )
+            yield graph[other], f"{other} depends on {min(inner)}", _AROUND
     for revision in graph.revisions.values():
         if revision.id not in inside and (inner := {*keys[:-1]}.intersection(revision.down_revisions)):
             hint = f"end the range at {min(inner)}, or begin after the branches are merged"

@@ -38,7 +38,6 @@ from circle_migrate.revision_graph.plan import Direction, Plan, plan_downgrade, 
 from circle_migrate.revision_graph.revision import Revision
 
 _STRICT = CompareOptions("strict", partitions=True, column_order=True)
-_NOTHING = "nothing was written"
 _SHOWN = 20
 
 
@@ -168,7 +167,6 @@ def _ensure_no_data(line: Sequence[Revision], chain: _Chain) -> tuple[str, ...]:
             + ", ".join(chain.changed_rows),
             database=name,
             detail=listed or None,
-            state=_NOTHING,
             hint=hint,
         )
     if chain.statements and first.down_revisions:
@@ -177,7 +175,6 @@ def _ensure_no_data(line: Sequence[Revision], chain: _Chain) -> tuple[str, ...]:
             "rows that they change",
             database=name,
             detail=listed,
-            state=_NOTHING,
             hint=f"{hint}; or begin it at the first revision, before which there are no rows",
         )
     return tuple(
@@ -239,7 +236,6 @@ def _ensure_complete(script: MigrationScript, function: str, line: Sequence[Revi
             f"{line[0].database}: {function}() cannot do what {line[0].id} to {line[-1].id} do",
             database=line[0].database,
             detail="\n".join(problems),
-            state=_NOTHING,
             hint="end the range before the revision that does this, or begin it after that",
         )
 
@@ -290,7 +286,6 @@ async def _ensure_same(
             f"{database.name}: {message}",
             database=database.name,
             detail="\n".join(problems),
-            state=_NOTHING,
             hint="end the range before the revision that does this, or begin it after that",
         )
 
