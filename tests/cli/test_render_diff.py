@@ -19,8 +19,7 @@ import jsonschema
 import pytest
 from rich.console import Console
 
-from circle_migrate.cli.formats.comparison import replace_controls
-from circle_migrate.cli.formats.sanitize import visible
+from circle_migrate.cli.formats.sanitize import replace_controls, visible
 from circle_migrate.cli.json_schema.command_schema import _definitions
 from circle_migrate.cli.render.widgets import hint_lines
 from circle_migrate.cli.write import DIFFERENCES, console, format_failure, format_result, render
@@ -613,10 +612,17 @@ def test_a_diff_that_could_not_begin_is_a_comment(output_format: str) -> None:
 
 @pytest.mark.parametrize(
     ("text", "shown"),
-    [("a\r\n\tb", "a\r\n\tb"), ("a\rb", "a\ufffdb"), ("\x1b[31m\u202e", "\ufffd[31m\ufffd")],
+    [
+        ("a\r\n\tb", "a\r\n\tb"),
+        ("a\rb", "a\ufffdb"),
+        ("\x1b[31m\u202e", "\ufffd[31m\ufffd"),
+        ("'\n ::error::a ##[x]' a::int\n::text::int", "'\n \ufffd:error::a \ufffd#[x]' a::int\n::text::int"),
+        ("\x9b\u061c\u2028", "\ufffd" * 3),
+    ],
 )
 def test_statements_keep_their_ends_of_lines_and_no_controls(text: str, shown: str) -> None:
-    remark = "" if text == shown else "-- not exact: U+FFFD stands for control characters\n"
+    remark = "" if text == shown else "-- not exact: U+FFFD stands for control characters and "
+    remark += "the beginning of CI commands\n" if remark else ""
     assert replace_controls(text, "-- ") == remark + shown
 
 

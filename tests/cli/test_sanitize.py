@@ -11,18 +11,20 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from circle_migrate.cli.console import console
+from circle_migrate.cli.console import PlainConsole, console
 from circle_migrate.cli.formats import junit, markdown
 from circle_migrate.cli.formats.json import dump
 from circle_migrate.cli.formats.sanitize import visible, visible_lines
 from circle_migrate.cli.render.widgets import table, write_line
-from circle_migrate.cli.write import write_stderr
+from circle_migrate.cli.write import render, write_stderr
 from circle_migrate.core.findings import Check, Finding, Report, Severity
+from circle_migrate.migrate.result import ScriptResult
 from tests.deployments import environment, execute, invoke
 from tests.projects import Project
 from tests.servers import Databases, run
 
 BAD = "bad\x1b[31m\x9b2J\rname\n  ::error::x\n##[command]y\u202e ##vso[task.x]y ::set-output name=a::b"
+BAD += "\u061c\u2028"
 
 
 def _table(text: str) -> str:
@@ -67,8 +69,19 @@ def _markdown(text: str) -> str:
     return markdown.write(_report(text)).replace("\ufffd", "")
 
 
+class _Terminal(StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def _script(text: str) -> str:
+    render(ScriptResult("upgrade", text), PlainConsole(file := _Terminal()))  # type: ignore[arg-type]
+    return file.getvalue()
+
+
 @pytest.mark.parametrize(
-    "output", [_table, _line, _wrapped, visible, visible_lines, lambda text: dump([text]), _junit, _markdown]
+    "output",
+    [_script, _table, _line, _wrapped, visible, visible_lines, lambda text: dump([text]), _junit, _markdown],
 )
 def test_text_is_inert(output: Callable[[str], str]) -> None:
     check(output(BAD))
@@ -102,6 +115,16 @@ def test_texts_of_the_server_and_of_revisions_are_inert(
     path = project.revision("main", "m3", "m2", f"op.execute({statement!r})", "pass")
     text = path.read_text(encoding="utf-8").partition("\n")
     path.write_text('"""shown \\x1b[31m::\\n::error::z\n' + text[2], encoding="utf-8")
-    run(execute(empty_databases, "main", 'CREATE TABLE "t\x1b[31m\n::error::t" (id int)'))
-    for line in ("history", "show m3", "plan", "status", "upgrade", "upgrade --debug", "log", "diff --drift"):
+    run(execute(empty_databases, "main", 'CREATE TABLE "t\x1b\x9b31m\n::error::t##[x]" (id int)'))
+    for line in (
+        "history",
+        "show m3",
+        "plan",
+        "status",
+        "upgrade",
+        "upgrade --debug",
+        "log",
+        "diff --drift",
+        "snapshot",
+    ):
         check(invoke([*line.split(), "--format", output_format]).everything)

@@ -6,19 +6,15 @@ text lists the fields of its snapshot. Ignored and equivalent fields have the te
 """
 
 import difflib
-import re
 from collections.abc import Iterator
 
-from circle_migrate.cli.formats.sanitize import visible
+from circle_migrate.cli.formats.sanitize import replace_controls, visible
 from circle_migrate.diff.ddl.render import render, render_sql
 from circle_migrate.diff.ddl.script import generate
 from circle_migrate.diff.describe import side_names
 from circle_migrate.diff.result import Comparison, Difference, DiffResult, group_by_owner
 from circle_migrate.postgres.catalog.snapshot import Fields, ObjectKey, Op, Ownership, Snapshot
 from circle_migrate.safety.hazards.hazard import HAZARDS
-
-_CONTROL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]|\r(?!\n)")
-"""Control and text direction characters, except tabs and line ends."""
 
 _NO_FILE = "/dev/null"
 
@@ -59,14 +55,6 @@ def _omissions(diff: DiffResult, mark: str) -> Iterator[str]:
     for comparison in diff.comparisons:
         for text in comparison.not_compared:
             yield mark + visible(f"{comparison.database}: not compared: {text}")
-
-
-def replace_controls(text: str, mark: str) -> str:
-    """Return statements with U+FFFD for control characters, and then with a comment about it."""
-    replaced = _CONTROL.sub("\ufffd", text)
-    if replaced == text:
-        return text
-    return f"{mark}not exact: U+FFFD stands for control characters\n{replaced}"
 
 
 def _file(difference: Difference, comparison: Comparison, owners: Ownership) -> Iterator[str]:

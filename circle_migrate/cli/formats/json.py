@@ -4,12 +4,12 @@ import json
 import re
 from typing import Any
 
-from circle_migrate.cli.formats.sanitize import redact_values
+from circle_migrate.cli.formats.sanitize import UNPRINTED, redact_values
 from circle_migrate.core.errors import ExitCode, MigrateError
 from circle_migrate.core.result import SCHEMA_VERSION, Result
 
 # What inside strings controls a terminal, its direction of text, or a CI system, and JSON does not escape.
-_ACTIVE = re.compile("#(?=#\\w*\\[)|[\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+_ACTIVE = re.compile(rf"#(?=#\w*\[)|[{UNPRINTED}]")
 
 
 def write(result: Result) -> str:
@@ -25,7 +25,12 @@ def write_failure(command: str, error: MigrateError) -> str:
 def dump(value: Any, indent: int | None = 2) -> str:
     """Return the value as JSON without secrets; without an indent it is one line."""
     text = json.dumps(redact_values(value), indent=indent, ensure_ascii=False)
-    return _ACTIVE.sub(lambda match: f"\\u{ord(match[0]):04x}", text) + "\n"
+    return inert_json(text) + "\n"
+
+
+def inert_json(text: str) -> str:
+    """Return JSON with escapes for what controls a terminal or a CI system."""
+    return _ACTIVE.sub(lambda match: f"\\u{ord(match[0]):04x}", text)
 
 
 def _envelope(command: str, status: ExitCode, error: MigrateError | None) -> dict[str, Any]:

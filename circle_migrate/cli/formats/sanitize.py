@@ -13,15 +13,17 @@ from circle_migrate.core.redaction import redact
 if TYPE_CHECKING:
     from circle_migrate.core.findings import Finding, Report
 
-# Characters that XML 1.0 does not allow, that control a terminal, or that reverse what it shows.
-_CONTROL = "[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff\ufffe\uffff]"
+# What controls a terminal and prints as itself in JSON: C1, ends of lines, and the direction of text.
+UNPRINTED = r"\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff"
+# With other control characters, except tabs and line ends, and what XML 1.0 does not allow.
+_CONTROL = rf"[\x00-\x08\x0b\x0c\x0e-\x1f{UNPRINTED}\ufffe\uffff]|\r(?!\n)"
 # What GitHub, Azure or TeamCity obeys: a line that begins with ::, perhaps after a wrap, and ##[ anywhere.
-_CI_COMMAND = re.compile(
-    r"(?m)^\s*:(?=:)|:(?=:(?:error|warning|notice|debug|group|endgroup|echo|add-|remove-|stop-|set-|save-)"
-    r"[\w-]*[\s:])|#(?=#\w*\[)"
-)
+_GITHUB = r"(?:error|warning|notice|debug|group|endgroup|echo|add-|remove-|stop-|set-|save-)[\w-]*[\s:]"
+_CI_COMMAND = re.compile(rf"(?m)^\s*:(?=:)|:(?=:{_GITHUB})|#(?=#\w*\[)")
 inert = partial(_CI_COMMAND.sub, r"\g<0>\\")
 """Return a text with a backslash in each of these."""
+# At the beginning of a line, SQL has casts, such as ::int.
+_CI_COMMAND_IN_SQL = re.compile(rf"(?m)^(\s*):(?=:{_GITHUB})|#(?=#\w*\[)")
 _MARKDOWN = re.compile(r"([\\`*_{}\[\]<>#|~@&!])")
 _COMMAND = re.compile(r"(?m)((?:`|: |run |  |^)circle-migrate )(?=[a-z])")
 """The beginning of a command that a text asks to type."""
@@ -42,6 +44,16 @@ def _in_environment(text: str) -> str:
 def safe(text: str) -> str:
     """Return the text without secrets, with LF line ends and U+FFFD for control characters."""
     return re.sub(_CONTROL, "\ufffd", redact(text).replace("\r\n", "\n"))
+
+
+def replace_controls(text: str, mark: str) -> str:
+    """Return statements with U+FFFD for what controls a terminal or CI, and then with a comment about it."""
+    replaced = _CI_COMMAND_IN_SQL.sub("\\1\ufffd", re.sub(_CONTROL, "\ufffd", text))
+    if replaced == text:
+        return text
+    return (
+        f"{mark}not exact: U+FFFD stands for control characters and the beginning of CI commands\n{replaced}"
+    )
 
 
 def visible(text: str) -> str:

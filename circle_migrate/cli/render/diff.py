@@ -181,6 +181,7 @@ def _summary(comparison: Comparison) -> Iterator[Part]:
 
 def snapshot_result(result: SnapshotResult, console: Console) -> None:
     """Write a line for each file; or the snapshots, of one database as its file would have it."""
+    from circle_migrate.cli.formats.json import inert_json
     from circle_migrate.diff.expected.snapshot_file import SnapshotFile, encode
 
     for name, file in result.files.items():
@@ -190,11 +191,11 @@ def snapshot_result(result: SnapshotResult, console: Console) -> None:
     if result.files:
         return
     texts = {
-        name: encode(SnapshotFile(snapshot), compress=False).decode()
+        name: inert_json(encode(SnapshotFile(snapshot), compress=False).decode())
         for name, snapshot in result.snapshots.items()
     }
     if len(texts) == 1:
         console.file.writelines(texts.values())
         return
     documents = {name: json.loads(text) for name, text in texts.items()}
-    console.file.write(json.dumps(documents, ensure_ascii=False, indent=1) + "\n")
+    console.file.write(inert_json(json.dumps(documents, ensure_ascii=False, indent=1)) + "\n")

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
-from circle_migrate.cli.formats.sanitize import visible
+from circle_migrate.cli.formats.sanitize import replace_controls, visible
 from circle_migrate.cli.render.widgets import (
     detail_label,
     line,
@@ -131,12 +132,12 @@ def _description(action: Action) -> tuple[str, str]:
     return action.revision.id, action.revision.message
 
 
-def script_result(result: ScriptResult | SourceResult, console: Console) -> None:
-    """Write the text unchanged."""
-    console.file.write(result.text)
+def script_result(result: ScriptResult | SourceResult, console: Console, mark: str = "-- ") -> None:
+    """Write the text; unchanged, unless a terminal would obey what is in it."""
+    console.file.write(replace_controls(result.text, mark) if console.file.isatty() else result.text)
 
 
-source_result = script_result
+source_result = partial(script_result, mark="# ")
 
 
 def recover_result(result: RecoverResult, console: Console) -> None:
