@@ -16,7 +16,7 @@ from circle_migrate.postgres.deployment import Deployment
 from circle_migrate.revision_graph.plan import Direction, Plan
 from circle_migrate.safety.live_database.record import ObjectUsage, Probe
 from circle_migrate.safety.rules.evidence import NEVER, Evidence, Limits, Mode, Thresholds
-from circle_migrate.safety.rules.refused_statements import privileges_by_role
+from circle_migrate.safety.rules.refused_statements import privileges_by_role, role_losses
 from circle_migrate.safety.statistics_and_baseline import Statistics
 from circle_migrate.safety.trace.record import Lock, Trace, TracedStatement
 
@@ -132,12 +132,13 @@ class EvidenceCollector:
         return [statement for statement in self.trace.statements if statement.database == name]
 
     def _grantees(self, name: str) -> frozenset[str]:
-        """Return the roles that have privileges on the objects whose privileges change."""
+        """Return the roles that statements drop, or with privileges on objects whose privileges change."""
         changes = (change for statement in self._statements(name) for change in statement.changes)
         pairs = (
             privileges_by_role({"acl": change.old("acl")}) for change in changes if "acl" in change.fields
         )
-        return frozenset(role for found in pairs for role, _ in found)
+        dropped = (role for statement in self._statements(name) for role, *_ in role_losses(statement.sql))
+        return frozenset(role for found in pairs for role, _ in found).union(dropped)
 
     def _relations(self, name: str) -> frozenset[str]:
         """Return the relations from before the plan that it locks or works on."""

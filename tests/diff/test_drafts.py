@@ -63,22 +63,33 @@ SECOND = {
 }
 
 
+FAILING = {
+    "null values": (SECOND, "INSERT INTO parcel (note) VALUES (NULL)"),
+    "duplicate values": (
+        SECOND | {"nullable": True, "more": f'UniqueConstraint("note"), {SECOND["more"]}'},
+        "INSERT INTO parcel (note) VALUES ('x'), ('x')",
+    ),
+}
+
+
 @pytest.mark.thorough
+@pytest.mark.parametrize("case", FAILING)
 def test_labels_come_first_and_a_draft_that_failed_in_its_middle_runs_again(
-    shop: Shop, deploy: Deploy, empty_databases: Databases
+    shop: Shop, deploy: Deploy, empty_databases: Databases, case: str
 ) -> None:
+    second, rows = FAILING[case]
     shop.model(HEAD + LABELS.format(**FIRST))
     only_one(write(deploy("main"), "first"))
     run(upgrade(deploy("main")))
     before = look(deploy("main"))
-    run(execute(empty_databases, "main", "INSERT INTO parcel (note) VALUES (NULL)"))
-    shop.model(HEAD + LABELS.format(**SECOND))
+    run(execute(empty_databases, "main", rows))
+    shop.model(HEAD + LABELS.format(**second))
     _, text = only_one(write(deploy("main"), "second"))
     up = text.partition("def upgrade")[2]
     assert up.rindex("ADD VALUE") < up.index('"town"')
     with pytest.raises(MigrateError, match="a part of it was committed"):
         run(upgrade(deploy("main")))
-    run(execute(empty_databases, "main", "UPDATE parcel SET note = 'x'"))
+    run(execute(empty_databases, "main", "UPDATE parcel SET note = id"))
     run(upgrade(deploy("main")))
     assert left(deploy("main")) == []
     run(execute(empty_databases, "main", "INSERT INTO parcel (note) VALUES ('y')"))

@@ -35,6 +35,7 @@ INCOMPLETE = {
     "parent_goes_other_stays": "a parent comes last",
     "child_local_notnull": "a constraint that was inherited stays declared",
     "not_null_comment": "the names of NOT NULL constraints",
+    "not_null_comment_changed": "the names of NOT NULL constraints",
     "mapping_options": "secrets",
     "server_password_changed": "secrets",
     "server_secret_added": "secrets",

@@ -32,7 +32,7 @@ FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND N
 JOIN pg_type t ON t.oid = a.atttypid
 WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f') AND c.oid >= 16384 ORDER BY c.oid, a.attnum
 """
-# Calls with as few arguments as possible, with all, and with their names.
+# Calls with as few arguments as possible, with all, with their names, and with untyped literals.
 _OTHERS = """
 SELECT CASE p.prokind WHEN 'p' THEN 'CALL ' ELSE 'SELECT ' END || p.oid::regproc || '(' || (
            SELECT coalesce(string_agg('NULL::' || format_type(a.type, NULL), ', ' ORDER BY a.place), '')
@@ -43,6 +43,8 @@ FROM pg_proc p, (VALUES (true), (false)) calls (short)
 WHERE p.oid >= 16384 AND p.prorettype NOT IN ('trigger'::regtype, 'event_trigger'::regtype)
 UNION ALL SELECT 'SELECT * FROM ' || p.oid::regproc || '(' || p.proargnames[1] || ' => NULL)', true
 FROM pg_proc p WHERE p.oid >= 16384 AND p.pronargs = 1 AND p.proargnames[1] <> '' AND p.prokind = 'f'
+UNION ALL SELECT 'SELECT ' || p.oid::regproc || '(NULL' || repeat(', NULL', p.pronargs - 1) || ')', true
+FROM pg_proc p WHERE p.oid >= 16384 AND p.pronargs > 0 AND p.prokind = 'f'
 UNION ALL SELECT 'SELECT ' || quote_ident(p.proargnames[i]) || ' FROM ' || p.oid::regproc || '(NULL)', false
 FROM pg_proc p, generate_subscripts(p.proargmodes, 1) i
 WHERE p.oid >= 16384 AND p.proargmodes[i] = 'o' AND p.pronargs = 1
@@ -57,6 +59,8 @@ WHERE relkind = 'c' AND attrelid >= 16384 AND NOT attisdropped
 UNION ALL SELECT 'SELECT ''a'' COLLATE ' || quote_ident(collname), false FROM pg_collation WHERE oid >= 16384
 UNION ALL SELECT 'SELECT NULL::int ' || oprname || ' NULL::int', false FROM pg_operator WHERE oid >= 16384
 UNION ALL SELECT 'SELECT to_tsvector(''' || cfgname || ''', '''')', false FROM pg_ts_config WHERE oid >= 16384
+UNION ALL SELECT 'SELECT FROM pg_roles WHERE rolcanlogin AND rolname = ' || quote_literal(rolname), false
+FROM pg_roles WHERE oid >= 16384
 UNION ALL SELECT 'INSERT INTO ' || c.oid::regclass || ' SELECT * FROM ' || c.oid::regclass
        || ' LIMIT 0 ON CONFLICT ('
        || (SELECT string_agg(quote_ident(a.attname), ', ') FROM pg_attribute a
@@ -92,6 +96,8 @@ UNMEASURED = {
     "policy-that-refuses-all-rows": "the statements of other roles write no row",
     "no-row-deleted": "the planner expects at least one row",
     "delete-that-cascades-to-no-row": "the text names the row",
+    "deletion-that-sets-null-in-no-row": "the text names the row",
+    "copy-of-a-deleted-row": "the text names the row",
     "merge-of-a-list-of-values": "the text names the row",
     "row-deleted-in-a-function": "the text names the row",
     "row-deleted-after-a-loop": "the text names the row",

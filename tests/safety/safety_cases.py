@@ -35,6 +35,7 @@ _TOKEN = re.compile(
     r"""(?P<whole>'(?:[^']|'')*'|"(?:[^"]|"")*"|\$(?P<tag>\w*)\$.*?\$(?P=tag)\$|--[^\n]*)|(?P<end>;)|.""",
     re.DOTALL,
 )
+_EXTENSION = re.compile(r"CREATE EXTENSION (\w+)")
 _ROWS = re.compile(r"(?:INSERT|UPDATE|DELETE|ANALYZE|SELECT)\b", re.IGNORECASE)
 _EXPECTATIONS = {Severity.ERROR: "danger", Severity.WARNING: "warn", Severity.NOTE: "safe"}
 
@@ -145,6 +146,17 @@ def verdict_of(findings: Sequence[HazardFinding]) -> str:
 async def judged(case: SafetyCase, databases: Databases, version: int) -> tuple[HazardFinding, ...]:
     """Return the findings about a case."""
     return run_rules(await evidence(case, databases, version))
+
+
+async def missing_feature(case: SafetyCase, databases: Databases) -> str:
+    """Return what the server lacks for a case, empty for nothing."""
+    if case.since > await version_of(databases) // 10000:
+        return f"its statements are new in PostgreSQL {case.since}"
+    async with databases.connect("main") as connection:
+        rows = await connection.fetch("SELECT name FROM pg_available_extensions")
+    needed = _EXTENSION.findall(" ".join(case.setup))
+    missing = sorted({*needed} - {row["name"] for row in rows})
+    return f"the server has no extension {', '.join(missing)}" if missing else ""
 
 
 async def version_of(databases: Databases) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.safety.measured_verdicts import UNMEASURED, measure_verdict
-from tests.safety.safety_cases import SafetyCase, version_of
+from tests.safety.safety_cases import SafetyCase, missing_feature
 from tests.safety.verdict_cases import CASES
 from tests.servers import Databases, run
 
@@ -14,7 +14,7 @@ pytestmark = pytest.mark.thorough
 
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_verdict_is_measured(case: SafetyCase, empty_databases: Databases) -> None:
-    if case.since > run(version_of(empty_databases)) // 10000:
-        pytest.skip(f"its statements are new in PostgreSQL {case.since}")
+    if missing := run(missing_feature(case, empty_databases)):
+        pytest.skip(missing)
     measured, reason = run(measure_verdict(empty_databases.urls["main"], case))
     assert (measured == case.expect) is (case.id not in UNMEASURED), (measured, reason)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from circle_migrate.safety.live_database.record import Answer, Probe, ProbeKind, Size
+from circle_migrate.safety.live_database.record import Answer, ObjectUsage, Probe, ProbeKind, Size
 from circle_migrate.safety.rules.engine import run_rules
 from circle_migrate.safety.rules.evidence import Evidence, format_size
 from circle_migrate.safety.trace.record import Trace, TracedStatement
@@ -62,6 +62,28 @@ def test_probe_decides_about_a_restarted_sequence() -> None:
 def test_opaque_statement_is_found_without_a_trace(sql: str, is_opaque: bool) -> None:
     assert (("CM060", "statement") in findings(sql, traced=False)) is is_opaque
     assert findings(sql) == []
+
+
+@pytest.mark.parametrize(
+    ("sql", "found"),
+    [
+        ("DROP USER app, other", [("CM035", "app"), ("CM035", "other")]),
+        ("DROP ROLE IF EXISTS app, gone", [("CM035", "app")]),
+        ("DO $$ BEGIN DROP ROLE app; END $$", [("CM035", "app")]),
+        ('ALTER GROUP "App" RENAME TO b', [("CM030", '"App"')]),
+        ("ALTER ROLE app WITH NOLOGIN CONNECTION LIMIT 3", [("CM038", "app")]),
+        ("REVOKE readers FROM app", [("CM038", "app")]),
+        ("CREATE ROLE app; DROP ROLE app", []),
+        ("DROP USER MAPPING FOR app SERVER s", []),
+        ("ALTER ROLE app WITH LOGIN; ALTER ROLE app SET work_mem = 'NOLOGIN'", []),
+        ("COMMENT ON TABLE t IS 'DROP ROLE app'", []),
+    ],
+)
+def test_role_that_the_release_loses(sql: str, found: list[tuple[str, str]]) -> None:
+    trace = Trace((TracedStatement("main", 1, "r1", sql),), (), 18)
+    usage = ObjectUsage(inherited_roles={"app": frozenset()})
+    evidence = Evidence(trace, usage={"main": usage})
+    assert [(finding.rule, finding.subject) for finding in run_rules(evidence)] == found
 
 
 @pytest.mark.parametrize(

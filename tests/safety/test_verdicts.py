@@ -12,7 +12,14 @@ from circle_migrate.safety.result import HazardFinding
 from circle_migrate.safety.rules.engine import run_rules
 from circle_migrate.safety.rules.evidence import Limits, Thresholds
 from tests.projects import Project
-from tests.safety.safety_cases import SafetyCase, evidence, verdict_of, version_of, write
+from tests.safety.safety_cases import (
+    SafetyCase,
+    evidence,
+    missing_feature,
+    verdict_of,
+    version_of,
+    write,
+)
 from tests.safety.verdict_cases import CASES, ROWS
 from tests.servers import Databases, Server, run
 
@@ -31,8 +38,8 @@ def databases(server: Server) -> Iterator[Databases]:
 def judged(case: SafetyCase, databases: Databases, folder: Path) -> tuple[HazardFinding, ...]:
     """Return the findings about a case, whose project is written into the current directory."""
     version = run(version_of(databases))
-    if case.since > version // 10000:
-        pytest.skip(f"its statements are new in PostgreSQL {case.since}")
+    if missing := run(missing_feature(case, databases)):
+        pytest.skip(missing)
     project = Project(folder)
     project.write_settings()
     write(case, project)

@@ -677,6 +677,29 @@ SIGNATURES = [
         },
     ),
 ]
+_H = "CREATE FUNCTION h({}) RETURNS int LANGUAGE sql AS 'SELECT 1'"
+_H_NONE = _H.replace("RETURNS int", "RETURNS SETOF int").replace("1'", "1 WHERE false'")
+UNTYPED = [
+    *_cases(
+        "warn",
+        {
+            "overload-that-gets-untyped-literals": (_H.format("date"), _H_NONE.format("text")),
+            "overload-that-gets-untyped-literals-of-a-varchar": (
+                _H.format("varchar"),
+                _H_NONE.format("text"),
+            ),
+            "overload-that-competes-for-untyped-literals": (_H.format("date"), _H.format("int")),
+            "overload-with-another-second-argument": (_H.format("int, date"), _H_NONE.format("int, text")),
+        },
+    ),
+    *_cases(
+        "safe",
+        {
+            "overload-beside-a-text": (_H.format("text"), _H_NONE.format("date")),
+            "overload-beside-the-preferred-type": (_H.format("timestamptz"), _H_NONE.format("date")),
+        },
+    ),
+]
 _OBJECTS = {
     "view": ("CREATE VIEW o AS SELECT id FROM users", "VIEW o"),
     "materialized-view": ("CREATE MATERIALIZED VIEW o AS SELECT id FROM users", "MATERIALIZED VIEW o"),
@@ -773,7 +796,7 @@ ONE_SCALE = [
 _DELETE_ALL = """CREATE FUNCTION clear() RETURNS {} LANGUAGE plpgsql AS 'BEGIN DELETE FROM visits; {} END';
     CREATE {}TRIGGER clear {} EXECUTE FUNCTION clear()"""
 _OF_ROWS = _DELETE_ALL.format("trigger", "RETURN NULL;", "", "AFTER UPDATE ON users FOR EACH ROW")
-_ITEMS = """CREATE TABLE groups (id int PRIMARY KEY); INSERT INTO groups SELECT generate_series(1, 100);
+_ITEMS = """CREATE TABLE groups (id int PRIMARY KEY, note int); INSERT INTO groups SELECT generate_series(1, 100);
     CREATE TABLE items (id int, of int REFERENCES groups ON DELETE CASCADE);
     INSERT INTO items SELECT g, 1 + g %% {} FROM generate_series(1, 300) g""".replace("%%", "%")
 FIRED = [
@@ -828,6 +851,113 @@ FIRED = [
     ),
 ]
 
+_UPDATES = """CREATE FUNCTION w() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN UPDATE visits SET pages = 0{};
+    RETURN NULL; END $$; CREATE TRIGGER w AFTER UPDATE {}"""
+_UPDATES_ALL = _UPDATES.format("", "ON users EXECUTE FUNCTION w()")
+_UPDATES_OWN = _UPDATES.format(" WHERE user_id = NEW.id", "ON users FOR EACH ROW EXECUTE FUNCTION w()")
+_ONE_USER = "UPDATE users SET age = 1 WHERE id = 5"
+_ALL_USERS = "UPDATE users SET age = 1 WHERE age > -1"
+_ON_DELETE = _ITEMS.replace("ON DELETE CASCADE", "ON DELETE SET NULL")
+_ON_UPDATE = _ITEMS.replace("ON DELETE CASCADE", "ON UPDATE {}")
+_DELETES_GROUP = "DELETE FROM groups WHERE id = 1"
+_NEW_KEY = "UPDATE groups SET id = 1000 WHERE id = 1"
+FIRED_UPDATES = [
+    *_cases(
+        "danger",
+        {
+            "deletion-that-sets-null-in-every-row": (_ON_DELETE.format(1), _DELETES_GROUP),
+            "deletion-that-sets-the-default-in-every-row": (
+                _ON_DELETE.format(1).replace("SET NULL", "SET DEFAULT"),
+                _DELETES_GROUP,
+            ),
+            "new-key-that-sets-null-in-every-row": (_ON_UPDATE.format("SET NULL", 1), _NEW_KEY),
+            "trigger-that-deletes-for-every-row": (
+                _UPDATES_OWN.replace("UPDATE visits SET pages = 0", "DELETE FROM visits"),
+                _ALL_USERS,
+            ),
+        },
+    ),
+    *_cases(
+        "warn",
+        {
+            "trigger-of-statements-that-updates": (_UPDATES_ALL, _ONE_USER),
+            "trigger-of-rows-that-updates-for-every-row": (_UPDATES_OWN, _ALL_USERS),
+            "deletion-that-sets-null-in-a-few-rows": (_ON_DELETE.format(100), _DELETES_GROUP),
+            "new-key-that-cascades-to-every-row": (_ON_UPDATE.format("CASCADE", 1), _NEW_KEY),
+        },
+    ),
+    *_cases(
+        "safe",
+        {
+            "trigger-of-rows-that-updates-for-one-row": (_UPDATES_OWN, _ONE_USER),
+            "trigger-of-a-column-that-is-not-set": (
+                _UPDATES_ALL.replace("UPDATE ON", "UPDATE OF email ON"),
+                _ONE_USER,
+            ),
+            "deletion-that-sets-null-in-no-row": (
+                f"{_ON_DELETE.format(100)}; DELETE FROM items",
+                "DELETE FROM groups WHERE id = 1",
+            ),
+            "new-key-that-cascades-to-a-few-rows": (_ON_UPDATE.format("CASCADE", 100), _NEW_KEY),
+            "key-that-stays": (_ON_UPDATE.format("SET NULL", 1), "UPDATE groups SET note = 1 WHERE id = 1"),
+        },
+    ),
+]
+_COPY = "COPY ({}) TO PROGRAM 'cat > /dev/null'"
+COPIES = [
+    *_cases(
+        "danger",
+        {
+            "copy-of-a-deletion": _COPY.format("DELETE FROM visits RETURNING id"),
+            "copy-of-a-function-that-deletes": _COPY.format("SELECT wipe()"),
+            "copy-under-a-lock": f"ALTER TABLE visits ADD z int; {_COPY.format('SELECT * FROM visits')}",
+        },
+    ),
+    *_cases(
+        "safe",
+        {
+            "copy-of-a-query": _COPY.format("SELECT * FROM visits"),
+            "copy-of-a-deleted-row": _COPY.format("DELETE FROM visits WHERE id = 1 RETURNING id"),
+            "copy-into-a-table": "COPY empty (note) FROM PROGRAM 'echo a'",
+        },
+    ),
+]
+_ROLE = """DO $$ BEGIN CREATE ROLE verdict_role LOGIN; EXCEPTION WHEN duplicate_object THEN NULL; END $$;
+    DROP ROLE IF EXISTS verdict_other; ALTER ROLE verdict_role LOGIN"""
+ROLES = [
+    *_cases(
+        "danger",
+        {
+            "role-dropped": (_ROLE, "DROP ROLE verdict_role"),
+            "role-dropped-in-a-block": (_ROLE, "DO $$ BEGIN DROP ROLE verdict_role; END $$"),
+            "role-renamed": (_ROLE, "ALTER ROLE verdict_role RENAME TO verdict_other"),
+            "role-that-may-not-log-in": (_ROLE, "ALTER ROLE verdict_role WITH NOLOGIN"),
+        },
+    ),
+    *_cases("safe", {"new-role-dropped": "CREATE ROLE verdict_new; DROP ROLE verdict_new"}),
+]
+EXTENSIONS = [
+    *_cases(
+        "danger",
+        {
+            "extension-of-a-type-dropped": ("CREATE EXTENSION citext", "DROP EXTENSION citext"),
+            "extension-of-functions-dropped": (
+                "CREATE EXTENSION pg_trgm; CREATE INDEX i ON users USING gin (email gin_trgm_ops)",
+                "DROP EXTENSION pg_trgm CASCADE",
+            ),
+        },
+    ),
+    *_cases(
+        "safe",
+        {
+            "extension-made-anew": (
+                "CREATE EXTENSION citext",
+                "DROP EXTENSION citext; CREATE EXTENSION citext",
+            )
+        },
+    ),
+]
+
 CASES = [
     *INSERTS,
     *LOST_NAMES,
@@ -842,4 +972,9 @@ CASES = [
     *SIGNATURES,
     *ONE_SCALE,
     *FIRED,
+    *UNTYPED,
+    *FIRED_UPDATES,
+    *COPIES,
+    *ROLES,
+    *EXTENSIONS,
 ]

@@ -31,9 +31,10 @@ SELECT asked.name FROM ({NAMED}) asked WHERE asked.name = ANY ($1) AND EXISTS (
 """
 
 _INHERITED = """
-SELECT quote_ident(r.rolname) AS role, array_agg(quote_ident(other.rolname)) AS inherited
+SELECT quote_ident(r.rolname) AS role,
+       array_remove(array_agg(quote_ident(other.rolname)), NULL) AS inherited
 FROM pg_catalog.pg_roles r
-JOIN pg_catalog.pg_roles other ON other.oid <> r.oid AND pg_has_role(r.oid, other.oid, 'USAGE')
+LEFT JOIN pg_catalog.pg_roles other ON other.oid <> r.oid AND pg_has_role(r.oid, other.oid, 'USAGE')
 WHERE quote_ident(r.rolname) = ANY ($1) GROUP BY 1
 """
 

@@ -127,11 +127,11 @@ class ObjectUsage:
 
     `sequences` has the column that each owned one feeds, `domains` the columns of each. `published` are
     tables of which UPDATE or DELETE is published, `invalid_indexes` pairs of table and INVALID index.
-    `inherited_roles` has, by role, those whose privileges it has.
+    `inherited_roles` has, by existing role, those whose privileges it has; None if unknown.
     """
 
     sequences: Mapping[str, ColumnName] = field(default_factory=dict)
     domains: Mapping[str, tuple[ColumnName, ...]] = field(default_factory=dict)
     published: frozenset[str] = frozenset()
     invalid_indexes: tuple[tuple[str, str], ...] = ()
-    inherited_roles: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    inherited_roles: Mapping[str, frozenset[str]] | None = None

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from circle_migrate.core.findings import Severity
 from circle_migrate.postgres import sql_text
 from circle_migrate.postgres.catalog.snapshot import Change, ObjectKey, Op
+from circle_migrate.postgres.identifier import IDENTIFIER
 from circle_migrate.safety.live_database.record import STORING, TYPES, Answer, ProbeKind, Size
 from circle_migrate.safety.result import Confidence, HazardFinding
 from circle_migrate.safety.rules.context import StatementContext
@@ -14,6 +15,10 @@ from circle_migrate.safety.trace.record import Lock, Task, Work
 
 _DROPS_INDEX = sql_text.compile_pattern(r"\bDROP\s+INDEX\b(?!\s+CONCURRENTLY)")
 _CASCADE = sql_text.compile_pattern(r"\bCASCADE\b")
+# As foreign keys with SET NULL and SET DEFAULT do it, and triggers for a value of their row.
+_LOST_REFERENCE = sql_text.compile_pattern(
+    rf"UPDATE\b.*\bSET\s+(?P<column>{IDENTIFIER})\s*=\s*(?P<value>NULL|DEFAULT)\s+WHERE\b.*=\s*\$1\s*$"
+)
 _USED_BY_QUERIES = {"table", "view", "materialized view", "function", "procedure", "column", "sequence"}
 _MANY = frozenset({RowEstimate.ALL, RowEstimate.MANY, RowEstimate.UNKNOWN})
 _DEPENDENT_PARTS = {"constraint", "index", "trigger", "policy", "rule", "statistics"}
@@ -149,7 +154,9 @@ def _rows(context: StatementContext) -> Iterator[HazardFinding]:
         if work.task is Task.TRUNCATE:
             yield _truncated(context, work.relation)
         elif work.task is Task.DELETE:
-            yield from _deleted(context, work)
+            yield from _deleted(context, work, "deletes")
+        elif lost := _LOST_REFERENCE.match(work.sql):
+            yield from _deleted(context, work, f"sets {lost['column']} to {lost['value']} in")
 
 
 def _truncated(context: StatementContext, relation: str) -> HazardFinding:
@@ -165,14 +172,14 @@ def _truncated(context: StatementContext, relation: str) -> HazardFinding:
     )
 
 
-def _deleted(context: StatementContext, work: Work) -> Iterator[HazardFinding]:
+def _deleted(context: StatementContext, work: Work, verb: str) -> Iterator[HazardFinding]:
     relation, evidence = work.relation, context.plan.evidence
     size, answer = context.size(relation), context.answer(ProbeKind.ROWS, relation)
     rows = estimate_rows(context, work)
     if is_empty(size) or rows is RowEstimate.FEW or (answer is not None and answer.count == 0):
         return
     severity = Severity.ERROR if rows in _MANY else Severity.WARNING
-    reason = f"it deletes {rows} of {relation}, which is {format_size(size)}"
+    reason = f"it {verb} {rows} of {relation}, which is {format_size(size)}"
     planned = (context.statement.database, work.sql or context.statement.sql) in evidence.expected_rows
     confidence = Confidence.LIVE if planned else None
     yield context.finding(

@@ -32,6 +32,7 @@ _STATEMENT_RULES = (
     failure.check_failures,
     application_breakage.check_alterations,
     constraint_and_type.check_new_objects,
+    refused_statements.check_roles,
 )
 _RULES_OF_FAILED_STATEMENTS = (lock.check_locks, failure.check_failures)
 _TRANSACTION_RULES = (

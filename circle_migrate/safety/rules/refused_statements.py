@@ -1,5 +1,6 @@
 """Check what refuses statements of the running release: triggers, rules, row security, privileges."""
 
+import re
 from collections.abc import Collection, Iterator, Mapping
 
 from circle_migrate.core.findings import Severity
@@ -42,10 +43,44 @@ _FIELD = compile_pattern(rf"\b(?:NEW|OLD)\s*\.\s*(?P<name>{IDENTIFIER})")
 _TARGET = compile_pattern(
     rf"\b(?:INSERT\s+INTO|DELETE\s+FROM|UPDATE(?=\s+{_NAME}\s+SET\b))\s+(?:ONLY\s+)?(?P<name>{_NAME})"
 )
+_ROLE = r"\b(?:ROLE|USER(?!\s+MAPPING\b)|GROUP)\s+"
+_NAMES = rf"{IDENTIFIER}(?:\s*,\s*{IDENTIFIER})*"
+_LOST_ROLES = compile_pattern(
+    rf"\bDROP\s+{_ROLE}(?P<if_exists>IF\s+EXISTS\s+)?(?P<dropped>{_NAMES})"
+    rf"|\bALTER\s+{_ROLE}(?P<renamed>{IDENTIFIER})\s+RENAME\b"
+    rf"|\bALTER\s+{_ROLE}(?P<locked_out>{IDENTIFIER})\s[^;]*\bNOLOGIN\b"
+    rf"|\bREVOKE\s+(?P<groups>{_NAMES})\s+FROM\s+(?P<members>{_NAMES})"
+)
+_ROLE_EFFECTS = {
+    "dropped": ("CM035", Severity.ERROR, "its sessions and SET ROLE fail"),
+    "renamed": ("CM030", Severity.ERROR, "its sessions and SET ROLE fail with the old name"),
+    "locked_out": ("CM038", Severity.ERROR, "it can no longer log in"),
+    "members": ("CM038", Severity.WARNING, "it no longer has the privileges of {groups}"),
+}
 _SYSTEM_COLUMNS = frozenset({"ctid", "tableoid", "xmin", "xmax", "cmin", "cmax"})
 
 Refusal = tuple[str, ObjectKey, str, Severity]
 """A hazard, an object, the reason and the severity."""
+
+
+def role_losses(sql: str) -> Iterator[tuple[str, str, bool, str]]:
+    """Yield a role, what it loses, whether only IF EXISTS, and the groups that it leaves, for a statement."""
+    text = without_comments_and_literals(sql)
+    for match in _LOST_ROLES.finditer(sql if text[:2].upper() == "DO" else text):
+        for effect in filter(match.group, _ROLE_EFFECTS):
+            for name in match[effect].split(","):
+                yield name.strip(), effect, bool(match["if_exists"]), match["groups"] or ""
+
+
+def check_roles(context: StatementContext) -> Iterator[HazardFinding]:
+    """Yield a finding for each role that a statement drops, renames or locks out."""
+    texts = [other.statement.sql for other in context.plan.statements]
+    roles = context.usage.inherited_roles
+    for name, effect, if_exists, groups in role_losses(context.statement.sql):
+        is_new = any(re.search(rf"(?i)\bCREATE\s+{_ROLE}{re.escape(name)}(?!\w)", text) for text in texts)
+        if not is_new and not (if_exists and roles is not None and name not in roles):
+            rule, severity, reason = _ROLE_EFFECTS[effect]
+            yield context.finding(rule, severity, name, reason.format(groups=groups))
 
 
 def check_refused_statements(contexts: tuple[StatementContext, ...]) -> Iterator[HazardFinding]:
@@ -208,7 +243,7 @@ def _lost_privileges(context: StatementContext, last: StatementContext) -> Itera
         now = set(privileges_by_role(context.after.get(key, {})))
         table = last.after.get(change.owner, {}) if change.owner and key.kind == "column" else {}
         holders = kept.union(privileges_by_role(table))
-        roles = context.usage.inherited_roles
+        roles = context.usage.inherited_roles or {}
         lost = sorted(pair for pair in had - now - kept if not _holds(*pair, holders, roles))
         for role in dict(lost):
             names = [privilege for name, privilege in lost if name == role]

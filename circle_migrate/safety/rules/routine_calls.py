@@ -18,6 +18,12 @@ _OUTPUT = compile_pattern(r"(?:IN)?OUT\b")
 _MODE = compile_pattern(r"(?:INOUT|IN|VARIADIC)\s+")
 
 
+_STRINGS = frozenset({"text", "character varying", "character", "name"})
+_NUMBERS = frozenset({"smallint", "integer", "bigint", "numeric", "real", "double precision"})
+_TIMES = frozenset({"date", "timestamp without time zone", "timestamp with time zone"})
+_PREFERRED = {"double precision": _NUMBERS, "timestamp with time zone": _TIMES, "inet": {"cidr"}}
+
+
 @dataclass(frozen=True, slots=True)
 class Signature:
     """The types and names of a routine's input arguments, how many have defaults, and what it returns."""
@@ -49,9 +55,29 @@ class Signature:
         required = len(self.types) - self.optional <= len(old.types) - old.optional
         return required and self.types[: len(old.types)] == old.types and self.returned == old.returned
 
+    def gets_untyped(self, old: "Signature") -> bool:
+        """Return whether this routine gets calls of the old one that have untyped literals, or competes."""
+        pairs = [pair for pair in zip(old.types, self.types, strict=False) if pair[0] != pair[1]]
+        required = [len(each.types) - each.optional for each in (old, self)]
+        fits = max(required) <= min(len(old.types), len(self.types))
+        return fits and bool(pairs) and all(_competes(*pair) for pair in pairs)
+
     def renames(self, old: "Signature") -> bool:
         """Return whether a call of another routine that names an argument fails."""
         return any(a and a != b for a, b in zip(old.names, self.names, strict=False))
+
+
+def _competes(old: str, new: str) -> bool:
+    """Return whether an untyped literal for an argument may become one of the new type.
+
+    A string type is chosen first, and then the preferred type of a category
+    (https://www.postgresql.org/docs/current/typeconv-func.html). Numbers and booleans are no such literals.
+    """
+    if old in _STRINGS:
+        return old != "text" and new in _STRINGS
+    if old in _NUMBERS or old == "boolean":
+        return old in _NUMBERS - {"double precision"} and new in _NUMBERS
+    return new not in _PREFERRED.get(old, ())
 
 
 def accepts_calls(before: CatalogState, old: ObjectKey, after: CatalogState, new: ObjectKey) -> bool:
@@ -84,6 +110,10 @@ def check_overloads(context: StatementContext, last: CatalogState) -> Iterator[H
                     reason = f"a call of it with {count} arguments {effect}"
                     yield context.finding("CM030", Severity.ERROR, old.identity, reason)
                     break
+            else:
+                if old in last and signature.gets_untyped(known):
+                    reason = f"a call with an untyped literal calls {new.identity} or is not unique (42725)"
+                    yield context.finding("CM030", Severity.WARNING, old.identity, reason)
 
 
 def check_argument_names(

@@ -51,7 +51,8 @@ def estimate_rows(context: StatementContext, work: Work) -> RowEstimate:
     limits = context.plan.evidence.thresholds.of(database, work.relation)
     by_text = _estimate_by_text(sql, _unique_columns(context.before, work.relation), limits.rows)
     batch = by_text is RowEstimate.BATCH and work.task is not Task.DELETE
-    if work.uncounted and by_text is not RowEstimate.ALL and not batch:
+    repeated = work.uncounted or (work.by_row and not _writes_few_rows(context))
+    if repeated and by_text is not RowEstimate.ALL and not batch:
         return RowEstimate.UNKNOWN
     known = context.plan.evidence.expected_rows
     # A nested write may use what only the whole statement defines.
@@ -65,6 +66,12 @@ def estimate_rows(context: StatementContext, work: Work) -> RowEstimate:
         return by_text
     # MERGE may do something else to a part of the rows that it joins.
     return RowEstimate.ALL if expected >= size.rows and sql[:5].upper() != "MERGE" else RowEstimate.MANY
+
+
+def _writes_few_rows(context: StatementContext) -> bool:
+    """Return whether a statement writes so few rows that their triggers do, too."""
+    own = (work for work in context.statement.work if work.task in WRITING and not work.by_row)
+    return all(estimate_rows(context, work) in (RowEstimate.FEW, RowEstimate.PART) for work in own)
 
 
 def _unique_columns(catalog: CatalogState, relation: str) -> frozenset[str]:

@@ -56,13 +56,14 @@ class Work:
     """Work on a relation, which is named with its schema.
 
     `sql` is the statement inside another one that writes the rows; `uncounted` if that may run more than
-    once, or is not known.
+    once, or is not known; `by_row` if it runs for each row that the other statement writes.
     """
 
     task: Task
     relation: str
     sql: str = ""
     uncounted: bool = False
+    by_row: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -78,23 +78,36 @@ _PREPARED = "SELECT statement FROM pg_catalog.pg_prepared_statements WHERE name 
 # The bits of pg_trigger.tgtype: https://github.com/postgres/postgres/blob/REL_18_STABLE/src/include/catalog/pg_trigger.h
 _EVENTS = {Task.INSERT: 4, Task.DELETE: 8, Task.UPDATE: 16, Task.TRUNCATE: 32}
 _TRIGGERS = """
-SELECT p.prosrc AS body FROM pg_catalog.pg_trigger t JOIN pg_catalog.pg_proc p ON p.oid = t.tgfoid
+SELECT p.prosrc AS body, t.tgtype & 1 <> 0 AS by_row,
+       ARRAY(SELECT attname::text FROM pg_catalog.pg_attribute
+             WHERE attrelid = t.tgrelid AND attnum = ANY (t.tgattr)) AS columns
+FROM pg_catalog.pg_trigger t JOIN pg_catalog.pg_proc p ON p.oid = t.tgfoid
 WHERE t.tgrelid::bigint = $1 AND t.tgtype & $2::int <> 0 AND t.tgenabled IN ('O', 'A') AND NOT t.tgisinternal
 """
 _EVENT_TRIGGERS = """
-SELECT p.prosrc AS body FROM pg_catalog.pg_event_trigger e JOIN pg_catalog.pg_proc p ON p.oid = e.evtfoid
+SELECT p.prosrc AS body, false AS by_row
+FROM pg_catalog.pg_event_trigger e JOIN pg_catalog.pg_proc p ON p.oid = e.evtfoid
 WHERE e.evtenabled IN ('O', 'A')
 """
-_CASCADES = """
-WITH RECURSIVE child AS (
-    SELECT conrelid, conkey FROM pg_catalog.pg_constraint
-    WHERE contype = 'f' AND confdeltype = 'c' AND conparentid = 0 AND confrelid::bigint = $1
+# The actions of foreign keys: on the deletion of rows if $2, which cascades further, else on new keys.
+_ACTIONS = """
+WITH RECURSIVE child (oid, key, referred, action) AS (
+    SELECT conrelid, conkey[1], confkey, CASE WHEN $2 THEN confdeltype ELSE confupdtype END
+    FROM pg_catalog.pg_constraint WHERE contype = 'f' AND conparentid = 0 AND confrelid::bigint = $1
     UNION
-    SELECT c.conrelid, c.conkey FROM child JOIN pg_catalog.pg_constraint c ON c.confrelid = child.conrelid
-    WHERE c.contype = 'f' AND c.confdeltype = 'c' AND c.conparentid = 0
+    SELECT c.conrelid, c.conkey[1], NULL::int2[], c.confdeltype
+    FROM child JOIN pg_catalog.pg_constraint c ON c.confrelid = child.oid
+    WHERE $2 AND child.action = 'c' AND c.contype = 'f' AND c.conparentid = 0
 )
-SELECT conrelid::bigint AS oid, format('DELETE FROM %s WHERE %I = $1', conrelid::regclass, a.attname) AS sql
-FROM child JOIN pg_catalog.pg_attribute a ON a.attrelid = conrelid AND a.attnum = conkey[1]
+SELECT child.oid::bigint AS oid,
+       ARRAY(SELECT attname::text FROM pg_catalog.pg_attribute
+             WHERE attrelid::bigint = $1 AND attnum = ANY (referred)) AS columns,
+       format(CASE WHEN action = 'n' THEN 'UPDATE %1$s SET %2$I = NULL'
+                   WHEN action = 'd' THEN 'UPDATE %1$s SET %2$I = DEFAULT'
+                   WHEN $2 THEN 'DELETE FROM %1$s' ELSE 'UPDATE %1$s SET %2$I = %2$I' END
+              || ' WHERE %2$I = $1', child.oid::regclass, a.attname) AS sql
+FROM child JOIN pg_catalog.pg_attribute a ON a.attrelid = child.oid AND a.attnum = child.key
+WHERE action IN ('c', 'n', 'd')
 """
 
 _POSITION = {"position"}
@@ -272,25 +285,28 @@ class TracedConnection:
     async def _fired(
         self, sql: str, nested: Sequence[tuple[int | None, Work]], modes: Mapping[int, frozenset[str]]
     ) -> list[tuple[int, Work]]:
-        """Return the deletions by triggers, which fire only for rows, and by foreign keys that cascade."""
+        """Return the writes of triggers, which fire only for rows, and of foreign keys with an action."""
         written = work.written_table(sql)
-        own = [(await self._oid(written[1]), written[0])] if written is not None else []
+        own = [(await self._oid(written[1]), written[0], sql)] if written is not None else []
         found: dict[tuple[int, Work], None] = {}
-        for oid, task in dict.fromkeys([*own, *((oid, write.task) for oid, write in nested)]):
-            if oid is None:
-                continue
+        writes = [*own, *((oid, write.task, write.sql) for oid, write in nested)]
+        for oid, task, text in dict.fromkeys(write for write in writes if write[0] is not None):
             several = any(mentions(sql, word) for word in ("MERGE", "CONFLICT"))
             events = _EVENTS[task] | (_EVENTS[Task.INSERT] | _EVENTS[Task.UPDATE] if several else 0)
             rows = await self.driver.fetch(_TRIGGERS, oid, events)
-            found |= dict.fromkeys(await self._deletions(row["body"] for row in rows))
-            for row in await self.driver.fetch(_CASCADES, oid) if task is Task.DELETE else ():
-                found[row["oid"], Work(Task.DELETE, "", row["sql"])] = None
-        rows = await self.driver.fetch(_EVENT_TRIGGERS) if not own and not nested else ()
-        fired = await self._deletions(row["body"] for row in rows)
+            found |= dict.fromkeys(await self._writes(row for row in rows if _concerns(row, task, text)))
+            deletes = task is Task.DELETE
+            rows = await self.driver.fetch(_ACTIONS, oid, deletes) if deletes or task is Task.UPDATE else ()
+            for row in (row for row in rows if _concerns(row, task, text)):
+                done = Task.DELETE if row["sql"].startswith("DELETE") else Task.UPDATE
+                found[row["oid"], Work(done, "", row["sql"])] = None
+        fired = await self._writes(() if writes else await self.driver.fetch(_EVENT_TRIGGERS))
         return [*found, *((oid, write) for oid, write in fired if "RowExclusiveLock" in modes.get(oid, ()))]
 
-    async def _deletions(self, bodies: Iterable[str]) -> list[tuple[int, Work]]:
-        works = [(await self._oid(each.relation), each) for each in work.fired_deletions("\n".join(bodies))]
+    async def _writes(self, functions: Iterable[Any]) -> list[tuple[int, Work]]:
+        """Return what the functions of triggers write."""
+        writes = (each for row in functions for each in work.fired_writes(row["body"], by_row=row["by_row"]))
+        works = [(await self._oid(each.relation), each) for each in writes]
         return [(oid, each) for oid, each in works if oid is not None]
 
     async def _bodies(self, sql: str) -> str:
@@ -324,3 +340,9 @@ class TracedConnection:
         """Read all relations of users, without indexes, Alembic's table and the journal."""
         rows = await self.driver.fetch(_RELATIONS, self.settings.version_table)
         self.present = {row["oid"]: TracedRelation(*row) for row in rows}
+
+
+def _concerns(row: Any, task: Task, sql: str) -> bool:
+    """Return whether a statement fires a trigger or foreign key; an UPDATE has to set one of its columns."""
+    columns = row["columns"] if task is Task.UPDATE else ()
+    return not columns or any(work.assigns(sql, column) for column in columns)

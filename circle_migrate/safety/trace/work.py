@@ -55,6 +55,9 @@ _MERGE_DELETES = compile_pattern(r"MERGE\b.*\bTHEN\s+DELETE\b")
 _MERGE_WRITES = compile_pattern(r"\bTHEN\s+(?:UPDATE|DELETE|INSERT)\b")
 _RAISED = compile_pattern(r"\bRAISE\b(?:'(?:[^']|'')*'|[^';])*;")
 _COPY_OUT = compile_pattern(r"COPY\b.*\bTO\b")
+_COPY_QUERY = compile_pattern(r"COPY\s*\(")
+_ROW_VALUE = compile_pattern(rf"\b(?:NEW|OLD)\s*\.\s*{IDENTIFIER}")
+_ASSIGNED = compile_pattern(r"\bSET\b(.*?)(?:\b(?:FROM|WHERE)\b|$)")
 
 _WEAK = Lock.ShareUpdateExclusive
 # The locks of statements that commit, so that their locks cannot be read after them, from
@@ -97,7 +100,7 @@ def classify_write(sql: str) -> RowWrite | None:
     """Return how a statement writes rows; None for none or literal ones."""
     text = _code(sql)
     first = _first_word(text)
-    if first in _NESTING:
+    if first in _NESTING or _COPY_QUERY.match(text):
         return RowWrite(Task.UPDATE, hidden=True)
     match = _WRITES.match(text)
     if match is None or first == "TRUNCATE" or _INSERT_VALUES.match(text) or _COPY_OUT.match(text):
@@ -128,9 +131,16 @@ def written_table(sql: str) -> tuple[Task, str] | None:
     return None if match is None or _COPY_OUT.match(text) else (_task(text), match["name"])
 
 
-def fired_deletions(bodies: str) -> Iterator[Work]:
-    """Yield each DELETE and TRUNCATE in the functions of triggers."""
-    return (work for work in nested_writes("", bodies) if work.task in (Task.DELETE, Task.TRUNCATE))
+def fired_writes(body: str, *, by_row: bool) -> Iterator[Work]:
+    """Yield each write but INSERT in the function of a trigger; values of its row become parameters."""
+    numbers: dict[str, str] = {}
+    text = _ROW_VALUE.sub(lambda found: numbers.setdefault(found[0].lower(), f"${len(numbers) + 1}"), body)
+    return (replace(work, by_row=by_row) for work in nested_writes("", text))
+
+
+def assigns(sql: str, column: str) -> bool:
+    """Return whether an UPDATE sets the column."""
+    return any(mentions(part, column) for part in _ASSIGNED.findall(sql))
 
 
 def _task(text: str) -> Task:
@@ -211,7 +221,7 @@ class Observation:
     `known` are the relations from before the plan, `present` those of now, `replaced` those with a new file.
     `target` is the table that the statement writes, `named` are other tables in its text. `bodies` are the
     functions that it calls; `nested` the writes in these or in a DO block, which need not have run. `fired`
-    are deletions by triggers and by foreign keys that cascade.
+    are the writes of triggers and of foreign keys with an action.
     """
 
     sql: str
