@@ -5,12 +5,6 @@ from collections.abc import Iterator
 
 from circle_migrate.postgres.identifier import base_name, unquote
 
-# One pattern for all: a literal may contain what looks like a comment, and a comment may contain a quote.
-_NOT_CODE = re.compile(
-    r"(?P<comment>--[^\n]*|/\*.*?\*/)|(?P<name>\"(?:[^\"]|\"\")*\")"
-    r"|\b[eE]'(?:[^'\\]|''|\\.)*'|'(?:[^']|'')*'|\$(?P<tag>\w*)\$.*?\$(?P=tag)\$",
-    re.DOTALL,
-)
 _SELECT = re.compile(r"\s*SELECT\s+(?:DISTINCT\s+(?:ON\s+\([^()]*\)\s+)?)?")
 _AFTER_TARGETS = frozenset({"FROM", "UNION", "INTERSECT", "EXCEPT", "WHERE", "ORDER", "LIMIT"})
 _IDENTIFIERS = re.compile(r'"(?:[^"]|"")*"|[\w$]+')
@@ -54,16 +48,14 @@ def view_columns(definition: str) -> list[str]:
     return [own_name(column) for column in columns]
 
 
-def without_comments_and_literals(sql: str) -> str:
-    """Return the statement without comments, and with empty literals."""
-    return _NOT_CODE.sub(lambda match: " " if match["comment"] else match["name"] or "''", sql).strip()
-
-
+# One pattern for all: a literal may contain what looks like a comment, and a comment may contain a quote.
+_QUOTED = (
+    r"(?P<line>--[^\n]*+)|(?P<comment>/\*)|(?P<name>\"[^\"]*+\")"
+    r"|(?<![\w$])[eE]'(?:[^'\\]|''|\\.)*+'|'[^']*+(?:''[^']*+)*+'|(?<![\w$])(?P<dollars>\$(?:[^\W\d]\w*+)?\$)"
+)
+_NOT_CODE = re.compile(_QUOTED, re.DOTALL)
 _TOKEN = re.compile(
-    r"--[^\n]*+|(?P<comment>/\*)|\"[^\"]*+\"|(?<![\w$])[eE]'(?:[^'\\]|''|\\.)*+'|'[^']*+(?:''[^']*+)*+'"
-    r"|(?<![\w$])(?P<dollars>\$(?:[^\W\d]\w*+)?\$)|(?P<mark>[();])"
-    r"|\b(?P<word>begin\s+atomic|case|end)\b",
-    re.DOTALL | re.IGNORECASE,
+    rf"{_QUOTED}|(?P<mark>[();])|\b(?P<word>begin\s+atomic|case|end)\b", re.DOTALL | re.IGNORECASE
 )
 _COMMENT_MARK = re.compile(r"/\*|\*/")
 _BLANK = re.compile(r"(?:\s|--[^\n]*+)++")
@@ -74,6 +66,16 @@ _WITHOUT_ROWS = re.compile(
 )
 _WRITES = re.compile(r"(?:delete|insert|merge|update)\b", re.IGNORECASE)
 _RETURNING = re.compile(r"\breturning\b", re.IGNORECASE)
+
+
+def without_comments_and_literals(sql: str) -> str:
+    """Return the statement without comments, and with empty literals."""
+    parts, begin = [], 0
+    for match, end in _tokens(_NOT_CODE, sql):
+        if not match["name"]:
+            parts += [sql[begin : match.start()], " " if match["line"] or match["comment"] else "''"]
+            begin = end
+    return "".join([*parts, sql[begin:]]).strip()
 
 
 def split_statements(sql: str) -> list[str]:
@@ -95,17 +97,11 @@ def split_last_rows(sql: str) -> tuple[str, str]:
 
 def _statement_spans(sql: str) -> Iterator[tuple[int, int]]:
     """Yield where each statement begins and ends; `BEGIN ATOMIC` bodies and parentheses belong to one."""
-    begin = position = _skip_blank(sql, 0)
+    begin = _skip_blank(sql, 0)
     depth = blocks = 0
-    while match := _TOKEN.search(sql, position):
-        position = match.end()
+    for match, position in _tokens(_TOKEN, sql):
         word = (match["word"] or "").lower()
-        if match["comment"]:
-            position = _end_of_comment(sql, match.start())
-        elif match["dollars"]:
-            end = sql.find(match["dollars"], position)
-            position = len(sql) if end < 0 else end + len(match["dollars"])
-        elif match["mark"] in ("(", ")"):
+        if match["mark"] in ("(", ")"):
             depth = max(0, depth + (1 if match["mark"] == "(" else -1))
         elif word == "end":
             blocks = max(0, blocks - 1)
@@ -114,9 +110,22 @@ def _statement_spans(sql: str) -> Iterator[tuple[int, int]]:
         elif match["mark"] == ";" and depth == blocks == 0:
             if begin < match.start():
                 yield begin, match.start()
-            begin = position = _skip_blank(sql, position)
+            begin = _skip_blank(sql, position)
     if begin < len(sql):
         yield begin, len(sql)
+
+
+def _tokens(pattern: re.Pattern[str], sql: str) -> Iterator[tuple[re.Match[str], int]]:
+    """Yield the matches, and where each ends: a comment or a string in dollars has further text."""
+    end = 0
+    while match := pattern.search(sql, end):
+        end = match.end()
+        if match["comment"]:
+            end = _end_of_comment(sql, match.start())
+        elif match["dollars"]:
+            close = sql.find(match["dollars"], end)
+            end = len(sql) if close < 0 else close + len(match["dollars"])
+        yield match, end
 
 
 def _skip_blank(sql: str, position: int) -> int:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from circle_migrate.core.errors import MigrateError
-from circle_migrate.postgres.sql_text import split_last_rows, split_statements
+from circle_migrate.postgres.sql_text import split_last_rows, split_statements, without_comments_and_literals
 from tests.deployments import project_folder
 from tests.faults.shop import Shop
 from tests.faults.states import rows
@@ -49,6 +49,20 @@ def test_statements_of_a_text(text: str) -> None:
 )
 def test_only_the_last_statement_may_return_rows(text: str, parts: tuple[str, str]) -> None:
     assert split_last_rows(text) == parts
+
+
+@pytest.mark.parametrize(
+    ("text", "code"),
+    [
+        ("a /* /* 'b */ */ c -- 'd", "a   c"),
+        ("E'a\\'b' \"c'\" $$d'$$ e$f$ $1 U&'g'", "'' \"c'\" '' e$f$ $1 U&''"),
+        ("/* " * 40_000, ""),  # that no comment ends is searched for once
+        (" ".join(f"$t{number}$" for number in range(20_000)), "''"),
+    ],
+    ids=range(4),
+)
+def test_code_of_a_text(text: str, code: str) -> None:
+    assert without_comments_and_literals(text) == code
 
 
 def test_several_statements_run_and_rows_and_counts_come_back(
