@@ -9,7 +9,7 @@ from circle_migrate.core import errors
 from circle_migrate.core.counted import counted
 from circle_migrate.postgres import server_errors
 from circle_migrate.postgres.database import State
-from circle_migrate.postgres.identifier import quote
+from circle_migrate.postgres.identifier import literal, quote
 
 if TYPE_CHECKING:
     from circle_migrate.postgres.deployment import Deployment
@@ -85,11 +85,15 @@ def verify_identity(deployment: Deployment, states: Mapping[str, State]) -> dict
     ensure_distinct(states)
     for state in states.values():
         if state.journal_of not in (None, state.database):
+            hint, schema = _COMPARE_URLS, quote(state.journal_schema)
+            if state.journal_of not in deployment.databases:
+                rename = f"UPDATE {schema}.runs SET database = {literal(state.database)};"  # noqa: S608
+                hint += f"\nif {state.database} is the new name of {state.journal_of}, run in it: {rename}"
             raise errors.WrongDatabase(
                 f"the URL of {state.database} leads to a database that was migrated as {state.journal_of}",
                 database=state.database,
                 detail=f"the journal in {state.name} has the name {state.journal_of}",
-                hint=_COMPARE_URLS,
+                hint=hint,
             )
         _ensure_known_revisions(deployment.combined_graph, state)
     return {name: state.current for name, state in states.items()}

@@ -8,7 +8,9 @@ from io import StringIO
 import pytest
 from rich.console import Console
 
+from circle_migrate.cli.render.report import write_finding
 from circle_migrate.cli.render.widgets import hint_lines, table
+from circle_migrate.core.findings import Finding, Severity
 
 URL = "postgresql://migrator:***@db1.internal.example:5432/mens_circle_main?sslmode=verify-full"
 STATUS = (
@@ -124,3 +126,11 @@ def test_only_texts_wrap(width: int) -> None:
 )
 def test_commands_in_hints_have_lines_of_their_own(hint: str, lines: list[str]) -> None:
     assert hint_lines(hint) == lines
+
+
+def test_the_place_of_a_finding_is_not_broken() -> None:
+    file = StringIO()
+    place = "migrations/accounts/versions/c2a0b3d4e5f6_add_the_column_that_has_the_preferred_language.py"
+    finding = Finding("pending", Severity.ERROR, "accounts: c2a0b3d4e5f6 is pending", file=place, line=9)
+    write_finding(finding, Console(file=file, force_terminal=True, width=80, color_system=None))
+    assert f"    at     {place}:9\n" in file.getvalue()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -170,6 +171,12 @@ def test_new_databases_are_named_as_indistinct_until_the_first_run(
         answer = invoke(line.split())
         assert (answer.status, "was migrated as" in answer.stderr) == (5, True), (line, answer)
     assert run(versions(empty_databases)) == {"main": [], "credentials": []}
+    shop.write_settings('[tool.circle-migrate.databases.renamed]\nrevisions = "migrations/main"\n')
+    monkeypatch.setenv("RENAMED_DATABASE_URL", empty_databases.urls["main"])
+    (statement,) = re.findall("UPDATE .*;", invoke(["upgrade"]).stderr)
+    run(execute(empty_databases, "main", statement))
+    assert invoke(["upgrade"]).status == 0
+    assert "renamed: done, 1 step, " in invoke(["log"]).stdout
 
 
 def test_the_note_on_three_new_databases_is_a_list() -> None:

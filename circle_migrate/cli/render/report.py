@@ -43,13 +43,13 @@ def write_check(check: Check, console: Console) -> None:
 
 
 def write_finding(finding: Finding, console: Console, *, hint: bool = True) -> None:
-    """Write the message, location and detail of a finding, and with `hint` its remedy."""
+    """Write the message, location, unbroken, and detail of a finding, and with `hint` its remedy."""
     head = f"  {finding.severity}: {_indent(finding.message)}"
     write_line(console, head, style=_STYLES[finding.severity])
     location = f"{relative(finding.file)}:{finding.line or 1}" if finding.file else None
     for label, text in (("at", location), ("detail", finding.detail)):
         if text:
-            write_line(console, f"    {label:<6} {_indent(text)}")
+            write_line(console, f"    {label:<6} {_indent(text)}", wrap=label != "at")
     write_hint(finding.remedy_text if hint else None, console, "    ")
 
 

@@ -181,7 +181,10 @@ def log_result(result: LogResult, console: Console) -> None:
 
 
 def _database_of_run(run: JournalRun, console: Console, *, shows_error: bool) -> None:
-    steps = f"{len(run.steps)} of {counted(len(run.planned.get(run.database, ())), 'step')}"
+    planned = run.planned.get(run.database)  # None where the database had another name
+    steps = counted(len(run.steps if planned is None else planned), "step")
+    if planned is not None:
+        steps = f"{len(run.steps)} of {steps}"
     duration = _duration(sum(step.duration_ms for step in run.steps))
     line(console, 2, (f"{run.database}: {run.outcome}, {steps}, {duration}, as {run.db_role}", ""))
     if run.error and shows_error:
