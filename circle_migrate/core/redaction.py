@@ -81,8 +81,10 @@ _CONNECTION_STRING = (
     r"(?i)(?P<head>'\s*(?:\w+\s*=\s*(?:''[^']*''|[^\s'=]+)\s+)*(?:ssl)?password\s*=\s*)(?P<secret>[^\s'=]+)"
 )
 _QUOTES = frozenset("'\"$")
+# "credentials" is also the name of a database; no pattern takes it for a setting before these characters.
 _SUSPICIOUS = re.compile(
-    "pass|pw|secret|key|token|auth|credential|dsn|bearer|cookie|-u|mysql|gh._|_pat_|glpat|_live_|xox|eyJ",
+    "pass|pw|secret|key|token|auth|credential(?!s(?:[:@]|$))|dsn|bearer|cookie|-u|mysql"
+    "|gh._|_pat_|glpat|_live_|xox|eyJ",
     re.IGNORECASE,
 )
 
