@@ -9,18 +9,9 @@ from typing import Any
 from pydantic import ValidationError
 
 from circle_migrate.config.provenance import DEFAULT, READING, Provenance
+from circle_migrate.config.settings import Settings
+from circle_migrate.config.sources import open_sources
 from circle_migrate.core.errors import SettingsError
-
-# Plugins of pydantic could record passwords of URLs, and to find them takes time.
-_PLUGINS = "PYDANTIC_DISABLE_PLUGINS"
-_given = {name: value for name, value in os.environ.items() if name == _PLUGINS}
-os.environ[_PLUGINS] = "__all__"
-try:
-    from circle_migrate.config.settings import Settings
-    from circle_migrate.config.sources import open_sources
-finally:
-    del os.environ[_PLUGINS]
-    os.environ |= _given
 
 
 def load(

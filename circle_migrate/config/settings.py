@@ -7,14 +7,17 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from pydantic import BaseModel, Field, PrivateAttr
-from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from circle_migrate.config import field_types as kind
 from circle_migrate.config.databases import DriftMode, Locations, Profile, SafetyMode, Transaction
+from circle_migrate.config.plugins import without_plugins
 from circle_migrate.config.provenance import DEFAULT, READING, Provenance
 from circle_migrate.config.url.address import Address
 from circle_migrate.core.errors import SettingsError, UsageError
 from circle_migrate.core.redaction import redact
+
+with without_plugins():
+    from pydantic_settings import BaseSettings, SettingsConfigDict
 
 _SCHEMA = re.compile(r'"(?P<double>(?:[^"]|"")+)"|\'(?P<single>[^\']+)\'|(?P<plain>[^\s,"\']+)')
 _USER = "$user"
@@ -24,6 +27,7 @@ DEFAULT_SECRETS = Path("/run/secrets")
 _CONFIG = SettingsConfigDict(
     alias_generator=lambda name: name.replace("_", "-"),
     arbitrary_types_allowed=True,
+    defer_build=True,  # until both models are built without plugins, below
     enable_decoding=False,  # a list in a variable is written as lines, not as JSON
     extra="forbid",
     frozen=True,
@@ -278,6 +282,10 @@ class Settings(BaseSettings):
         """Raise `UsageError` for a database that the project does not have."""
         if name not in self.databases:
             raise UsageError(f"there is no database {name!r}", hint=f"databases: {', '.join(self.databases)}")
+
+
+with without_plugins():
+    Settings.model_rebuild()
 
 
 def _show(value: Any) -> str:

@@ -128,6 +128,7 @@ class Plugin:
 plugin = Plugin()
 """
 LOADS = """
+import circle_migrate.migrate.alembic_adapter.config  # which imports the model before it is loaded
 from circle_migrate.config.load import load
 load(environ={})
 from pydantic import BaseModel
