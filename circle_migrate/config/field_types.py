@@ -7,18 +7,19 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 from pydantic import AfterValidator, BeforeValidator, Field, PlainValidator, StringConstraints, ValidationInfo
 
-from circle_migrate.config.databases import BUNDLED, Locations
-from circle_migrate.config.password_command import PasswordCommand as Command
+from circle_migrate.config.databases import BUNDLED
 from circle_migrate.config.provenance import DEFAULT, READING, Origin, Provenance, read_text
 from circle_migrate.config.url.parse import has_password, parse
 from circle_migrate.core.errors import SettingsError, UsageError
 
 if TYPE_CHECKING:
     from circle_migrate.config.assumed_size import SizeAssumption
+    from circle_migrate.config.databases import Locations
     from circle_migrate.config.ignore_rule import IgnoreRule
+    from circle_migrate.config.password_command import PasswordCommand as Command
     from circle_migrate.config.url.address import Address
 else:
-    Address = IgnoreRule = SizeAssumption = Any
+    Address = Command = IgnoreRule = Locations = SizeAssumption = Any
     """Pydantic need not know the parts of what a validator returns; their schemas take time."""
 
 _DURATION = re.compile(r"(?P<number>\d+(?:\.\d+)?)\s*(?P<unit>ms|s|min|h)?")
@@ -124,6 +125,8 @@ def _parse_url(text: str, given: _Given) -> Address | None:
 
 
 def _parse_password_command(value: Any, given: _Given) -> Command:
+    from circle_migrate.config.password_command import PasswordCommand as Command
+
     return Command.parse(value, given.origin.folder, given.origin.subject)
 
 
@@ -182,6 +185,8 @@ def _parse_assumption(text: str, given: _Given) -> SizeAssumption:
 
 def _find_revisions(value: Any, given: _Given) -> Locations:
     """Return where the revisions are; the package's own are relative to this file, which is found faster."""
+    from circle_migrate.config.databases import Locations
+
     if isinstance(value, str) and (bundled := BUNDLED.get(value)):
         return Locations((Path(__file__).parents[1] / "revisions" / bundled.name,))
     texts = value.splitlines() if isinstance(value, str) else value
