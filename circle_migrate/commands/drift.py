@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -70,7 +70,7 @@ class DriftGate:
         modes = {name: self._mode_of(states[name]) for name in changes}
         for name in changes:
             if modes[name] == "off":
-                drifts[name] = replace(drifts[name], silent=True)
+                drifts[name] = drifts[name]._replace(silent=True)
             elif name in self._known and self._known[name].change == changes[name]:
                 drifts[name] = self._known[name]
         new = [name for name, drift in drifts.items() if not drift.silent and drift != self._known.get(name)]
@@ -104,14 +104,14 @@ async def _compare(deployment: Deployment, drifts: Mapping[str, Drift]) -> dict[
         raise
     except Exception as error:  # noqa: BLE001 - a run does not fail because of a comparison
         reason = error.message if isinstance(error, MigrateError) else text_of(error)
-        return {name: replace(drift, reason=reason) for name, drift in drifts.items()}
+        return {name: drift._replace(reason=reason) for name, drift in drifts.items()}
     compared = {item.database: with_differences(drifts[item.database], item) for item in result.comparisons}
     reasons = {
         finding.database: "\n".join(filter(None, [finding.message, finding.remedy]))
         for finding in result.comparison_errors
     }
     return {
-        name: compared.get(name) or replace(drift, reason=reasons.get(name, reasons.get(None, "")))
+        name: compared.get(name) or drift._replace(reason=reasons.get(name, reasons.get(None, "")))
         for name, drift in drifts.items()
     }
 
@@ -123,8 +123,7 @@ def with_differences(drift: Drift, comparison: Comparison) -> Drift:
 
     items = sorted(comparison.differences, key=lambda item: item.severity.rank)
     texts = (f"{summary(item, comparison)} ({item.severity})".replace("\n", "\\n") for item in items)
-    return replace(
-        drift,
+    return drift._replace(
         differences=tuple(map(redact, texts)),
         is_settled=not items,
         is_error=any(item.severity is Severity.ERROR for item in items),

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 from circle_migrate.core.errors import text_of
@@ -47,8 +46,7 @@ class Change(NamedTuple):
         return self.now is not None and self.recorded == self.now
 
 
-@dataclass(frozen=True, slots=True)
-class Drift:
+class Drift(NamedTuple):
     """A change by hand, and its differences from the revisions or the `reason` why they are not known.
 
     It is settled if there is no difference, an error if `diff` ends with status 4 or is not possible. A
