@@ -114,7 +114,7 @@ async def downgrade(
     confirm: Confirm | LossConfirmation,
     cascade: bool = False,
     keep: bool = False,
-    backup_policy: BackupPolicy | None = None,
+    backup_policy: BackupPolicy = BackupPolicy(),
     dry_run: bool = False,
     saved_plan: SavedPlan | None = None,
     overridden: Sequence[str] = (),
@@ -204,7 +204,7 @@ async def _confirm(
     plan: Plan,
     states: Mapping[str, State],
     confirm: Confirm | LossConfirmation,
-    backup_policy: BackupPolicy | None,
+    backup_policy: BackupPolicy,
     notes: Sequence[str],
     *,
     keep: bool,
@@ -214,7 +214,7 @@ async def _confirm(
 
     Returns the decision on a backup, and the losses if they were assessed.
     """
-    decide = partial((backup_policy or BackupPolicy()).decide, deployment, states)
+    decide = partial(backup_policy.decide, deployment, states)
     decision = decide(lossy=False) if plan else BackupDecision()  # raises before the losses are sought
     if not isinstance(confirm, LossConfirmation):
         confirm(plan)

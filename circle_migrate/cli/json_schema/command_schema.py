@@ -1,4 +1,7 @@
-"""Compose the JSON Schema of a command from the files of its definitions."""
+"""Compose the JSON Schema of a command from the files of its definitions.
+
+An object in a file requires all its properties, unless it says itself which it requires.
+"""
 
 import json
 import re
@@ -75,6 +78,11 @@ def _definitions(*names: str) -> dict[str, Any]:
         name = pending.pop()
         if name not in definitions:
             text = files(__package__).joinpath(f"{name}.json").read_text(encoding="utf-8")
-            definitions[name] = json.loads(text)
+            definitions[name] = json.loads(text, object_hook=_require_properties)
             pending += re.findall(f'"{re.escape(_REFERENCE)}(.+?)"', text)
     return dict(sorted(definitions.items()))
+
+
+def _require_properties(value: dict[str, Any]) -> dict[str, Any]:
+    """Return an object that requires all its properties, unless it says which it requires."""
+    return {"required": list(value["properties"]), **value} if "properties" in value else value

@@ -31,11 +31,12 @@ _MOVE = "is in env.py, which is not run: move it to a module that can be importe
 
 _X_ARGUMENT = "-x is passed to revisions; what env.py does with it is not done"
 _SCHEMAS = "is not used: name a database for each schema, with its own search-path"
+_CONNECTION = "calls of Alembic with a connection go on working"
 _LISTENER = "the listener is not registered: move it to a module that `imports` names"
 _CALLS = (
     ("get_x_argument", "", State.BY_HAND, "-x", _X_ARGUMENT),
     ("execution_options", "schema_translate_map", State.BY_HAND, "schema_translate_map", _SCHEMAS),
-    ("attributes.get", "'connection'", State.HOLDS, "config.attributes", "calls with a connection work"),
+    ("attributes.get", "'connection'", State.HOLDS, "config.attributes", _CONNECTION),
     ("load_dotenv", "", State.HOLDS, "load_dotenv", ".env of the project is read, no other file"),
     ("listens_for", "", State.BY_HAND, "event", _LISTENER),
 )
