@@ -306,6 +306,8 @@ async def _run_action(run: MigrationRun, segment: int, action: Action) -> Applie
                 run.stays = None
         async with step_lock():
             await session.connection.run_sync(run_with_hooks)
+        if run.deployment.is_server_shared:
+            await guards.ensure_server_unchanged(session.driver, action.database)
     except failure.StepFailedError:
         raise
     except KeyboardInterrupt:  # a signal while the step ran Python, not while it awaited the server

@@ -29,13 +29,19 @@ files of a database are read, so that the servers work in the meantime."""
 class Deployment:
     """All databases in the order of locks and commits; those outside `only` are read if required.
 
-    Nobody else changes databases that are scratch databases.
+    Nobody else changes databases that are scratch databases; `is_server_shared` says that they are on a
+    server that has other databases, too.
     """
 
     def __init__(
-        self, settings: Settings, only: str | Collection[str] | None = None, *, is_scratch: bool = False
+        self,
+        settings: Settings,
+        only: str | Collection[str] | None = None,
+        *,
+        is_scratch: bool = False,
+        is_server_shared: bool = False,
     ) -> None:
-        self.settings, self.is_scratch = settings, is_scratch
+        self.settings, self.is_scratch, self.is_server_shared = settings, is_scratch, is_server_shared
         self.databases = {name: Database(database) for name, database in settings.databases.items()}
         wanted = {only} if isinstance(only, str) else set(only or self.databases)
         for name in wanted:

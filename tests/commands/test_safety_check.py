@@ -17,10 +17,12 @@ import pytest
 from circle_migrate.cli.json_schema.command_schema import schema
 from circle_migrate.commands.safety_check import safety_check
 from circle_migrate.config.load import load
+from circle_migrate.core.errors import ExitCode
 from circle_migrate.postgres.deployment import Deployment
 from circle_migrate.safety.result import SafetyReport
 from tests import old_script
 from tests.deployments import Answer, environment, execute, invoke, versions
+from tests.faults.states import rows
 from tests.projects import Project
 from tests.servers import Databases, run
 
@@ -585,3 +587,24 @@ def test_every_format_says_what_is_dangerous(shop: Project, create_databases: Ca
     assert "::error file=" in said["github"].stdout
     assert "**CM013**" in said["markdown"].stdout
     assert said["markdown"].stdout.count("<details>") == said["markdown"].stdout.count("</details>")
+
+
+def test_scratch_server_with_other_databases_keeps_its_roles(
+    shop: Project, empty_databases: Databases
+) -> None:
+    roles = "SELECT rolname FROM pg_roles WHERE rolname IN ('circle_new', 'circle_old')"
+    run(execute(empty_databases, "main", "CREATE ROLE circle_old"))
+    try:
+        for body in ("DROP ROLE circle_old", "DO $$ BEGIN CREATE ROLE circle_new; END $$"):
+            shop.revision("main", "m2", "m1", f'op.execute("{body}")', "pass")
+            told = invoke(["safety-check"])
+            assert told.status == ExitCode.REFUSED
+            assert "the step changes roles, databases or tablespaces" in told.everything
+            refused = invoke(["diff", "live", "revisions", "-d", "main"])
+            assert refused.status == ExitCode.REFUSED
+            assert "circle-migrate[embedded]" in refused.everything
+            assert run(rows(empty_databases, "main", roles)) == [("circle_old",)]
+        shop.revision("main", "m2", "m1", 'op.execute("CREATE TABLE more ()")', "pass")
+        assert invoke(["safety-check"]).status == 0
+    finally:
+        run(execute(empty_databases, "main", "DROP ROLE circle_old"))

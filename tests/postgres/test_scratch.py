@@ -23,7 +23,6 @@ from circle_migrate.config.load import load
 from circle_migrate.core.errors import MissingPrivilege, SettingsError, Unreachable
 from circle_migrate.postgres.deployment import Deployment
 from circle_migrate.postgres.embedded.binaries import find
-from circle_migrate.postgres.embedded.server import EmbeddedServer
 from circle_migrate.postgres.scratch import temporary_server
 from circle_migrate.postgres.scratch.container import image, pull_image
 from circle_migrate.postgres.scratch.databases import COMMENT, LOCK_CLASS, PREFIX
@@ -170,32 +169,6 @@ async def _fetch(address: object, query: str) -> list[asyncpg.Record]:
         return list(await connection.fetch(query))
     finally:
         await connection.close()
-
-
-def test_running_embedded_server_is_used_and_keeps_running_as_it_was(temporary: Path) -> None:
-    data = temporary / "embedded"
-    status = EmbeddedServer(data, 16).start()
-    roles = "SELECT rolname FROM pg_roles WHERE rolname = 'app'"
-
-    async def scenario() -> None:
-        deployment = deployed(embedded_data=data)
-        url = status.url("postgres")
-        async with scratch_databases(deployment) as scratched:
-            assert scratched.majors["main"] == 16
-            assert [entry for entry in entries(temporary) if entry != "embedded"] == []
-
-            async def grant() -> None:
-                await ask(url, "GRANT pg_monitor TO app")
-
-            await scratched.run_adding_missing_roles(grant)
-            assert len(await ask(url, roles)) == 1
-        assert await ask(url, roles) == []
-        query = "SELECT datname FROM pg_database WHERE left(datname, length($1)) = $1"
-        assert await ask(url, query, PREFIX) == []
-
-    run(scenario())
-    assert EmbeddedServer(data).status().pid == status.pid
-    EmbeddedServer(data).reset()
 
 
 @pytest.fixture

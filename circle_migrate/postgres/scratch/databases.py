@@ -25,7 +25,6 @@ LOCK_CLASS = 0x63697263
 """The first key of a run's advisory lock, "circ" in ASCII; the second is the token of the run."""
 
 COMMENT = "scratch database of circle-migrate, dropped after use; without one, the next run drops it"
-_ROLE_COMMENT = "role of circle-migrate's scratch databases, dropped with them"
 
 # The settings of a role, as by ALTER ROLE, also hold on the server of the scratch databases.
 _UNLIMITED = {"default_transaction_read_only": "off", "statement_timeout": "0"}
@@ -51,7 +50,6 @@ FROM pg_catalog.pg_database d
 WHERE left(d.datname, length($1)) = $1 AND pg_has_role(d.datdba, 'USAGE')
   AND coalesce(shobj_description(d.oid, 'pg_database'), $2) = $2
 """
-_SCRATCH_ROLES = "SELECT rolname FROM pg_catalog.pg_roles WHERE shobj_description(oid, 'pg_authid') = $1"
 
 T = TypeVar("T")
 
@@ -60,12 +58,12 @@ T = TypeVar("T")
 class ScratchHost:
     """A server for scratch databases.
 
-    `is_local` is true for embedded and temporary servers, where missing roles are created. With
-    `copy_locale`, scratch databases get the encoding and locale of the maintenance database.
+    `is_private` is true for temporary servers, where missing roles are created and revisions may change them.
+    With `copy_locale`, scratch databases get the encoding and locale of the maintenance database.
     """
 
     maintenance_database: Database
-    is_local: bool = False
+    is_private: bool = False
     copy_locale: bool = False
 
     def address(self, database: str) -> Address:
@@ -93,16 +91,13 @@ class Scratch:
                 return await work()
             except Exception as error:
                 role = _missing_role(error)
-                is_local = all(host.is_local for host in self._hosts.values())
-                if role is None or role in added or not is_local:
+                is_private = all(host.is_private for host in self._hosts.values())
+                if role is None or role in added or not is_private:
                     if isinstance(error, MigrationFailed | Unreachable):
                         _describe_failure(error, role)
                     raise
                 async with next(iter(self._hosts.values())).maintenance_database.connected() as connection:
-                    # One transaction: a role that existed before must not get the comment, by which roles
-                    # are dropped.
-                    statement = f"CREATE ROLE {quote(role)} NOLOGIN; COMMENT ON ROLE {quote(role)} IS "
-                    await _try_all(connection, [statement + literal(_ROLE_COMMENT)])
+                    await _try_all(connection, [f"CREATE ROLE {quote(role)} NOLOGIN"])
                 added.add(role)
 
 
@@ -135,19 +130,25 @@ async def create_databases(
                 given, problems = await accepted(connection, name, wanted)
                 urls[name] = host.address(names[name]).with_settings({**given, **_UNLIMITED})
                 notes += problems
-        scratch = Scratch(_scratch_deployment(deployment, urls), majors, tuple(notes), hosts)
+        is_shared = not all(host.is_private for host in hosts.values())
+        scratch_deployment = _scratch_deployment(deployment, urls, is_server_shared=is_shared)
+        scratch = Scratch(scratch_deployment, majors, tuple(notes), hosts)
         for name in hosts if with_schemas else ():
             await _create_schemas(scratch.deployment.databases[name])
         yield scratch
 
 
-def _scratch_deployment(deployment: Deployment, urls: Mapping[str, Address]) -> Deployment:
+def _scratch_deployment(
+    deployment: Deployment, urls: Mapping[str, Address], *, is_server_shared: bool
+) -> Deployment:
     databases = {
         name: item.model_copy(update={"url": urls.get(name), "search_path": item.effective_path})
         for name, item in deployment.settings.databases.items()
     }
     changes = {"databases": databases, "embedded": False, "atomic": False, "statement_timeout": 0.0}
-    return Deployment(deployment.settings.model_copy(update=changes), deployment.selected, is_scratch=True)
+    settings = deployment.settings.model_copy(update=changes)
+    kind = {"is_scratch": True, "is_server_shared": is_server_shared}
+    return Deployment(settings, deployment.selected, **kind)
 
 
 @asynccontextmanager
@@ -165,8 +166,6 @@ async def _create_on_host(
             yield connection
         finally:
             await shield(_drop(host, connection, names))
-            if host.is_local and not connection.is_closed():
-                await shield(_drop_stale(connection))
 
 
 async def _create(connection: asyncpg.Connection, host: ScratchHost, name: str) -> None:
@@ -202,15 +201,11 @@ async def _create_schemas(database: Database) -> None:
 
 
 async def _drop_stale(connection: asyncpg.Connection) -> None:
-    """Drop the databases, and then the roles, that ended runs have left."""
+    """Drop the databases that ended runs have left."""
     rows = await connection.fetch(_STALE_DATABASES, PREFIX, COMMENT, LOCK_CLASS)
     matches = ((row, _NAME.match(row["name"])) for row in rows)
-    stale = [row for row, match in matches if match and str(int(match["token"], 16)) not in row["held"]]
-    names = [row["name"] for row in stale]
-    await _try_all(connection, _drop_statements(names))
-    if len(names) == len(rows):
-        roles = await connection.fetch(_SCRATCH_ROLES, _ROLE_COMMENT)
-        await _try_all(connection, [f"DROP ROLE IF EXISTS {quote(row['rolname'])}" for row in roles])
+    stale = (row for row, match in matches if match and str(int(match["token"], 16)) not in row["held"])
+    await _try_all(connection, _drop_statements(row["name"] for row in stale))
 
 
 async def _drop(host: ScratchHost, connection: asyncpg.Connection, names: list[str]) -> None:

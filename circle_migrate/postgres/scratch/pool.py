@@ -13,7 +13,6 @@ from circle_migrate.core.shield import in_thread
 from circle_migrate.postgres.database import Database
 from circle_migrate.postgres.deployment import Deployment
 from circle_migrate.postgres.embedded import binaries
-from circle_migrate.postgres.embedded.server import EmbeddedServer
 from circle_migrate.postgres.scratch.container import NEWEST, Container, pull_image
 from circle_migrate.postgres.scratch.databases import Scratch, ScratchHost, create_databases
 from circle_migrate.postgres.scratch.live_settings import NO_SETTINGS, Settings
@@ -69,7 +68,9 @@ async def _from_url(deployment: Deployment) -> list[ServerProvider]:
         return []
     database = _maintenance_database(deployment, address)
     try:
-        return [_running_provider(deployment, ScratchHost(database), await _major(database))]
+        majors = dict.fromkeys(deployment.databases, await _major(database))
+        hosts = dict.fromkeys(deployment.databases, ScratchHost(database))
+        return [ServerProvider(majors, lambda: nullcontext(hosts))]
     except (UsageError, Unreachable) as error:
         error.hint = f"set {_SCRATCH_URL}"
         raise
@@ -92,21 +93,11 @@ def _embedded(deployment: Deployment) -> list[ServerProvider]:
     except SettingsError:
         return []
     providers = []
-    status = EmbeddedServer(deployment.settings.embedded_data).status()
-    if status.running and status.major is not None:
-        url = parse(status.url("postgres"), source="the embedded server")
-        host = ScratchHost(_maintenance_database(deployment, url), is_local=True)
-        providers.append(_running_provider(deployment, host, status.major))
     for major in sorted(installations, reverse=True):
         majors = dict.fromkeys(deployment.databases, major)
         start = partial(TemporaryServer.start, installations[major])
         providers.append(ServerProvider(majors, partial(_start_temporary, deployment, start)))
     return providers
-
-
-def _running_provider(deployment: Deployment, host: ScratchHost, major: int) -> ServerProvider:
-    hosts = dict.fromkeys(deployment.databases, host)
-    return ServerProvider(dict.fromkeys(deployment.databases, major), lambda: nullcontext(hosts))
 
 
 @asynccontextmanager
@@ -119,7 +110,7 @@ async def _start_temporary(
         await in_thread(lambda: started.append(start()))
         url = parse(started[0].url, source="a temporary server")
         yield dict.fromkeys(
-            deployment.databases, ScratchHost(_maintenance_database(deployment, url), is_local=True)
+            deployment.databases, ScratchHost(_maintenance_database(deployment, url), is_private=True)
         )
     finally:
         for temporary_server in started:
