@@ -24,8 +24,8 @@ def main() -> None:
         # hooks of others.
         if isinstance(status, int):
             with suppress(OSError, ValueError):  # then the interpreter reports it
-                sys.stdout.flush()
-                sys.stderr.flush()
+                for name in ("stdout", "stderr"):
+                    getattr(sys, name).flush()
                 os._exit(status)
 
     atexit.register(end)
