@@ -13,6 +13,7 @@ from circle_migrate.core.errors import Interrupted, MigrateError
 from circle_migrate.postgres.catalog.snapshot import Snapshot
 from circle_migrate.postgres.database import Database
 from circle_migrate.postgres.deployment import Deployment
+from circle_migrate.postgres.identifier import unquote_and_fold
 from circle_migrate.revision_graph.plan import Direction, Plan
 from circle_migrate.safety.live_database.record import ObjectUsage, Probe
 from circle_migrate.safety.rules.evidence import NEVER, Evidence, Limits, Mode, Thresholds
@@ -137,7 +138,8 @@ class EvidenceCollector:
         pairs = (
             privileges_by_role({"acl": change.old("acl")}) for change in changes if "acl" in change.fields
         )
-        dropped = (role for statement in self._statements(name) for role, *_ in role_losses(statement.sql))
+        losses = (loss for statement in self._statements(name) for loss in role_losses(statement.sql))
+        dropped = (unquote_and_fold(role) for role, *_ in losses)
         return frozenset(role for found in pairs for role, _ in found).union(dropped)
 
     def _relations(self, name: str) -> frozenset[str]:

@@ -33,6 +33,12 @@ def test_queries_are_planned_once_and_see_the_transaction(empty_databases: Datab
             await connection.execute("DEALLOCATE ALL; ALTER TABLE t DROP b")
             assert column not in (await reader.snapshot()).objects
             assert column not in await reader.object_ids()
+            await connection.execute("ALTER TABLE t ADD b int")
+            assert column in await CatalogReader(connection, settings).object_ids()
+            name = await connection.fetchval("SELECT min(name) FROM pg_prepared_statements")
+            await connection.execute(f'DEALLOCATE "{name}"')
+            assert column in (await reader.snapshot()).objects
+            assert column in await reader.object_ids()
         finally:
             await connection.close()
 

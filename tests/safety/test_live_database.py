@@ -514,10 +514,11 @@ def test_invalid_indexes_and_publications(pair: Databases, live: Database) -> No
             with pytest.raises(asyncpg.UniqueViolationError):
                 await connection.execute('CREATE UNIQUE INDEX CONCURRENTLY "I" ON t (a)')
         names = ["public.t", "public.k", "public.i"]
-        usage = await object_usage(live, names)
+        usage = await object_usage(live, names, ["pg_monitor", "gone"])
         await execute(pair, _LIVE, "DROP PUBLICATION p, only_inserts")
         return usage
 
     usage = run(scenario())
     assert usage.invalid_indexes == (("public.t", 'public."I"'),)
     assert usage.published == {"public.k", "public.t"}
+    assert list(usage.inherited_roles or ()) == ["pg_monitor"]

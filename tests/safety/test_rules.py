@@ -68,7 +68,7 @@ def test_opaque_statement_is_found_without_a_trace(sql: str, is_opaque: bool) ->
     ("sql", "found"),
     [
         ("DROP USER app, other", [("CM035", "app"), ("CM035", "other")]),
-        ("DROP ROLE IF EXISTS app, gone", [("CM035", "app")]),
+        ('DROP ROLE IF EXISTS App, gone, "a,b"', [("CM035", '"a,b"'), ("CM035", "App")]),
         ("DO $$ BEGIN DROP ROLE app; END $$", [("CM035", "app")]),
         ('ALTER GROUP "App" RENAME TO b', [("CM030", '"App"')]),
         ("ALTER ROLE app WITH NOLOGIN CONNECTION LIMIT 3", [("CM038", "app")]),
@@ -81,7 +81,7 @@ def test_opaque_statement_is_found_without_a_trace(sql: str, is_opaque: bool) ->
 )
 def test_role_that_the_release_loses(sql: str, found: list[tuple[str, str]]) -> None:
     trace = Trace((TracedStatement("main", 1, "r1", sql),), (), 18)
-    usage = ObjectUsage(inherited_roles={"app": frozenset()})
+    usage = ObjectUsage(inherited_roles={"app": frozenset(), '"a,b"': frozenset()})
     evidence = Evidence(trace, usage={"main": usage})
     assert [(finding.rule, finding.subject) for finding in run_rules(evidence)] == found
 

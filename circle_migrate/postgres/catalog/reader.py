@@ -40,7 +40,7 @@ class CatalogReader:
         table = self._settings.version_table, self._settings.version_table_schema
         try:
             return await read(table)
-        except asyncpg.InvalidSQLStatementNameError:  # a step has sent DEALLOCATE ALL
+        except asyncpg.InvalidSQLStatementNameError:  # a step has sent DEALLOCATE
             self._statements.clear()
             return await read(table)
 
@@ -48,6 +48,6 @@ class CatalogReader:
         if not isinstance(self._connection, asyncpg.Connection):  # psycopg
             return await self._connection.fetch(query, *values)
         if query not in self._statements:
-            name = f"circle_migrate_catalog_{len(self._statements)}"  # without one, each execution plans it
-            self._statements[query] = await self._connection.prepare(query, name=name)
+            # A statement without a name is planned at each execution.
+            self._statements[query] = await self._connection.prepare(query, name=True)
         return await self._statements[query].fetch(*values)

@@ -35,7 +35,7 @@ SELECT quote_ident(r.rolname) AS role,
        array_remove(array_agg(quote_ident(other.rolname)), NULL) AS inherited
 FROM pg_catalog.pg_roles r
 LEFT JOIN pg_catalog.pg_roles other ON other.oid <> r.oid AND pg_has_role(r.oid, other.oid, 'USAGE')
-WHERE quote_ident(r.rolname) = ANY ($1) GROUP BY 1
+WHERE r.rolname = ANY ($1) OR quote_ident(r.rolname) = ANY ($1) GROUP BY 1
 """
 
 _SEQUENCES = f"""

@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterator, Mapping
 from circle_migrate.core.findings import Severity
 from circle_migrate.diff.ddl.attributes import parse_acl
 from circle_migrate.postgres.catalog.snapshot import Change, Fields, ObjectKey, Op
-from circle_migrate.postgres.identifier import IDENTIFIER, schema_of, unquote_and_fold
+from circle_migrate.postgres.identifier import IDENTIFIER, schema_of, unquote, unquote_and_fold
 from circle_migrate.postgres.sql_text import (
     compile_pattern,
     mentions,
@@ -68,17 +68,19 @@ def role_losses(sql: str) -> Iterator[tuple[str, str, bool, str]]:
     text = without_comments_and_literals(sql)
     for match in _LOST_ROLES.finditer(sql if text[:2].upper() == "DO" else text):
         for effect in filter(match.group, _ROLE_EFFECTS):
-            for name in match[effect].split(","):
-                yield name.strip(), effect, bool(match["if_exists"]), match["groups"] or ""
+            for name in re.findall(IDENTIFIER, match[effect]):
+                yield name, effect, bool(match["if_exists"]), match["groups"] or ""
 
 
 def check_roles(context: StatementContext) -> Iterator[HazardFinding]:
     """Yield a finding for each role that a statement drops, renames or locks out."""
     texts = [other.statement.sql for other in context.plan.statements]
-    roles = context.usage.inherited_roles
+    known = context.usage.inherited_roles
+    roles = None if known is None else set(map(unquote, known))
     for name, effect, if_exists, groups in role_losses(context.statement.sql):
         is_new = any(re.search(rf"(?i)\bCREATE\s+{_ROLE}{re.escape(name)}(?!\w)", text) for text in texts)
-        if not is_new and not (if_exists and roles is not None and name not in roles):
+        is_absent = if_exists and roles is not None and unquote_and_fold(name) not in roles
+        if not is_new and not is_absent:
             rule, severity, reason = _ROLE_EFFECTS[effect]
             yield context.finding(rule, severity, name, reason.format(groups=groups))
 
