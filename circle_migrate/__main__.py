@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import atexit
 import gc
 import os
 import sys
-from contextlib import suppress
 
 _INTERRUPTED = 130
 """The exit status for Ctrl-C; `core.errors`, which has it too, may not be imported yet."""
@@ -17,28 +15,16 @@ def main() -> None:
     _open_closed_streams()
     # Imported modules are never garbage, so a collection while they are imported only costs time.
     gc.set_threshold(200_000)
-    status: int | str | None = 1
-
-    def end() -> None:
-        # To destroy all modules takes a tenth of the time of `status`. Registered first, this runs after the
-        # hooks of others.
-        if isinstance(status, int):
-            with suppress(OSError, ValueError):  # then the interpreter reports it
-                for name in ("stdout", "stderr"):
-                    getattr(sys, name).flush()
-                os._exit(status)
-
-    atexit.register(end)
     try:
         from circle_migrate.cli.app import app
 
         app(prog_name="circle-migrate")
     except KeyboardInterrupt:
-        status = _INTERRUPTED
-        sys.exit(status)
-    except SystemExit as error:
-        status = error.code
-        raise
+        sys.exit(_INTERRUPTED)
+    finally:
+        # The collection at exit takes a sixth of the time of `status`.
+        gc.disable()
+        gc.freeze()
 
 
 def _open_closed_streams() -> None:
