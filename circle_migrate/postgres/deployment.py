@@ -29,7 +29,7 @@ files of a database are read, so that the servers work in the meantime."""
 class Deployment:
     """All databases in the order of locks and commits; those outside `only` are read if required.
 
-    Nobody else changes databases that are scratch databases.
+    With `is_scratch` they are scratch databases, which nobody else changes.
     """
 
     def __init__(
