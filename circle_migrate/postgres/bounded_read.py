@@ -58,9 +58,11 @@ async def bounded_read(
     """Open a READ ONLY transaction in which each statement may take `seconds`; None sets no limit."""
     try:
         async with database.reading() as connection:
-            await connection.execute(_set_local(_limits(seconds or lock_seconds, lock_seconds)))
             if seconds is None:
-                await connection.execute(NO_TIMEOUTS)
+                lock_timeout = milliseconds(lock_seconds)
+                await connection.execute(f"{NO_TIMEOUTS}; SET LOCAL lock_timeout = {lock_timeout}")
+            else:
+                await connection.execute(_set_local(_limits(seconds, lock_seconds)))
             yield connection
     except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
         raise server_errors.named_error(error, database.name, "read the catalog") from error

@@ -166,7 +166,6 @@ def missing_file_error(graph: Graph, key: str, *, is_current: bool = False) -> U
         f"{reason}, one of the revisions that {squashed.id} replaces, and the files of these are gone",
         database=name,
         location=squashed.location,
-        state="nothing was changed",
         hint=f"with the last release that has them, type `{command}`, then the same command again here; "
         "or restore the files from version control",
     )

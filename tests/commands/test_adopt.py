@@ -286,7 +286,7 @@ CASES = {
             "by hand CREATE SCHEMA: create the schema in a revision",
             "by hand statement: is not run: ALTER ROLE a PASSWORD '…'",
         ),
-        {"lock-timeout": "2000ms"},
+        {"lock-timeout": "2s"},
     ),
     "tenants": Case(
         {
@@ -574,7 +574,7 @@ def test_pyproject_keeps_all_that_it_has(name: str, newline: str, project_folder
 
 def test_nothing_that_exists_is_overwritten(project_folder: Path) -> None:
     text = (
-        "[tool.circle-migrate]\ntransaction = 'all'\nimports = ['json']\n"
+        "[tool.circle-migrate]\ntransaction = 'all'\nimports = ['json']\nlock-timeout = '5s'\n"
         "[tool.circle-migrate.databases.shop]\nrevisions = 'migrations'\nurl-env = 'MINE'\n"
         "models = 'shop.models:Plain.metadata'\n"
     )
@@ -585,6 +585,7 @@ def test_nothing_that_exists_is_overwritten(project_folder: Path) -> None:
         metadata="Base.metadata",
         code="url = os.environ['SHOP_URL']",
         options="transaction_per_migration=True, version_table='v'",
+        body="connection.execute('SET lock_timeout = 5000')",
     )
     result = found(project_folder, write=True)
     (shop,) = result.databases
@@ -600,8 +601,13 @@ def test_nothing_that_exists_is_overwritten(project_folder: Path) -> None:
     assert not any("imports" in text and "shop.models" in text for text in texts)
     assert 'pyproject.toml says transaction = "all", not "per-revision"' in texts
     assert 'pyproject.toml says imports = ["json"], not ["shop.tables"]' in texts
+    assert 'lock-timeout = "5s" is set already' in texts
     written = (project_folder / "pyproject.toml").read_text(encoding="utf-8")
     assert written == text + 'version-table = "v"\n'
+
+    write(project_folder, {"pyproject.toml": "[tool.circle-migrate]\nimports = 3"})
+    texts = {point.text for point in found(project_folder).databases[0].points}
+    assert 'pyproject.toml says imports = 3, not ["shop.tables"]' in texts
 
 
 @pytest.mark.parametrize(

@@ -128,7 +128,7 @@ class Plugin:
 plugin = Plugin()
 """
 LOADS = """
-import circle_migrate.migrate.alembic_adapter.config  # which imports the model before it is loaded
+import circle_migrate.config.settings  # before `load`, as commands do
 from circle_migrate.config.load import load
 load(environ={})
 from pydantic import BaseModel

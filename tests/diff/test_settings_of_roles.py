@@ -6,11 +6,13 @@ import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import asyncpg
 import pytest
 
 from circle_migrate.postgres.create_database import create_like
+from circle_migrate.postgres.database import Database
 from circle_migrate.postgres.identifier import literal, unquote
 from circle_migrate.postgres.search_path import PINNED
 from tests.deployments import environment, execute, invoke
@@ -105,7 +107,15 @@ def test_settings_that_decide_what_revisions_mean_are_no_drift(
     statements = [f"{alter} {name} = '{value}'" for name, value in settings.items()]
     run(execute(empty_databases, "main", *statements))
     assert invoke(["upgrade", "-d", "main"]).status == 0
+    connect, addresses = Database.connect, []
+
+    async def recording(database: Database, *names: str, **options: Any) -> asyncpg.Connection:
+        addresses.append(database.address.database)
+        return await connect(database, *names, **options)
+
+    monkeypatch.setattr(Database, "connect", recording)
     answer = invoke(["diff", "-d", "main", "--format", "json"])
     assert answer.status == 0, answer.stdout
+    assert addresses.count(empty_databases.names["main"]) == 1
     found = [finding["subject"] for finding in json.loads(answer.stdout)["findings"]]
     assert {subject.casefold() for subject in found} == {f"setting database.{name}" for name in settings}

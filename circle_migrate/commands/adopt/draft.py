@@ -70,11 +70,12 @@ class Draft:
         """Return whether a table has a setting, with a point that says whether it has this value."""
         if key not in table:
             return False
-        is_same = set(value) <= set(table[key]) if isinstance(value, list) else value == table[key]
-        if is_same:
+        existing = table[key]
+        is_contained = isinstance(value, list) and isinstance(existing, list) and set(value) <= set(existing)
+        if value == existing or is_contained:
             self.holds(subject, f"{key} = {toml(value)} is set already", file, line)
         else:
-            text = f"pyproject.toml says {key} = {toml(table[key])}, not {toml(value)}"
+            text = f"pyproject.toml says {key} = {toml(existing)}, not {toml(value)}"
             self.by_hand(subject, text, file, line)
         return True
 

@@ -184,10 +184,11 @@ def _read_transactions(draft: Draft, env: EnvFile) -> None:
 def _read_statement(draft: Draft, env: EnvFile, text: str, line: int) -> None:
     """Add the point of a statement that env.py sends before or after the revisions."""
     if match := _TIMEOUT.fullmatch(text):
-        name = match["name"].lower()
-        if int(match["value"]):
-            value = f"{match['value']}{match['unit'] or 'ms'}"
-            draft.share(name.replace("_", "-"), value, name, env.path, line)
+        name, number, unit = match["name"].lower(), int(match["value"]), match["unit"] or "ms"
+        if unit == "ms" and number % 1000 == 0:
+            number, unit = number // 1000, "s"
+        if number:
+            draft.share(name.replace("_", "-"), f"{number}{unit}", name, env.path, line)
         else:
             draft.holds(name, "0 is no limit: that of the settings is used", env.path, line)
     elif match := _SEARCH_PATH.match(text):

@@ -65,7 +65,6 @@ def _line(graph: Graph, end: str, start: str) -> tuple[Revision, ...]:
             f"{graph.database}: {squashed} already replaces {replaced}",
             database=graph.database,
             location=graph[squashed].location,
-            state="nothing was written",
             hint=f"to replace it, too, begin at {squashed}, or before {graph[squashed].replaces[0]}",
         )
     if is_outside:

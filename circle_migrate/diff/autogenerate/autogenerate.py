@@ -78,7 +78,7 @@ async def _states(deployment: Deployment) -> dict[str, State]:
         if pending:
             message = f"database {name} has {format_counts({'pending revision': len(pending)})}"
             hint = "first: circle-migrate upgrade; or unset the database's URL to compare the files only"
-            raise Refused(message, database=name, state="nothing was written", hint=hint)
+            raise Refused(message, database=name, hint=hint)
     return states
 
 

@@ -38,7 +38,6 @@ def with_parent(content: bytes, revision: Revision, before: Sequence[str], paren
             f"{revision.database}: `down_revision` of {revision.id} is not one literal, and stays as it is",
             database=revision.database,
             location=revision.location,
-            state="nothing was written",
             hint=f'write down_revision = "{parent}" by hand',
         )
     quote = _quote(values[0])

@@ -122,7 +122,6 @@ def _path(draft: RevisionFile, script: NewScript) -> Path:
         raise Refused(
             f"the revisions of {name} are in {folder}, which is read-only or part of an installed package",
             database=name,
-            state="nothing was written",
             hint=f"set `revisions` in [tool.circle-migrate.databases.{name}] to a folder of your project",
         )
     path = script.path(folder, draft.id, draft.message)

@@ -31,7 +31,7 @@ from circle_migrate.postgres.catalog.snapshot import Snapshot
 from circle_migrate.postgres.database import Database
 from circle_migrate.postgres.deployment import Current, Deployment
 from circle_migrate.postgres.scratch.databases import Scratch
-from circle_migrate.postgres.scratch.live_settings import NO_SETTINGS, Settings, read_settings
+from circle_migrate.postgres.scratch.live_settings import NO_SETTINGS, Settings
 from circle_migrate.postgres.scratch.pool import ScratchServers, nearest, no_server_error
 from circle_migrate.postgres.search_path import CONFIGURED
 from circle_migrate.postgres.server_errors import scratch_server_lacks, server_message, sqlstate
@@ -60,12 +60,12 @@ async def expected(
     major: int,
     *,
     servers: ScratchServers | None = None,
-    settings_of: Database | None = None,
+    settings: Settings = NO_SETTINGS,
 ) -> Expected:
     """Return the catalog of the database `name` at these current revisions, or with None of its models.
 
-    `servers` shares scratch servers between calls. Sessions of scratch databases get the settings of the live
-    database `settings_of`, which decide what revisions mean; a shipped snapshot does without. Raises
+    `servers` shares scratch servers between calls. Sessions of scratch databases get the `settings` of
+    the live database, which decide what revisions mean; a shipped snapshot does without. Raises
     `SettingsError` if a scratch database is needed and no server is available, or the models cannot be loaded
     or created; `UsageError` for unknown revisions; and what the revisions raise.
     """
@@ -73,7 +73,6 @@ async def expected(
     async with AsyncExitStack() as stack:
         if servers is None:
             servers = await stack.enter_async_context(ScratchServers(deployment))
-        settings, _ = await read_settings([settings_of] if settings_of else [])
         return await _obtain(_resolve_state(deployment, servers, revisions, settings), servers, major)
 
 

@@ -8,9 +8,10 @@ from circle_migrate.diff.expected.expected import expected
 from circle_migrate.diff.expected.snapshot_file import read, shipped_majors
 from circle_migrate.diff.side import CURRENT, ComparisonSide, Source
 from circle_migrate.migrate.guards import verify_identity
-from circle_migrate.postgres.catalog.read_live import read_live_catalog
+from circle_migrate.postgres.catalog.read_live import read_catalog_over
 from circle_migrate.postgres.catalog.snapshot import Snapshot
 from circle_migrate.postgres.deployment import Deployment
+from circle_migrate.postgres.scratch.live_settings import NO_SETTINGS, settings_over
 from circle_migrate.postgres.scratch.pool import ScratchServers, no_server_error
 from circle_migrate.revision_graph import target as targets
 from circle_migrate.revision_graph.target import Target
@@ -66,9 +67,12 @@ class ComparisonSources:
 
     async def of_database(self, name: str) -> ComparisonSides:
         """Return the sides of one database. Raises the reason if one of them is not available."""
-        live = None
+        live, settings = None, NO_SETTINGS
         if any(side.source is Source.LIVE for side in self.sides):
-            live = await read_live_catalog(self.deployment.databases[name])
+            database = self.deployment.databases[name]
+            async with database.reading() as connection:
+                settings = {name: await settings_over(connection)}
+                live = await read_catalog_over(connection, database)
         current = await self._current(name, live)
         snapshots: dict[ComparisonSide, Snapshot] = {}
         for side in self.sides:
@@ -82,9 +86,8 @@ class ComparisonSources:
         for side in self.sides:
             if side not in snapshots:
                 revisions = None if side.source is Source.MODELS else self._heads(side, name, current)
-                settings_of = self.deployment.databases[name] if live is not None else None
                 answer = await expected(
-                    self.deployment, name, revisions, major, servers=self.servers, settings_of=settings_of
+                    self.deployment, name, revisions, major, servers=self.servers, settings=settings
                 )
                 snapshots[side] = answer.snapshot
                 notes += [answer.note] if answer.note else []

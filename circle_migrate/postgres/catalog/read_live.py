@@ -57,20 +57,25 @@ async def read_live_catalog(database: Database) -> Snapshot:
     lock or keeps changing the schema, `Unreachable` if reading fails, and the errors of connecting.
     """
     async with database.reading() as connection:
-        await connection.execute("COMMIT")  # attempts have their own; ROLLBACK would undo the settings
-        attempt = 1
-        while True:
-            try:
-                return await _read(connection, database)
-            except Exception as error:
-                if not _is_transient(error):
-                    if isinstance(error, MigrateError):
-                        raise
-                    raise server_errors.named_error(error, database.name, "read the catalog") from error
-                if attempt == ATTEMPTS:
-                    raise await _transient_error(error, connection, database.name) from error
-            await asyncio.sleep(PAUSE * attempt)
-            attempt += 1
+        return await read_catalog_over(connection, database)
+
+
+async def read_catalog_over(connection: asyncpg.Connection, database: Database) -> Snapshot:
+    """Return the catalog as `read_live_catalog` over a connection for reading; its transaction ends."""
+    await connection.execute("COMMIT")  # attempts have their own; ROLLBACK would undo the settings
+    attempt = 1
+    while True:
+        try:
+            return await _read(connection, database)
+        except Exception as error:
+            if not _is_transient(error):
+                if isinstance(error, MigrateError):
+                    raise
+                raise server_errors.named_error(error, database.name, "read the catalog") from error
+            if attempt == ATTEMPTS:
+                raise await _transient_error(error, connection, database.name) from error
+        await asyncio.sleep(PAUSE * attempt)
+        attempt += 1
 
 
 async def _read(connection: asyncpg.Connection, database: Database) -> Snapshot:

@@ -1,5 +1,6 @@
 """A PostgreSQL data directory: create and configure it, start and stop its server."""
 
+import gzip
 import io
 import json
 import os
@@ -128,15 +129,12 @@ class Cluster:
         """Unpack the data directory for its user; if that fails, return False and leave nothing."""
         self.data.mkdir(mode=0o700)
         try:
-            with tarfile.open(fileobj=io.BytesIO(archive)) as tar:
+            # Decompressed as a whole, as tarfile does not read as far as the checksum.
+            with tarfile.open(fileobj=io.BytesIO(gzip.decompress(archive))) as tar:
                 tar.extraction_filter = lambda member, _: member  # the default of Python 3.14 drops owners
                 for member in tar.getmembers():
-                    member.uid, member.gid, member.uname, member.gname = (
-                        self.account.uid,
-                        self.account.gid,
-                        "",
-                        "",
-                    )
+                    member.uid, member.gid = self.account.uid, self.account.gid
+                    member.uname = member.gname = ""  # or the names of the archive decide
                 tar.extractall(self.data)  # noqa: S202 - packed by us, in a private folder
         except (OSError, EOFError, tarfile.TarError, zlib.error):
             shutil.rmtree(self.data)

@@ -13,6 +13,7 @@ import asyncpg
 from circle_migrate.config.url.address import Address
 from circle_migrate.core.errors import ExitCode, MigrateError, MigrationFailed, MissingPrivilege, Unreachable
 from circle_migrate.core.shield import shield
+from circle_migrate.postgres.bounded_read import NO_TIMEOUTS
 from circle_migrate.postgres.create_database import locale_options
 from circle_migrate.postgres.database import Database
 from circle_migrate.postgres.deployment import Deployment
@@ -28,11 +29,7 @@ COMMENT = "scratch database of circle-migrate, dropped after use; without one, t
 
 # The settings of a role, as by ALTER ROLE, also hold on the server of the scratch databases.
 _UNLIMITED = {"default_transaction_read_only": "off", "statement_timeout": "0"}
-_UNLIMIT = """
-SELECT pg_catalog.set_config(name, CASE WHEN vartype = 'bool' THEN 'off' ELSE '0' END, false)
-FROM pg_catalog.pg_settings
-WHERE name IN ('default_transaction_read_only', 'idle_session_timeout', 'lock_timeout', 'statement_timeout')
-"""
+_UNLIMIT = f"{NO_TIMEOUTS}; SET default_transaction_read_only = off; SET lock_timeout = 0"
 
 _CONNECTIONS = 16
 _CREATES_SCHEMA = re.compile(r"create[\s_]*schema")

@@ -43,14 +43,17 @@ async def read_settings(databases: Iterable[Database]) -> tuple[Settings, tuple[
         else:
             try:
                 async with live.reading() as connection:
-                    rows = await connection.fetch(_SETTINGS)
+                    settings[live.name] = await settings_over(connection)
+                continue
             except MigrateError as error:
                 reason = f"could not be read: {error.detail or error.message}"
-            else:
-                settings[live.name] = {row["name"]: row["value"] for row in rows}
-                continue
         notes.append(f"{live.name}: TimeZone and other settings {reason}")
     return settings, tuple(notes)
+
+
+async def settings_over(connection: asyncpg.Connection) -> Mapping[str, str]:
+    """Return the settings of one database."""
+    return {row["name"]: row["value"] for row in await connection.fetch(_SETTINGS)}
 
 
 async def accepted(
