@@ -237,12 +237,20 @@ SELECT name::text, setting::text FROM pg_catalog.pg_settings
 WHERE source OPERATOR(pg_catalog.=) 'session' ORDER BY 1
 """
 
+_HAS_DEFERRABLE = (
+    "SET statement_timeout = 0; SELECT FROM pg_catalog.pg_constraint WHERE condeferrable LIMIT 1"
+)
+
+# Names are qualified, as the query runs under the settings of the step.
 _DEFERRABLE = """
-SELECT string_agg(name, ', '), string_agg(name, ', ') FILTER (WHERE deferred)
+SELECT pg_catalog.string_agg(name, ', '), pg_catalog.string_agg(name, ', ') FILTER (WHERE deferred)
 FROM (
-    SELECT format('%I.%I', n.nspname, c.conname) AS name, bool_or(c.condeferred) AS deferred
-    FROM pg_catalog.pg_constraint c JOIN pg_catalog.pg_namespace n ON n.oid = c.connamespace
-    WHERE c.condeferrable AND NOT pg_is_other_temp_schema(n.oid) AND has_schema_privilege(n.oid, 'USAGE')
+    SELECT pg_catalog.format('%I.%I', n.nspname, c.conname) AS name,
+           pg_catalog.bool_or(c.condeferred) AS deferred
+    FROM pg_catalog.pg_constraint c
+    JOIN pg_catalog.pg_namespace n ON n.oid OPERATOR(pg_catalog.=) c.connamespace
+    WHERE c.condeferrable AND NOT pg_catalog.pg_is_other_temp_schema(n.oid)
+      AND pg_catalog.has_schema_privilege(n.oid, 'USAGE')
     GROUP BY 1
 ) constraints
 """
@@ -251,23 +259,20 @@ FROM (
 async def check_constraints(driver: asyncpg.Connection, *, before_commit: bool) -> None:
     """Check deferred constraints, whose pending events would refuse the next ALTER of their table.
 
-    Triggers see the settings of the session; `before_commit`, when those of the steps have ended, they see
-    the configured path. Afterwards each constraint is deferred exactly if it is so initially. `SET
-    CONSTRAINTS ALL` would change also constraints that are created later in the transaction; `before_commit`
-    there are none, and it checks also those of schemas that the role may not name.
+    Triggers see the settings of the session, without its time limit; `before_commit`, when those of the steps
+    have ended, they see the configured path. Afterwards each constraint is deferred exactly if it is so
+    initially. `SET CONSTRAINTS ALL` would change also constraints that are created later in the transaction;
+    `before_commit` there are none, and it checks also those of schemas that the role may not name.
     """
     if before_commit:
         await driver.execute(f"{CONFIGURED}; SET CONSTRAINTS ALL IMMEDIATE; {PINNED}")
         return
-    await driver.execute(f"SAVEPOINT circle_migrate; SET statement_timeout = 0; {PINNED}")
+    if await driver.execute(_HAS_DEFERRABLE) == "SELECT 0":
+        return
     checked, deferred = await driver.fetchrow(_DEFERRABLE)
-    # It gives back path and timeout; the check may take its time.
-    text = "ROLLBACK TO circle_migrate; RELEASE circle_migrate; SET statement_timeout = 0"
     if checked is not None:
-        text += f"; SET CONSTRAINTS {checked} IMMEDIATE"
-    if deferred is not None:
-        text += f"; SET CONSTRAINTS {deferred} DEFERRED"
-    await driver.execute(text)
+        text = f"; SET CONSTRAINTS {deferred} DEFERRED" if deferred is not None else ""
+        await driver.execute(f"SET CONSTRAINTS {checked} IMMEDIATE{text}")
 
 
 async def reset_sql(database: Database, driver: asyncpg.Connection) -> str:
