@@ -29,8 +29,8 @@ files of a database are read, so that the servers work in the meantime."""
 class Deployment:
     """All databases in the order of locks and commits; those outside `only` are read if required.
 
-    With `is_scratch` they are scratch databases, which nobody else changes; `is_server_shared` says that their
-    server has other databases, too.
+    With `is_scratch` they are scratch databases, which nobody else changes; `is_server_shared` says that
+    their server has other databases, too.
     """
 
     def __init__(
