@@ -369,7 +369,7 @@ def test_kept_data_that_no_longer_fits_stops_the_upgrade(
             "CREATE FUNCTION no() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END'",
             "CREATE TRIGGER no BEFORE UPDATE ON t FOR EACH ROW WHEN (old.id = 4) EXECUTE FUNCTION no()",
         )
-        with pytest.raises(MigrationFailed, match="of 9 rows, 8 can be restored, and 0") as failed:
+        with pytest.raises(MigrationFailed, match="of 9 rows, 8 were restored, and 0") as failed:
             await tree.up(empty_databases)
         assert "--no-restore-kept" in str(failed.value.hint)
         assert [row["state"] for row in await entries(empty_databases)] == ["kept"]
