@@ -138,7 +138,7 @@ class _TableRestore:
         if restored + missing != self.entry.rows:
             raise _not_restorable_error(
                 self.entry,
-                f"of {counted(self.entry.rows, 'row')}, {restored} were restored, and {missing} no longer exist",
+                f"of {counted(self.entry.rows, 'row')}, {restored} were restored, and {missing} are gone",
             )
         return restored, missing
 
