@@ -57,6 +57,8 @@ _RAISED = compile_pattern(r"\bRAISE\b(?:'(?:[^']|'')*'|[^';])*;")
 _COPY_OUT = compile_pattern(r"COPY\b.*\bTO\b")
 _COPY_QUERY = compile_pattern(r"COPY\s*\(")
 _ROW_VALUE = compile_pattern(rf"\b(?:NEW|OLD)\s*\.\s*{IDENTIFIER}")
+# Subqueries and arguments have a FROM and WHERE of their own; what `=` follows is a list of columns.
+_IN_PARENTHESES = compile_pattern(r"\([^()]*\)(?!\s*=)")
 _ASSIGNED = compile_pattern(r"\bSET\b(.*?)(?:\b(?:FROM|WHERE)\b|$)")
 
 _WEAK = Lock.ShareUpdateExclusive
@@ -140,7 +142,10 @@ def fired_writes(body: str, *, by_row: bool) -> Iterator[Work]:
 
 def assigns(sql: str, column: str) -> bool:
     """Return whether an UPDATE sets the column."""
-    return any(mentions(part, column) for part in _ASSIGNED.findall(sql))
+    text, shorter = "", _code(sql)
+    while text != shorter:
+        text, shorter = shorter, _IN_PARENTHESES.sub(" ", shorter)
+    return any(mentions(part, column) for part in _ASSIGNED.findall(text))
 
 
 def _task(text: str) -> Task:
