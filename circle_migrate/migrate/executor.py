@@ -159,9 +159,6 @@ async def _prepare(run: MigrationRun, plan: Plan, options: RunOptions) -> None:
     await ensure_agreement(run.deployment, journaled, plan, run.sessions)
     await find_drift(run, plan, options.assess_drift)
     await run.hooks.before_run(run, plan)
-    for name in plan.databases:
-        database = run.deployment.databases[name]
-        run.runners[name].reset_sql = await reset_sql(database, run.sessions[name].driver)
     if not run.rehearsal:
         await start_run(run, plan, {**options.notes, **overridden})
 
@@ -169,6 +166,9 @@ async def _prepare(run: MigrationRun, plan: Plan, options: RunOptions) -> None:
 async def _run_segments(run: MigrationRun, plan: Plan) -> None:
     segment = plan.segments[0]
     try:
+        for name in plan.databases:  # the start of the run may have moved the journal
+            database = run.deployment.databases[name]
+            run.runners[name].reset_sql = await reset_sql(database, run.sessions[name].driver)
         for number, segment in enumerate(plan.segments, 1):
             if segment.transactional:
                 await _run_in_transactions(run, number, segment)

@@ -19,9 +19,10 @@ from circle_migrate.core.redaction import redact_statement
 from circle_migrate.postgres.bounded_read import NO_TIMEOUTS
 from circle_migrate.postgres.database import APPLICATION_NAME, Database
 from circle_migrate.postgres.deployer_lock import CHECK_HELD
-from circle_migrate.postgres.identifier import literal
+from circle_migrate.postgres.identifier import setting_value
+from circle_migrate.postgres.journal_tables import JOURNAL_SETTING
 from circle_migrate.postgres.password_command import MAX_SECONDS
-from circle_migrate.postgres.search_path import CONFIGURED, FIRST_SCHEMA, PINNED
+from circle_migrate.postgres.search_path import CONFIGURED, FIRST_SCHEMA, PINNED, SCHEMA_SETTING, SETTING
 from circle_migrate.postgres.server_errors import sqlstate
 from circle_migrate.postgres.sql_text import one_line
 
@@ -232,10 +233,11 @@ def _progress(row: asyncpg.Record) -> str:
     return f"the index: {row['phase']}"
 
 
-_OWN_SETTINGS = """
-SELECT name::text, setting::text FROM pg_catalog.pg_settings
-WHERE source OPERATOR(pg_catalog.=) 'session' ORDER BY 1
-"""
+_OWN_SETTINGS = f"""
+SELECT name::text, setting::text FROM pg_catalog.pg_settings WHERE source = 'session'
+UNION ALL SELECT name, current_setting(name)
+FROM unnest(ARRAY['{SETTING}', '{SCHEMA_SETTING}', '{JOURNAL_SETTING}']) name ORDER BY 1
+"""  # noqa: S608 - constants
 
 _HAS_DEFERRABLE = (
     "SET statement_timeout = 0; SELECT FROM pg_catalog.pg_constraint WHERE condeferrable LIMIT 1"
@@ -280,9 +282,9 @@ async def reset_sql(database: Database, driver: asyncpg.Connection) -> str:
 
     Settings of extensions and roles are not in the view, so those of the URL are set first.
     """
-    own = [
-        f"SELECT pg_catalog.set_config({literal(name)}, {literal(value)}, false)"
-        for name, value in await driver.fetch(_OWN_SETTINGS)
+    own = map(tuple, await driver.fetch(_OWN_SETTINGS))
+    sets = [
+        f"SET {name} = {setting_value(name, value)}"
+        for name, value in (*database.address.session_settings.items(), *own)
     ]
-    resets = ["RESET SESSION AUTHORIZATION", "RESET ROLE", "RESET ALL"]
-    return "; ".join([*resets, database.session_sql({}), *own, CHECK_HELD])
+    return "; ".join(["RESET SESSION AUTHORIZATION", "RESET ROLE", "RESET ALL", *sets, CHECK_HELD])

@@ -31,14 +31,15 @@ PINNED_LOCALLY = PINNED.replace("SET", "SET LOCAL")
 CONFIGURED_LOCALLY = CONFIGURED.replace("false", "true")
 """`CONFIGURED` until the transaction ends."""
 
-_SCHEMA = "circle_migrate.schema"
+SCHEMA_SETTING = "circle_migrate.schema"
+"""The setting that has the value of `FIRST_SCHEMA`."""
 
-FIRST_SCHEMA = f"nullif(current_setting('{_SCHEMA}', true), '')"
+FIRST_SCHEMA = f"nullif(current_setting('{SCHEMA_SETTING}', true), '')"
 """The first schema of the configured path that exists and the role may use, as `pin` found it; or NULL."""
 
 _REMEMBER = f"""SELECT
     pg_catalog.set_config('{SETTING}', pg_catalog.current_setting('search_path'), false),
-    pg_catalog.set_config('{_SCHEMA}', COALESCE(pg_catalog.current_schema()::text, ''), false)"""
+    pg_catalog.set_config('{SCHEMA_SETTING}', COALESCE(pg_catalog.current_schema()::text, ''), false)"""
 
 
 def pin(configured: str) -> str:
