@@ -200,8 +200,8 @@ async def ensure_server_unchanged(driver: asyncpg.Connection, database: str) -> 
     if await driver.fetchval(_SHARED_WRITES):
         raise errors.Refused(
             f"{database}: the step changes roles, databases or tablespaces, and the server of the scratch "
-            "databases has other databases",
+            "databases is that of a live database",
             database=database,
-            hint="use a server that has no other databases: pip install 'circle-migrate[embedded]' for a "
+            hint="use another server for scratch databases: pip install 'circle-migrate[embedded]' for a "
             "temporary one, or --scratch-url URL",
         )

@@ -30,7 +30,7 @@ class Deployment:
     """All databases in the order of locks and commits; those outside `only` are read if required.
 
     With `is_scratch` they are scratch databases, which nobody else changes; `is_server_shared` says that
-    their server has other databases, too.
+    their server has live databases, too.
     """
 
     def __init__(

@@ -589,9 +589,7 @@ def test_every_format_says_what_is_dangerous(shop: Project, create_databases: Ca
     assert said["markdown"].stdout.count("<details>") == said["markdown"].stdout.count("</details>")
 
 
-def test_scratch_server_with_other_databases_keeps_its_roles(
-    shop: Project, empty_databases: Databases
-) -> None:
+def test_live_server_keeps_its_roles(shop: Project, empty_databases: Databases) -> None:
     roles = "SELECT rolname FROM pg_roles WHERE rolname IN ('circle_new', 'circle_old')"
     run(execute(empty_databases, "main", "CREATE ROLE circle_old"))
     try:

@@ -32,6 +32,7 @@ _UNLIMITED = {"default_transaction_read_only": "off", "statement_timeout": "0"}
 _UNLIMIT = f"{NO_TIMEOUTS}; SET default_transaction_read_only = off; SET lock_timeout = 0"
 
 _CONNECTIONS = 16
+_THIS_MACHINE = ("", "localhost", "127.0.0.1", "::1")
 _CREATES_SCHEMA = re.compile(r"create[\s_]*schema")
 _NAME = re.compile(rf"{PREFIX}(?P<token>[0-9a-f]{{8}})_")
 _UNDEFINED_OBJECT = "42704"
@@ -66,6 +67,13 @@ class ScratchHost:
     def address(self, database: str) -> Address:
         """Return the address of a database on the server."""
         return self.maintenance_database.address.with_database(database)
+
+    def has_live_database(self, deployment: Deployment) -> bool:
+        """Return whether an address of the server is that of a database of the deployment."""
+        settings = deployment.settings.databases.values()
+        addresses = [database.url for database in settings if database.url]
+        live = {place for address in addresses for place in _places(address)}
+        return not self.is_private and not live.isdisjoint(_places(self.maintenance_database.address))
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +135,7 @@ async def create_databases(
                 given, problems = await accepted(connection, name, wanted)
                 urls[name] = host.address(names[name]).with_settings({**given, **_UNLIMITED})
                 notes += problems
-        is_shared = not all(host.is_private for host in hosts.values())
+        is_shared = any(host.has_live_database(deployment) for host in hosts.values())
         scratch_deployment = _scratch_deployment(deployment, urls, is_server_shared=is_shared)
         scratch = Scratch(scratch_deployment, majors, tuple(notes), hosts)
         for name in hosts if with_schemas else ():
@@ -181,6 +189,14 @@ async def _create(connection: asyncpg.Connection, host: ScratchHost, name: str) 
         raise failure from error
     await connection.execute(f"REVOKE CONNECT, TEMPORARY ON DATABASE {quote(name)} FROM PUBLIC")
     await connection.execute(f"COMMENT ON DATABASE {quote(name)} IS {literal(COMMENT)}")
+
+
+def _places(address: Address) -> set[tuple[str, int]]:
+    """Return the hosts and ports of an address; all names of this machine are one."""
+    return {
+        ("" if endpoint.is_socket or endpoint.host in _THIS_MACHINE else endpoint.host, endpoint.port)
+        for endpoint in address.endpoints
+    }
 
 
 async def _create_schemas(database: Database) -> None:
