@@ -130,8 +130,7 @@ def _texts(folder: str) -> dict[str, str]:
 
 # Settings that affect how PostgreSQL prints definitions, and settings for speed: JIT compilation takes longer
 # than these statements, nested loops are slow for thousands of tables (the planner misestimates catalogs),
-# the joins are already written in the best order,
-# and a prepared query has one plan for all its parameters.
+# the joins are already written in the best order, and a prepared query has one plan for all its parameters.
 _SETTINGS = {
     "search_path": "pg_catalog",
     "datestyle": "ISO, YMD",

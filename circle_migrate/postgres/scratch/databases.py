@@ -152,8 +152,7 @@ def _scratch_deployment(
     }
     changes = {"databases": databases, "embedded": False, "atomic": False, "statement_timeout": 0.0}
     settings = deployment.settings.model_copy(update=changes)
-    kind = {"is_scratch": True, "is_server_shared": is_server_shared}
-    return Deployment(settings, deployment.selected, **kind)
+    return Deployment(settings, deployment.selected, is_scratch=True, is_server_shared=is_server_shared)
 
 
 @asynccontextmanager
