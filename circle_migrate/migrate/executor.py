@@ -38,7 +38,14 @@ from circle_migrate.migrate.run import (
     keep_lock,
     start_run,
 )
-from circle_migrate.migrate.session import check_constraints, monitor, reset_sql, working_session
+from circle_migrate.migrate.session import (
+    check_constraints,
+    ensure_not_cluster_wide,
+    ensure_server_unchanged,
+    monitor,
+    reset_sql,
+    working_session,
+)
 from circle_migrate.postgres.deployer_lock import deployer_lock
 from circle_migrate.postgres.deployment import Current, Deployment
 from circle_migrate.postgres.server_errors import sqlstate
@@ -119,6 +126,8 @@ async def _connect_and_lock(run: MigrationRun, databases: tuple[str, ...], stack
     for name in databases:
         session_context = working_session(run.deployment.databases[name], run.id, settings.lock_timeout)
         run.sessions[name] = await stack.enter_async_context(session_context)
+        if run.deployment.is_server_shared:
+            await run.sessions[name].connection.run_sync(ensure_not_cluster_wide, name)
     for name, session in run.sessions.items():
         await stack.enter_async_context(deployer_lock(session.driver, name, settings.lock_wait, run.notify))
     for name, session in run.sessions.items():
@@ -307,7 +316,7 @@ async def _run_action(run: MigrationRun, segment: int, action: Action) -> Applie
         async with step_lock():
             await session.connection.run_sync(run_with_hooks)
         if run.deployment.is_server_shared:
-            await guards.ensure_server_unchanged(session.driver, action.database)
+            await ensure_server_unchanged(session.driver, action.database)
     except failure.StepFailedError:
         raise
     except KeyboardInterrupt:  # a signal while the step ran Python, not while it awaited the server

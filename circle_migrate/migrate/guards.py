@@ -12,18 +12,9 @@ from circle_migrate.postgres.database import State
 from circle_migrate.postgres.identifier import literal, quote
 
 if TYPE_CHECKING:
-    import asyncpg
-
     from circle_migrate.postgres.deployment import Deployment
     from circle_migrate.revision_graph.combined_graph import CombinedGraph
     from circle_migrate.revision_graph.graph import Graph
-
-_SHARED_WRITES = """
-SELECT coalesce(sum(pg_stat_get_xact_tuples_inserted(oid) + pg_stat_get_xact_tuples_updated(oid)
-                    + pg_stat_get_xact_tuples_deleted(oid)), 0)::bigint
-FROM pg_catalog.pg_class WHERE relnamespace = 'pg_catalog'::regnamespace AND relname IN
-    ('pg_authid', 'pg_auth_members', 'pg_database', 'pg_db_role_setting', 'pg_tablespace')
-"""
 
 
 def ensure_not_in_doubt(states: Mapping[str, State]) -> None:
@@ -193,15 +184,3 @@ def ensure_own_tables(states: Mapping[str, State], *, reading: bool = False) -> 
     for state in states.values():
         if state.unsafe_table and not (reading and state.reads_only):
             raise state.unsafe_table.error(state.database, state.role, state.journal_schema)
-
-
-async def ensure_server_unchanged(driver: asyncpg.Connection, database: str) -> None:
-    """Raise `Refused` if the transaction has changed roles, databases or tablespaces of the server."""
-    if await driver.fetchval(_SHARED_WRITES):
-        raise errors.Refused(
-            f"{database}: the step changes roles, databases or tablespaces, and the server of the scratch "
-            "databases is that of a live database",
-            database=database,
-            hint="use another server for scratch databases: pip install 'circle-migrate[embedded]' for a "
-            "temporary one, or --scratch-url URL",
-        )

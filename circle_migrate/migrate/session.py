@@ -13,7 +13,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
 
-from circle_migrate.core.errors import AuthenticationFailed, MigrateError, SettingsError, Unreachable
+from circle_migrate.core.errors import AuthenticationFailed, MigrateError, Refused, SettingsError, Unreachable
 from circle_migrate.core.events import EventKind
 from circle_migrate.core.redaction import redact_statement
 from circle_migrate.postgres.bounded_read import NO_TIMEOUTS
@@ -24,10 +24,11 @@ from circle_migrate.postgres.journal_tables import JOURNAL_SETTING
 from circle_migrate.postgres.password_command import MAX_SECONDS
 from circle_migrate.postgres.search_path import CONFIGURED, FIRST_SCHEMA, PINNED, SCHEMA_SETTING, SETTING
 from circle_migrate.postgres.server_errors import sqlstate
-from circle_migrate.postgres.sql_text import one_line
+from circle_migrate.postgres.sql_text import compile_pattern, one_line
 
 if TYPE_CHECKING:
     import asyncpg
+    from sqlalchemy.engine import Connection
     from sqlalchemy.ext.asyncio import AsyncConnection
 
     from circle_migrate.postgres.simple_protocol import Adapter
@@ -79,6 +80,20 @@ _LOG = logging.getLogger("circle_migrate")
 
 OnActivity = Callable[[EventKind, str, str], None]
 OnLost = Callable[[Unreachable], None]
+
+
+_SHARED_WRITES = """
+SELECT coalesce(sum(pg_stat_get_xact_tuples_inserted(oid) + pg_stat_get_xact_tuples_updated(oid)
+                    + pg_stat_get_xact_tuples_deleted(oid)), 0)::bigint
+FROM pg_catalog.pg_class WHERE relnamespace = 'pg_catalog'::regnamespace AND relname IN
+    ('pg_authid', 'pg_auth_members', 'pg_database', 'pg_db_role_setting', 'pg_tablespace')
+"""
+
+CLUSTER_WIDE = compile_pattern(
+    r"\b(?:CREATE|ALTER|DROP)\s+(?:ROLE|USER|GROUP|TABLESPACE|DATABASE|SUBSCRIPTION)\b"
+    r"|\bALTER\s+SYSTEM\b|\b(?:DROP|REASSIGN)\s+OWNED\b|\bdblink"
+)
+"""Statements about the cluster, which may have databases other than the scratch database."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -288,3 +303,31 @@ async def reset_sql(database: Database, driver: asyncpg.Connection) -> str:
         for name, value in (*database.address.session_settings.items(), *own)
     ]
     return "; ".join(["RESET SESSION AUTHORIZATION", "RESET ROLE", "RESET ALL", *sets, CHECK_HELD])
+
+
+async def ensure_server_unchanged(driver: asyncpg.Connection, database: str) -> None:
+    """Raise `Refused` if the transaction has changed roles, databases or tablespaces of the server."""
+    if await driver.fetchval(_SHARED_WRITES):
+        raise _shared_server_error(database)
+
+
+def ensure_not_cluster_wide(connection: Connection, database: str) -> None:
+    """Let the connection raise `Refused` for a statement about the cluster that commits by itself."""
+    from sqlalchemy import event
+
+    def before(connection: Connection, _cursor: object, statement: str, *_: object) -> None:
+        commits = getattr(connection.connection.dbapi_connection, "autocommit", False)
+        if commits and CLUSTER_WIDE.search(statement):
+            raise _shared_server_error(database)
+
+    event.listen(connection, "before_cursor_execute", before)
+
+
+def _shared_server_error(database: str) -> Refused:
+    return Refused(
+        f"{database}: the step changes roles, databases or tablespaces, and the server of the scratch "
+        "databases is that of a live database",
+        database=database,
+        hint="use another server for scratch databases: pip install 'circle-migrate[embedded]' for a "
+        "temporary one, or --scratch-url URL",
+    )

@@ -593,8 +593,10 @@ def test_live_server_keeps_its_roles(shop: Project, empty_databases: Databases) 
     roles = "SELECT rolname FROM pg_roles WHERE rolname IN ('circle_new', 'circle_old')"
     run(execute(empty_databases, "main", "CREATE ROLE circle_old"))
     try:
-        for body in ("DROP ROLE circle_old", "DO $$ BEGIN CREATE ROLE circle_new; END $$"):
-            shop.revision("main", "m2", "m1", f'op.execute("{body}")', "pass")
+        drop, create = "DROP ROLE circle_old", "DO $$ BEGIN CREATE ROLE circle_new; END $$"
+        bodies = [f'op.execute("{sql}")' for sql in (drop, create)]
+        for body in (*bodies, f"with op.get_context().autocommit_block():\n    {bodies[0]}"):
+            shop.revision("main", "m2", "m1", body, "pass")
             told = invoke(["safety-check"])
             assert told.status == ExitCode.REFUSED
             assert "the step changes roles, databases or tablespaces" in told.everything

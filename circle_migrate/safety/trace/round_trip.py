@@ -13,19 +13,13 @@ from circle_migrate.core.redaction import redact
 from circle_migrate.diff.equivalence import checks_for, equal_by_text
 from circle_migrate.diff.scope import split_equivalent
 from circle_migrate.migrate.run import Hooks, MigrationRun
+from circle_migrate.migrate.session import CLUSTER_WIDE
 from circle_migrate.postgres.catalog.reader import CatalogReader
 from circle_migrate.postgres.catalog.snapshot import Change, ObjectKey, Op, Snapshot, changes_between
 from circle_migrate.postgres.deployment import Current
 from circle_migrate.postgres.scratch.databases import Scratch
-from circle_migrate.postgres.sql_text import compile_pattern
 from circle_migrate.revision_graph.plan import Action, Direction, Plan, Step, TransactionMode, plan_downgrade
 from circle_migrate.revision_graph.revision import Revision
-
-_CLUSTER_WIDE = compile_pattern(
-    r"\b(?:CREATE|ALTER|DROP)\s+(?:ROLE|USER|GROUP|TABLESPACE|DATABASE|SUBSCRIPTION)\b"
-    r"|\bALTER\s+SYSTEM\b|\b(?:DROP|REASSIGN)\s+OWNED\b|\bdblink"
-)
-"""Statements about the cluster, which may have databases other than the scratch database."""
 
 _SHOWN = 3
 """The number of differences that a message names; the others are counted."""
@@ -141,7 +135,7 @@ class _RoundTripHooks(Hooks):
 
 
 def _ensure_not_cluster_wide(_connection: object, _cursor: object, statement: str, *_: object) -> None:
-    if _CLUSTER_WIDE.search(statement):
+    if CLUSTER_WIDE.search(statement):
         raise _ClusterWideError
 
 
