@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing, suppress
 from dataclasses import dataclass, field
 from enum import Enum
 
@@ -42,31 +42,38 @@ class Proxy:
         self._statement, self._cut = statement.encode(), cut
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Serve one client."""
-        if self.hole.is_set():
-            await self.end.wait()
-            writer.close()
-            return
-        server_reader, server_writer = await asyncio.open_connection("127.0.0.1", self.target)
-        back = asyncio.create_task(_pump(server_reader, writer))
-        try:
-            while data := await reader.read(65536):
-                if self._meant(data) and self._cut is Cut.BLACK_HOLE:
-                    self.hole.set()
-                if self.hole.is_set():
-                    await self.end.wait()
-                    return
-                if self._meant(data):
-                    await self._lose(data, back, writer, server_reader, server_writer)
-                    return
-                server_writer.write(data)
-                await server_writer.drain()
-        except ConnectionError:
-            pass
-        finally:
-            back.cancel()
-            for stream in (writer, server_writer):
-                stream.close()
+        """Serve one client; leave no stream open, whatever ends it."""
+        with closing(writer), suppress(ConnectionError):
+            if self.hole.is_set():
+                await self.end.wait()
+                return
+            server_reader, server_writer = await asyncio.open_connection("127.0.0.1", self.target)
+            back = asyncio.create_task(_pump(server_reader, writer))
+            try:
+                with closing(server_writer):
+                    await self._forward(reader, writer, back, server_reader, server_writer)
+            finally:
+                back.cancel()
+
+    async def _forward(
+        self,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+        back: asyncio.Task[None],
+        server_reader: asyncio.StreamReader,
+        server_writer: asyncio.StreamWriter,
+    ) -> None:
+        while data := await reader.read(65536):
+            if self._meant(data) and self._cut is Cut.BLACK_HOLE:
+                self.hole.set()
+            if self.hole.is_set():
+                await self.end.wait()
+                return
+            if self._meant(data):
+                await self._lose(data, back, writer, server_reader, server_writer)
+                return
+            server_writer.write(data)
+            await server_writer.drain()
 
     def _meant(self, data: bytes) -> bool:
         """Return whether this is the statement as a Query message: `Q`, four bytes of length, the text."""
@@ -108,13 +115,25 @@ async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
 
 @asynccontextmanager
 async def proxied(target: int) -> AsyncIterator[Proxy]:
-    """Run a proxy to the server on a local port."""
+    """Run a proxy to the server on a local port; leave no connection open."""
     proxy = Proxy(target)
-    server = await asyncio.start_server(proxy.serve, "127.0.0.1", 0)
+    tasks: list[asyncio.Task[None]] = []
+
+    def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        # A task that is cancelled before its first step closes nothing.
+        if proxy.end.is_set():
+            writer.transport.abort()
+        else:
+            tasks.append(asyncio.create_task(proxy.serve(reader, writer)))
+
+    server = await asyncio.start_server(accept, "127.0.0.1", 0)
     proxy.port = server.sockets[0].getsockname()[1]
     try:
         yield proxy
     finally:
-        server.close()
         proxy.end.set()
-        await asyncio.sleep(0)
+        await asyncio.sleep(0.01)  # a server that closes leaks the connections that it is accepting
+        server.close()
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
