@@ -16,7 +16,7 @@ from tests.projects import Project
 from tests.servers import Databases
 
 NOISE = """
-import atexit, logging, os, subprocess, sys
+import atexit, logging, os, subprocess, sys, threading
 print("1 print")
 sys.stdout.write("2 write\\n")
 handler = logging.StreamHandler(sys.stdout)
@@ -29,6 +29,7 @@ subprocess.Popen("sleep 0.2; echo 7 later", shell=True)
 subprocess.run(["echo", "8 stream"], stdout=sys.stdout, check=True)
 sys.__stdout__.write("9 original\\n")
 atexit.register(print, "0 exit")
+threading.Timer(1, print, ["0 thread"]).start()
 """
 
 
@@ -67,7 +68,7 @@ def test_output_of_revisions_goes_to_stderr(project: Project) -> None:
         if line == ["upgrade"]:
             for word in ("loaded", "print", "write", "logger", "descriptor", "shell", "child", "stream"):
                 assert word in done.stderr
-            assert {"7 later", "9 original", "0 exit"} <= set(done.stderr.splitlines())
+            assert {"7 later", "9 original", "0 exit", "0 thread"} <= set(done.stderr.splitlines())
             assert "moved" not in done.stderr
 
 
