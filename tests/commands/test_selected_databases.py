@@ -67,7 +67,7 @@ def shop(project_folder: Path, empty_databases: Databases, monkeypatch: pytest.M
 @pytest.mark.parametrize(
     ("names", "keys"),
     [
-        (["credentials", "main"], ["m1", "c1"]),
+        pytest.param(["credentials", "main"], ["m1", "c1"], marks=pytest.mark.thorough),
         (["main", "credentials", "main"], ["m1", "c1"]),
         (["credentials", "credentials"], ["c1"]),
     ],

@@ -191,7 +191,13 @@ READS = {
 }
 
 
-@pytest.mark.parametrize("body", READS.values(), ids=READS)
+@pytest.mark.parametrize(
+    "body",
+    [
+        pytest.param(body, id=name, marks=[pytest.mark.thorough] * (name == "a scalar"))
+        for name, body in READS.items()
+    ],
+)
 def test_revision_that_reads_while_it_runs_has_no_script(
     empty_databases: Databases, project: Project, body: str
 ) -> None:

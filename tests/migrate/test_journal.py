@@ -51,6 +51,7 @@ def shop(project_folder: Path, empty_databases: Databases, monkeypatch: pytest.M
     """A project with a revision that is applied, and one that walks over all tables."""
     for name, url in environment(empty_databases).items():
         monkeypatch.setenv(name, url)
+    monkeypatch.setenv("CIRCLE_MIGRATE_SCRATCH_URL", empty_databases.server.admin_url)
     shop = Shop(project_folder)
     for name, key in (("main", "m1"), ("credentials", "c1")):
         shop.add(name, key, None, ["CREATE TABLE t (id int)"], ["DROP TABLE t"])
