@@ -206,7 +206,7 @@ def test_the_table_has_every_command() -> None:
     assert commands | OTHERS == set(COMMANDS)
 
 
-@pytest.mark.parametrize("name", ["main", "credentials"])
+@pytest.mark.parametrize("name", [pytest.param("main", marks=pytest.mark.thorough), "credentials"])
 @pytest.mark.parametrize("lines", LINES_BY_TIME)
 def test_one_database_asks_for_no_url_of_the_other(
     shop: Shop,

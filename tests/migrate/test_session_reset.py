@@ -84,8 +84,15 @@ CREATE SCHEMA other; CREATE TABLE other.word AS SELECT '!'::text AS v;
 """
 
 
-@pytest.mark.parametrize("more", ["", "transactional = False"])
-@pytest.mark.parametrize("scope", ["", "LOCAL "])
+@pytest.mark.parametrize(
+    ("scope", "more"),
+    [
+        ("", ""),
+        ("LOCAL ", "transactional = False"),
+        pytest.param("LOCAL ", "", marks=pytest.mark.thorough),
+        pytest.param("", "transactional = False", marks=pytest.mark.thorough),
+    ],
+)
 def test_deferred_triggers_see_the_settings_of_their_step(
     project_folder: Path, empty_databases: Databases, scope: str, more: str
 ) -> None:
