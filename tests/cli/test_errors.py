@@ -180,11 +180,6 @@ DONE_TO_MAIN = [
         id="a version that contains another",
     ),
     pytest.param(
-        ["DROP TABLE alembic_version", "CREATE TABLE alembic_version (id int)"],
-        Case("upgrade", 5, ["alembic_version", "version_num", "version-table"]),
-        id="another version table",
-    ),
-    pytest.param(
         ["SELECT set_config('x.y', '', false)"],
         Case("downgrade -1", 5, ["no terminal", "--yes", "nothing was changed"]),
         id="nobody to ask for a downgrade",
@@ -810,7 +805,9 @@ def wait_for(condition: Callable[[], bool], seconds: float = 20) -> None:
         time.sleep(0.05)
 
 
-@pytest.mark.parametrize("arguments", [["history"], ["history", "--format", "json"]])
+@pytest.mark.parametrize(
+    "arguments", [["history"], pytest.param(["history", "--format", "json"], marks=pytest.mark.thorough)]
+)
 def test_closed_pipe_is_no_error(project: Project, arguments: list[str]) -> None:
     reading, writing = os.pipe()
     os.close(reading)

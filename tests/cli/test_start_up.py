@@ -53,7 +53,9 @@ def loaded(workdir: Path, arguments: list[str], env: dict[str, str] | None = Non
         (["--version"], _SLOW | _PYDANTIC | {"asyncpg", "asyncio", "rich"}),
         (["--help"], _SLOW | _PYDANTIC | {"asyncpg", "asyncio", "rich"}),
         (["upgrade", "--help"], _SLOW | _SETTINGS | {"asyncpg", "rich"}),
-        (["help", "exit-codes"], _SLOW | _SETTINGS | {"asyncpg", "rich"}),
+        pytest.param(
+            ["help", "exit-codes"], _SLOW | _SETTINGS | {"asyncpg", "rich"}, marks=pytest.mark.thorough
+        ),
         (["config", "show"], _SLOW | {"asyncpg"}),
         (["heads"], _SLOW | {"asyncpg"}),
         pytest.param(["history"], _SLOW | {"asyncpg"}, marks=pytest.mark.thorough),

@@ -94,7 +94,7 @@ def test_step_whose_file_commits_has_no_transaction(
     assert run(rows(empty_databases, "main", "SELECT count(*) FROM t WHERE v = 1")) == [(5,)]
 
 
-@pytest.mark.parametrize("how", ["cursor", "text"])
+@pytest.mark.parametrize("how", ["cursor", pytest.param("text", marks=pytest.mark.thorough)])
 def test_step_in_a_transaction_is_refused_before_it_commits(
     project_folder: Path, empty_databases: Databases, how: str
 ) -> None:
