@@ -105,7 +105,15 @@ def test_second_database_may_have_no_revision(project: Project) -> None:
     assert "credentials has no revision" in answer.stderr
 
 
-@pytest.mark.parametrize(("name", "folder"), [("main", "versions/2025"), ("credentials", "older")])
+@pytest.mark.parametrize(
+    ("name", "folder"),
+    [
+        ("main", "versions/2025"),
+        ("credentials", "older"),
+        pytest.param("main", "older", marks=pytest.mark.thorough),
+        pytest.param("credentials", "versions/2025", marks=pytest.mark.thorough),
+    ],
+)
 def test_revisions_that_are_all_elsewhere_are_named(project: Project, name: str, folder: str) -> None:
     for database in ("main", "credentials"):
         add(project, "a1", None, f"migrations/{name}/{folder}" if database == name else None, database)
