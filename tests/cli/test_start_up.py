@@ -10,9 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from circle_migrate.commands.upgrade import upgrade
-from tests.deployments import deployment, environment
-from tests.servers import Databases, run
+from tests.deployments import environment
+from tests.servers import Databases
 
 _ROOT = Path(__file__).parent.parent.parent
 _SLOW = {"alembic", "sqlalchemy", "mako"}
@@ -49,11 +48,13 @@ def loaded(workdir: Path, arguments: list[str], env: dict[str, str] | None = Non
         (["--version"], _SLOW | _PYDANTIC | {"asyncpg", "asyncio", "rich"}),
         (["--help"], _SLOW | _PYDANTIC | {"asyncpg", "asyncio", "rich"}),
         (["upgrade", "--help"], _SLOW | _SETTINGS | {"asyncpg", "rich"}),
-        (["help", "exit-codes"], _SLOW | _SETTINGS | {"asyncpg", "rich"}),
+        pytest.param(
+            ["help", "exit-codes"], _SLOW | _SETTINGS | {"asyncpg", "rich"}, marks=pytest.mark.thorough
+        ),
         (["config", "show"], _SLOW | {"asyncpg"}),
         (["heads"], _SLOW | {"asyncpg"}),
-        (["history"], _SLOW | {"asyncpg"}),
-        (["graph", "--as", "dot"], _SLOW | {"asyncpg"}),
+        pytest.param(["history"], _SLOW | {"asyncpg"}, marks=pytest.mark.thorough),
+        pytest.param(["graph", "--as", "dot"], _SLOW | {"asyncpg"}, marks=pytest.mark.thorough),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
@@ -78,10 +79,9 @@ def test_comparing_with_a_snapshot_loads_no_alembic(workdir: Path, empty_databas
 
 @pytest.mark.parametrize("command", ["current", "upgrade", "status", "check", "wait"])
 def test_command_with_nothing_to_do_loads_no_alembic(
-    workdir: Path, empty_databases: Databases, command: str
+    workdir: Path, migrated_databases: Databases, command: str
 ) -> None:
-    run(upgrade(deployment(empty_databases)))
-    names = loaded(workdir, [command], environment(empty_databases))
+    names = loaded(workdir, [command], environment(migrated_databases))
     assert "asyncpg" in names
     others = {"circle_migrate.safety.hazards.hazard", "circle_migrate.commands.history"}
     unwanted = _SLOW | {"rich"} | (others if command != "current" else set())

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.deployments import environment
+from tests.fork_server import Forked
 from tests.projects import Project
 from tests.servers import Databases
 
@@ -100,15 +101,17 @@ def test_verbose_shows_statements_without_secrets_and_values(project: Project) -
         "op.get_bind().exec_driver_sql('SELECT $1::text', ('v4lue',))"
     )
     project.revision("main", "m1", None, body, "pass")
-    shown = circle_migrate("upgrade", "-d", "main", "-v")
-    hidden = circle_migrate("downgrade", "-d", "main", "base", "-y")
-    assert (shown.returncode, hidden.returncode) == (0, 0)
-    assert "COMMENT ON SCHEMA public IS" in shown.stderr
-    assert "SELECT $1::text\n" in shown.stderr
-    assert "x1y2" not in shown.stderr
-    assert "\nPASSWORD '***'\n" in shown.stderr
-    assert "v4lue" not in shown.stderr
-    assert "DELETE FROM" not in hidden.stderr
+    upgrade = Forked("upgrade", "-d", "main", "-v", env={})
+    shown = upgrade.communicate()[1]
+    downgrade = Forked("downgrade", "-d", "main", "base", "-y", env={})
+    hidden = downgrade.communicate()[1]
+    assert (upgrade.returncode, downgrade.returncode) == (0, 0)
+    assert "COMMENT ON SCHEMA public IS" in shown
+    assert "SELECT $1::text\n" in shown
+    assert "x1y2" not in shown
+    assert "\nPASSWORD '***'\n" in shown
+    assert "v4lue" not in shown
+    assert "DELETE FROM" not in hidden
 
 
 def test_reader_that_has_closed_stderr_fails_no_step(project: Project) -> None:
@@ -131,7 +134,7 @@ CLOSING = {
 
 
 @pytest.mark.parametrize(
-    "how", [pytest.param(how, marks=[pytest.mark.thorough] * (how[0] in "sw")) for how in CLOSING]
+    "how", [pytest.param(how, marks=[pytest.mark.thorough] * (how[0] in "dsw")) for how in CLOSING]
 )
 def test_revision_that_closes_its_stream(project: Project, how: str) -> None:
     imports = "import codecs, gc, io, sys"

@@ -24,11 +24,21 @@ CAUSES = [
         'TO "Eve";',
     ),
     (["SELECT 1", "SET TRANSACTION ISOLATION LEVEL SERIALIZABLE"], 10, "BEGIN ISOLATION LEVEL"),
-    (["SET TRANSACTION READ ONLY", "SELECT 1"], 10, "read-only by: SET TRANSACTION READ ONLY"),
+    pytest.param(
+        ["SET TRANSACTION READ ONLY", "SELECT 1"],
+        10,
+        "read-only by: SET TRANSACTION READ ONLY",
+        marks=pytest.mark.thorough,
+    ),
     (["SELECT set_config('transaction_read_only', 'on', true)"], 10, "read-only by: SELECT set_config("),
     (["DROP SCHEMA circle_migrate CASCADE"], 10, "the step has removed or renamed this table"),
     (["ALTER TABLE alembic_version RENAME TO old"], 10, "the step has removed or renamed this table"),
-    (["DROP TABLE circle_migrate.runs CASCADE"], 10, "the step has removed or renamed this table"),
+    pytest.param(
+        ["DROP TABLE circle_migrate.runs CASCADE"],
+        10,
+        "the step has removed or renamed this table",
+        marks=pytest.mark.thorough,
+    ),
 ]
 
 
@@ -56,8 +66,15 @@ def test_cause_in_an_earlier_statement(
     assert "transactional = False" not in answer.stderr or "BEGIN" in text
 
 
-@pytest.mark.parametrize("more", ["", "transactional = False"])
-@pytest.mark.parametrize("table", ["runs CASCADE", "steps"])
+@pytest.mark.parametrize(
+    ("table", "more"),
+    [
+        pytest.param("runs CASCADE", "", marks=pytest.mark.thorough),
+        ("runs CASCADE", "transactional = False"),
+        ("steps", ""),
+        pytest.param("steps", "transactional = False", marks=pytest.mark.thorough),
+    ],
+)
 def test_step_that_removes_rows_of_the_journal(shop: Shop, more: str, table: str) -> None:
     shop.add("main", "m1", None, [], [])
     shop.add("main", "m2", "m1", [f"TRUNCATE circle_migrate.{table}"], [], more=more)
