@@ -15,7 +15,8 @@ from tests.deployments import deployment, environment
 from tests.servers import Databases, run
 
 _ROOT = Path(__file__).parent.parent.parent
-_SLOW = {"alembic", "sqlalchemy", "mako"}
+_API = {"fastapi", "starlette", "uvicorn", "prometheus_client", "jinja2"}
+_SLOW = {"alembic", "sqlalchemy", "mako", *_API}
 _SETTINGS = {"pydantic_settings", "dotenv"}
 _PYDANTIC = _SETTINGS | {"pydantic", "pydantic_core"}
 
