@@ -13,7 +13,6 @@ from typer.main import get_command
 
 from circle_migrate.backup.manifest import BackupResult, Dump, Manifest, RestoreResult
 from circle_migrate.cli.app import app
-from circle_migrate.cli.json_schema.command_schema import RESULTS, schema
 from circle_migrate.cli.write import format_failure, format_result
 from circle_migrate.commands.adopt.result import AdoptedDatabase, AdoptResult, Point, State
 from circle_migrate.commands.backup_files import BackupEntry, BackupList, VerifiedBackup
@@ -31,6 +30,7 @@ from circle_migrate.commands.graph.drawing import (
 )
 from circle_migrate.commands.graph.format import DiagramFormat
 from circle_migrate.commands.history import CurrentResult, DatabasePosition, ListedRevision, RevisionList
+from circle_migrate.commands.json_schema.command_schema import RESULTS, schema
 from circle_migrate.commands.log import LogResult, SourceResult
 from circle_migrate.commands.protect import ProtectionResult
 from circle_migrate.commands.rebase import RebaseResult
