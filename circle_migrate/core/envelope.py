@@ -11,6 +11,8 @@ from circle_migrate.core.result import SCHEMA_VERSION, Result
 
 # What controls a terminal and prints as itself in JSON: C1, ends of lines, and the direction of text.
 UNPRINTED = r"\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff"
+# With other control characters, except tabs and line ends, and what XML 1.0 does not allow.
+CONTROL = rf"[\x00-\x08\x0b\x0c\x0e-\x1f{UNPRINTED}\ufffe\uffff]|\r(?!\n)"
 # What inside strings controls a terminal, its direction of text, or a CI system, and JSON does not escape.
 _ACTIVE = re.compile(rf"#(?=#\w*\[)|[{UNPRINTED}]")
 _COMMAND = re.compile(r"(?m)((?:`|: |run |  |^)circle-migrate )(?=[a-z])")

@@ -15,7 +15,7 @@ import pytest
 from fastapi import FastAPI
 
 from circle_migrate.api import migration_router
-from circle_migrate.api.health import Check
+from circle_migrate.api.health import Check, Checks
 from circle_migrate.core import redaction
 from circle_migrate.postgres.database import Database
 from tests.api.asgi import BEARER, TOKEN, Answer, request, running
@@ -254,22 +254,9 @@ async def hangs() -> None:
     await asyncio.sleep(3600)
 
 
-async def clings() -> None:
-    while True:
-        try:
-            await asyncio.sleep(3600)
-        except asyncio.CancelledError:
-            CANCELLED.append(1)
-            if len(CANCELLED) > 1:
-                raise
-
-
-CANCELLED: list[int] = []
-
-
 def test_other_dependencies_degrade(migrated_databases: Databases, use: Use) -> None:
     use(migrated_databases)
-    answer = get(HEALTH, BEARER, redis=works, queue=fails, mail=hangs, search=clings)
+    answer = get(HEALTH, BEARER, redis=works, queue=fails, mail=hangs)
     found = answer.json["dependencies"]
     assert (answer.status, answer.json["status"], answer.json["reasons"]) == (200, "degraded", [])
     states = {name: (item["status"], item["reasons"]) for name, item in found.items()}
@@ -279,7 +266,6 @@ def test_other_dependencies_degrade(migrated_databases: Databases, use: Use) -> 
         "redis": ("ok", []),
         "queue": ("degraded", ["failed"]),
         "mail": ("degraded", ["timeout"]),
-        "search": ("degraded", ["timeout"]),
     }
     assert found["queue"]["message"] == "ConnectionError: no route"
     started = time.monotonic()
@@ -307,6 +293,37 @@ def test_the_id_of_a_request(workdir: Path, given: str, taken: bool) -> None:
     answer = get("/api/v1/health/live", {"X-Request-ID": given})
     assert (answer.headers["x-request-id"] == given) is taken
     assert answer.headers["x-request-id"].isascii()
+
+
+def test_an_edited_file_does_not_stop_a_release(migrated_databases: Databases, use: Use) -> None:
+    use(migrated_databases)
+    run(execute(migrated_databases, "main", "UPDATE circle_migrate.steps SET checksum = 'other'"))
+    answer = get(HEALTH, BEARER)
+    assert (answer.status, answer.json["status"]) == (200, "degraded")
+    assert answer.json["dependencies"]["main"]["reasons"] == ["edited-revision"]
+
+
+def test_a_check_that_ignores_its_end_is_begun_once() -> None:
+    begun: list[int] = []
+    ends = asyncio.Event()
+
+    async def clings() -> None:
+        begun.append(1)
+        while not ends.is_set():
+            with suppress(asyncio.CancelledError):
+                await ends.wait()
+
+    async def scenario() -> None:
+        checks = Checks({"search": clings}, 0.01)
+        for _ in range(3):
+            (found,) = await checks.run()
+            assert (found.state, found.reasons) == ("degraded", ("timeout",))
+        assert len(begun) == 1
+        ends.set()
+        (found,) = await checks.run()
+        assert found.state == "ok"
+
+    run(scenario())
 
 
 async def until(ask: Callable[[], Awaitable[Answer]], status: int) -> None:

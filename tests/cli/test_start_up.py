@@ -58,6 +58,7 @@ def loaded(workdir: Path, arguments: list[str], env: dict[str, str] | None = Non
         (["help", "exit-codes"], _SLOW | _SETTINGS | {"asyncpg", "rich"}),
         (["config", "show"], _SLOW | {"asyncpg"}),
         (["heads"], _SLOW | {"asyncpg"}),
+        (["serve", "--help"], _SLOW | _SETTINGS | {"asyncpg", "rich"}),
         (["history"], _SLOW | {"asyncpg"}),
         (["graph", "--as", "dot"], _SLOW | {"asyncpg"}),
     ],

@@ -7,14 +7,12 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from circle_migrate.core.envelope import UNPRINTED, in_environment
+from circle_migrate.core.envelope import CONTROL, in_environment
 from circle_migrate.core.redaction import redact
 
 if TYPE_CHECKING:
     from circle_migrate.core.findings import Finding, Report
 
-# With other control characters, except tabs and line ends, and what XML 1.0 does not allow.
-_CONTROL = rf"[\x00-\x08\x0b\x0c\x0e-\x1f{UNPRINTED}\ufffe\uffff]|\r(?!\n)"
 # What GitHub, Azure or TeamCity obeys: a line that begins with ::, perhaps after a wrap, and ##[ anywhere.
 _GITHUB = r"(?:error|warning|notice|debug|group|endgroup|echo|add-|remove-|stop-|set-|save-)[\w-]*[\s:]"
 _CI_COMMAND = re.compile(rf"(?m)^\s*:(?=:)|:(?=:{_GITHUB})|#(?=#\w*\[)")
@@ -27,12 +25,12 @@ _MARKDOWN = re.compile(r"([\\`*_{}\[\]<>#|~@&!])")
 
 def safe(text: str) -> str:
     """Return the text without secrets, with LF line ends and U+FFFD for control characters."""
-    return re.sub(_CONTROL, "\ufffd", redact(text).replace("\r\n", "\n"))
+    return re.sub(CONTROL, "\ufffd", redact(text).replace("\r\n", "\n"))
 
 
 def replace_controls(text: str, mark: str) -> str:
     """Return statements with U+FFFD for what controls a terminal or CI, and then with a comment about it."""
-    replaced = _CI_COMMAND_IN_SQL.sub("\\1\ufffd", re.sub(_CONTROL, "\ufffd", text))
+    replaced = _CI_COMMAND_IN_SQL.sub("\\1\ufffd", re.sub(CONTROL, "\ufffd", text))
     if replaced == text:
         return text
     return (
