@@ -6,13 +6,35 @@ A test compares `metadata` with the schema of the head revision.
 from __future__ import annotations
 
 from datetime import datetime
+from typing import Annotated
+from uuid import UUID
 
-from sqlalchemy import LargeBinary, PrimaryKeyConstraint, String, UniqueConstraint
+from sqlalchemy import (
+    CheckConstraint,
+    ForeignKey,
+    Index,
+    LargeBinary,
+    PrimaryKeyConstraint,
+    String,
+    UniqueConstraint,
+    text,
+)
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
-from circle_migrate.models.base import TYPES, CreatedAt, UpdatedAt, new_metadata
+from circle_migrate.models.base import TYPES, CreatedAt, Identifier, UpdatedAt, new_metadata, one_of
 
 metadata = new_metadata()
+
+CHANNELS = ("email", "phone")
+"""Where a verification code is sent."""
+
+CODE_TRIES = 5
+"""Tries to enter a verification code."""
+
+Owner = Annotated[
+    int, mapped_column(ForeignKey("user_credentials.user_id", ondelete="CASCADE"), autoincrement=False)
+]
+"""The user to whom a row belongs; it goes with the credentials."""
 
 
 class CredentialsBase(DeclarativeBase):
@@ -60,3 +82,76 @@ class UserCredential(CredentialsBase):
     password_reset_token: Mapped[str | None] = mapped_column(String(255))
     password_reset_expires_at: Mapped[datetime | None]
     password_reset_attempts: Mapped[int] = mapped_column(server_default="0")
+
+
+def _hash(column: str) -> tuple[CheckConstraint, CheckConstraint]:
+    """Return the CHECKs of a table whose rows have a SHA-256 and expire."""
+    return (
+        CheckConstraint(f"octet_length({column}) = 32", name=column),
+        CheckConstraint("expires_at > created_at", name="expires_after_created"),
+    )
+
+
+class RefreshToken(CredentialsBase):
+    """A refresh token of a session; all tokens of the session have one `family_id`.
+
+    A token is used once, for the next one of its family, and at most one of a family is live.
+    """
+
+    __tablename__ = "refresh_tokens"
+    __table_args__ = (
+        *_hash("token_hash"),
+        UniqueConstraint("token_hash"),
+        Index(
+            "uq_refresh_tokens_live",
+            "family_id",
+            unique=True,
+            postgresql_where=text("used_at IS NULL AND revoked_at IS NULL"),
+        ),
+    )
+
+    id: Mapped[Identifier]
+    user_id: Mapped[Owner] = mapped_column(index=True)
+    family_id: Mapped[UUID] = mapped_column(index=True)
+    token_hash: Mapped[bytes]
+    created_at: Mapped[CreatedAt]
+    expires_at: Mapped[datetime]
+    used_at: Mapped[datetime | None]
+    revoked_at: Mapped[datetime | None]
+
+
+class VerificationCode(CredentialsBase):
+    """The latest code that was sent to a user's e-mail address or phone.
+
+    `attempts` counts the tries to enter it. `sent` counts the codes since `sent_since`.
+    """
+
+    __tablename__ = "verification_codes"
+    __table_args__ = (
+        *_hash("code_hash"),
+        one_of("channel", CHANNELS, name="channel"),
+        CheckConstraint(f"attempts BETWEEN 0 AND {CODE_TRIES}", name="attempts"),
+    )
+
+    user_id: Mapped[Owner] = mapped_column(primary_key=True)
+    channel: Mapped[str] = mapped_column(String(10), primary_key=True)
+    code_hash: Mapped[bytes]
+    created_at: Mapped[CreatedAt]
+    expires_at: Mapped[datetime]
+    attempts: Mapped[int] = mapped_column(server_default="0")
+    used_at: Mapped[datetime | None]
+    sent: Mapped[int] = mapped_column(server_default="1")
+    sent_since: Mapped[CreatedAt]
+
+
+class PasswordReset(CredentialsBase):
+    """The latest token for a new password of a user, who may have no credentials."""
+
+    __tablename__ = "password_resets"
+    __table_args__ = (*_hash("token_hash"), UniqueConstraint("token_hash"))
+
+    user_id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    token_hash: Mapped[bytes]
+    created_at: Mapped[CreatedAt]
+    expires_at: Mapped[datetime]
+    used_at: Mapped[datetime | None]

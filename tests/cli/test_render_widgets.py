@@ -26,7 +26,7 @@ STATUS = (
             "none",
             "writable",
         ),
-        ("credentials", "?", "?", "?", "?", "f82fda613c40", "?", "missing-privilege"),
+        ("credentials", "?", "?", "?", "?", "c62c519f3e07", "?", "missing-privilege"),
     ],
 )
 SETTINGS = (
