@@ -39,22 +39,21 @@ class JsonFormatter(logging.Formatter):
 
 @contextmanager
 def logging_json(stream: TextIO) -> Iterator[None]:
-    """Write the log of the API and of uvicorn, warnings of the latter, to the stream."""
+    """Write our log and the warnings of uvicorn to the stream, and nowhere else."""
     handler = logging.StreamHandler(stream)
     handler.setFormatter(JsonFormatter())
-    loggers = [(LOG, logging.INFO), (logging.getLogger("uvicorn.error"), logging.WARNING)]
-    before = [(logger, logger.level, logger.propagate) for logger, _ in loggers]
-    for logger, level in loggers:
-        logger.addHandler(handler)
+    levels = {"circle_migrate": logging.INFO, "uvicorn.error": logging.WARNING}
+    loggers = {logging.getLogger(name): level for name, level in levels.items()}
+    before = [(logger, logger.handlers, logger.level, logger.propagate) for logger in loggers]
+    for logger, level in loggers.items():
+        logger.handlers, logger.propagate = [handler], False
         logger.setLevel(level)
-        logger.propagate = False
     try:
         yield
     finally:
-        for logger, level, propagate in before:
-            logger.removeHandler(handler)
+        for logger, handlers, level, propagate in before:
+            logger.handlers, logger.propagate = handlers, propagate
             logger.setLevel(level)
-            logger.propagate = propagate
 
 
 class AccessLog:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Coroutine
 from functools import partial
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 from uuid import UUID
 
 from fastapi import APIRouter, Depends, HTTPException, Response
@@ -17,6 +17,9 @@ from circle_migrate.core.envelope import dump, of_result
 from circle_migrate.core.errors import MigrateError
 from circle_migrate.core.result import Result
 from circle_migrate.postgres.deployment import Deployment
+
+if TYPE_CHECKING:
+    from circle_migrate.commands.history import RevisionList
 
 _RUNS = 100
 _QUICK, _SLOW = (3.0, 20.0), (60.0, 600.0)
@@ -35,12 +38,11 @@ class Answer(NamedTuple):
     text: str
 
 
-async def _history(deployment: Deployment) -> Result:
+async def _history(deployment: Deployment) -> RevisionList:
     from circle_migrate.commands.history import history
     from circle_migrate.migrate.guards import verify_identity
 
-    current = verify_identity(deployment, await deployment.states())
-    return history(deployment, None, current)
+    return history(deployment, None, verify_identity(deployment, await deployment.states()))
 
 
 async def _plan(deployment: Deployment) -> Result:
@@ -71,11 +73,8 @@ async def _safety_check(deployment: Deployment) -> Result:
 async def _graph(deployment: Deployment) -> Result:
     from circle_migrate.commands.graph.format import DiagramFormat
     from circle_migrate.commands.graph.graph import revision_trees, write_diagram
-    from circle_migrate.commands.history import history
-    from circle_migrate.migrate.guards import verify_identity
 
-    current = verify_identity(deployment, await deployment.states())
-    diagram = revision_trees(deployment.combined_graph, history(deployment, None, current))
+    diagram = revision_trees(deployment.combined_graph, await _history(deployment))
     return write_diagram(diagram, DiagramFormat.MERMAID)
 
 

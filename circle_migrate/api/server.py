@@ -174,8 +174,8 @@ class _Protocol(H11Protocol):
 
     def on_response_complete(self) -> None:
         """Begin to wait for the next request, whose head may come slowly, too."""
+        self._wait_for_head()  # first, as `super` may begin a request that has come already
         super().on_response_complete()
-        self._wait_for_head()
 
 
 class _Server(uvicorn.Server):

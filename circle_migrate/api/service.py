@@ -59,7 +59,8 @@ class Service:
     def deployment(self) -> Deployment:
         """Return the databases with their revisions read. Raises the errors of settings and files."""
         deployment = self._open_deployment()
-        self._token = deployment.settings.api_token
+        # A token that is removed stays valid: without one, everybody would see details.
+        self._token = deployment.settings.api_token or self._token
         self._knows_token = True
         _ = deployment.combined_graph
         return deployment

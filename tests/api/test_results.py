@@ -59,9 +59,15 @@ COMMANDS = {
 
 
 @pytest.mark.parametrize("path", COMMANDS)
-def test_a_result_is_what_the_command_writes(served: Databases, path: str) -> None:
-    run(execute(served, "main", "UPDATE circle_migrate.runs SET os_user = E'eve\\x07', host = '<b>'"))
-    (answer,) = get(f"/api/v1{path}")
+def test_a_result_is_what_the_command_writes(
+    served: Databases, monkeypatch: pytest.MonkeyPatch, path: str
+) -> None:
+    monkeypatch.setenv("CIRCLE_MIGRATE_API_TOKEN", TOKEN)
+    hostile = f"os_user = E'eve\\x07\\u202e', host = '{TOKEN}'"
+    run(execute(served, "main", f"UPDATE circle_migrate.runs SET {hostile}"))
+    (answer,) = get(f"/api/v1{path}", headers=BEARER)
+    assert TOKEN not in answer.text
+    assert not {"\x07", "\u202e"} & set(answer.text)
     assert (answer.status, answer.headers["content-type"]) == (200, "application/json")
     expected = json.loads(invoke([*COMMANDS[path].split(), "--format", "json"]).stdout)
     got = answer.json
@@ -157,6 +163,21 @@ def test_every_result_needs_the_token(served: Databases, monkeypatch: pytest.Mon
         assert TOKEN not in answer.text
     if path in ("/metrics", "/"):
         assert get(path, headers=BEARER)[0].status == 200
+
+
+def test_a_token_that_is_removed_stays_valid(served: Databases, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another address than loopback was allowed because of it."""
+    monkeypatch.setenv("CIRCLE_MIGRATE_API_TOKEN", TOKEN)
+
+    async def scenario() -> list[int]:
+        async with running(app()) as application:
+            first = await request(application, "/api/v1/migrations", BEARER)
+            monkeypatch.delenv("CIRCLE_MIGRATE_API_TOKEN")
+            application.state.service.deployment()
+            answers = [await request(application, "/api/v1/graph", headers) for headers in ({}, BEARER)]
+            return [answer.status for answer in (first, *answers)]
+
+    assert run(scenario()) == [200, 401, 200]
 
 
 @pytest.mark.parametrize("path", ["/docs", "/openapi.json", "/redoc", "/nowhere", "/api/v1/health/"])

@@ -114,15 +114,17 @@ def test_it_answers_and_ends(migrated_databases: Databases, workdir: Path) -> No
 def test_after_sigterm_it_is_not_ready_first_and_ends_what_runs(
     migrated_databases: Databases, workdir: Path
 ) -> None:
-    with serving(migrated_databases, workdir, CIRCLE_MIGRATE_API_DRAIN="1.5") as server:
+    with serving(migrated_databases, workdir, CIRCLE_MIGRATE_API_DRAIN="600") as server:
         assert server.get("/api/v1/health/ready")[0] == 200
         server.process.send_signal(signal.SIGTERM)
         deadline = time.monotonic() + 30
         while (answer := server.get("/api/v1/health/ready"))[0] == 200 and time.monotonic() < deadline:
             time.sleep(0.02)
         assert (answer[0], json.loads(answer[1])["reasons"]) == (503, ["stopping"])
+        time.sleep(1)
         assert server.get("/api/v1/health/live")[0] == 200
         assert server.get("/api/v1/migrations")[0] == 200
+        server.process.send_signal(signal.SIGTERM)
         assert server.end() == 0
 
 
