@@ -37,7 +37,12 @@ async def running(app: FastAPI) -> AsyncIterator[FastAPI]:
 
 
 async def request(
-    app: App, path: str, headers: Mapping[str, str] | None = None, *, method: str = "GET"
+    app: App,
+    path: str,
+    headers: Mapping[str, str] | None = None,
+    *,
+    method: str = "GET",
+    body: bytes = b"",
 ) -> Answer:
     """Ask an application; the Host is that of `serve` on this machine, unless the headers have another."""
     given = {"Host": "127.0.0.1:8080", **(headers or {})}
@@ -59,7 +64,7 @@ async def request(
     messages: list[MutableMapping[str, Any]] = []
 
     async def receive() -> dict[str, Any]:
-        return {"type": "http.request", "body": b"", "more_body": False}
+        return {"type": "http.request", "body": body, "more_body": False}
 
     async def send(message: MutableMapping[str, Any]) -> None:
         messages.append(message)

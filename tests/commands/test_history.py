@@ -33,7 +33,7 @@ SPANS: list[tuple[str, dict[str, list[str]]]] = [
     ("dca7825748db:a930217cd080", {"main": MAIN[2::-1]}),
     (":b37f", {"main": MAIN[1::-1]}),
     (f"{MAIN[-3]}:", {"main": MAIN[:-4:-1]}),
-    ("c4b0e5c7784e:head", {"credentials": CREDENTIALS[:-5:-1]}),
+    ("c4b0e5c7784e:head", {"credentials": CREDENTIALS[:-6:-1]}),
     ("head-1:head", {"main": MAIN[:-3:-1], "credentials": CREDENTIALS[:-3:-1]}),
     ("base:base+1", {"main": MAIN[:1], "credentials": CREDENTIALS[:1]}),
     ("main@base:main@base+1", {"main": MAIN[:1]}),

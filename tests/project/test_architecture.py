@@ -46,7 +46,7 @@ _MAY_IMPORT_ALEMBIC = (
     "revisions/",
 )
 # Shell completion must answer before anything else is loaded.
-_MAY_NAME_DATABASES = ("config/", "models/", "revisions/")
+_MAY_NAME_DATABASES = ("api/auth/", "config/", "models/", "revisions/")
 _NAMED_FOR_COMPLETION = {("cli/options.py", name) for name in ("main", "credentials")}
 _NAMED_AS_BRANCH = {("commands/checks/git_base.py", "main")}
 

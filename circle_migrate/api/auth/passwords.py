@@ -1,0 +1,87 @@
+"""Passwords: bcrypt for new ones, argon2 accepted and replaced, hashed in a bounded number of threads."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import NamedTuple, TypeVar
+
+from fastapi import HTTPException
+from pwdlib import PasswordHash
+from pwdlib.exceptions import PwdlibError
+from pwdlib.hashers.argon2 import Argon2Hasher
+from pwdlib.hashers.bcrypt import BcryptHasher
+
+MAX_BYTES = 72
+"""Bytes of a password in UTF-8; bcrypt ignores, or refuses, what follows."""
+
+MIN_CHARACTERS = 8
+"""Characters of a new password."""
+
+_QUEUE = 8
+"""Passwords that may wait for each thread."""
+
+T = TypeVar("T")
+
+
+class Verified(NamedTuple):
+    """Whether a password is right, and a hash that should replace the stored one."""
+
+    is_right: bool
+    new_hash: str | None = None
+
+
+class Passwords:
+    """Hashes and verifies passwords. `rounds` is the cost of bcrypt, the logarithm of its iterations."""
+
+    def __init__(self, rounds: int, threads: int) -> None:
+        self._hasher = PasswordHash((BcryptHasher(rounds), Argon2Hasher()))
+        self._threads = threads
+        self._executor: ThreadPoolExecutor | None = None
+        self._limit = threads * (1 + _QUEUE)
+        self._pending, self._lock = 0, threading.Lock()
+        # A hash of the right form and cost that no password has: its salt and digest are zeros.
+        self._nobody = f"$2b${rounds:02}$" + "." * 53
+
+    def ensure_free(self) -> None:
+        """Raise an `HTTPException` where too many passwords wait."""
+        if self._pending >= self._limit:
+            raise HTTPException(503, "too many sign-ins at once; try again")
+
+    async def hash(self, password: str) -> str:
+        """Return the hash of a new password. Raises the error of `ensure_free`."""
+        return await self._run(lambda: self._hasher.hash(password))
+
+    async def verify(self, password: str, stored: str | None) -> Verified:
+        """Compare with a stored hash; without one, do the same work for nothing."""
+        return await self._run(lambda: self._verify(password, stored))
+
+    def close(self) -> None:
+        """End the threads; the next password begins new ones."""
+        executor, self._executor = self._executor, None
+        if executor is not None:
+            executor.shutdown(wait=False, cancel_futures=True)
+
+    def _verify(self, password: str, stored: str | None) -> Verified:
+        if stored is not None:
+            try:
+                return Verified(*self._hasher.verify_and_update(password, stored))
+            except (PwdlibError, ValueError):
+                pass  # no hash of ours
+        self._hasher.verify(password, self._nobody)
+        return Verified(is_right=False)
+
+    async def _run(self, work: Callable[[], T]) -> T:
+        self.ensure_free()
+        if self._executor is None:
+            self._executor = ThreadPoolExecutor(self._threads, "circle-migrate-password")
+        self._count(1)
+        future = self._executor.submit(work)
+        future.add_done_callback(lambda _: self._count(-1))  # also of work whose request was given up
+        return await asyncio.wrap_future(future)
+
+    def _count(self, change: int) -> None:
+        with self._lock:
+            self._pending += change
