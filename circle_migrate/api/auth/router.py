@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, BackgroundTasks, Depends, HTTPException, Request, Response
-from pydantic import AfterValidator, BaseModel, ConfigDict, SecretStr, StringConstraints
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, StringConstraints
 
 from circle_migrate.api.auth.access_tokens import AccessClaims, AccessTokens
 from circle_migrate.api.auth.accounts import Accounts, NewUser, User
@@ -25,6 +25,18 @@ MAX_BODY = 16 << 10
 
 _DAY = 86_400
 _ACCEPTED = {"status": "accepted"}
+_PROBLEM: dict[str, Any] = {
+    "description": "Refused, or not available; problem details of RFC 9457.",
+    "content": {
+        "application/problem+json": {
+            "schema": {
+                "type": "object",
+                "required": ["type", "title", "status", "detail", "request_id"],
+                "properties": {"status": {"type": "integer"}, "detail": {"type": "string"}},
+            }
+        }
+    },
+}
 
 
 def _short_enough(password: SecretStr) -> SecretStr:
@@ -36,17 +48,10 @@ def _short_enough(password: SecretStr) -> SecretStr:
     return password
 
 
-def _long_enough(password: SecretStr) -> SecretStr:
-    if len(password.get_secret_value()) < MIN_CHARACTERS:
-        raise ValueError(f"a password has at least {MIN_CHARACTERS} characters")
-    return password
-
-
-Password = Annotated[SecretStr, AfterValidator(_short_enough)]
-NewPassword = Annotated[Password, AfterValidator(_long_enough)]
-Email = Annotated[
-    str, StringConstraints(max_length=254, pattern=r"^[^\s@\x00-\x1f\x7f]+@[^\s@\x00-\x1f\x7f]+$")
-]
+Password = Annotated[SecretStr, Field(max_length=MAX_BYTES), AfterValidator(_short_enough)]
+NewPassword = Annotated[Password, Field(min_length=MIN_CHARACTERS)]
+_TEXT = r"[^\s@\x00-\x1f\x7f-\x9f]+"
+Email = Annotated[str, StringConstraints(max_length=254, pattern=f"^{_TEXT}@{_TEXT}$")]
 Name = Annotated[
     str,
     StringConstraints(
@@ -56,13 +61,7 @@ Name = Annotated[
 Phone = Annotated[str, StringConstraints(pattern=r"^\+[1-9][0-9]{6,14}$")]
 
 
-def _ascii(token: SecretStr) -> SecretStr:
-    if not token.get_secret_value().isascii():
-        raise ValueError("a token has ASCII characters only")
-    return token
-
-
-Token = Annotated[SecretStr, AfterValidator(_ascii)]
+Token = Annotated[SecretStr, Field(max_length=200)]
 
 
 class _Body(BaseModel):
@@ -179,7 +178,9 @@ def auth_router(
         await pools.close()
         passwords.close()
 
-    router = APIRouter(route_class=AuthRoute, tags=["sign-in"], lifespan=lifespan)
+    router = APIRouter(
+        route_class=AuthRoute, tags=["sign-in"], lifespan=lifespan, responses={"default": _PROBLEM}
+    )
 
     def started(session: Session) -> Response:
         answer = Tokens(

@@ -70,7 +70,7 @@ def new_token() -> str:
 
 def token_hash(token: str) -> bytes:
     """Return what is stored of a token; it is random, so that no salt is needed."""
-    return hashlib.sha256(token.encode()).digest()
+    return hashlib.sha256(token.encode(errors="surrogatepass")).digest()
 
 
 async def begin(connection: asyncpg.Connection, user_id: int, seconds: float) -> Session:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import re
 import secrets
 from pathlib import Path
@@ -11,10 +12,12 @@ from uuid import uuid4
 
 import pytest
 from fastapi import Depends, FastAPI
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from circle_migrate.api import AccessClaims, Message, MessageKind, auth_router
 from tests.api.asgi import request, running
-from tests.api.auth.people import EMAIL, PASSWORD, People, people, tokens
+from tests.api.auth.people import EMAIL, PASSWORD, PERSON, People, people, tokens
 from tests.deployments import VARIABLES, execute
 from tests.servers import NAMES, Databases, run
 
@@ -161,6 +164,8 @@ DEEP = b'{"email": ' + b"[" * 8000 + b"]" * 8000 + b', "password": "x"}'
 BAD: list[tuple[str, Any, int]] = [
     ("/token", SURROGATE, 422),
     ("/token", b'{"email": "a\\ud800@example.org", "password": "x"}', 422),
+    ("/register", json.dumps({**PERSON, "first_name": "\ud800"}).encode(), 422),
+    ("/register", {**PERSON, "first_name": "A\0"}, 422),
     ("/token", {"email": "a\0@example.org", "password": "x"}, 422),
     ("/token", {"email": EMAIL, "password": "x\0y"}, 422),
     ("/token", {"email": EMAIL, "password": "x" * 73}, 422),
@@ -176,7 +181,9 @@ BAD: list[tuple[str, Any, int]] = [
     ("/register", {"email": EMAIL, "password": PASSWORD, "first_name": "A\x1b[31m", "last_name": "B"}, 422),
     ("/register", {"email": EMAIL, "password": PASSWORD, "first_name": " ", "last_name": "B"}, 422),
     ("/register", {"email": "a@b@c", "password": PASSWORD, "first_name": "A", "last_name": "B"}, 422),
-    (REFRESH, {"refresh_token": "é"}, 422),
+    (REFRESH, {"refresh_token": "é"}, 401),
+    (REFRESH, {"refresh_token": "x" * 201}, 422),
+    ("/password/reset", b'{"token": "\\udfff", "password": "another password"}', 400),
     (REFRESH, {"refresh_token": ""}, 401),
     (REFRESH, {"refresh_token": "' OR true --"}, 401),
     ("/password/reset", {"token": "x", "password": "x" * 73}, 422),
@@ -230,7 +237,10 @@ def test_openapi_has_the_routes() -> None:
             "/password/reset",
         )
     }
-    assert schema["paths"]["/auth/codes"]["post"]["security"] == [{"HTTPBearer": []}]
+    codes = schema["paths"]["/auth/codes"]["post"]
+    assert codes["security"] == [{"HTTPBearer": []}]
+    assert set(codes["responses"]) == {"202", "default"}
+    assert set(codes["responses"]["default"]["content"]) == {"application/problem+json"}
 
 
 def test_secrets_are_in_no_log(databases: Databases, caplog: pytest.LogCaptureFixture) -> None:
@@ -315,3 +325,45 @@ def test_application_can_be_started_again(databases: Databases) -> None:
     app.include_router(auth_router(tokens(), send, bcrypt_rounds=4), prefix="/auth")
     run(register(app, "a@example.org"))
     run(register(app, "b@example.org"))
+
+
+_JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=80),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=10), inner, max_size=4),
+    max_leaves=10,
+)
+_FIELDS = {
+    "/register": PERSON,
+    "/token": {"email": EMAIL, "password": PASSWORD},
+    "/token/refresh": {"refresh_token": "x"},
+    "/token/revoke": {"refresh_token": "x"},
+    "/codes": {"channel": "email"},
+    "/codes/verify": {"channel": "email", "code": "123456"},
+    "/password/forgot": {"email": EMAIL},
+    "/password/reset": {"token": "x", "password": PASSWORD},
+}
+
+
+@pytest.mark.thorough
+def test_no_input_is_an_unexpected_error(databases: Databases) -> None:
+    """Any JSON, any bytes, and valid requests with any value in one place."""
+
+    @given(st.data())
+    @settings(max_examples=400, suppress_health_check=list(HealthCheck))
+    def attack(data: st.DataObject) -> None:
+        path = data.draw(st.sampled_from(sorted(_FIELDS)))
+        name = data.draw(st.sampled_from(sorted(_FIELDS[path])))
+        changed = st.builds(lambda value: {**_FIELDS[path], name: value}, _JSON)
+        value = data.draw(changed | _JSON)
+        body = data.draw(st.binary(max_size=50) | st.just(json.dumps(value).encode()))
+        answer = runner.run(client.post(path, body, bearer))
+        assert answer.status in {200, 202, 204, 400, 401, 409, 413, 422, 429}, answer.text
+        if answer.status >= 400:
+            assert answer.headers["content-type"] == "application/problem+json"
+
+    with asyncio.Runner() as runner:
+        opened = people()
+        client = runner.run(opened.__aenter__())
+        bearer = runner.run(client.session())["access_token"]
+        attack()
+        runner.run(opened.__aexit__(None, None, None))
