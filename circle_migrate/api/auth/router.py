@@ -61,7 +61,7 @@ Name = Annotated[
 Phone = Annotated[str, StringConstraints(pattern=r"^\+[1-9][0-9]{6,14}$")]
 
 
-Token = Annotated[SecretStr, Field(max_length=200)]
+Token = Annotated[SecretStr, Field(max_length=1000)]
 
 
 class _Body(BaseModel):

@@ -182,7 +182,7 @@ BAD: list[tuple[str, Any, int]] = [
     ("/register", {"email": EMAIL, "password": PASSWORD, "first_name": " ", "last_name": "B"}, 422),
     ("/register", {"email": "a@b@c", "password": PASSWORD, "first_name": "A", "last_name": "B"}, 422),
     (REFRESH, {"refresh_token": "é"}, 401),
-    (REFRESH, {"refresh_token": "x" * 201}, 422),
+    (REFRESH, {"refresh_token": "x" * 1001}, 422),
     ("/password/reset", b'{"token": "\\udfff", "password": "another password"}', 400),
     (REFRESH, {"refresh_token": ""}, 401),
     (REFRESH, {"refresh_token": "' OR true --"}, 401),
