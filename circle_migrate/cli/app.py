@@ -21,6 +21,7 @@ _COMMANDS = {
     "inspect": ("status", "check", "wait", "current", "log", "history", "heads", "branches", "show"),
     "compare": ("diff", "snapshot", "consistency", "graph"),
     "safety": ("safety-check", "stats"),
+    "serve": ("serve", "metrics"),
     "revision": ("revision", "merge", "squash", "rebase", "stamp"),
     "keep": ("backup", "restore", "kept", "protect", "unprotect", "accept-drift"),
     "set_up": ("adopt", "config", "schema", "help", "dev"),

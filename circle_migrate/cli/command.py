@@ -117,9 +117,9 @@ def _with_options(
     def invoke(**arguments: Any) -> None:
         from circle_migrate.cli.boundary import run_command
         from circle_migrate.cli.event_log import EventLog
-        from circle_migrate.cli.formats.sanitize import use_environment
         from circle_migrate.cli.progress import Progress
         from circle_migrate.cli.reports import ReportFiles
+        from circle_migrate.core.envelope import use_environment
 
         flags = {key: arguments.pop(key, None) for key in (*COMMON, *OPTIONS)}
         database, output_format, _, no_steps, quiet, verbose, debug = map(flags.pop, NO_SETTINGS)

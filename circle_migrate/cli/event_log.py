@@ -56,7 +56,7 @@ class EventLog:
     def _write(self, **values: Any) -> None:
         if self._file is None or self.error is not None:
             return
-        from circle_migrate.cli.formats.json import dump
+        from circle_migrate.core.envelope import dump
 
         event = {
             "schema_version": VERSION,

@@ -216,6 +216,18 @@ def _specific(
         "--scratch-on-target",
         show_default=False,
     ),
+    api_listen: str | None = _connection(
+        "ADDRESS:PORT", "Answer at this address.", "--listen", show_default="127.0.0.1:8080"
+    ),
+    api_behind_proxy: bool | None = _connection(
+        None,
+        "Need no token: a proxy in front decides who sees it.",
+        "--behind-proxy",
+        show_default=False,
+    ),
+    api_docs: bool | None = _connection(
+        None, "Serve the OpenAPI and its page, for development.", "--docs", show_default=False
+    ),
     pg_bin: Path | None = _run("FOLDER", "Use pg_dump and pg_restore of this folder."),
     x_arguments: list[str] | None = _run(
         "KEY=VALUE",
@@ -281,6 +293,9 @@ SCRATCH = ("scratch_url", "scratch_on_target", "x_arguments")
 _RUN_LIMITS = ("lock_wait", "lock_timeout", "statement_timeout")
 RUN = ("atomic", "transaction", *_RUN_LIMITS, "drift", "events", *SCRATCH)
 """The options of commands that run revisions."""
+
+API = ("api_listen", "api_behind_proxy", "api_docs")
+"""The options of the server."""
 
 SIZES = ("safety_rows", "safety_bytes")
 """The options of commands that tell large tables from small ones."""

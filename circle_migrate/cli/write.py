@@ -27,7 +27,7 @@ DIFFERENCES = (Format.SQL, Format.ALEMBIC, Format.PATCH)
 _RENDERERS = {
     "run": "MigrationResult PlanResult ScriptResult RecoverResult LogResult SourceResult LossReport",
     "listing": "CurrentResult RevisionList RevisionFilesResult ConfigurationResult ServerResult SchemaResult "
-    "DiagramResult StatusResult SquashResult RebaseResult",
+    "DiagramResult MetricsResult StatusResult SquashResult RebaseResult",
     "diff": "DiffResult SnapshotResult",
     "report": "Report ConsistencyResult",
     "safety": "StatsResult SafetyReport HazardList",

@@ -51,11 +51,20 @@ class SourceResult(Result):
         return {"database": self.database, "revision": self.revision, "source": self.text}
 
 
-async def log(deployment: Deployment, limit: int, *, slowest: bool = False) -> LogResult:
-    """Return the latest `limit` runs on all databases that have a journal, newest first; only reads."""
+async def log(
+    deployment: Deployment, limit: int, *, slowest: bool = False, run: str | None = None
+) -> LogResult:
+    """Return the latest `limit` runs on all databases that have a journal, newest first; only reads.
+
+    With the id of a `run` only that one.
+    """
+
+    async def read(journal: Journal, connection: asyncpg.Connection) -> list[JournalRun]:
+        return await journal.read(connection, limit, run)
+
     runs: list[JournalRun] = []
     for name in deployment.selected:
-        runs += await _read(deployment, name, lambda journal, connection: journal.read(connection, limit))
+        runs += await _read(deployment, name, read)
     runs.sort(key=lambda run: run.started_at, reverse=True)
     latest = list(dict.fromkeys(run.run for run in runs))[:limit]
     return LogResult("log", tuple(run for run in runs if run.run in latest), slowest)

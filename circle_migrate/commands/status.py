@@ -21,7 +21,7 @@ class DatabaseStatus(NamedTuple):
     `access` is writable, read-only or standby. `unknown` are current revisions that the tree lacks; then
     `pending` is empty, and `ahead` says whether the heads of the tree are applied. `requires` has revisions
     of other databases that pending revisions require, `lock_holder` has the deployer lock, `protection`
-    refuses downgrades.
+    refuses downgrades. `seconds` is the time that reading the database took, None with an error.
     """
 
     database: str
@@ -40,6 +40,7 @@ class DatabaseStatus(NamedTuple):
     last_run: JournalRun | None = None
     protection: Protection | None = None
     error: MigrateError | None = None
+    seconds: float | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Return the state as JSON."""
@@ -71,13 +72,13 @@ class StatusResult(Report):
         return Report.to_dict(self) | {"environment": self.environment, "databases": databases}
 
 
-async def status(deployment: Deployment, *, strict: bool = False) -> StatusResult:
+async def status(deployment: Deployment, *, strict: bool = False, limit: float | None = None) -> StatusResult:
     """Return the state of the selected databases, without writing to them.
 
     Pending revisions are notes, with `strict` errors, which decide the exit status. A database that cannot
-    be read has its error in the result.
+    be read, also within `limit` seconds, has its error in the result.
     """
-    facts_or_error = await read_all_facts(deployment)
+    facts_or_error = await read_all_facts(deployment, limit)
     severity = Severity.ERROR if strict else Severity.NOTE
     heads = single_head(deployment, Severity.WARNING)
     checks = (heads, *state_checks(deployment, facts_or_error, pending=severity))
@@ -107,4 +108,5 @@ def _describe(deployment: Deployment, name: str, facts: DatabaseFacts | MigrateE
         lock_holder=str(facts.holder) if facts.holder else None,
         last_run=facts.last_run,
         protection=protection(deployment.databases[name].settings, state),
+        seconds=facts.seconds,
     )

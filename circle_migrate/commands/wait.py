@@ -2,13 +2,13 @@
 
 import asyncio
 import time
+from functools import partial
 
 from circle_migrate.commands.checks.database_facts import DatabaseFacts, is_ahead, read_facts, refusals
 from circle_migrate.core.counted import counted
-from circle_migrate.core.errors import ExitCode, MigrateError, UnknownRevision, Unreachable
+from circle_migrate.core.errors import ExitCode, MigrateError, UnknownRevision
 from circle_migrate.core.events import Event, EventKind, Notify, ignore_event
 from circle_migrate.core.findings import Check, Finding, Report, Severity, from_error
-from circle_migrate.postgres.database import Database
 from circle_migrate.postgres.deployment import Deployment, revision_folders
 
 _MIN_PAUSE, _MAX_PAUSE = 0.2, 3.0
@@ -47,18 +47,7 @@ async def wait(
 
 
 async def _poll(deployment: Deployment, seconds: float, *, compatible: bool) -> list[Finding]:
-    async def read_in_time(database: Database) -> DatabaseFacts:
-        try:
-            async with asyncio.timeout(seconds):
-                return await read_facts(database)
-        except TimeoutError:
-            raise Unreachable(
-                f"{database.name}: no answer from {database.address.display()} within {seconds:.1f} s",
-                database=database.name,
-                hint="check the address, and whether a session has locked the version table or the journal",
-            ) from None
-
-    results = (await deployment.query_each(deployment.selected, read_in_time)).values()
+    results = (await deployment.query_each(deployment.selected, partial(read_facts, limit=seconds))).values()
     findings = [_finding(deployment, facts, compatible=compatible) for facts in results]
     return [finding for finding in findings if finding is not None]
 

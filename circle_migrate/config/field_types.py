@@ -10,6 +10,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, PlainValidator, Str
 from circle_migrate.config.databases import BUNDLED
 from circle_migrate.config.provenance import DEFAULT, READING, Origin, Provenance, read_text
 from circle_migrate.config.url.parse import has_password, parse
+from circle_migrate.core import redaction
 from circle_migrate.core.errors import SettingsError, UsageError
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ _UNITS = {None: 1.0, "ms": 0.001, "s": 1.0, "min": 60.0, "h": 3600.0}
 # In PostgreSQL, lock_timeout is a 32-bit number of milliseconds, and 0 means no limit.
 _MAX_SECONDS = 2**31 // 1000
 _MIN_LOCK_TIMEOUT = 0.001
+_TOKEN = re.compile(r"[!-~]{16,}")
 _MAX_IDENTIFIER_LENGTH = 63
 """Characters; PostgreSQL truncates longer names without an error."""
 
@@ -122,6 +124,20 @@ def _parse_url(text: str, given: _Given) -> Address | None:
             hint="keep one of them: the password in the URL, or password-command",
         )
     return address._replace(password=None, password_command=command)
+
+
+def _parse_token(text: str, given: _Given) -> str:
+    if given.origin.is_shared:
+        raise SettingsError(
+            f"{given.origin.subject} is a token, which does not belong in a file under version control",
+            hint="set CIRCLE_MIGRATE_API_TOKEN in the environment or in .env",
+        )
+    if not _TOKEN.fullmatch(text):
+        raise UsageError(
+            "should be at least 16 printable ASCII characters without blanks", hint="openssl rand -hex 32"
+        )
+    redaction.register(text)
+    return text
 
 
 def _parse_password_command(value: Any, given: _Given) -> Command:
@@ -222,12 +238,17 @@ Embedded = Annotated[bool, AfterValidator(_validator(_decide_embedded))]
 _Seconds = Annotated[float, BeforeValidator(_parse_seconds, json_schema_input_type=float | str)]
 Wait = Annotated[_Seconds, Field(ge=0, le=_MAX_SECONDS)]
 LockTimeout = Annotated[_Seconds, Field(ge=_MIN_LOCK_TIMEOUT, le=_MAX_SECONDS)]
+# The address in brackets may be IPv6.
+Listen = Annotated[
+    str, StringConstraints(pattern=r"^([\w.-]+|\[[0-9a-f:]+\]):\d{1,5}$", strip_whitespace=True)
+]
 Text = Annotated[str, StringConstraints(min_length=1, strip_whitespace=True)]
 Identifier = Annotated[
     str, StringConstraints(min_length=1, max_length=_MAX_IDENTIFIER_LENGTH, strip_whitespace=True)
 ]
 JournalSchema = Annotated[Identifier, AfterValidator(_ensure_own)]
 Url = Annotated[Address, _from_text(_parse_url, "a URL")]
+Token = Annotated[str, _from_text(_parse_token, "a text")]
 PasswordCommand = Annotated[
     Command, PlainValidator(_validator(_parse_password_command), json_schema_input_type=str | list[str])
 ]
@@ -245,6 +266,8 @@ Revisions = Annotated[
 # Environment variables write a list as the lines of a text.
 _Lines = BeforeValidator(lambda value: value.splitlines() if isinstance(value, str) else value)
 Texts = Annotated[tuple[Text, ...], _Lines]
+_Origin = Annotated[str, StringConstraints(pattern=r"^(\*|https?://[a-z0-9.-]+(:\d{1,5})?)$")]
+Origins = Annotated[tuple[_Origin, ...], _Lines]
 Modules = Annotated[tuple[Annotated[str, _from_text(_check_module, "a module")], ...], _Lines]
 DifferenceRules = Annotated[
     tuple[Annotated[IgnoreRule, _from_text(_parse_difference, "a text")], ...], _Lines

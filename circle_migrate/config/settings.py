@@ -218,6 +218,21 @@ class Settings(BaseSettings):
     pg_bin: kind.Folder | None = setting(
         None, "The folder of pg_dump and pg_restore; without it PATH, else the embedded package."
     )
+    api_token: kind.Token | None = setting(
+        None, "The token with which the API shows more than whether the databases are ready (api.md#token)."
+    )
+    api_listen: kind.Listen = setting(
+        "127.0.0.1:8080", "`ADDRESS:PORT` of `serve`; beyond this machine only with a token or a proxy."
+    )
+    api_behind_proxy: bool = setting(
+        False, "A proxy in front of `serve` decides who sees it, so that no token is needed (api.md#token)."
+    )
+    api_drain: kind.Wait = setting(
+        5.0, "Seconds after SIGTERM in which `serve` is not ready, but still answers."
+    )
+    api_cors: kind.Origins = setting((), "Origins such as `https://a.example` whose pages may read the API.")
+    api_cors_credentials: bool = setting(False, "Pages of these origins may send the token of a browser.")
+    api_docs: bool = setting(False, "Serve the OpenAPI of the API and its page, for development.")
     relations: kind.Reference | None = setting(
         None, "The keys that relate the databases, for `consistency`; the platform's have theirs."
     )

@@ -48,7 +48,7 @@ _RUNS = f"""
 SELECT run::text, database, command, mode, {{planned}} AS planned, outcome, error,
        {_TIME.format("started_at")}, {_TIME.format("ended_at")},
        db_role, os_user, host, tool_version, {{notes}} AS notes
-FROM {{runs}} ORDER BY started_at DESC LIMIT $1
+FROM {{runs}} {{where}} ORDER BY started_at DESC LIMIT $1
 """
 
 
@@ -276,13 +276,16 @@ class Journal:
 
     async def last_run(self, connection: asyncpg.Connection) -> JournalRun | None:
         """Return the latest run without steps, `planned` and `notes`."""
-        rows = await connection.fetch(_RUNS.format(planned="'{}'", notes="'{}'", runs=self.runs), 1)
+        rows = await connection.fetch(_RUNS.format(planned="'{}'", notes="'{}'", runs=self.runs, where=""), 1)
         return JournalRun(**self._parsed(rows[0], self.runs)) if rows else None
 
-    async def read(self, connection: asyncpg.Connection, limit: int) -> list[JournalRun]:
-        """Return the latest runs, newest first, with their steps."""
-        query = _RUNS.format(planned="planned::text", notes="notes::text", runs=self.runs)
-        rows = await connection.fetch(query, limit)
+    async def read(
+        self, connection: asyncpg.Connection, limit: int, run: str | None = None
+    ) -> list[JournalRun]:
+        """Return the latest runs, newest first, or the one with that id, with their steps."""
+        where = "WHERE run = $2::text::uuid" if run else ""
+        query = _RUNS.format(planned="planned::text", notes="notes::text", runs=self.runs, where=where)
+        rows = await connection.fetch(query, limit, *filter(None, [run]))
         step_rows = await connection.fetch(
             f"SELECT run::text, segment, direction, revision, message, {_TIME.format('started_at')}, "
             "CASE WHEN duration_ms BETWEEN 0 AND 1e12 THEN duration_ms END AS duration_ms, checksum, "

@@ -4,6 +4,7 @@ import asyncio
 import re
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from itertools import chain
 from typing import TypeVar
 
@@ -104,14 +105,14 @@ class EvidenceCollector:
         """Query all databases at once that have statements; return the answers by database."""
         names = [name for name in self.plan.databases if self._statements(name)]
         databases = (self.deployment.databases[name] for name in names)
-        queries = (self._query_or_note(live.name, facts, query(live)) for live in databases)
+        queries = (self._query_or_note(live.name, facts, partial(query, live)) for live in databases)
         answers = zip(names, await asyncio.gather(*queries), strict=True)
         return {name: answer for name, answer in answers if answer is not None}
 
-    async def _query_or_note(self, name: str, facts: str, query: Awaitable[T]) -> T | None:
+    async def _query_or_note(self, name: str, facts: str, query: Callable[[], Awaitable[T]]) -> T | None:
         """Return the result of a query; if it fails, add a note and return None."""
         try:
-            return await query
+            return await query()
         except Interrupted:
             raise
         except MigrateError as error:
@@ -123,7 +124,8 @@ class EvidenceCollector:
 
         catalogs = {}
         for name in self.plan.databases:
-            query = expected(self.deployment, name, self.plan.current[name], self.trace.scratch_major)
+            at = self.plan.current[name]
+            query = partial(expected, self.deployment, name, at, self.trace.scratch_major)
             catalog = await self._query_or_note(name, "the expected catalog", query)
             if catalog is not None:
                 catalogs[name] = catalog.snapshot

@@ -67,6 +67,7 @@ PACKAGE = [
     ("show", "show f4e7 c4b0"),
     ("graph", "graph revisions c4b0: --current"),
     ("stats", "stats -o stats.json"),
+    ("metrics", "metrics -o metrics.prom"),
     ("safety-check", "safety-check"),
     ("upgrade-sql", "upgrade --sql base:dca7"),
     ("config-show", "config show --all"),
@@ -87,8 +88,8 @@ PROJECT = [
     ("adopt", "adopt"),
 ]
 # They start, stop or replace processes; their results are those of `dev status` and of `check`.
-# `help` writes text only.
-WITHOUT_SNAPSHOT = {"help", "dev start", "dev stop", "dev psql", "dev reset", "dev snapshots"}
+# `help` writes text only, and `serve` does not end.
+WITHOUT_SNAPSHOT = {"help", "serve", "dev start", "dev stop", "dev psql", "dev reset", "dev snapshots"}
 
 
 def commands(command: Any = None, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:

@@ -20,9 +20,9 @@ import pytest
 from rich.console import Console
 
 from circle_migrate.cli.formats.sanitize import replace_controls, visible
-from circle_migrate.cli.json_schema.command_schema import _definitions
 from circle_migrate.cli.render.widgets import hint_lines
 from circle_migrate.cli.write import DIFFERENCES, console, format_failure, format_result, render
+from circle_migrate.commands.json_schema.command_schema import _definitions
 from circle_migrate.core import redaction
 from circle_migrate.core.errors import ExitCode, Unreachable, UsageError
 from circle_migrate.core.findings import Check, Finding, Report, Severity

@@ -13,10 +13,10 @@ from rich.console import Console
 
 from circle_migrate.cli.console import PlainConsole, console
 from circle_migrate.cli.formats import junit, markdown
-from circle_migrate.cli.formats.json import dump
 from circle_migrate.cli.formats.sanitize import visible, visible_lines
 from circle_migrate.cli.render.widgets import table, write_line
 from circle_migrate.cli.write import render, write_stderr
+from circle_migrate.core.envelope import dump
 from circle_migrate.core.findings import Check, Finding, Report, Severity
 from circle_migrate.migrate.result import ScriptResult
 from tests.deployments import environment, execute, invoke

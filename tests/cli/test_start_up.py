@@ -14,7 +14,8 @@ from tests.deployments import environment
 from tests.servers import Databases
 
 _ROOT = Path(__file__).parent.parent.parent
-_SLOW = {"alembic", "sqlalchemy", "mako"}
+_API = {"fastapi", "starlette", "uvicorn", "prometheus_client", "jinja2"}
+_SLOW = {"alembic", "sqlalchemy", "mako", *_API}
 _SETTINGS = {"pydantic_settings", "dotenv"}
 _PYDANTIC = _SETTINGS | {"pydantic", "pydantic_core"}
 
@@ -55,6 +56,7 @@ def loaded(workdir: Path, arguments: list[str], env: dict[str, str] | None = Non
         (["heads"], _SLOW | {"asyncpg"}),
         pytest.param(["history"], _SLOW | {"asyncpg"}, marks=pytest.mark.thorough),
         pytest.param(["graph", "--as", "dot"], _SLOW | {"asyncpg"}, marks=pytest.mark.thorough),
+        (["serve", "--help"], _SLOW | _SETTINGS | {"asyncpg", "rich"}),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )

@@ -38,6 +38,7 @@ READING = {
     "help": ["help exit-codes"],
     "history": ["history", "history -i"],
     "kept list": ["kept list", "kept list --all"],
+    "metrics": ["metrics"],
     "log": ["log", "log --slowest", "log --source dca7825748db"],
     "plan": ["plan", "plan --down base"],
     "recover": ["recover --dry-run"],
@@ -51,7 +52,7 @@ READING = {
     "upgrade": ["upgrade --dry-run", "upgrade --sql", "upgrade --atomic --dry-run"],
     "wait": ["wait --timeout 0", "wait --timeout 0 --compatible"],
 }
-# They change databases, files of the project, or servers.
+# They change databases, files of the project, or servers. `serve` does not end: see tests/api.
 WRITING = {"downgrade", "init", "recover", "stamp", "upgrade", "merge", "revision", "squash", "rebase"}
 WRITING |= {
     "accept-drift",
@@ -66,7 +67,7 @@ WRITING |= {
     "protect",
     "unprotect",
 }
-WRITING |= {"dev psql", "dev reset", "dev snapshots", "dev start", "dev status", "dev stop"}
+WRITING |= {"serve", "dev psql", "dev reset", "dev snapshots", "dev start", "dev status", "dev stop"}
 
 # All rows of all tables, system catalogs included, with where each lies and which transaction wrote it.
 _TABLES = """

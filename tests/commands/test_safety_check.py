@@ -15,7 +15,7 @@ from xml.etree import ElementTree as ET
 import jsonschema
 import pytest
 
-from circle_migrate.cli.json_schema.command_schema import schema
+from circle_migrate.commands.json_schema.command_schema import schema
 from circle_migrate.commands.safety_check import safety_check
 from circle_migrate.config.load import load
 from circle_migrate.core.errors import ExitCode

@@ -137,6 +137,7 @@ LINES = [
     ("protect", 0),
     ("unprotect --override-protection [n]", 0),
     ("stats", 0),
+    ("metrics", 0),
     ("accept-drift --yes -d [n]", 5),
     ("snapshot -o live.json", 0),
     ("diff live.json live", 0),
@@ -171,9 +172,9 @@ LINES_BY_TIME = [
     pytest.param(LINES, id="plain", marks=pytest.mark.thorough),
     pytest.param(SCRATCH_LINES, id="scratch", marks=pytest.mark.thorough),
 ]
-# They read files or scratch databases only, start servers of their own, or compare the databases.
+# They read files or scratch databases only, start servers of their own, do not end, or compare the databases.
 OTHERS = {"config schema", "schema", "help", "consistency", "adopt"}
-OTHERS |= {"backup list", "backup verify", "backup prune", "squash", "rebase"}
+OTHERS |= {"serve", "backup list", "backup verify", "backup prune", "squash", "rebase"}
 OTHERS |= {"dev psql", "dev reset", "dev snapshots", "dev start", "dev status", "dev stop"}
 NEEDED = {"main": ("credentials", "requires"), "credentials": ("main", "requires main@m1")}
 

@@ -451,7 +451,19 @@ WRONG = [
     ("CREDENTIALS_MODELS", "circle_migrate.models"),
     ("CREDENTIALS_MODELS", "no_such_package.models:metadata"),
     ("SECRETS_DIR", "/nonexistent"),
+    ("API_TOKEN", "short"),
+    ("API_TOKEN", "a token with blanks in it"),
+    ("API_LISTEN", "8080"),
+    ("API_CORS", "null"),
+    ("API_CORS", "https://a.example/path"),
+    ("API_CORS", "https://*.example"),
 ]
+
+
+def test_a_token_does_not_belong_in_a_shared_file(project: Project) -> None:
+    project.table(f"api-token = '{SECRET}-and-more'")
+    assert "under version control" in project.refusal().message
+    assert value(project.load(CIRCLE_MIGRATE_API_TOKEN=f"{SECRET}-more"), "api-token").shown == "***"
 
 
 @pytest.mark.parametrize(("name", "written"), WRONG)

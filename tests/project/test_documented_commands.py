@@ -25,7 +25,7 @@ FILES = [HOOKS, *sorted(path for end in ("yml", "yaml") for path in RECIPES.rglo
 
 VERSION = r"(?:\[\w+\])?(?:(?:==|@)[\w.]+)?"
 STARTERS = {"run", "./run", "uvx", "exec", "&&", "||", ";", "$"}
-WITHOUT_COMMANDS = {"action.yml"}
+WITHOUT_COMMANDS = {"action.yml", "service-monitor.yaml"}
 
 
 def name(path: Path) -> str:

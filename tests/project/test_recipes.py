@@ -57,6 +57,7 @@ def leaf(tree: Any, path: str) -> Any:
         ("github/action.yml", ["--builtin-schema", "vendor.github-actions"]),
         ("gitlab/gitlab-ci.yml", ["--builtin-schema", "vendor.gitlab-ci", "--data-transform", "gitlab-ci"]),
         ("docker/compose.yaml", ["--builtin-schema", "vendor.compose-spec"]),
+        ("serve/compose.yaml", ["--builtin-schema", "vendor.compose-spec"]),
     ],
 )
 def test_files_follow_the_published_schemas(file: str, options: list[str]) -> None:
@@ -156,7 +157,7 @@ def test_compose_has_the_databases_of_the_platform() -> None:
 # Kubernetes
 
 
-@pytest.mark.parametrize("stem", [*JOBS, "init-container"])
+@pytest.mark.parametrize("stem", [*JOBS, "init-container", "../serve/deployment"])
 def test_pods_have_no_rights_and_read_their_urls_from_files(stem: str) -> None:
     document = kubernetes(stem)
     assert {"apiVersion", "kind", "metadata", "spec"} <= document.keys()
@@ -225,3 +226,20 @@ def test_hooks_run_before_the_release_and_leave_their_log(stem: str, annotations
     assert hook["metadata"]["annotations"] == annotations
     assert "ttlSecondsAfterFinished" not in hook["spec"]
     assert "name" in hook["metadata"]
+
+
+# Over HTTP
+
+
+def test_the_server_has_a_token_and_is_not_restarted_because_of_a_database() -> None:
+    monitor = load(RECIPES / "serve" / "service-monitor.yaml")
+    (endpoint,) = leaf(monitor, "spec.endpoints")
+    deployment = kubernetes("../serve/deployment")
+    container = leaf(deployment, "spec.template.spec.containers.0")
+    token = endpoint["authorization"]["credentials"]
+    assert token["key"] in load(RECIPES / "serve" / "compose.yaml")["services"]["status"]["secrets"]
+    assert token["name"] == leaf(deployment, "spec.template.spec.volumes.0.secret.secretName")
+    assert {container[probe]["httpGet"]["path"] for probe in ("startupProbe", "livenessProbe")} == {
+        "/api/v1/health/live"
+    }
+    assert endpoint["port"] == container["ports"][0]["name"] == container["livenessProbe"]["httpGet"]["port"]

@@ -6,8 +6,8 @@ line (https://docs.gitlab.com/ci/testing/code_quality/#code-quality-report-forma
 
 from typing import Any
 
-from circle_migrate.cli.formats.json import dump
 from circle_migrate.cli.formats.sanitize import anchor_line, anchor_path, full_text
+from circle_migrate.core.envelope import dump
 from circle_migrate.core.findings import Finding, Report, Severity, fingerprints
 
 _SEVERITIES = {Severity.ERROR: "critical", Severity.WARNING: "minor", Severity.NOTE: "info"}

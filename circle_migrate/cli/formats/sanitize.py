@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from circle_migrate.core.envelope import CONTROL, in_environment
 from circle_migrate.core.redaction import redact
 
 if TYPE_CHECKING:
     from circle_migrate.core.findings import Finding, Report
 
-# What controls a terminal and prints as itself in JSON: C1, ends of lines, and the direction of text.
-UNPRINTED = r"\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff"
-# With other control characters, except tabs and line ends, and what XML 1.0 does not allow.
-_CONTROL = rf"[\x00-\x08\x0b\x0c\x0e-\x1f{UNPRINTED}\ufffe\uffff]|\r(?!\n)"
 # What GitHub, Azure or TeamCity obeys: a line that begins with ::, perhaps after a wrap, and ##[ anywhere.
 _GITHUB = r"(?:error|warning|notice|debug|group|endgroup|echo|add-|remove-|stop-|set-|save-)[\w-]*[\s:]"
 _CI_COMMAND = re.compile(rf"(?m)^\s*:(?=:)|:(?=:{_GITHUB})|#(?=#\w*\[)")
@@ -25,30 +21,16 @@ inert = partial(_CI_COMMAND.sub, r"\g<0>\\")
 # At the beginning of a line, SQL has casts, such as ::int.
 _CI_COMMAND_IN_SQL = re.compile(rf"(?m)^(\s*):(?=:{_GITHUB})|#(?=#\w*\[)")
 _MARKDOWN = re.compile(r"([\\`*_{}\[\]<>#|~@&!])")
-_COMMAND = re.compile(r"(?m)((?:`|: |run |  |^)circle-migrate )(?=[a-z])")
-"""The beginning of a command that a text asks to type."""
-_ADVICE = ("hint", "remedy", "notes", "restore")
-"""The keys of JSON whose texts ask to type commands; other texts are data."""
-_environment: list[str] = []
-
-
-def use_environment(name: str | None) -> None:
-    """Let every command in a text have --env NAME: without it, it would reach other databases."""
-    _environment[:] = [name] if name else []
-
-
-def _in_environment(text: str) -> str:
-    return _COMMAND.sub(rf"\1--env {_environment[0]} ", text) if _environment else text
 
 
 def safe(text: str) -> str:
     """Return the text without secrets, with LF line ends and U+FFFD for control characters."""
-    return re.sub(_CONTROL, "\ufffd", redact(text).replace("\r\n", "\n"))
+    return re.sub(CONTROL, "\ufffd", redact(text).replace("\r\n", "\n"))
 
 
 def replace_controls(text: str, mark: str) -> str:
     """Return statements with U+FFFD for what controls a terminal or CI, and then with a comment about it."""
-    replaced = _CI_COMMAND_IN_SQL.sub("\\1\ufffd", re.sub(_CONTROL, "\ufffd", text))
+    replaced = _CI_COMMAND_IN_SQL.sub("\\1\ufffd", re.sub(CONTROL, "\ufffd", text))
     if replaced == text:
         return text
     return (
@@ -63,7 +45,7 @@ def visible(text: str) -> str:
 
 def visible_lines(text: str) -> str:
     """Return the text as `visible` does, but with its line ends."""
-    return "\n".join(map(_escape, redact(_in_environment(text)).split("\n")))
+    return "\n".join(map(_escape, redact(in_environment(text)).split("\n")))
 
 
 def _escape(text: str) -> str:
@@ -80,24 +62,13 @@ def _escape(text: str) -> str:
 
 def markdown(text: str) -> str:
     """Return the text in one line, without secrets, with Markdown's special characters escaped."""
-    return inert(_MARKDOWN.sub(r"\\\1", safe(_in_environment(text)))).replace("\n", " ")
-
-
-def redact_values(value: Any, *, is_advice: bool = False) -> Any:
-    """Return the value with secrets removed from every string in it, at any depth."""
-    if isinstance(value, str):
-        return redact(_in_environment(value) if is_advice else value)
-    if isinstance(value, Mapping):
-        return {key: redact_values(item, is_advice=key in _ADVICE) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [redact_values(item, is_advice=is_advice) for item in value]
-    return value
+    return inert(_MARKDOWN.sub(r"\\\1", safe(in_environment(text)))).replace("\n", " ")
 
 
 def full_text(finding: Finding) -> str:
     """Return the message, detail and remedy of a finding as paragraphs."""
     texts = (finding.message, finding.detail, finding.remedy_text)
-    return safe(_in_environment("\n".join(filter(None, texts))))
+    return safe(in_environment("\n".join(filter(None, texts))))
 
 
 def summary_line(report: Report) -> str:

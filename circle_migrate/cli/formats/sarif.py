@@ -9,8 +9,8 @@ from typing import Any
 from urllib.parse import quote
 
 from circle_migrate import __version__
-from circle_migrate.cli.formats.json import dump
 from circle_migrate.cli.formats.sanitize import anchor_line, anchor_path, full_text
+from circle_migrate.core.envelope import dump
 from circle_migrate.core.findings import Finding, Report, Rule, fingerprints, known_rules
 
 _SCHEMA = "https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/schemas/sarif-schema-2.1.0.json"

@@ -58,7 +58,7 @@ def register(app: Declarations) -> None:
         ),
     ) -> Result:
         """Print the JSON Schema of what a command writes with --format json."""
-        from circle_migrate.cli.json_schema.command_schema import schema as command_schema
+        from circle_migrate.commands.json_schema.command_schema import schema as command_schema
         from circle_migrate.commands.set_up_results import SchemaResult
 
         return SchemaResult(context.command, command_schema(" ".join(name)))

@@ -181,7 +181,7 @@ def _summary(comparison: Comparison) -> Iterator[Part]:
 
 def snapshot_result(result: SnapshotResult, console: Console) -> None:
     """Write a line for each file; or the snapshots, of one database as its file would have it."""
-    from circle_migrate.cli.formats.json import inert_json
+    from circle_migrate.core.envelope import inert_json
     from circle_migrate.diff.expected.snapshot_file import SnapshotFile, encode
 
     for name, file in result.files.items():

@@ -23,6 +23,7 @@ from circle_migrate.core.findings import Severity, from_error
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from circle_migrate.api.metrics import MetricsResult
     from circle_migrate.commands.graph.drawing import DiagramResult
     from circle_migrate.commands.history import CurrentResult, DatabasePosition, ListedRevision, RevisionList
     from circle_migrate.commands.rebase import RebaseResult
@@ -180,6 +181,14 @@ def diagram_result(result: DiagramResult, console: Console) -> None:
         console.file.write(result.text)
     else:
         write_line(console, result.file, style="green")
+
+
+def metrics_result(result: MetricsResult, console: Console) -> None:
+    """Write the metrics unchanged, or the file they were saved to."""
+    if result.text is not None:
+        console.file.write(result.text)
+    else:
+        write_line(console, str(result.file), style="green")
 
 
 def status_result(result: StatusResult, console: Console) -> None:

@@ -1,6 +1,8 @@
 """Facts about each database for `status`, `check` and `wait`, and findings about unknown revisions."""
 
+import asyncio
 import json
+import time
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import suppress
 from functools import partial
@@ -10,7 +12,7 @@ from typing import NamedTuple, NoReturn
 
 import asyncpg
 
-from circle_migrate.core.errors import ExitCode, MigrateError, TreeError, UnknownRevision
+from circle_migrate.core.errors import ExitCode, MigrateError, TreeError, UnknownRevision, Unreachable
 from circle_migrate.core.findings import Finding, Severity, from_error
 from circle_migrate.migrate.changed_schema import find_change
 from circle_migrate.migrate.contradictions import contradiction_error, edited_revisions, missing_revisions
@@ -45,7 +47,7 @@ class DatabaseFacts(NamedTuple):
     knows about each. If there are any, `applied` are all applied revisions of the journal and the parents of
     those that the tree lacks. `missing` are applied revisions of the journal that the version table lacks,
     `half_done` steps that a run has left half applied or half undone. `changed` says whether the schema was
-    changed by hand since the last run.
+    changed by hand since the last run. `seconds` is the time that connecting and reading took.
     """
 
     state: State
@@ -59,10 +61,30 @@ class DatabaseFacts(NamedTuple):
     unknown_revisions: Mapping[str, AppliedBy | None] = MappingProxyType({})
     applied: Collection[str] = ()
     changed: bool = False
+    seconds: float = 0.0
 
 
-async def read_facts(database: Database) -> DatabaseFacts:
-    """Read the facts of one database. Raises the errors of connecting and reading."""
+async def read_facts(database: Database, limit: float | None = None) -> DatabaseFacts:
+    """Read the facts of one database in at most `limit` seconds.
+
+    Raises the errors of connecting and reading, and `Unreachable` at the limit.
+    """
+    started = time.monotonic()
+    try:
+        async with asyncio.timeout(limit):
+            facts = await _read_facts(database)
+    except TimeoutError:
+        if limit is None:
+            raise
+        raise Unreachable(
+            f"{database.name}: no answer from {database.address.display()} within {limit:.1f} s",
+            database=database.name,
+            hint="check the address, and whether a session has locked the version table or the journal",
+        ) from None
+    return facts._replace(seconds=time.monotonic() - started)
+
+
+async def _read_facts(database: Database) -> DatabaseFacts:
     async with database.reading() as connection:
         state = await database.read_state(connection)
         graph, journal = database.graph, Journal(database, state)
@@ -119,13 +141,15 @@ def _never_import(path: Path) -> NoReturn:
     raise TreeError(f"{path} does not have a literal down_revision")
 
 
-async def read_all_facts(deployment: Deployment) -> dict[str, DatabaseFacts | MigrateError]:
+async def read_all_facts(
+    deployment: Deployment, limit: float | None = None
+) -> dict[str, DatabaseFacts | MigrateError]:
     """Read the facts of the selected databases, or return the error of a database that cannot be read.
 
-    A changed schema counts as unchanged if it does not differ from its revisions. No scratch database is made
-    for that, so only an expected catalog that is stored can tell.
+    Each may take at most `limit` seconds. A changed schema counts as unchanged if it does not differ from its
+    revisions. No scratch database is made for that, so only an expected catalog that is stored can tell.
     """
-    facts_by_name = await deployment.query_each(deployment.selected, read_facts)
+    facts_by_name = await deployment.query_each(deployment.selected, partial(read_facts, limit=limit))
     changed = {
         name: facts
         for name, facts in facts_by_name.items()

@@ -12,9 +12,9 @@ import jsonschema
 import pytest
 from typer.main import get_command
 
+from circle_migrate.api.metrics import MetricsResult
 from circle_migrate.backup.manifest import BackupResult, Dump, Manifest, RestoreResult
 from circle_migrate.cli.app import app
-from circle_migrate.cli.json_schema.command_schema import RESULTS, schema
 from circle_migrate.cli.write import format_failure, format_result
 from circle_migrate.commands.adopt.result import AdoptedDatabase, AdoptResult, Point, State
 from circle_migrate.commands.backup_files import BackupEntry, BackupList, VerifiedBackup
@@ -32,6 +32,7 @@ from circle_migrate.commands.graph.drawing import (
 )
 from circle_migrate.commands.graph.format import DiagramFormat
 from circle_migrate.commands.history import CurrentResult, DatabasePosition, ListedRevision, RevisionList
+from circle_migrate.commands.json_schema.command_schema import RESULTS, schema
 from circle_migrate.commands.log import LogResult, SourceResult
 from circle_migrate.commands.protect import ProtectionResult
 from circle_migrate.commands.rebase import RebaseResult
@@ -375,6 +376,7 @@ EXAMPLES: dict[str, list[Result]] = {
         StatsResult("stats", STATISTICS),
         StatsResult("stats", Statistics(NOW, {}), "/stats.json"),
     ],
+    "metrics": [MetricsResult("metrics", "text", None), MetricsResult("metrics", None, "/m.prom")],
     "current": [
         CurrentResult(
             "current",
@@ -416,7 +418,7 @@ def commands(within: Any, prefix: str = "") -> set[str]:
 
 
 def test_every_command_with_json_has_a_schema() -> None:
-    named = commands(get_command(app)) - {"config schema", "dev psql", "help", "schema"}
+    named = commands(get_command(app)) - {"config schema", "dev psql", "help", "schema", "serve"}
     # Its result has the name of its short form.
     assert named - {"backup create"} | {"backup"} == {*RESULTS} == {*EXAMPLES}
 

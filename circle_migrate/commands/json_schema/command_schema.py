@@ -30,6 +30,7 @@ RESULTS: dict[str, tuple[str, ...]] = {
     "graph": ("graph",),
     "safety-check": ("safety", "hazards"),
     "stats": ("stats",),
+    "metrics": ("metrics",),
     **dict.fromkeys(("revision", "merge"), ("revision_files",)),
     "squash": ("squash",),
     "rebase": ("rebase",),

@@ -1,0 +1,1 @@
+"""The status page: a template, its style sheet, and the routes of both."""

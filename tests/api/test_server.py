@@ -1,0 +1,204 @@
+"""`serve` as a process: its address, hostile connections, and its end."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.api.asgi import BEARER, TOKEN
+from tests.deployments import environment, invoke
+from tests.servers import IMPORT_PATH, Databases
+
+_PROGRAM = """
+import sys
+from circle_migrate.api import server
+server._HEAD_SECONDS = 0.5
+sys.argv[0] = "circle-migrate"
+from circle_migrate.__main__ import main
+main()
+"""
+
+
+class Serve:
+    """A running `serve`."""
+
+    def __init__(self, process: subprocess.Popen[str]) -> None:
+        self.process = process
+        assert process.stderr is not None
+        self.log = [json.loads(process.stderr.readline())]
+        found = re.fullmatch(r"listening on http://127\.0\.0\.1:(\d+)", self.log[0]["message"])
+        assert found, self.log
+        self.port = int(found[1])
+        self.connections: list[socket.socket] = []
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+
+    def _read(self) -> None:
+        assert self.process.stderr is not None
+        self.log += map(json.loads, self.process.stderr)
+
+    def get(self, path: str, headers: Mapping[str, str] | None = None) -> tuple[int, str]:
+        """Ask for a path on a connection of its own."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
+        try:
+            connection.request("GET", path, headers=dict(headers or {}))
+            response = connection.getresponse()
+            return response.status, response.read().decode()
+        finally:
+            connection.close()
+
+    def connect(self) -> socket.socket:
+        """A connection that says nothing yet."""
+        connection = socket.create_connection(("127.0.0.1", self.port), timeout=30)
+        self.connections.append(connection)
+        return connection
+
+    def end(self) -> int:
+        """Wait for the end; return the exit status."""
+        status = self.process.wait(30)
+        self._reader.join(30)
+        return status
+
+
+@contextmanager
+def serving(databases: Databases, folder: Path, *options: str, **more: str) -> Iterator[Serve]:
+    with subprocess.Popen(
+        [sys.executable, "-c", _PROGRAM, "serve", "--listen", "127.0.0.1:0", *options],
+        cwd=folder,
+        env={**os.environ, **environment(databases), "PYTHONPATH": IMPORT_PATH, **more},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        try:
+            server = Serve(process)
+            yield server
+            for connection in server.connections:
+                connection.close()
+        finally:
+            process.kill()
+
+
+def test_it_answers_and_ends(migrated_databases: Databases, workdir: Path) -> None:
+    with serving(migrated_databases, workdir, CIRCLE_MIGRATE_API_DRAIN="0") as server:
+        status, text = server.get("/api/v1/health/ready", {"X-Request-ID": "one"})
+        assert (status, json.loads(text)["status"]) == (200, "ready")
+        assert server.get("/api/v1/runs")[0] == 200
+        assert "circle_migrate_at_head" in server.get("/metrics")[1]
+        assert server.get("/")[1].startswith("<!doctype html>")
+        assert server.get("/nowhere?x=Zq")[0] == 404
+        server.process.send_signal(signal.SIGTERM)
+        assert server.end() == 0
+    assert {record["level"] for record in server.log} == {"info"}
+    assert [record["path"] for record in server.log if "path" in record] == [
+        "/api/v1/runs",
+        "/metrics",
+        "/",
+        "/nowhere",
+    ]
+
+
+def test_after_sigterm_it_is_not_ready_first_and_ends_what_runs(
+    migrated_databases: Databases, workdir: Path
+) -> None:
+    with serving(migrated_databases, workdir, CIRCLE_MIGRATE_API_DRAIN="600") as server:
+        assert server.get("/api/v1/health/ready")[0] == 200
+        server.process.send_signal(signal.SIGTERM)
+        deadline = time.monotonic() + 30
+        while (answer := server.get("/api/v1/health/ready"))[0] == 200 and time.monotonic() < deadline:
+            time.sleep(0.02)
+        assert (answer[0], json.loads(answer[1])["reasons"]) == (503, ["stopping"])
+        time.sleep(1)
+        assert server.get("/api/v1/health/live")[0] == 200
+        assert server.get("/api/v1/migrations")[0] == 200
+        server.process.send_signal(signal.SIGTERM)
+        assert server.end() == 0
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_it_ends_while_a_database_never_answers(
+    migrated_databases: Databases, workdir: Path, number: signal.Signals
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"postgresql://u@127.0.0.1:{silent.getsockname()[1]}/d"
+        with serving(migrated_databases, workdir, DATABASE_URL=url, CIRCLE_MIGRATE_API_DRAIN="0") as server:
+            server.connect().sendall(b"GET /api/v1/runs HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            assert json.loads(server.get("/api/v1/health/ready")[1])["reasons"] == ["unreachable"]
+            server.process.send_signal(number)
+            assert server.end() == 0
+
+
+def test_slow_and_huge_requests_are_ended(migrated_databases: Databases, workdir: Path) -> None:
+    with serving(migrated_databases, workdir) as server:
+        begun = [server.connect() for _ in range(50)]
+        for connection in begun:
+            connection.sendall(b"GET /api/v1/health/live HTTP/1.1\r\nHost: localhost\r\nX-Slow: ")
+        kept = server.connect()
+        request = b"GET /api/v1/health/live HTTP/1.1\r\nHost: localhost\r\n\r\n"
+        kept.sendall(request)
+        answer = b""
+        while not answer.endswith(b"}\n"):
+            answer += kept.recv(65536)
+        assert answer.startswith(b"HTTP/1.1 200")
+        kept.sendall(request[:20])
+        for connection in (*begun, kept):
+            assert connection.recv(65536) == b""
+        huge = server.connect()
+        huge.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\nX-Huge: " + b"x" * 100_000)
+        assert huge.recv(65536).startswith(b"HTTP/1.1 400")
+        strange = server.connect()
+        strange.sendall(b"GET /\x00\x1b HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        assert strange.recv(65536).startswith(b"HTTP/1.1 4")
+        assert server.get("/api/v1/health/live")[0] == 200
+
+
+@pytest.mark.parametrize(
+    ("line", "text"),
+    [
+        ("serve --listen 0.0.0.0:0", "would answer everybody"),
+        ("serve --listen [::]:0", "would answer everybody"),
+        ("serve --listen 127.0.0.1:99999", "cannot listen"),
+        ("serve --listen 192.0.2.1:1 --behind-proxy", "cannot listen"),
+        ("serve --listen nonsense", "api-listen"),
+    ],
+)
+def test_an_address_that_is_refused(workdir: Path, line: str, text: str) -> None:
+    answer = invoke(line.split())
+    assert answer.status == 2, answer
+    assert text in answer.stderr.replace("--listen", "api-listen"), answer
+
+
+def test_all_origins_with_credentials_are_refused(workdir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CIRCLE_MIGRATE_API_CORS", "*")
+    monkeypatch.setenv("CIRCLE_MIGRATE_API_CORS_CREDENTIALS", "true")
+    answer = invoke(["serve", "--listen", "127.0.0.1:0"])
+    assert (answer.status, "any site could read" in answer.stderr) == (2, True)
+
+
+def test_another_address_with_a_token(migrated_databases: Databases, workdir: Path) -> None:
+    with serving(migrated_databases, workdir, CIRCLE_MIGRATE_API_TOKEN=TOKEN) as server:
+        assert server.get("/api/v1/runs")[0] == 401
+        assert server.get("/api/v1/runs", BEARER)[0] == 200
+        assert TOKEN not in json.dumps(server.log)
+
+
+def test_the_extra_that_is_missing(workdir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in [name for name in sys.modules if name.startswith("circle_migrate.api")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "fastapi", None)
+    for line in ("serve", "metrics"):
+        answer = invoke([line])
+        assert (answer.status, "pip install 'circle-migrate[api]'" in answer.stderr) == (2, True), answer
