@@ -23,6 +23,7 @@ from circle_migrate.core.shield import shield
 from circle_migrate.migrate import failure, guards
 from circle_migrate.migrate.alembic_adapter.context import VersionTable, step_lock
 from circle_migrate.migrate.alembic_adapter.runner import Runner
+from circle_migrate.migrate.alembic_adapter.step_end import RowsChangedError
 from circle_migrate.migrate.changed_schema import AssessDrift, report_drift
 from circle_migrate.migrate.commit import commit, commit_applied, ensure_atomic_possible, roll_back
 from circle_migrate.migrate.contradictions import ensure_agreement, ensure_not_edited
@@ -230,6 +231,7 @@ async def _try_segment(run: MigrationRun, number: int, segment: Segment) -> None
         run.step_number, run.current = step_number, current
         for name, count in counts.items():
             run.journals[name].step_count = count
+            run.runners[name].has_deferrable = True  # the rollback may restore some
         for session in sessions:
             await roll_back(session)
         raise
@@ -284,22 +286,18 @@ async def _run_action(run: MigrationRun, segment: int, action: Action) -> Applie
     elsewhere = {name: heads for name, heads in run.current.items() if name != action.database}
     current = run.current[action.database]
 
-    def record(connection: Connection) -> None:
-        journal = run.journals.get(action.database)
-        if journal is not None:
-            seconds = time.monotonic() - started
-            row = journal.insert_step_sql(run.id, segment, action, seconds, elsewhere)
-            if connection.exec_driver_sql(*row).rowcount == 0:
-                raise RuntimeError(failure.removed_rows(run.states[action.database]))
-            journal.step_count += 1
+    journal = run.journals.get(action.database)
+
+    def record() -> str:
+        seconds = time.monotonic() - started
+        return journal.insert_step_sql(run.id, segment, action, seconds, elsewhere) if journal else ""
 
     def note() -> None:
-        journal = run.journals.get(action.database)
         if journal is not None and isinstance(action, Step):
             await_only(journal.note_step(run.sessions[action.database].driver, run.id, action))
 
-    def check() -> None:
-        await_only(_check_constraints(run, action))
+    def check() -> bool:
+        return bool(await_only(_check_constraints(run, action)))
 
     def run_with_hooks(connection: Connection) -> None:
         run.hooks.before_step(connection, action)
@@ -319,22 +317,27 @@ async def _run_action(run: MigrationRun, segment: int, action: Action) -> Applie
             await ensure_server_unchanged(session.driver, action.database)
     except failure.StepFailedError:
         raise
+    except RowsChangedError as changed:
+        error = RuntimeError(f"{changed}; {failure.leaves_as_they_are(run.states[action.database])}")
+        raise failure.StepFailedError(run, action, error) from changed
     except KeyboardInterrupt:  # a signal while the step ran Python, not while it awaited the server
         raise asyncio.CancelledError from None
     except Exception as error:
         raise failure.StepFailedError(run, action, error) from error
+    if journal is not None:
+        journal.step_count += 1
     graph = run.deployment.combined_graph.graphs[action.database]
     run.current[action.database] = action.heads_after(graph, current)
-    await keep_lock(run, action, run.runners[action.database].reset_answer)
+    await keep_lock(run, action, run.runners[action.database].lock_answer)
     seconds = time.monotonic() - started
     run.emit(EventKind.DONE, action.database, describe(action), seconds)
     return AppliedAction(action, seconds)
 
 
-async def _check_constraints(run: MigrationRun, action: Action, *, before_commit: bool = False) -> None:
+async def _check_constraints(run: MigrationRun, action: Action, *, before_commit: bool = False) -> bool:
     """Check deferred constraints while every database can still be rolled back."""
     try:
-        await check_constraints(run.sessions[action.database].driver, before_commit=before_commit)
+        return await check_constraints(run.sessions[action.database].driver, before_commit=before_commit)
     except Exception as error:
         failed = failure.StepFailedError(run, action, error)
         if failed.is_lost or failure.is_lock_conflict(error) or sqlstate(error) == "25P02":

@@ -162,22 +162,22 @@ class Journal:
 
     def insert_step_sql(
         self, run: str, segment: int, action: Action, seconds: float, elsewhere: Mapping[str, Sequence[str]]
-    ) -> tuple[str, tuple[object, ...]]:
-        """Return the statement that records a step, and its values, for the step's own transaction.
+    ) -> str:
+        """Return the statement that records a step, for the step's own transaction.
 
         It adds no row if the journal does not have this run and `step_count` steps any more.
         """
-        statement = (
-            f"INSERT INTO {self.steps} (run, segment, direction, duration_ms, started_at, elsewhere, "
-            "revision, message, checksum, source) "
-            "SELECT run, $2::int, $3::text, $4::float8 * 1000, "
-            "clock_timestamp() - make_interval(secs => $4), "
-            f"$5::text::jsonb, $6::text, $7::text, $8::text, $9::text FROM {self.runs} "
-            f"WHERE run = $1::text::uuid AND (SELECT count(*) FROM {self.steps}) = $10::bigint"
+        texts = (str(action.direction), self._json(elsewhere), *_revision_columns(action))
+        direction, others, *columns = (
+            "NULL" if text is None else literal(self._storable(text)) for text in texts
         )
-        values = (run, segment, str(action.direction), seconds, self._json(elsewhere))
-        columns = (value and self._storable(value) for value in _revision_columns(action))
-        return statement, (*values, *columns, self.step_count)
+        return (
+            f"INSERT INTO {self.steps} (run, segment, direction, duration_ms, started_at, elsewhere, "
+            f"revision, message, checksum, source) SELECT run, {segment}, {direction}, {seconds * 1000!r}, "
+            f"clock_timestamp() - make_interval(secs => {seconds!r}), {others}::jsonb, {', '.join(columns)} "
+            f"FROM {self.runs} "
+            f"WHERE run = {literal(run)}::uuid AND (SELECT count(*) FROM {self.steps}) = {self.step_count}"
+        )
 
     def _json(self, value: object) -> str:
         return self._storable(json.dumps(value, ensure_ascii=False), r"\\u")

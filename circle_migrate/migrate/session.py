@@ -18,7 +18,6 @@ from circle_migrate.core.events import EventKind
 from circle_migrate.core.redaction import redact_statement
 from circle_migrate.postgres.bounded_read import NO_TIMEOUTS
 from circle_migrate.postgres.database import APPLICATION_NAME, Database
-from circle_migrate.postgres.deployer_lock import CHECK_HELD
 from circle_migrate.postgres.identifier import setting_value
 from circle_migrate.postgres.journal_tables import JOURNAL_SETTING
 from circle_migrate.postgres.password_command import MAX_SECONDS
@@ -273,27 +272,29 @@ FROM (
 """
 
 
-async def check_constraints(driver: asyncpg.Connection, *, before_commit: bool) -> None:
+async def check_constraints(driver: asyncpg.Connection, *, before_commit: bool) -> bool:
     """Check deferred constraints, whose pending events would refuse the next ALTER of their table.
 
     Triggers see the settings of the session, without its time limit; `before_commit`, when those of the steps
     have ended, they see the configured path. Afterwards each constraint is deferred exactly if it is so
     initially. `SET CONSTRAINTS ALL` would change also constraints that are created later in the transaction;
     `before_commit` there are none, and it checks also those of schemas that the role may not name.
+    Returns whether there may be constraints to check after other steps.
     """
     if before_commit:
         await driver.execute(f"{CONFIGURED}; SET CONSTRAINTS ALL IMMEDIATE; {PINNED}")
-        return
+        return True
     if await driver.execute(_HAS_DEFERRABLE) == "SELECT 0":
-        return
+        return False
     checked, deferred = await driver.fetchrow(_DEFERRABLE)
     if checked is not None:
         text = f"; SET CONSTRAINTS {deferred} DEFERRED" if deferred is not None else ""
         await driver.execute(f"SET CONSTRAINTS {checked} IMMEDIATE{text}")
+    return True
 
 
 async def reset_sql(database: Database, driver: asyncpg.Connection) -> str:
-    """Return the text that gives a session the role and the settings that it has now, and `CHECK_HELD`.
+    """Return the text that gives a session the role and the settings that it has now.
 
     Settings of extensions and roles are not in the view, so those of the URL are set first.
     """
@@ -302,7 +303,10 @@ async def reset_sql(database: Database, driver: asyncpg.Connection) -> str:
         f"SET {name} = {setting_value(name, value)}"
         for name, value in (*database.address.session_settings.items(), *own)
     ]
-    return "; ".join(["RESET SESSION AUTHORIZATION", "RESET ROLE", "RESET ALL", *sets, CHECK_HELD])
+    # A step may have set a time limit that is too short even for these statements.
+    return "; ".join(
+        ["SET statement_timeout = 0", "RESET SESSION AUTHORIZATION", "RESET ROLE", "RESET ALL", *sets]
+    )
 
 
 async def ensure_server_unchanged(driver: asyncpg.Connection, database: str) -> None:

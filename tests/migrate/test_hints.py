@@ -68,6 +68,18 @@ def test_step_that_removes_rows_of_the_journal(shop: Shop, more: str, table: str
     assert ("main is at m1" if more else "main is at base") in text
 
 
+def test_step_that_changes_the_version_table(shop: Shop) -> None:
+    shop.add("main", "m1", None, [], [])
+    shop.add("main", "m2", "m1", ["DELETE FROM alembic_version"], [])
+    shop.add("main", "m3", "m2", [], [])
+    answer = invoke(["upgrade", "-d", "main"])
+    text = " ".join(answer.stderr.split())
+    assert answer.status == 10, answer
+    assert "upgrade m2" in text
+    assert "the step has changed rows of the version table; a revision leaves alembic_version" in text
+    assert "main is at base" in text
+
+
 @pytest.mark.parametrize(
     ("setting", "more"),
     [("idle_in_transaction_session_timeout", ""), ("idle_session_timeout", "transactional = False")],

@@ -71,6 +71,23 @@ FOR EACH ROW EXECUTE FUNCTION refuse();
     assert run(rows(empty_databases, "main", "SELECT to_regclass('t')")) == [(None,)]
 
 
+def test_constraint_that_a_function_has_created_unseen(
+    project_folder: Path, empty_databases: Databases
+) -> None:
+    shop = Shop(project_folder)
+    function = """
+CREATE FUNCTION make() RETURNS void LANGUAGE plpgsql AS $$ BEGIN
+EXECUTE 'CREATE TABLE grp (id int PRIMARY KEY, top int REFERENCES grp INITIALLY DEF' || 'ERRED)';
+END $$
+"""
+    shop.add("main", "m1", None, [function], [])
+    shop.add("main", "m2", "m1", ["SELECT make()", "INSERT INTO grp VALUES (2, 1), (1, NULL)"], [])
+    shop.add("main", "m3", "m2", ["ALTER TABLE grp ADD note text", "INSERT INTO grp VALUES (4, 3)"], [])
+    shop.add("main", "m4", "m3", ["INSERT INTO grp VALUES (3, NULL)"], [])
+    with pytest.raises(MigrationFailed, match="does not hold after upgrade m3"):
+        run(shop.upgrade(empty_databases))
+
+
 TRIGGER = """
 CREATE TABLE t (id int, who text);
 CREATE FUNCTION note() RETURNS trigger LANGUAGE plpgsql AS $$

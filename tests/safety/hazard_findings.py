@@ -103,7 +103,7 @@ async def _traced(made: Plan, scratch: Databases, trees: CombinedGraph) -> Trace
                     recorder.origin = partial(origin, step)
                     async with step_lock():
                         await sessions[step.database].run_sync(
-                            runners[step.database].run, step, at[step.database], lambda _: None
+                            runners[step.database].run, step, at[step.database]
                         )
                     recorder.origin = no_origin
                     at[step.database] = step.heads_after(runners[step.database].graph, at[step.database])
