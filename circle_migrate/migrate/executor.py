@@ -44,7 +44,7 @@ from circle_migrate.migrate.session import (
     ensure_not_cluster_wide,
     ensure_server_unchanged,
     monitor,
-    reset_sql,
+    step_settings,
     working_session,
 )
 from circle_migrate.postgres.deployer_lock import deployer_lock
@@ -178,7 +178,8 @@ async def _run_segments(run: MigrationRun, plan: Plan) -> None:
     try:
         for name in plan.databases:  # the start of the run may have moved the journal
             database = run.deployment.databases[name]
-            run.runners[name].reset_sql = await reset_sql(database, run.sessions[name].driver)
+            runner = run.runners[name]
+            runner.begin_sql, runner.reset_sql = await step_settings(database, run.sessions[name].driver)
         for number, segment in enumerate(plan.segments, 1):
             if segment.transactional:
                 await _run_in_transactions(run, number, segment)

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, cast
 from circle_migrate.core.errors import AuthenticationFailed, MigrateError, Refused, SettingsError, Unreachable
 from circle_migrate.core.events import EventKind
 from circle_migrate.core.redaction import redact_statement
+from circle_migrate.migrate.half_done import STEP_SETTING
 from circle_migrate.postgres.bounded_read import NO_TIMEOUTS
 from circle_migrate.postgres.database import APPLICATION_NAME, Database
 from circle_migrate.postgres.identifier import setting_value
@@ -76,6 +77,9 @@ _NO_MONITOR = (
     " nor notice a server that no longer answers"
 )
 _LOG = logging.getLogger("circle_migrate")
+
+_BEGINNING = compile_pattern(rf"^SET search_path = .*?;\s*SET {STEP_SETTING} = '[^']*';")
+"""What precedes the first statement of a step in its message."""
 
 OnActivity = Callable[[EventKind, str, str], None]
 OnLost = Callable[[Unreachable], None]
@@ -235,7 +239,7 @@ def _blocker(row: asyncpg.Record) -> str:
     application = row["application"] or "no application name"
     session = f"pid {row['pid']} ({row['role'] or '?'}, {application}, {row['state'] or '?'})"
     age = f" for {row['seconds']:.0f} s" if row["seconds"] is not None else ""
-    query = one_line(redact_statement(row["query"] or ""), 120)
+    query = one_line(redact_statement(_BEGINNING.sub("", row["query"] or "")), 120)
     return f"{session}{age}: {query}" if query else session + age
 
 
@@ -293,20 +297,20 @@ async def check_constraints(driver: asyncpg.Connection, *, before_commit: bool) 
     return True
 
 
-async def reset_sql(database: Database, driver: asyncpg.Connection) -> str:
-    """Return the text that gives a session the role and the settings that it has now.
+async def step_settings(database: Database, driver: asyncpg.Connection) -> tuple[str, str]:
+    """Return the text that sets the configured path, and that which resets role and settings to those now.
 
     Settings of extensions and roles are not in the view, so those of the URL are set first.
     """
-    own = map(tuple, await driver.fetch(_OWN_SETTINGS))
+    own = dict(map(tuple, await driver.fetch(_OWN_SETTINGS)))
+    begin = f"SET search_path = {setting_value('search_path', own[SETTING])}"
     sets = [
         f"SET {name} = {setting_value(name, value)}"
-        for name, value in (*database.address.session_settings.items(), *own)
+        for name, value in (*database.address.session_settings.items(), *own.items())
     ]
     # A step may have set a time limit that is too short even for these statements.
-    return "; ".join(
-        ["SET statement_timeout = 0", "RESET SESSION AUTHORIZATION", "RESET ROLE", "RESET ALL", *sets]
-    )
+    resets = ["SET statement_timeout = 0", "RESET SESSION AUTHORIZATION", "RESET ROLE", "RESET ALL"]
+    return begin, "; ".join([*resets, *sets])
 
 
 async def ensure_server_unchanged(driver: asyncpg.Connection, database: str) -> None:

@@ -181,3 +181,24 @@ def test_settings_of_the_url_stay(
     shop.add("main", "m2", "m1", [f"CREATE TABLE seen AS {values}"], [])
     run(shop.upgrade(empty_databases))
     assert run(rows(empty_databases, "main", "SELECT tenant, memory FROM seen")) == [("7", "3MB")]
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        'op.get_bind().execution_options(stream_results=True).execute(sa.text("SELECT * FROM t")).all()',
+        'op.get_bind().execute(sa.text("SELECT * FROM t WHERE id = :id"), {"id": 1})',
+        'op.get_bind().execute(sa.text("INSERT INTO t VALUES (:id)"), [{"id": 1}, {"id": 2}])',
+        'op.get_bind().connection.run_async(lambda driver: driver.fetch("SELECT * FROM t"))',
+        'with op.get_bind().begin_nested():\n    op.execute("DELETE FROM t")',
+        "pass",
+    ],
+)
+def test_first_statement_sees_the_settings_of_a_step(
+    project_folder: Path, empty_databases: Databases, body: str
+) -> None:
+    shop = Shop(project_folder)
+    shop.add("main", "m1", None, ["CREATE TABLE t (id int)"], [])
+    shop.revision("main", "m2", "m1", body, "pass")
+    run(shop.upgrade(empty_databases))
+    assert run(rows(empty_databases, "main", "SELECT version_num FROM alembic_version")) == [("m2",)]

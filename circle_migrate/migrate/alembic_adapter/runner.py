@@ -58,11 +58,11 @@ class Runner:
     """The steps of one database, run by Alembic.
 
     `statement_timeout` limits each statement of a revision, in seconds, 0 for no limit; a revision may set
-    another limit. `reset_sql` ends the settings of a step, before its version row, and `lock_answer` is then
-    the answer to `CHECK_HELD`, empty for a stamp. `has_deferrable` says whether the database may have
-    deferrable constraints. `transcript` is that of the step that runs or has failed. The constructor
-    loads the files of all steps, so the caller holds the step lock. It raises `TreeError` for a broken file,
-    and `SettingsError` for a broken alembic.ini or a module of `imports`.
+    another limit. `begin_sql` sets the configured search_path, `reset_sql` ends the settings of a step, and
+    `lock_answer` is then the answer to `CHECK_HELD`, empty for a stamp. `has_deferrable` says whether the
+    database may have deferrable constraints. `transcript` is that of the step that runs or has failed. The
+    constructor loads the files of all steps, so the caller holds the step lock. It raises `TreeError` for a
+    broken file, and `SettingsError` for a broken alembic.ini or a module of `imports`.
     """
 
     def __init__(
@@ -74,11 +74,11 @@ class Runner:
         statement_timeout: float = 0.0,
     ) -> None:
         self.graph = graph
-        self._begin = CONFIGURED
-        if statement_timeout:
-            self._begin += f"; SET statement_timeout = {milliseconds(statement_timeout)}"
+        self._limit = (
+            f";SET statement_timeout = {milliseconds(statement_timeout)}" if statement_timeout else ""
+        )
         self.table = replace(table, id_length=max(table.id_length, len(graph.longest_id)))
-        self.reset_sql, self.lock_answer = PINNED, ""
+        self.begin_sql, self.reset_sql, self.lock_answer = CONFIGURED, PINNED, ""
         self.has_deferrable = True
         self.transcript: Transcript | None = None
         if settings is not None:
@@ -159,7 +159,7 @@ class Runner:
         unexpected = end_step(driver, self.reset_sql, changes, record(), asks_deferrable=asks)
         self.lock_answer = RELEASED if Unexpected.LOCK_LOST in unexpected else HELD
         if Unexpected.DEFERRABLE in unexpected:  # a function has created them
-            await_only(driver.execute(CONFIGURED))
+            await_only(driver.execute(self.begin_sql))
             self.has_deferrable = check()
             await_only(driver.execute(PINNED))
 
@@ -174,18 +174,21 @@ class Runner:
             function()
             return
         adapter = cast("Adapter", connection.connection.dbapi_connection)
-        if context.owned_by_us and context.revision is not None:  # the cursor begins the transaction
-            adapter.cursor().execute(f"{self._begin};SET {STEP_SETTING} = {literal(context.revision.id)}")
+        begin = self.begin_sql + self._limit
+        if context.owned_by_us and context.revision is not None:
+            adapter.begin_step(f"{begin};SET {STEP_SETTING} = {literal(context.revision.id)}")
         else:
-            await_only(adapter.driver.execute(self._begin))
+            await_only(adapter.driver.execute(begin))
         adapter.watch = context.transcript
         adapter.driver.add_log_listener(self._log_notice)
         event.listen(connection, "before_cursor_execute", _unescape_percents, retval=True)
         adapter.runs_step = True
         try:
             function()
+            adapter.send_beginning()  # the step may have sent nothing
         finally:
             adapter.runs_step = False
+            adapter.take_beginning()
             has_ended = context.transcript is not None and context.transcript.has_ended()
             event.remove(connection, "before_cursor_execute", _unescape_percents)
             adapter.driver.remove_log_listener(self._log_notice)
