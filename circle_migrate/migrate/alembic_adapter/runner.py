@@ -80,6 +80,7 @@ class Runner:
         self.table = replace(table, id_length=max(table.id_length, len(graph.longest_id)))
         self.begin_sql, self.reset_sql, self.lock_answer = CONFIGURED, PINNED, ""
         self.has_deferrable = True
+        self._shared_context: Context | None = None
         self.transcript: Transcript | None = None
         if settings is not None:
             import_modules(settings)
@@ -114,8 +115,12 @@ class Runner:
             insert_row(adapter.driver, record())
             return
         recording = {"on_version_apply": (lambda **_: insert_row(adapter.driver, record()),)}
-        context = Context(connection.dialect, connection, self._options(action) | recording)
-        context.owned_by_us = connection.in_transaction()
+        context = self._shared_context
+        if not connection.in_transaction():
+            context = Context(connection.dialect, connection, self._options(action) | recording)
+        elif context is None or context.connection is not connection:
+            context = Context(connection.dialect, connection, self._options(action))
+            context.owned_by_us, self._shared_context = True, context
         context.known_heads = current
         context.revision = action.revision
         refusal = partial(context.refusal, "ends its transaction") if context.owned_by_us else None
@@ -181,7 +186,8 @@ class Runner:
             await_only(adapter.driver.execute(begin))
         adapter.watch = context.transcript
         adapter.driver.add_log_listener(self._log_notice)
-        event.listen(connection, "before_cursor_execute", _unescape_percents, retval=True)
+        if not event.contains(connection, "before_cursor_execute", _unescape_percents):
+            event.listen(connection, "before_cursor_execute", _unescape_percents, retval=True)
         adapter.runs_step = True
         try:
             function()
@@ -190,7 +196,6 @@ class Runner:
             adapter.runs_step = False
             adapter.take_beginning()
             has_ended = context.transcript is not None and context.transcript.has_ended()
-            event.remove(connection, "before_cursor_execute", _unescape_percents)
             adapter.driver.remove_log_listener(self._log_notice)
         if has_ended:
             raise RuntimeError(Transcript.ENDED)
@@ -245,7 +250,7 @@ class Runner:
         return {"fn": one_step, "transaction_per_migration": True, **self.table.options, **self._naming}
 
     def _alembic_step(self, step: Step, context: Context) -> RevisionStep:
-        script = cast("Script", self._map.get_revision(step.revision.id))
+        script = cast("Script", self._map._revision_map[step.revision.id])
         script.module = module_of(step.revision)  # a module of its own for each run
         alembic_step = RevisionStep(self._map, script, step.direction is Direction.UP)
         function = alembic_step.migration_fn
@@ -276,9 +281,10 @@ def _run_whole(function: Callable[..., Any], **arguments: Any) -> None:
 def _unescape_percents(
     connection: Connection, _cursor: object, statement: str, parameters: Any, context: Any, _many: object
 ) -> tuple[str, Any]:
-    """Replace %% in driver SQL without parameters by %, as psycopg does, which refuses a single %."""
+    """Replace %% in driver SQL of steps without parameters by %, as psycopg does; it refuses a single %."""
     keeps = context.compiled is not None or LITERAL_PERCENT.items() <= context.execution_options.items()
-    keeps = keeps or connection.dialect.driver == "psycopg"
+    adapter = cast("Adapter", connection.connection.dbapi_connection)
+    keeps = keeps or connection.dialect.driver == "psycopg" or not adapter.runs_step
     if not keeps and not parameters and "%" not in statement.replace("%%", ""):
         statement = statement.replace("%%", "%")
     return statement, parameters
