@@ -29,8 +29,8 @@ from circle_migrate.postgres.sql_text import compile_pattern, one_line
 if TYPE_CHECKING:
     import asyncpg
     from sqlalchemy.engine import Connection
-    from sqlalchemy.ext.asyncio import AsyncConnection
 
+    from circle_migrate.postgres.async_connection import AsyncConnection
     from circle_migrate.postgres.simple_protocol import Adapter
 
 _CONNECTION_CHECK_SINCE = 14
@@ -113,7 +113,7 @@ async def working_session(database: Database, run: str, lock_timeout: float) -> 
     """Open a session for steps; `lock_timeout` is in seconds. Raises `SettingsError` behind some poolers."""
     settings = {"lock_timeout": f"{round(lock_timeout * 1000)}ms", **_SETTINGS}
     async with database.working(f"{APPLICATION_NAME} {run[:8]}", settings, pinned=True) as connection:
-        adapter = cast("Adapter", (await connection.get_raw_connection()).dbapi_connection)
+        adapter = cast("Adapter", await connection.adapter())
         driver = adapter.driver
         await driver.execute(NO_TIMEOUTS)
         if driver.get_server_version().major >= _CONNECTION_CHECK_SINCE:

@@ -91,3 +91,9 @@ def test_command_with_nothing_to_do_loads_no_alembic(
     others = {"circle_migrate.safety.hazards.hazard", "circle_migrate.commands.history"}
     unwanted = _SLOW | {"rich"} | (others if command != "current" else set())
     assert names & unwanted == set()
+
+
+def test_upgrade_does_not_load_the_orm(workdir: Path, empty_databases: Databases) -> None:
+    names = loaded(workdir, ["upgrade"], environment(empty_databases))
+    assert "sqlalchemy" in names
+    assert "sqlalchemy.orm" not in names

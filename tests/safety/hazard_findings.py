@@ -88,7 +88,7 @@ async def _traced(made: Plan, scratch: Databases, trees: CombinedGraph) -> Trace
             sessions[name] = await stack.enter_async_context(
                 databases[name].working("circle-migrate test", {})
             )
-            driver = (await sessions[name].get_raw_connection()).driver_connection
+            driver = (await sessions[name].adapter()).driver
             traced = TracedConnection(driver, databases[name].settings)
             await traced.begin()
             await sessions[name].run_sync(recorder.listen, traced)
