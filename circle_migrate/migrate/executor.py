@@ -224,8 +224,11 @@ async def _try_segment(run: MigrationRun, number: int, segment: Segment) -> None
     try:
         for session in sessions:
             await session.connection.begin()
-        done = [await _run_action(run, number, action) for action in segment.actions]
         last = {action.database: action for action in segment.actions}
+        done = [
+            await _run_action(run, number, action, is_last=action is last[action.database])
+            for action in segment.actions
+        ]
         for action in last.values():  # the commit must not fail on one database alone
             await _check_constraints(run, action, before_commit=True)
     except BaseException:
@@ -250,7 +253,7 @@ async def _run_without_transaction(run: MigrationRun, number: int, segment: Segm
     session = run.sessions[action.database]
     run.hooks.before_segment(number, segment)
     try:
-        applied = await _run_action(run, number, action)
+        applied = await _run_action(run, number, action, is_last=True)
     except failure.StepFailedError as failed:
         await roll_back(session)  # the error reports the state after it
         runner = run.runners[action.database]
@@ -280,7 +283,8 @@ async def _is_recorded(run: MigrationRun, number: int, action: Action) -> bool:
         return await commit_applied(run, number, action.database, error)
 
 
-async def _run_action(run: MigrationRun, segment: int, action: Action) -> AppliedAction:
+async def _run_action(run: MigrationRun, segment: int, action: Action, *, is_last: bool) -> AppliedAction:
+    """Run an action; `is_last` is that of its database in the segment."""
     run.step_number += 1
     run.emit(EventKind.STARTED, action.database, describe(action))
     started = time.monotonic()
@@ -290,8 +294,8 @@ async def _run_action(run: MigrationRun, segment: int, action: Action) -> Applie
     journal = run.journals.get(action.database)
 
     def record() -> str:
-        seconds = time.monotonic() - started
-        return journal.insert_step_sql(run.id, segment, action, seconds, elsewhere) if journal else ""
+        row = (run.id, segment, action, time.monotonic() - started, elsewhere)
+        return journal.insert_step_sql(*row, is_last=is_last) if journal else ""
 
     def note() -> None:
         if journal is not None and isinstance(action, Step):
@@ -319,8 +323,8 @@ async def _run_action(run: MigrationRun, segment: int, action: Action) -> Applie
     except failure.StepFailedError:
         raise
     except RowsChangedError as changed:
-        error = RuntimeError(f"{changed}; {failure.leaves_as_they_are(run.states[action.database])}")
-        raise failure.StepFailedError(run, action, error) from changed
+        text = f"{changed}; {failure.leaves_as_they_are(run.states[action.database])}"
+        raise failure.StepFailedError(run, action, RuntimeError(text)) from changed
     except KeyboardInterrupt:  # a signal while the step ran Python, not while it awaited the server
         raise asyncio.CancelledError from None
     except Exception as error:

@@ -57,14 +57,22 @@ def test_cause_in_an_earlier_statement(
 
 
 @pytest.mark.parametrize("more", ["", "transactional = False"])
-@pytest.mark.parametrize("table", ["runs CASCADE", "steps"])
-def test_step_that_removes_rows_of_the_journal(shop: Shop, more: str, table: str) -> None:
-    shop.add("main", "m1", None, [], [])
-    shop.add("main", "m2", "m1", [f"TRUNCATE circle_migrate.{table}"], [], more=more)
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "TRUNCATE circle_migrate.runs CASCADE",
+        "TRUNCATE circle_migrate.steps",
+        "DELETE FROM circle_migrate.steps WHERE revision = 'm0'",
+    ],
+)
+def test_step_that_removes_rows_of_the_journal(shop: Shop, more: str, statement: str) -> None:
+    shop.add("main", "m0", None, [], [])
+    shop.add("main", "m1", "m0", [], [])
+    shop.add("main", "m2", "m1", [statement], [], more=more)
     answer = invoke(["upgrade", "-d", "main"])
     text = " ".join(answer.stderr.split())
     assert answer.status == (8 if more else 10), answer
-    assert "the step has removed rows of the journal; a revision leaves alembic_version" in text
+    assert "a step has removed rows of the journal; a revision leaves alembic_version" in text
     assert ("main is at m1" if more else "main is at base") in text
 
 

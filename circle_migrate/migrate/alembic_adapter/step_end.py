@@ -78,14 +78,14 @@ def end_step(
     if Unexpected.VERSION_ROWS in unexpected:
         raise RowsChangedError("the step has changed rows of the version table")
     if Unexpected.JOURNAL in unexpected:
-        raise RowsChangedError("the step has removed rows of the journal")
+        raise RowsChangedError("a step has removed rows of the journal")
     return unexpected
 
 
 def insert_row(driver: asyncpg.Connection, insert: str) -> None:
     """Add the row of the journal, if any. Raises `DBAPIError` and `RowsChangedError`."""
     if insert and execute(driver, insert, insert) == "INSERT 0 0":
-        raise RowsChangedError("the step has removed rows of the journal")
+        raise RowsChangedError("a step has removed rows of the journal")
 
 
 def execute(driver: asyncpg.Connection, text: str, statement: str) -> str:
