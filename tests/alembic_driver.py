@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -21,8 +22,9 @@ T = TypeVar("T")
 FOLDER = Path(circle_migrate.revisions.__file__).parent
 
 
+@cache
 def scripts(database: str) -> ScriptDirectory:
-    """The revisions of one database as Alembic loads them."""
+    """The revisions of one database as Alembic loads them, once: loading takes longer than most steps."""
     return ScriptDirectory(str(FOLDER), version_locations=[str(FOLDER / database)])
 
 
@@ -81,5 +83,5 @@ def bind(tree: ScriptDirectory, operations: Operations) -> None:
     """Give the tree's modules `operations` for the process-global `op`."""
     for script in tree.walk_revisions():
         for name, value in list(vars(script.module).items()):
-            if value is alembic.op:
+            if value is alembic.op or isinstance(value, Operations):
                 setattr(script.module, name, operations)

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -109,15 +110,23 @@ def project_folder(
     _forget(temporary)
 
 
+_elsewhere: dict[str, ModuleType] = {}
+"""Modules outside of every project: looking at two thousand of them twice takes longer than some tests."""
+
+
 def _forget(folder: Path) -> None:
     below = f"{folder}{os.sep}"
     places = {
         name: [getattr(module, "__file__", None), *getattr(module, "__path__", [])]
         for name, module in list(sys.modules.items())
+        if _elsewhere.get(name) is not module
     }
     for name, files in places.items():
         if any(str(file).startswith(below) for file in files):
             del sys.modules[name]
+        # The path of a namespace package can change.
+        elif isinstance(getattr(sys.modules[name], "__path__", []), list):
+            _elsewhere[name] = sys.modules[name]
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import io
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -19,7 +19,7 @@ from sqlalchemy.sql.naming import conv
 from circle_migrate.core.errors import MigrationFailed
 from circle_migrate.indexes import drop_index_concurrently, drop_invalid, ensure_index_concurrently
 from tests.alembic_driver import on_connection
-from tests.servers import Databases, run
+from tests.servers import Databases, Server, run
 
 TABLES = """
     CREATE TABLE people (id integer, name text, "Odd name" text);
@@ -49,6 +49,23 @@ def ensure(*columns: Any, **options: Any) -> Step:
 
 def drop(**options: Any) -> Step:
     return lambda op: drop_index_concurrently(op, "ix", "people", **options)
+
+
+@pytest.fixture(scope="module")
+def _pair(server: Server) -> Iterator[Databases]:
+    pair = Databases(server)
+    run(pair.create())
+    yield pair
+    run(pair.drop())
+
+
+@pytest.fixture
+def databases(_pair: Databases) -> Databases:
+    """Databases that have no object of an earlier test; making them takes longer than most tests here."""
+    run(
+        execute(_pair, "DROP SCHEMA IF EXISTS side CASCADE; DROP SCHEMA public CASCADE; CREATE SCHEMA public")
+    )
+    return _pair
 
 
 async def execute(databases: Databases, *scripts: str) -> None:
@@ -116,11 +133,11 @@ async def indexes(databases: Databases) -> list[tuple[Any, ...]]:
         ),
     ],
 )
-def test_end_state(empty_databases: Databases, first: str, step: Step, expected: list[Any]) -> None:
+def test_end_state(databases: Databases, first: str, step: Step, expected: list[Any]) -> None:
     async def scenario() -> list[tuple[Any, ...]]:
-        await execute(empty_databases, TABLES, first)
-        await apply(empty_databases, step)
-        return await indexes(empty_databases)
+        await execute(databases, TABLES, first)
+        await apply(databases, step)
+        return await indexes(databases)
 
     assert sorted(run(scenario())) == sorted(expected)
 
@@ -139,29 +156,29 @@ def test_end_state(empty_databases: Databases, first: str, step: Step, expected:
     ],
 )
 def test_another_index_of_that_name_is_never_touched(
-    empty_databases: Databases, there: str, step: Step, message: str, invalid: bool
+    databases: Databases, there: str, step: Step, message: str, invalid: bool
 ) -> None:
     first = f"CREATE {there}" + (f"; {INVALID}" if invalid else "")
 
     async def scenario() -> None:
-        await execute(empty_databases, TABLES, first)
-        before = await indexes(empty_databases)
+        await execute(databases, TABLES, first)
+        before = await indexes(databases)
         with pytest.raises(MigrationFailed, match=message):
-            await apply(empty_databases, step)
-        assert await indexes(empty_databases) == before
+            await apply(databases, step)
+        assert await indexes(databases) == before
 
     run(scenario())
 
 
-def test_failed_unique_build_is_built_again_once_the_rows_allow_it(empty_databases: Databases) -> None:
+def test_failed_unique_build_is_built_again_once_the_rows_allow_it(databases: Databases) -> None:
     async def scenario() -> list[bool]:
-        await execute(empty_databases, TABLES, "UPDATE people SET name = 'same'")
+        await execute(databases, TABLES, "UPDATE people SET name = 'same'")
         with pytest.raises(DBAPIError, match="could not create unique index"):
-            await apply(empty_databases, ensure("name", unique=True))
-        before = [valid for _, valid in await indexes(empty_databases)]
-        await execute(empty_databases, "UPDATE people SET name = id")
-        await apply(empty_databases, ensure("name", unique=True))
-        return before + [valid for _, valid in await indexes(empty_databases)]
+            await apply(databases, ensure("name", unique=True))
+        before = [valid for _, valid in await indexes(databases)]
+        await execute(databases, "UPDATE people SET name = id")
+        await apply(databases, ensure("name", unique=True))
+        return before + [valid for _, valid in await indexes(databases)]
 
     assert run(scenario()) == [False, True]
 
@@ -228,16 +245,16 @@ def ensure_named(name: str, table: str = "people") -> Step:
         ensure_named(conv(LONG)),
     ],
 )
-def test_invalid_index_of_any_name_is_built_again(empty_databases: Databases, step: Step) -> None:
+def test_invalid_index_of_any_name_is_built_again(databases: Databases, step: Step) -> None:
     index = f"SELECT indexrelid::regclass::text, indisvalid FROM pg_index {OF_TABLES}"
     invalid = f"UPDATE pg_index SET indisvalid = false {OF_TABLES}"
 
     async def scenario() -> None:
-        await execute(empty_databases, TABLES, 'CREATE TABLE "People" (name text)')
+        await execute(databases, TABLES, 'CREATE TABLE "People" (name text)')
         result = []
         for _ in range(2):
-            await apply(empty_databases, step)
-            async with empty_databases.connect("main") as connection:
+            await apply(databases, step)
+            async with databases.connect("main") as connection:
                 result.append([tuple(row) for row in await connection.fetch(index)])
                 await connection.execute(invalid)
         assert result[0] == result[1]
@@ -248,12 +265,12 @@ def test_invalid_index_of_any_name_is_built_again(empty_databases: Databases, st
 
 
 @pytest.mark.parametrize("name", [LONG, BYTES, conv(LONG), 'IX "odd" 100%'])
-def test_index_of_any_name_is_dropped(empty_databases: Databases, name: str) -> None:
+def test_index_of_any_name_is_dropped(databases: Databases, name: str) -> None:
     async def scenario() -> object:
-        await execute(empty_databases, TABLES)
-        await apply(empty_databases, ensure_named(name))
-        await apply(empty_databases, lambda op: drop_index_concurrently(op, name, "people"))
-        async with empty_databases.connect("main") as connection:
+        await execute(databases, TABLES)
+        await apply(databases, ensure_named(name))
+        await apply(databases, lambda op: drop_index_concurrently(op, name, "people"))
+        async with databases.connect("main") as connection:
             return await connection.fetchval(f"SELECT count(*) FROM pg_index {OF_TABLES}")
 
     assert run(scenario()) == 0
@@ -273,31 +290,31 @@ async def until_building(databases: Databases) -> None:
             await asyncio.sleep(0.01)
 
 
-def test_build_waits_for_older_transactions_beyond_lock_timeout(empty_databases: Databases) -> None:
+def test_build_waits_for_older_transactions_beyond_lock_timeout(databases: Databases) -> None:
     async def scenario() -> list[tuple[Any, ...]]:
-        await execute(empty_databases, TABLES)
-        async with unfinished_write(empty_databases):
-            build = asyncio.create_task(apply(empty_databases, ensure("name")))
-            await until_building(empty_databases)
+        await execute(databases, TABLES)
+        async with unfinished_write(databases):
+            build = asyncio.create_task(apply(databases, ensure("name")))
+            await until_building(databases)
             await asyncio.sleep(10 * LOCK_TIMEOUT_MS / 1000)
         await build
-        return await indexes(empty_databases)
+        return await indexes(databases)
 
     assert run(scenario()) == [PLAIN]
 
 
 @pytest.mark.parametrize("step", [ensure("name"), drop()])
-def test_index_another_session_is_building_is_left_to_it(empty_databases: Databases, step: Step) -> None:
+def test_index_another_session_is_building_is_left_to_it(databases: Databases, step: Step) -> None:
     async def scenario() -> list[tuple[Any, ...]]:
-        await execute(empty_databases, TABLES)
-        async with empty_databases.connect("main") as builder:
-            async with unfinished_write(empty_databases):
+        await execute(databases, TABLES)
+        async with databases.connect("main") as builder:
+            async with unfinished_write(databases):
                 build = asyncio.create_task(builder.execute("CREATE INDEX CONCURRENTLY ix ON people (name)"))
-                await until_building(empty_databases)
+                await until_building(databases)
                 with pytest.raises(MigrationFailed, match=f"pid {builder.get_server_pid()}"):
-                    await asyncio.wait_for(apply(empty_databases, step), HANGS_SECONDS)
+                    await asyncio.wait_for(apply(databases, step), HANGS_SECONDS)
             await build
-        return await indexes(empty_databases)
+        return await indexes(databases)
 
     assert run(scenario()) == [PLAIN]
 

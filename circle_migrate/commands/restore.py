@@ -70,9 +70,11 @@ async def restore(
         await restore_targets.swap_in(copies, disconnect=options.disconnect)
         replaced = {copy.database.name: copy.kept_name for copy in copies}
     else:
-        await _ensure_empty(targets, path)
+        is_whole = len(targets) == len(manifest.dumps)
+        selection = "".join([str(path), *(f" -d {target.name}" for target in targets if not is_whole)])
+        await _ensure_empty(targets, selection)
         async with _locks(targets, wait, notify):
-            await _ensure_empty(targets, path)
+            await _ensure_empty(targets, selection)
             restore_targets.announce(targets, notify)
             await restore_targets.restore_in_place(targets, notify)
     current = {target.name: target.dump.revisions for target in targets}
@@ -93,7 +95,7 @@ async def restore(
     return RestoreResult("restore", manifest, tuple(current), current, replaced, notes)
 
 
-async def _ensure_empty(targets: Sequence[RestoreTarget], path: Path) -> None:
+async def _ensure_empty(targets: Sequence[RestoreTarget], selection: str) -> None:
     for target in targets:
         if names := await _contents(target):
             more = f" and {len(names) - _MAX_NAMES} more" if len(names) > _MAX_NAMES else ""
@@ -101,7 +103,7 @@ async def _ensure_empty(targets: Sequence[RestoreTarget], path: Path) -> None:
                 f"{target.name}: the database is not empty",
                 database=target.name,
                 detail=", ".join(names[:_MAX_NAMES]) + more,
-                hint=f"to replace it: circle-migrate restore {path} --replace; "
+                hint=f"to replace it: circle-migrate restore {selection} --replace; "
                 "to restore only an empty database: -d NAME",
             )
 

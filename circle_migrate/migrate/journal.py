@@ -252,12 +252,17 @@ class Journal:
 
     async def digest(self, connection: asyncpg.Connection) -> str:
         """Return the digest of `checksums`, computed by the server as `files_digest` computes it."""
-        digest: str = await connection.fetchval(
+        digest: str = await connection.fetchval(self.digest_query)
+        return digest
+
+    @property
+    def digest_query(self) -> str:
+        """The query of `digest`."""
+        return (
             "SELECT encode(sha256(convert_to(coalesce(string_agg("
             "revision || ' ' || checksum || E'\\n', ''), ''), 'UTF8')), 'hex') "
             f"FROM {self._applied_files}"
         )
-        return digest
 
     @property
     def _applied_files(self) -> str:

@@ -22,6 +22,7 @@ from circle_migrate.postgres.search_path import (
     CONFIGURED,
     CONFIGURED_LOCALLY,
     FIRST_SCHEMA,
+    TRUSTED_OWNERS,
     no_schema_error,
     pin,
 )
@@ -47,7 +48,7 @@ GID_PREFIX = "circle_migrate:"
 _STATE = f"""
 WITH own (schema, journal) AS (
     SELECT coalesce($2::name, {FIRST_SCHEMA})::text, current_setting('{journal_tables.JOURNAL_SETTING}')
-), objects AS ({OBJECTS})
+), trusted AS MATERIALIZED ({TRUSTED_OWNERS}), objects AS ({OBJECTS})
 SELECT current_database() AS name, current_user AS role, pg_backend_pid() AS pid,
        (SELECT oid FROM pg_catalog.pg_database WHERE datname = current_database())::bigint AS oid,
        CASE WHEN has_function_privilege('pg_catalog.pg_control_system()', 'EXECUTE')

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from circle_migrate.core.errors import Refused
@@ -18,28 +18,58 @@ _COLUMNS = {
         "error text, ended_at timestamptz, fingerprint text",
     ),
     "steps": (
-        """id bigint, run uuid, segment integer, direction text, revision text, message text,
-        started_at timestamptz, duration_ms double precision, elsewhere jsonb""",
+        """id int8, run uuid, segment int4, direction text, revision text, message text,
+        started_at timestamptz, duration_ms float8, elsewhere jsonb""",
         "checksum text, source text",
     ),
     "protection": ("protected_at timestamptz, db_role text, os_user text, host text", "reason text"),
 }
 """The columns of our tables: those that are NOT NULL, and the others."""
 
-_EXPECTED = ", ".join(
-    f"('{table}', '{name}', '{kind}', {not nullable})"
-    for table, texts in _COLUMNS.items()
-    for nullable, text in enumerate(texts)
-    for name, _, kind in (column.strip().partition(" ") for column in text.split(","))
-)
+_ID_TYPES = ("text", "varchar", "bpchar")
+_FIRST_OID = 16384
+"""The lowest oid of user objects (FirstNormalObjectId in PostgreSQL's source)."""
 
-OF_COLUMNS = f"""
-    FROM (VALUES {_EXPECTED}) expected (tab, name, kind, required)
-    LEFT JOIN pg_catalog.pg_attribute
-        ON attrelid = pg_class.oid AND attname = expected.name AND atttypid = kind::regtype
-    WHERE relname IN (tab, 'circle_migrate_' || tab) AND relname <> $1
+Columns = Mapping[str, tuple[str, int, int, bool]]
+"""The columns of a table: the name, oid and modifier of the type, and whether it is NOT NULL."""
+
+READ_COLUMNS = """
+(SELECT json_object_agg(attname, json_build_array(typname, atttypid::bigint, atttypmod, attnotnull))::text
+ FROM pg_catalog.pg_attribute JOIN pg_catalog.pg_type ON pg_type.oid = atttypid
+ WHERE attrelid = pg_class.oid AND attnum > 0)
 """
-"""FROM and WHERE for the columns that a table of `pg_class` should have; $1 is the version table."""
+"""The columns of a table of `pg_class`, as JSON."""
+
+
+def _expected(table: str) -> Iterator[tuple[str, str, bool]]:
+    """Yield the name and type of each column of our table, and whether it is NOT NULL."""
+    for text, is_required in zip(_COLUMNS[table], (True, False), strict=True):
+        for column in text.split(","):
+            name, kind = column.split()
+            yield name, kind, is_required
+
+
+def find_defect(table: str | None, kind: str, columns: Columns) -> str | None:
+    """Return why a relation of this kind is not our table, or, without one, no version table.
+
+    Reading a view, or a type that a user created, can run code of its owner.
+    """
+    if kind not in ("r", "p"):
+        return "is not an ordinary table"
+    if any(oid >= _FIRST_OID for _, oid, *_ in columns.values()):
+        return "has a column of a type that a user created"
+    types = {name: column[0] for name, column in columns.items()}
+    if table is None:
+        return None if types.get("version_num") in _ID_TYPES else "has no column version_num of a text type"
+    lacking = ((name, kind) for name, kind, _ in _expected(table) if types.get(name) != kind)
+    return next((f"has no column {name} of the type {kind}" for name, kind in lacking), None)
+
+
+def nullable_columns(table: str, columns: Columns) -> str:
+    """Return the columns of our table that have lost NOT NULL, separated by commas."""
+    return ", ".join(
+        name for name, _, is_required in _expected(table) if is_required and not columns[name][3]
+    )
 
 
 async def ensure_no_null(connection: asyncpg.Connection, database: str, table: str, columns: str) -> None:

@@ -7,6 +7,7 @@ version table, the next run moves them.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -15,7 +16,14 @@ from circle_migrate.core.errors import Refused, SettingsError
 from circle_migrate.core.result import json_fields
 from circle_migrate.postgres.deployer_lock import IS_DEPLOYER
 from circle_migrate.postgres.identifier import literal, quote
-from circle_migrate.postgres.journal_columns import OF_COLUMNS, damaged_row_error, ensure_no_null
+from circle_migrate.postgres.journal_columns import (
+    READ_COLUMNS,
+    Columns,
+    damaged_row_error,
+    ensure_no_null,
+    find_defect,
+    nullable_columns,
+)
 from circle_migrate.postgres.search_path import FIRST_SCHEMA
 
 if TYPE_CHECKING:
@@ -38,8 +46,6 @@ class ProtectionMarker(NamedTuple):
     @classmethod
     def from_row(cls, text: str) -> ProtectionMarker:
         """Parse the marker's row, which the server prints as JSON."""
-        import json
-
         row: Mapping[str, str] = json.loads(text)
         texts = (row[name] for name in ("db_role", "os_user", "host", "reason"))
         return cls(datetime.fromisoformat(row["protected_at"]), *texts)
@@ -90,8 +96,6 @@ class UnfinishedStep(NamedTuple):
     @classmethod
     def from_row(cls, text: str, journal: str | None, database: str) -> UnfinishedStep:
         """Parse a note of a run in the journal. Raises `Refused` for what `begin_step` cannot write."""
-        import json
-
         row, runs = json.loads(text), f"{journal}{RUNS}"
         match row["note"]:
             case {"revision": str(key), "direction": "up" | "down" as direction, "after": int(), **more}:
@@ -173,26 +177,10 @@ ORDER BY started_at
 _MAX_ROWS = 1000
 """Rows of a version table; no tree has so many heads."""
 
-# Reading a view, or a type that a user created, can run code of its owner. Dropped columns have the type 0.
-_DEFECT = f"""
-    CASE WHEN relkind NOT IN ('r', 'p') THEN 'is not an ordinary table'
-         WHEN EXISTS (SELECT FROM pg_catalog.pg_attribute WHERE attrelid = pg_class.oid AND atttypid >= 16384)
-         THEN 'has a column of a type that a user created'
-         WHEN relname = $1 AND NOT EXISTS (
-             SELECT FROM pg_catalog.pg_attribute WHERE attrelid = pg_class.oid AND attname = 'version_num'
-               AND atttypid IN ('text'::regtype, 'varchar'::regtype, 'bpchar'::regtype)
-         ) THEN 'has no column version_num of a text type'
-         ELSE (SELECT min('has no column ' || name || ' of the type ' || kind) {OF_COLUMNS}
-               AND attnum IS NULL)
-    END
-"""
-
 TABLES = f"""
     ARRAY(SELECT ARRAY[(relnamespace = to_regnamespace(quote_ident(own.journal)))::text, relname::text,
-                       pg_get_userbyid(relowner)::text, has_table_privilege(oid, 'SELECT')::text, {_DEFECT},
-                       (SELECT atttypmod - 4 FROM pg_catalog.pg_attribute
-                        WHERE attrelid = pg_class.oid AND attname = 'version_num' AND atttypmod > 4)::text,
-                       (SELECT string_agg(name, ', ') {OF_COLUMNS} AND required AND NOT attnotnull)]
+                       pg_get_userbyid(relowner)::text, has_table_privilege(oid, 'SELECT')::text,
+                       relkind::text, {READ_COLUMNS}]
           FROM pg_catalog.pg_class
           WHERE relnamespace IN (to_regnamespace(quote_ident(own.schema)),
                                  to_regnamespace(quote_ident(own.journal)))
@@ -215,20 +203,25 @@ async def read_contents(
     readable = {}
     id_length = None
     nullable = {}
-    for in_own, name, owner, may_read, defect, length, columns in row["tables"]:
+    for in_own, name, owner, may_read, kind, column_text in row["tables"]:
         place = quote(journal_schema if in_own == "true" else schema)
         table = f"{place}.{quote(name) if name == settings.version_table else name}"
-        if table in names and defect:
+        readable[table] = may_read == "true"
+        if table not in names:
+            continue
+        columns: Columns = json.loads(column_text or "{}")
+        own = None if table == version_table else name.removeprefix(OLD_PREFIX)
+        if defect := find_defect(own, kind, columns):
             remedy = (
                 f"{_OF_OTHERS}; else restore it, or rename or drop it, after you have read its definition; "
             )
             remedy += "if it is the version table, "
             raise _defect_error(settings, f"{table}, whose owner is {owner}, {defect}", remedy)
-        readable[table] = may_read == "true"
-        if table in names and columns and readable[table]:
-            nullable[table] = columns
-        if table == version_table and length is not None:
-            id_length = int(length)
+        if own is None:
+            modifier = columns["version_num"][2]
+            id_length = modifier - 4 if modifier > 4 else None  # VARHDRSZ
+        elif readable[table]:
+            nullable[table] = nullable_columns(own, columns)
     journal, marker = (
         next((place for place in places if place + name in readable), None) for name in (RUNS, PROTECTION)
     )
@@ -241,7 +234,7 @@ async def read_contents(
             f"from a backup, or let the next run begin a journal: DROP TABLE {journal}{RUNS}",
         )
     for table in (f"{journal}{RUNS}", f"{journal}{STEPS}", f"{marker}{PROTECTION}"):
-        if table in nullable:
+        if nullable.get(table):
             await ensure_no_null(connection, settings.name, table, nullable[table])
     queries = [
         f"SELECT version_num::text FROM (SELECT version_num FROM {version_table} LIMIT {_MAX_ROWS + 1}) "
@@ -261,8 +254,6 @@ async def read_contents(
     try:
         marker_of_row = ProtectionMarker.from_row(marker_row) if marker_row else None
     except ValueError as error:
-        import json
-
         row, table = json.loads(marker_row), f"{marker}{PROTECTION}"
         raise damaged_row_error(settings.name, table, row, "protected_at") from error
     if len(current) > _MAX_ROWS:

@@ -7,26 +7,26 @@ from typing import NamedTuple, Self
 from circle_migrate.core.errors import Refused
 from circle_migrate.postgres.identifier import quote
 from circle_migrate.postgres.journal_tables import KEPT_SCHEMA, NAMES, OWN_SCHEMAS, OWN_TABLES
-from circle_migrate.postgres.search_path import TRUSTED_OWNERS
 
 # A table that was given to the role keeps expressions that call what its former owner can still replace.
-_CALLED = f"""
+_CALLED = """
 SELECT min(pg_describe_object(refclassid, refobjid, 0))
-FROM (
+FROM pg_catalog.pg_depend
+WHERE (classid, objid) IN (
     SELECT 'pg_attrdef'::regclass::oid, oid FROM pg_catalog.pg_attrdef WHERE adrelid = object.oid
     UNION ALL SELECT 'pg_constraint'::regclass, oid FROM pg_catalog.pg_constraint WHERE conrelid = object.oid
     UNION ALL SELECT 'pg_class'::regclass, indexrelid FROM pg_catalog.pg_index WHERE indrelid = object.oid
     UNION ALL SELECT 'pg_policy'::regclass, oid FROM pg_catalog.pg_policy WHERE polrelid = object.oid
-) part (class, id) JOIN pg_catalog.pg_depend ON classid = class AND objid = id
-LEFT JOIN pg_catalog.pg_proc p ON refclassid = 'pg_proc'::regclass AND p.oid = refobjid
-LEFT JOIN pg_catalog.pg_operator o ON refclassid = 'pg_operator'::regclass AND o.oid = refobjid
-LEFT JOIN pg_catalog.pg_type t ON refclassid = 'pg_type'::regclass AND t.oid = refobjid
-WHERE coalesce(p.proowner, o.oprowner, t.typowner) NOT IN ({TRUSTED_OWNERS})
-"""  # noqa: S608 - constants
+) AND CASE refclassid
+    WHEN 'pg_proc'::regclass THEN (SELECT proowner FROM pg_catalog.pg_proc WHERE oid = refobjid)
+    WHEN 'pg_operator'::regclass THEN (SELECT oprowner FROM pg_catalog.pg_operator WHERE oid = refobjid)
+    WHEN 'pg_type'::regclass THEN (SELECT typowner FROM pg_catalog.pg_type WHERE oid = refobjid)
+END NOT IN (TABLE trusted)
+"""
 
 OBJECTS = f"""
 SELECT object.schema, object.name, object.ordinary, object.writable, owner.rolname AS owner,
-       owner.oid IN ({TRUSTED_OWNERS}) AS trusted,
+       owner.oid IN (TABLE trusted) AS trusted,
        (SELECT min(tgname::text) FROM pg_catalog.pg_trigger
         WHERE tgrelid = object.oid AND NOT tgisinternal) AS trigger,
        (SELECT min(rulename::text) FROM pg_catalog.pg_rewrite WHERE ev_class = object.oid) AS rule,
@@ -46,7 +46,7 @@ FROM (
 """  # noqa: S608 - constants
 """Our tables and schemas; $1 is the version table, $5 the schema of the setting journal-schema.
 
-The role, roles that it is a member of, the owner of the database and superusers may own them.
+`trusted` has the roles that may own them, as `TRUSTED_OWNERS` does.
 """
 
 COLUMNS = """

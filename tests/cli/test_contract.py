@@ -299,10 +299,10 @@ def test_options_of_every_command_can_stand_before_it(line: str, same: str) -> N
     ("line", "variable", "colours"),
     [
         ("heads", None, False),
-        ("heads --color always", None, True),
+        pytest.param("heads --color always", None, True, marks=pytest.mark.thorough),
         ("--color always heads", "NO_COLOR", True),
         ("heads --color never", "FORCE_COLOR", False),
-        ("--color auto heads", "FORCE_COLOR", True),
+        pytest.param("--color auto heads", "FORCE_COLOR", True, marks=pytest.mark.thorough),
         ("--color=always --help", None, True),
         ("heads --color never -h", "FORCE_COLOR", False),
     ],

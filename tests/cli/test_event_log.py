@@ -13,6 +13,7 @@ from circle_migrate.cli.event_log import EventLog
 from circle_migrate.core.errors import ExitCode
 from circle_migrate.core.events import Event, EventKind
 from tests.deployments import environment, invoke
+from tests.faults.shop import Shop
 from tests.servers import Databases
 
 
@@ -25,11 +26,19 @@ def events(path: Path) -> list[dict[str, Any]]:
     return lines
 
 
-def test_run_writes_each_event(
-    empty_databases: Databases, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+@pytest.fixture
+def databases(project_folder: Path, empty_databases: Databases, monkeypatch: pytest.MonkeyPatch) -> Databases:
+    """Databases of commands in this process, whose current folder has a revision for each."""
     for name, value in environment(empty_databases).items():
         monkeypatch.setenv(name, value)
+    shop = Shop(project_folder)
+    for name, key in (("main", "m1"), ("credentials", "c1")):
+        shop.add(name, key, None, [f"CREATE TABLE {key} ()"], [])
+    return empty_databases
+
+
+@pytest.mark.usefixtures("databases")
+def test_run_writes_each_event(tmp_path: Path) -> None:
     path = tmp_path / "new/events.jsonl"
     assert invoke(["upgrade", "--quiet", "--events", str(path)]).status == 0
     written = events(path)
@@ -60,11 +69,8 @@ def test_text_has_no_secret_and_no_control_character(tmp_path: Path) -> None:
     assert len(events(tmp_path / "events.jsonl")) == 3
 
 
-def test_full_disk_does_not_stop_a_run(
-    empty_databases: Databases, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    for name, value in environment(empty_databases).items():
-        monkeypatch.setenv(name, value)
+@pytest.mark.usefixtures("databases")
+def test_full_disk_does_not_stop_a_run() -> None:
     answer = invoke(["upgrade", "--events", "/dev/full"])
     assert answer.status == ExitCode.USAGE
     assert "the events cannot be written: No space left on device" in answer.stderr

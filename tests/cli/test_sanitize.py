@@ -111,6 +111,7 @@ def test_texts_of_the_server_and_of_revisions_are_inert(
     """A message of the server, of a revision and of its author, and the name of a prepared transaction."""
     for name, value in environment(empty_databases).items():
         monkeypatch.setenv(name, value)
+    monkeypatch.setenv("CIRCLE_MIGRATE_SCRATCH_URL", empty_databases.server.admin_url)
     statement = "DO $$ BEGIN RAISE EXCEPTION USING MESSAGE = E'x\\x1b[2J\\n::error::y'; END $$"
     path = project.revision("main", "m3", "m2", f"op.execute({statement!r})", "pass")
     text = path.read_text(encoding="utf-8").partition("\n")

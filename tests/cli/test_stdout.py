@@ -12,11 +12,12 @@ from pathlib import Path
 import pytest
 
 from tests.deployments import environment
+from tests.fork_server import Forked
 from tests.projects import Project
 from tests.servers import Databases
 
 NOISE = """
-import atexit, logging, os, subprocess, sys
+import atexit, logging, os, subprocess, sys, threading
 print("1 print")
 sys.stdout.write("2 write\\n")
 handler = logging.StreamHandler(sys.stdout)
@@ -29,6 +30,7 @@ subprocess.Popen("sleep 0.2; echo 7 later", shell=True)
 subprocess.run(["echo", "8 stream"], stdout=sys.stdout, check=True)
 sys.__stdout__.write("9 original\\n")
 atexit.register(print, "0 exit")
+threading.Timer(1, print, ["0 thread"]).start()
 """
 
 
@@ -67,7 +69,7 @@ def test_output_of_revisions_goes_to_stderr(project: Project) -> None:
         if line == ["upgrade"]:
             for word in ("loaded", "print", "write", "logger", "descriptor", "shell", "child", "stream"):
                 assert word in done.stderr
-            assert {"7 later", "9 original", "0 exit"} <= set(done.stderr.splitlines())
+            assert {"7 later", "9 original", "0 exit", "0 thread"} <= set(done.stderr.splitlines())
             assert "moved" not in done.stderr
 
 
@@ -99,15 +101,17 @@ def test_verbose_shows_statements_without_secrets_and_values(project: Project) -
         "op.get_bind().exec_driver_sql('SELECT $1::text', ('v4lue',))"
     )
     project.revision("main", "m1", None, body, "pass")
-    shown = circle_migrate("upgrade", "-d", "main", "-v")
-    hidden = circle_migrate("downgrade", "-d", "main", "base", "-y")
-    assert (shown.returncode, hidden.returncode) == (0, 0)
-    assert "COMMENT ON SCHEMA public IS" in shown.stderr
-    assert "SELECT $1::text\n" in shown.stderr
-    assert "x1y2" not in shown.stderr
-    assert "\nPASSWORD '***'\n" in shown.stderr
-    assert "v4lue" not in shown.stderr
-    assert "DELETE FROM" not in hidden.stderr
+    upgrade = Forked("upgrade", "-d", "main", "-v", env={})
+    shown = upgrade.communicate()[1]
+    downgrade = Forked("downgrade", "-d", "main", "base", "-y", env={})
+    hidden = downgrade.communicate()[1]
+    assert (upgrade.returncode, downgrade.returncode) == (0, 0)
+    assert "COMMENT ON SCHEMA public IS" in shown
+    assert "SELECT $1::text\n" in shown
+    assert "x1y2" not in shown
+    assert "\nPASSWORD '***'\n" in shown
+    assert "v4lue" not in shown
+    assert "DELETE FROM" not in hidden
 
 
 def test_reader_that_has_closed_stderr_fails_no_step(project: Project) -> None:
@@ -130,7 +134,7 @@ CLOSING = {
 
 
 @pytest.mark.parametrize(
-    "how", [pytest.param(how, marks=[pytest.mark.thorough] * (how[0] in "sw")) for how in CLOSING]
+    "how", [pytest.param(how, marks=[pytest.mark.thorough] * (how[0] in "dsw")) for how in CLOSING]
 )
 def test_revision_that_closes_its_stream(project: Project, how: str) -> None:
     imports = "import codecs, gc, io, sys"

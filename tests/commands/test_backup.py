@@ -379,6 +379,7 @@ def test_a_database_that_holds_something_is_replaced_only_when_it_is_named(
     line = ["restore", saved.folder]
     refusals = {
         (): (5, "main: the database is not empty"),
+        ("-d", "main"): (5, f"{saved.folder} -d main --replace"),
         ("--replace",): (5, "--accept-loss main"),
         ("--replace", "--accept-loss", "credentials"): (5, "--accept-loss main"),
         ("--replace", "--accept-loss", "m*"): (2, "no database 'm*'"),

@@ -20,7 +20,14 @@ from tests.deployments import (
 from tests.servers import NAMES, Databases, run
 
 
-@pytest.mark.parametrize("missing", [("main", "credentials"), ("credentials",), ("main",), ()])
+@pytest.mark.parametrize(
+    "missing",
+    [
+        ("main", "credentials"),
+        ("credentials",),
+        *(pytest.param(names, marks=pytest.mark.thorough) for names in (("main",), ())),
+    ],
+)
 def test_init_makes_what_is_missing_and_migrates_all(
     empty_databases: Databases, missing: Sequence[str]
 ) -> None:

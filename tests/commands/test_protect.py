@@ -168,22 +168,17 @@ def test_what_is_not_protected_needs_no_name(protected_databases: Databases) -> 
     assert moved.plan.databases == ("credentials",)
 
 
-@pytest.mark.parametrize(
-    ("only", "name", "error", "words"),
-    [
+def test_a_name_that_overrides_nothing_is_a_slip(protected_databases: Databases) -> None:
+    before = run(versions(protected_databases))
+    for only, name, error, words in (
         (None, "credentials", Refused, "credentials is not protected"),
         ("credentials", "main", Refused, "main is not part of this command"),
         (None, "mian", UsageError, "there is no database 'mian'"),
-    ],
-)
-def test_a_name_that_overrides_nothing_is_a_slip(
-    protected_databases: Databases, only: str | None, name: str, error: type[Refused], words: str
-) -> None:
-    before = run(versions(protected_databases))
-    for action in (downgrade, stamp):
-        with pytest.raises(error, match=words):
-            run(action(deployment(protected_databases, only), ["base"], confirm=never, overridden=[name]))
-    assert run(versions(protected_databases)) == before
+    ):
+        for action in (downgrade, stamp):
+            with pytest.raises(error, match=words):
+                run(action(deployment(protected_databases, only), ["base"], confirm=never, overridden=[name]))
+        assert run(versions(protected_databases)) == before, name
 
 
 @pytest.mark.parametrize("action", [downgrade, stamp])

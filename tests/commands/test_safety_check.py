@@ -9,6 +9,7 @@ from collections.abc import Callable
 from itertools import zip_longest
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 from xml.etree import ElementTree as ET
 
 import jsonschema
@@ -589,7 +590,9 @@ def test_every_format_says_what_is_dangerous(shop: Project, create_databases: Ca
     assert said["markdown"].stdout.count("<details>") == said["markdown"].stdout.count("</details>")
 
 
-def test_live_server_keeps_its_roles(shop: Project, empty_databases: Databases) -> None:
+def test_live_server_keeps_its_roles(
+    shop: Project, empty_databases: Databases, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     roles = "SELECT rolname FROM pg_roles WHERE rolname IN ('circle_new', 'circle_old')"
     run(execute(empty_databases, "main", "CREATE ROLE circle_old"))
     try:
@@ -604,6 +607,13 @@ def test_live_server_keeps_its_roles(shop: Project, empty_databases: Databases) 
             assert refused.status == ExitCode.REFUSED
             assert "circle-migrate[embedded]" in refused.everything
             assert run(rows(empty_databases, "main", roles)) == [("circle_old",)]
+        url = empty_databases.server.admin_url
+        if folder := re.search("host=([^&]+)", url):
+            (tmp_path / ".s.PGSQL.6000").symlink_to(Path(unquote(folder[1])) / ".s.PGSQL.5432")
+            url = f"postgresql://postgres@/postgres?host={tmp_path}&port=6000"
+        monkeypatch.setenv("CIRCLE_MIGRATE_SCRATCH_URL", re.sub("@[^:/]+:", "@127.1:", url))
+        assert invoke(["safety-check"]).status == ExitCode.REFUSED
+        assert run(rows(empty_databases, "main", roles)) == [("circle_old",)]
         shop.revision("main", "m2", "m1", 'op.execute("CREATE TABLE more ()")', "pass")
         assert invoke(["safety-check"]).status == 0
     finally:

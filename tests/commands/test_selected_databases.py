@@ -67,7 +67,7 @@ def shop(project_folder: Path, empty_databases: Databases, monkeypatch: pytest.M
 @pytest.mark.parametrize(
     ("names", "keys"),
     [
-        (["credentials", "main"], ["m1", "c1"]),
+        pytest.param(["credentials", "main"], ["m1", "c1"], marks=pytest.mark.thorough),
         (["main", "credentials", "main"], ["m1", "c1"]),
         (["credentials", "credentials"], ["c1"]),
     ],
@@ -206,7 +206,7 @@ def test_the_table_has_every_command() -> None:
     assert commands | OTHERS == set(COMMANDS)
 
 
-@pytest.mark.parametrize("name", ["main", "credentials"])
+@pytest.mark.parametrize("name", [pytest.param("main", marks=pytest.mark.thorough), "credentials"])
 @pytest.mark.parametrize("lines", LINES_BY_TIME)
 def test_one_database_asks_for_no_url_of_the_other(
     shop: Shop,

@@ -94,7 +94,11 @@ def test_script_from_where_the_databases_really_are(
     assert run(contents(field)) == run(contents(migrated_databases))
 
 
-@pytest.mark.parametrize("texts", [["base"], ["-2"], ["main@c4198e875dd0", "credentials@-1"]], ids=str)
+@pytest.mark.parametrize(
+    "texts",
+    [["base"], pytest.param(["-2"], marks=pytest.mark.thorough), ["main@c4198e875dd0", "credentials@-1"]],
+    ids=str,
+)
 def test_downgrade_script(
     create_databases: Callable[..., Databases], head_template: Databases, feed: Psql, texts: list[str]
 ) -> None:
@@ -191,7 +195,13 @@ READS = {
 }
 
 
-@pytest.mark.parametrize("body", READS.values(), ids=READS)
+@pytest.mark.parametrize(
+    "body",
+    [
+        pytest.param(body, id=name, marks=[pytest.mark.thorough] * (name == "a scalar"))
+        for name, body in READS.items()
+    ],
+)
 def test_revision_that_reads_while_it_runs_has_no_script(
     empty_databases: Databases, project: Project, body: str
 ) -> None:

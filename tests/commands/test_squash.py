@@ -129,10 +129,10 @@ REFUSED = [
 ]
 
 
-@pytest.mark.parametrize(("revision_range", "message", "status"), REFUSED)
-def test_a_wrong_range(project: Project, revision_range: str, message: str, status: ExitCode) -> None:
-    answer = invoke(["squash", revision_range])
-    assert (answer.status, message in answer.stderr) == (status, True), answer.everything
+def test_a_wrong_range(project: Project) -> None:
+    for revision_range, message, status in REFUSED:
+        answer = invoke(["squash", revision_range])
+        assert (answer.status, message in answer.stderr) == (status, True), answer.everything
 
 
 @pytest.mark.parametrize("revision_range", ["b2:c3", "b2:e5", "c3:c3"])

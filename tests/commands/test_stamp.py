@@ -36,23 +36,23 @@ def test_stamp_says_what_it_claims_and_runs_nothing(empty_databases: Databases) 
     assert (main.disowned, credentials.claimed) == ((), ())
 
 
-@pytest.mark.parametrize("rows", [["gone"], ["dca7825748db", "b37f99db0c0e"], ["1e978f7e8aa5"]], ids=str)
-def test_stamp_mends_a_version_table_only_when_told_to(empty_databases: Databases, rows: list[str]) -> None:
+def test_stamp_mends_a_version_table_only_when_told_to(empty_databases: Databases) -> None:
     """Unknown, contradicting and swapped versions stop a plain stamp; `--purge` is there to mend them."""
 
     async def scenario() -> None:
         await up(empty_databases, "main@b37f")
-        values = ", ".join(f"('{row}')" for row in rows)
-        await execute(
-            empty_databases,
-            "main",
-            "TRUNCATE alembic_version",
-            f"INSERT INTO alembic_version VALUES {values}",
-        )
-        with pytest.raises(MigrateError):
-            await claim(empty_databases, "main@b37f", only="main")
-        assert (await versions(empty_databases))["main"] == sorted(rows)
-        await claim(empty_databases, "main@b37f", only="main", purge=True)
-        assert (await versions(empty_databases))["main"] == ["b37f99db0c0e"]
+        for rows in (["gone"], ["dca7825748db", "b37f99db0c0e"], ["1e978f7e8aa5"]):
+            values = ", ".join(f"('{row}')" for row in rows)
+            await execute(
+                empty_databases,
+                "main",
+                "TRUNCATE alembic_version",
+                f"INSERT INTO alembic_version VALUES {values}",
+            )
+            with pytest.raises(MigrateError):
+                await claim(empty_databases, "main@b37f", only="main")
+            assert (await versions(empty_databases))["main"] == sorted(rows)
+            await claim(empty_databases, "main@b37f", only="main", purge=True)
+            assert (await versions(empty_databases))["main"] == ["b37f99db0c0e"]
 
     run(scenario())

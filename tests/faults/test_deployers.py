@@ -165,7 +165,7 @@ UNLOCK = f"SELECT pg_advisory_unlock({KEY})"
     [
         ("SELECT pg_advisory_unlock_all()", ""),
         (f"{UNLOCK}; {UNLOCK}", ""),
-        ("SELECT pg_advisory_unlock_all()", DECLARED),
+        pytest.param("SELECT pg_advisory_unlock_all()", DECLARED, marks=pytest.mark.thorough),
         ("DISCARD ALL", DECLARED),
     ],
 )

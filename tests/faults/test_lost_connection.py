@@ -87,13 +87,19 @@ BLOCKED = (
 )
 
 
-@pytest.mark.parametrize("driver", ["asyncpg", "psycopg"])
+LOCKED = [
+    ("circle_migrate.runs IN EXCLUSIVE MODE", "main: the journal cannot be written"),
+    ("circle_migrate.steps IN ACCESS EXCLUSIVE MODE", "main: the connection was lost"),
+    ("alembic_version IN ACCESS EXCLUSIVE MODE", "main: the connection was lost"),
+]
+
+
 @pytest.mark.parametrize(
-    ("locked", "message"),
+    ("locked", "message", "driver"),
     [
-        ("circle_migrate.runs IN EXCLUSIVE MODE", "main: the journal cannot be written"),
-        ("circle_migrate.steps IN ACCESS EXCLUSIVE MODE", "main: the connection was lost"),
-        ("alembic_version IN ACCESS EXCLUSIVE MODE", "main: the connection was lost"),
+        *((*locked, "asyncpg") for locked in LOCKED),
+        (*LOCKED[1], "psycopg"),
+        *(pytest.param(*locked, "psycopg", marks=pytest.mark.thorough) for locked in LOCKED[::2]),
     ],
 )
 def test_connection_lost_outside_of_a_step(

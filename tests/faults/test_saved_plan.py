@@ -35,8 +35,17 @@ def test_runs_where_nothing_has_changed(planned: Callable[..., Answer], database
     assert (again.status, "the current revisions" in again.stderr) == (5, True)
 
 
-@pytest.mark.parametrize("flags", [(), ("--dry-run",)], ids=["run", "dry run"])
-@pytest.mark.parametrize("what", ["heads", "edited file", "new file", "mode"])
+CHANGES = ["heads", "edited file", "new file", "mode"]
+
+
+@pytest.mark.parametrize(
+    ("what", "flags"),
+    [
+        *((what, ()) for what in CHANGES),
+        ("heads", ("--dry-run",)),
+        *(pytest.param(what, ("--dry-run",), marks=pytest.mark.thorough) for what in CHANGES[1:]),
+    ],
+)
 def test_refused_where_something_has_changed(
     planned: Callable[..., Answer], own_shop: Shop, databases: Databases, what: str, flags: tuple[str, ...]
 ) -> None:

@@ -54,7 +54,7 @@ class Upgrade:
         await asyncio.wait_for(self._blocked.wait(), PATIENCE_SECONDS)
 
 
-@pytest.mark.parametrize("table", ["people", "streets"])
+@pytest.mark.parametrize("table", [pytest.param("people", marks=pytest.mark.thorough), "streets"])
 def test_readers_behind_a_step_wait_no_longer_than_lock_timeout(
     altering: Shop, databases: Databases, table: str
 ) -> None:

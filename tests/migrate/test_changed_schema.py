@@ -21,6 +21,7 @@ def shop(project_folder: Path, empty_databases: Databases, monkeypatch: pytest.M
     """A project whose first revision of main is applied; three are pending."""
     for name, url in environment(empty_databases).items():
         monkeypatch.setenv(name, url)
+    monkeypatch.setenv("CIRCLE_MIGRATE_SCRATCH_URL", empty_databases.server.admin_url)
     shop = Shop(project_folder)
     shop.add("main", "m1", None, ["CREATE TABLE t (id int, n int)"], ["DROP TABLE t"])
     for number in (2, 3, 4):

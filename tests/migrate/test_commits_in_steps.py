@@ -94,7 +94,7 @@ def test_step_whose_file_commits_has_no_transaction(
     assert run(rows(empty_databases, "main", "SELECT count(*) FROM t WHERE v = 1")) == [(5,)]
 
 
-@pytest.mark.parametrize("how", ["cursor", "text"])
+@pytest.mark.parametrize("how", ["cursor", pytest.param("text", marks=pytest.mark.thorough)])
 def test_step_in_a_transaction_is_refused_before_it_commits(
     project_folder: Path, empty_databases: Databases, how: str
 ) -> None:
@@ -210,6 +210,15 @@ HALF_APPLIED = {
         ["CREATE TABLE u ()"],
     ),
 }
+_QUICK_HALF_APPLIED = (
+    "block in the middle",
+    "declared",
+    "procedure",
+    "invalid index",
+    "transaction after transaction",
+    "driver in the middle",
+    "closed connection",
+)
 ROUTINES = """
 CREATE TABLE t (id int, v int, w int);
 INSERT INTO t SELECT g, NULL, 1 FROM generate_series(1, 5) g;
@@ -220,7 +229,10 @@ CREATE PROCEDURE shrink() LANGUAGE plpgsql AS $$ BEGIN DELETE FROM t; COMMIT; RA
 
 @pytest.mark.parametrize(
     "case",
-    [pytest.param(case, marks=[pytest.mark.thorough] * case.startswith("driver a")) for case in HALF_APPLIED],
+    [
+        pytest.param(case, marks=[pytest.mark.thorough] * (case not in _QUICK_HALF_APPLIED))
+        for case in HALF_APPLIED
+    ],
 )
 def test_half_applied_is_said(project_folder: Path, empty_databases: Databases, case: str) -> None:
     body, more, stays = HALF_APPLIED[case]

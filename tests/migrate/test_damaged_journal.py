@@ -116,7 +116,7 @@ CHANGES = [
     (f"ALTER TABLE {RUNS} DROP COLUMN mode", "has no column mode of the type text"),
     (f"ALTER TABLE {RUNS} ALTER planned TYPE text", "has no column planned of the type jsonb"),
     (f"ALTER TABLE {STEPS} DROP COLUMN source", "has no column source of the type text"),
-    (f"ALTER TABLE {STEPS} RENAME segment TO part", "has no column segment of the type integer"),
+    (f"ALTER TABLE {STEPS} RENAME segment TO part", "has no column segment of the type int4"),
     ("ALTER TABLE circle_migrate.protection DROP COLUMN host", "has no column host of the type text"),
 ]
 COMMANDS = (

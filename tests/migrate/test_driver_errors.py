@@ -97,7 +97,7 @@ def test_what_the_server_refuses_because_of_the_driver(project: Project, body: s
     "sql",
     [
         "COPY t FROM STDIN",
-        'copy public."t" (v, n)\nfrom stdin with (format csv)',
+        pytest.param('copy public."t" (v, n)\nfrom stdin with (format csv)', marks=pytest.mark.thorough),
         "SELECT 1; COPY t FROM /* no */ stdin; SELECT 2",
     ],
 )

@@ -55,9 +55,18 @@ async def _recreate(databases: Databases, encoding: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "statement", ["SET client_encoding = 'LATIN1'", "SELECT set_config('client_encoding', 'LATIN1', true)"]
+    ("statement", "more"),
+    [
+        pytest.param("SET client_encoding = 'LATIN1'", "", marks=pytest.mark.thorough),
+        ("SELECT set_config('client_encoding', 'LATIN1', true)", ""),
+        ("SET client_encoding = 'LATIN1'", "transactional = False"),
+        pytest.param(
+            "SELECT set_config('client_encoding', 'LATIN1', true)",
+            "transactional = False",
+            marks=pytest.mark.thorough,
+        ),
+    ],
 )
-@pytest.mark.parametrize("more", ["", "transactional = False"])
 def test_step_that_sets_the_encoding_of_the_client(
     project_folder: Path, empty_databases: Databases, statement: str, more: str
 ) -> None:

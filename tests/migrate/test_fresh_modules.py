@@ -25,6 +25,7 @@ op.execute(f"INSERT INTO counted VALUES ({len(runs)})")
 def shop(project_folder: Path, empty_databases: Databases, monkeypatch: pytest.MonkeyPatch) -> Shop:
     for name, url in zip(("DATABASE_URL", "CREDS_DATABASE_URL"), empty_databases.urls.values(), strict=True):
         monkeypatch.setenv(name, url)
+    monkeypatch.setenv("CIRCLE_MIGRATE_SCRATCH_URL", empty_databases.server.admin_url)
     monkeypatch.syspath_prepend(project_folder)
     shop = Shop(project_folder)
     shop.add("main", "m1", None, ["CREATE TABLE counted (runs int)", "CREATE TABLE busy ()"], [])

@@ -136,7 +136,7 @@ def test_half_undone_revision_is_known_until_it_is_undone(
     assert rules() == []
 
 
-@pytest.mark.parametrize("which", ["main@m1", "main@m2"])
+@pytest.mark.parametrize("which", ["main@m1", pytest.param("main@m2", marks=pytest.mark.thorough)])
 def test_half_undone_revision_is_settled_by_a_stamp(
     shop: Shop, empty_databases: Databases, which: str
 ) -> None:

@@ -140,6 +140,7 @@ CASES = {
     ),
     "hooks": ("prepend_sys_path = %(here)s/tools\npath_separator = os", None, HOOK),
 }
+_EVERYWHERE = ("defaults", "folders", "own template")
 COMMANDS = {
     "on a head": (["--head", "a2", "-m", LONG], {"head": "a2", "message": LONG}),
     "on a branch": (
@@ -154,8 +155,17 @@ COMMANDS = {
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
-@pytest.mark.parametrize("case", CASES)
-@pytest.mark.parametrize("how", COMMANDS)
+@pytest.mark.parametrize(
+    ("how", "case"),
+    [
+        # Once each in the default suite: every case, every command, and both together where they meet.
+        pytest.param(
+            how, case, marks=[pytest.mark.thorough] * (how != "on a head" and case not in _EVERYWHERE)
+        )
+        for how in COMMANDS
+        for case in CASES
+    ],
+)
 def test_same_file_as_alembic(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], case: str, how: str
 ) -> None:

@@ -193,7 +193,7 @@ def test_role_that_writes_one_of_the_tables_is_told_of_the_others(
 ) -> None:
     statements = [f"CREATE ROLE {eve}_owner", f"ALTER ROLE {eve} LOGIN"]
     if has_version_table:
-        assert invoke(["upgrade"]).status == 0
+        assert invoke(["upgrade", "main@+1"]).status == 0
         statements += [
             f"GRANT USAGE ON SCHEMA circle_migrate TO {eve}",
             f"GRANT SELECT ON ALL TABLES IN SCHEMA circle_migrate TO {eve}",
@@ -217,7 +217,7 @@ def test_role_that_writes_one_of_the_tables_is_told_of_the_others(
 def test_role_that_only_reads_has_no_finding(
     eve: str, empty_databases: Databases, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert invoke(["upgrade"]).status == 0
+    assert invoke(["upgrade", "main@+1"]).status == 0
     grants = "USAGE ON SCHEMA circle_migrate", "SELECT ON ALL TABLES IN SCHEMA circle_migrate, public"
     owner = f"{eve}_owner"
     statements = [f"CREATE ROLE {owner}", f"ALTER TABLE {RUNS} OWNER TO {owner}", f"ALTER ROLE {eve} LOGIN"]
@@ -240,7 +240,7 @@ def test_roles_that_the_migrator_trusts_may_own_the_tables(eve: str, empty_datab
     assert invoke(["upgrade", "main@+1"]).status == 0
     owner = f"ALTER TABLE {RUNS} OWNER TO {eve}"
     run(execute(empty_databases, "main", owner, f"GRANT {eve} TO CURRENT_USER"))
-    assert invoke(["upgrade"]).status == 0
+    assert invoke(["upgrade", "main@+1"]).status == 0
 
 
 MOVES = [f"ALTER TABLE circle_migrate.{name} SET SCHEMA {{}}" for name in ("steps", "runs")]

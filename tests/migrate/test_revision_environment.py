@@ -212,7 +212,15 @@ def _note(operations, operation):
     assert query(empty_databases, "SELECT string_agg(v, ' ' ORDER BY ctid) FROM t") == "one two three"
 
 
-@pytest.mark.parametrize("call", ["sys.exit(0)", "sys.exit()", 'sys.exit("no")', "raise SystemExit(3)"])
+@pytest.mark.parametrize(
+    "call",
+    [
+        "sys.exit(0)",
+        pytest.param("sys.exit()", marks=pytest.mark.thorough),
+        pytest.param('sys.exit("no")', marks=pytest.mark.thorough),
+        "raise SystemExit(3)",
+    ],
+)
 def test_exit_in_a_step_is_explained(project: Project, empty_databases: Databases, call: str) -> None:
     body = f'op.execute("CREATE TABLE t ()")\n{call}'
     file = project.revision("main", "m1", None, body, "pass", imports="import sys")
@@ -240,7 +248,10 @@ PYTHON_ERRORS = {
 }
 
 
-@pytest.mark.parametrize("call", PYTHON_ERRORS)
+@pytest.mark.parametrize(
+    "call",
+    [pytest.param(call, marks=[pytest.mark.thorough] * ("new_event" in call)) for call in PYTHON_ERRORS],
+)
 @pytest.mark.filterwarnings("ignore:coroutine", "ignore:unclosed event loop")
 def test_error_of_python_has_its_line_and_a_remedy(project: Project, call: str) -> None:
     file = project.revision("main", "m1", None, f"pass\n{call}", "pass", imports="import asyncio")
@@ -264,7 +275,10 @@ RAISING = {
 }
 
 
-@pytest.mark.parametrize("statement", RAISING)
+@pytest.mark.parametrize(
+    "statement",
+    [pytest.param(raising, marks=[pytest.mark.thorough] * ("Skipped" in raising)) for raising in RAISING],
+)
 def test_unusual_exception_of_a_step(project: Project, empty_databases: Databases, statement: str) -> None:
     project.revision("main", "m1", None, f'op.execute("CREATE TABLE t ()")\n{statement}', "pass")
     done = invoke(["upgrade", "-d", "main"])

@@ -30,6 +30,7 @@ def shop(project_folder: Path, empty_databases: Databases, monkeypatch: pytest.M
     for name, url in environment(empty_databases).items():
         as_role = f"{url}{'&' if '?' in url else '?'}options=-c%20role%3D{role}"
         monkeypatch.setenv(name, as_role if name == "DATABASE_URL" else url)
+    monkeypatch.setenv("CIRCLE_MIGRATE_SCRATCH_URL", empty_databases.server.admin_url)
     yield Shop(project_folder)
     run(execute(empty_databases, "main", f"DROP OWNED BY {role}", f"DROP ROLE {role}"))
 

@@ -101,8 +101,15 @@ CREATE SCHEMA other; CREATE TABLE other.word AS SELECT '!'::text AS v;
 """
 
 
-@pytest.mark.parametrize("more", ["", "transactional = False"])
-@pytest.mark.parametrize("scope", ["", "LOCAL "])
+@pytest.mark.parametrize(
+    ("scope", "more"),
+    [
+        ("", ""),
+        ("LOCAL ", "transactional = False"),
+        pytest.param("LOCAL ", "", marks=pytest.mark.thorough),
+        pytest.param("", "transactional = False", marks=pytest.mark.thorough),
+    ],
+)
 def test_deferred_triggers_see_the_settings_of_their_step(
     project_folder: Path, empty_databases: Databases, scope: str, more: str
 ) -> None:
@@ -151,18 +158,23 @@ SELECT ARRAY[
 
 
 @pytest.mark.parametrize("more", ["", "transactional = False"])
-@pytest.mark.parametrize("setting", SETTINGS)
-def test_settings_end_with_their_step(
-    project_folder: Path, empty_databases: Databases, setting: str, more: str
-) -> None:
+def test_settings_end_with_their_step(project_folder: Path, empty_databases: Databases, more: str) -> None:
+    """After the step of each setting, a step stores what it sees."""
     shop = Shop(project_folder)
     keep = f"CREATE TABLE {{}} AS {_READ}"
-    shop.add("main", "m1", None, [keep.format("first")], [])
-    shop.add("main", "m2", "m1", [setting], [], more=more)
-    shop.add("main", "m3", "m2", [keep.format("last")], [])
+    shop.add("main", "first", None, [keep.format("first")], [])
+    down = "first"
+    for number, setting in enumerate(SETTINGS):
+        shop.add("main", f"set{number}", down, [setting], [], more=more)
+        down = f"after{number}"
+        shop.add("main", down, f"set{number}", [keep.format(down)], [])
     run(shop.upgrade(empty_databases))
-    first, last = (run(rows(empty_databases, "main", f"SELECT * FROM {name}")) for name in ("first", "last"))
-    assert first == last
+    first = run(rows(empty_databases, "main", "SELECT * FROM first"))
+    after = {
+        setting: run(rows(empty_databases, "main", f"SELECT * FROM after{number}"))
+        for number, setting in enumerate(SETTINGS)
+    }
+    assert after == dict.fromkeys(SETTINGS, first)
 
 
 def test_settings_of_the_url_stay(

@@ -32,14 +32,14 @@ WORDS = {
 }
 
 
-@pytest.mark.parametrize("case", WORDS)
-def test_words_end_no_transaction(project_folder: Path, empty_databases: Databases, case: str) -> None:
+def test_words_end_no_transaction(project_folder: Path, empty_databases: Databases) -> None:
+    """Each case is a revision: one transaction has all of them, and is rolled back."""
     shop = Shop(project_folder)
     shop.add("main", "m1", None, ["CREATE TABLE t (v text)"], [])
-    more = "transactional = True" if case == "declared" else ""
-    shop.revision(
-        "main", "m2", "m1", WORDS[case], "op.execute(\"DELETE FROM t WHERE v = 'Vacuum x'\")", more=more
-    )
+    down = "op.execute(\"DELETE FROM t WHERE v = 'Vacuum x'\")"
+    for number, (case, body) in enumerate(WORDS.items(), 2):
+        more = "transactional = True" if case == "declared" else ""
+        shop.revision("main", f"m{number}", f"m{number - 1}", body, down, more=more)
     shop.add("credentials", "c1", None, ["SELECT 1 / 0"], [])
     with pytest.raises(MigrationFailed) as caught:
         run(shop.upgrade(empty_databases))
@@ -80,12 +80,13 @@ def test_statement_that_needs_no_transaction_is_named_with_the_remedy(
     assert run(rows(empty_databases, "main", "SELECT version_num FROM alembic_version")) == [("m2",)]
 
 
-@pytest.mark.parametrize("case", ["procedure", "f-string"])
+@pytest.mark.parametrize("case", ["procedure", pytest.param("f-string", marks=pytest.mark.thorough)])
 def test_statement_is_found_on_the_scratch_copy(
     project_folder: Path, empty_databases: Databases, monkeypatch: pytest.MonkeyPatch, case: str
 ) -> None:
     for name, url in zip(("DATABASE_URL", "CREDS_DATABASE_URL"), empty_databases.urls.values(), strict=True):
         monkeypatch.setenv(name, url)
+    monkeypatch.setenv("CIRCLE_MIGRATE_SCRATCH_URL", empty_databases.server.admin_url)
     shop = Shop(project_folder)
     procedure = "CREATE PROCEDURE p() LANGUAGE plpgsql AS $$ BEGIN COMMIT; END $$"
     shop.add("main", "m1", None, [procedure, "CREATE TABLE t (v text)"], [])
@@ -104,7 +105,9 @@ ADDING = {
 }
 
 
-@pytest.mark.parametrize("case", ADDING)
+@pytest.mark.parametrize(
+    "case", [pytest.param(case, marks=[pytest.mark.thorough] * (case == "f-string")) for case in ADDING]
+)
 def test_value_of_an_enum_is_committed_before_its_use(
     project_folder: Path, empty_databases: Databases, case: str
 ) -> None:

@@ -81,12 +81,11 @@ def python(code: str, data: Path, **environment: str) -> subprocess.CompletedPro
     )
 
 
-def test_start_makes_a_server_that_takes_connections(embedded_server: EmbeddedServer) -> None:
-    status = embedded_server.start()
+def test_start_makes_a_server_that_takes_connections(running: EmbeddedServer) -> None:
+    status = running.status()
     assert status.running
     assert not status.is_substitute
     assert status.major == max(find_embedded())
-    assert status == embedded_server.status()
     assert ask(status.url("postgres"), "SELECT current_user") == "postgres"
     assert psutil.Process(status.pid).username() == status.account != "root"
 
@@ -167,8 +166,11 @@ def test_the_server_outlives_its_starter_and_knows_nothing_of_its_environment(fo
     assert "sesame" not in psutil.Process(status.pid).environ().values()
 
 
-def test_start_reuses_a_running_server(embedded_server: EmbeddedServer) -> None:
-    assert embedded_server.start() == embedded_server.start()
+def test_start_reuses_a_running_server(running: EmbeddedServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    status = running.status()
+    assert running.start() == status
+    monkeypatch.chdir(status.data.parent)
+    assert EmbeddedServer(Path(status.data.name)).start() == status
 
 
 def test_stop_keeps_the_data_and_reset_deletes_it(embedded_server: EmbeddedServer) -> None:
@@ -220,12 +222,7 @@ def test_any_folder_name(folder: Path, name: str) -> None:
     assert not status.socket_dir.exists()
 
 
-def test_a_relative_folder(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(folder)
-    assert EmbeddedServer(Path("postgres")).start().data == folder / "postgres"
-
-
-@pytest.mark.parametrize("major", [16, 18])
+@pytest.mark.parametrize("major", [16, pytest.param(18, marks=pytest.mark.thorough)])
 def test_an_existing_folder_keeps_its_version(folder: Path, major: int) -> None:
     data = folder / "postgres"
     assert EmbeddedServer(data, major).start().major == major

@@ -62,6 +62,11 @@ class Module:
         """The syntax tree."""
         return ast.parse(self.text, self.name)
 
+    @cached_property
+    def nodes(self) -> list[ast.AST]:
+        """The nodes of the tree."""
+        return list(ast.walk(self.tree))
+
     @property
     def dotted(self) -> str:
         """The full name, as in an import."""
@@ -75,7 +80,7 @@ class Module:
 
     def imports(self) -> Iterator[tuple[str, ast.stmt]]:
         """Yield the full name of every import in the file, at any depth."""
-        for node in ast.walk(self.tree):
+        for node in self.nodes:
             if isinstance(node, ast.Import):
                 yield from ((alias.name, node) for alias in node.names)
             elif isinstance(node, ast.ImportFrom):
@@ -95,7 +100,7 @@ class Module:
         """Return every node below an `if TYPE_CHECKING`."""
         return {
             inner
-            for node in ast.walk(self.tree)
+            for node in self.nodes
             if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
             for statement in node.body
             for inner in ast.walk(statement)
@@ -194,7 +199,7 @@ def test_only_cli_prints_or_asks() -> None:
     written = [
         (module.name, node.lineno, ast.unparse(node))
         for module in outside("cli/")
-        for node in ast.walk(module.tree)
+        for node in module.nodes
         if (isinstance(node, ast.Name) and node.id in {"print", "input"})
         or (isinstance(node, ast.Attribute) and ast.unparse(node) in {"sys.stdout", "sys.stderr"})
     ]
@@ -213,7 +218,7 @@ def test_only_settings_models_and_revisions_name_a_database() -> None:
     named = {
         (module.name, node.value)
         for module in outside(*_MAY_NAME_DATABASES)
-        for node in ast.walk(module.tree)
+        for node in module.nodes
         if isinstance(node, ast.Constant) and node.value in {"main", "credentials"}
     }
     assert named <= _NAMED_FOR_COMPLETION | _NAMED_AS_BRANCH

@@ -90,7 +90,7 @@ def test_a_server_to_order_skips_where_there_is_none() -> None:
         pass
 
 
-@pytest.mark.parametrize("kind", ["embedded:16", "binaries"])
+@pytest.mark.parametrize("kind", ["embedded:16", pytest.param("binaries", marks=pytest.mark.thorough)])
 def test_every_kind_of_server_starts_and_goes(kind: str) -> None:
     if kind == "binaries":
         try:

@@ -9,13 +9,14 @@ import json
 import os
 import re
 import subprocess
-import sys
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from check_jsonschema import main as check_jsonschema
+from click.testing import CliRunner
 
 from circle_migrate.config.databases import PLATFORM
 from circle_migrate.config.settings import DEFAULT_SECRETS
@@ -59,9 +60,8 @@ def leaf(tree: Any, path: str) -> Any:
     ],
 )
 def test_files_follow_the_published_schemas(file: str, options: list[str]) -> None:
-    command = [sys.executable, "-m", "check_jsonschema", *options, str(RECIPES / file)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
+    done = CliRunner().invoke(check_jsonschema, [*options, str(RECIPES / file)])
+    assert done.exit_code == 0, done.output
 
 
 def test_the_workflow_can_compare_with_the_base_and_does_not_cancel_a_migration() -> None:

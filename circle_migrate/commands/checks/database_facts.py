@@ -1,5 +1,6 @@
 """Facts about each database for `status`, `check` and `wait`, and findings about unknown revisions."""
 
+import json
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import suppress
 from functools import partial
@@ -18,20 +19,22 @@ from circle_migrate.migrate.half_done import half_done, half_done_error
 from circle_migrate.migrate.journal import Journal
 from circle_migrate.migrate.journal_rows import AppliedBy, JournalRun
 from circle_migrate.postgres.database import Database, State
-from circle_migrate.postgres.deployer_lock import LockHolder, find_lock_holder
+from circle_migrate.postgres.deployer_lock import HOLDER, LockHolder
 from circle_migrate.postgres.deployment import Deployment
 from circle_migrate.postgres.journal_tables import UnfinishedStep
 from circle_migrate.revision_graph.graph import Graph
 from circle_migrate.revision_graph.revision import Revision
 
-_INVALID_INDEXES = """
-SELECT format('%I.%I on %s', n.nspname, c.relname, i.indrelid::regclass) AS index
+_FACTS = f"""
+SELECT (SELECT to_json(holder)::text FROM ({HOLDER}) holder) AS holder, ({{digest}}) AS digest, ARRAY(
+SELECT format('%I.%I on %s', n.nspname, c.relname, i.indrelid::regclass)
 FROM pg_catalog.pg_index i JOIN pg_catalog.pg_class c ON c.oid = i.indexrelid
 JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
 WHERE NOT i.indisvalid AND c.relkind = 'i' AND n.nspname !~ '^pg_(toast|temp)'
   AND NOT EXISTS (SELECT FROM pg_catalog.pg_stat_progress_create_index p WHERE p.index_relid = i.indexrelid)
 ORDER BY 1
-"""
+) AS invalid_indexes
+"""  # noqa: S608 - constants
 
 
 class DatabaseFacts(NamedTuple):
@@ -69,10 +72,11 @@ async def read_facts(database: Database) -> DatabaseFacts:
             unknown_revisions={key: None for key in state.current if key not in graph},
         )
         with journal.reading_as(state.role):
-            indexes = await connection.fetch(_INVALID_INDEXES)
+            digest = journal.digest_query if state.journal_of else "NULL"
+            row = await connection.fetchrow(_FACTS.format(digest=digest))
             facts = facts._replace(
-                holder=await find_lock_holder(connection),
-                invalid_indexes=tuple(row["index"] for row in indexes),
+                holder=LockHolder(**json.loads(row["holder"])) if row["holder"] else None,
+                invalid_indexes=tuple(row["invalid_indexes"]),
             )
             if state.journal_of is None:
                 return facts
@@ -84,8 +88,7 @@ async def read_facts(database: Database) -> DatabaseFacts:
                 last_run=await journal.last_run(connection),
                 changed=change is not None and not change.is_undone,
             )
-            files = await journal.digest(connection)
-            edited = await edited_revisions(graph, state.current, journal, connection, files)
+            edited = await edited_revisions(graph, state.current, journal, connection, row["digest"])
             facts = facts._replace(edited=tuple(edited))
             if not facts.unknown_revisions:
                 return facts

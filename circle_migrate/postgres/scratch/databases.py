@@ -1,5 +1,6 @@
 """Create and drop scratch databases on a server, including those that a killed run has left."""
 
+import asyncio
 import re
 import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
@@ -33,6 +34,10 @@ _UNLIMIT = f"{NO_TIMEOUTS}; SET default_transaction_read_only = off; SET lock_ti
 
 _CONNECTIONS = 16
 _THIS_MACHINE = ("", "localhost", "127.0.0.1", "::1")
+_SERVER = "SELECT pg_postmaster_start_time()"
+"""The query of what tells servers apart, whatever name or pooler leads to them."""
+
+_ANSWER_SECONDS = 5.0
 _CREATES_SCHEMA = re.compile(r"create[\s_]*schema")
 _NAME = re.compile(rf"{PREFIX}(?P<token>[0-9a-f]{{8}})_")
 _UNDEFINED_OBJECT = "42704"
@@ -68,12 +73,25 @@ class ScratchHost:
         """Return the address of a database on the server."""
         return self.maintenance_database.address.with_database(database)
 
-    def has_live_database(self, deployment: Deployment) -> bool:
-        """Return whether an address of the server is that of a database of the deployment."""
-        settings = deployment.settings.databases.values()
-        addresses = [database.url for database in settings if database.url]
-        live = {place for address in addresses for place in _places(address)}
-        return not self.is_private and not live.isdisjoint(_places(self.maintenance_database.address))
+    async def has_live_database(self, deployment: Deployment, connection: asyncpg.Connection) -> bool:
+        """Return whether the server, to which `connection` leads, has a database of the deployment.
+
+        A database that does not answer is compared by its address.
+        """
+        if self.is_private:
+            return False
+        own, places = await connection.fetchval(_SERVER), _places(self.maintenance_database.address)
+        for database in deployment.databases.values():
+            if database.settings.url is None:
+                continue
+            try:
+                async with asyncio.timeout(_ANSWER_SECONDS), database.connected() as live:
+                    is_same = await live.fetchval(_SERVER) == own
+            except (MigrateError, TimeoutError):
+                is_same = not places.isdisjoint(_places(database.address))
+            if is_same:
+                return True
+        return False
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +144,7 @@ async def create_databases(
         by_host.setdefault(host, []).append(name)
     urls: dict[str, Address] = {}
     notes: list[str] = []
+    is_shared = False
     async with AsyncExitStack() as stack:
         for host, on_host in by_host.items():
             databases = [names[name] for name in on_host]
@@ -135,7 +154,7 @@ async def create_databases(
                 given, problems = await accepted(connection, name, wanted)
                 urls[name] = host.address(names[name]).with_settings({**given, **_UNLIMITED})
                 notes += problems
-        is_shared = any(host.has_live_database(deployment) for host in hosts.values())
+            is_shared = is_shared or await host.has_live_database(deployment, connection)
         scratch_deployment = _scratch_deployment(deployment, urls, is_server_shared=is_shared)
         scratch = Scratch(scratch_deployment, majors, tuple(notes), hosts)
         for name in hosts if with_schemas else ():
