@@ -53,9 +53,9 @@ FROM {{runs}} ORDER BY started_at DESC LIMIT $1
 
 
 # TRUNCATE gives a table another file. To count the rows for every transaction takes longer with each.
-_NONE_DELETED = """current_setting('track_counts')::bool
-AND pg_stat_get_xact_tuples_deleted({steps}::regclass) = 0"""
 _FILE = "pg_relation_filenode({steps}::regclass)"
+_UNTOUCHED = f"""current_setting('track_counts')::bool AND {_FILE} = {{file}}
+AND pg_stat_get_xact_tuples_deleted({{steps}}::regclass) = 0"""
 
 
 class Journal:
@@ -194,8 +194,7 @@ class Journal:
         )
         if not is_last:
             return insert
-        steps = literal(self.steps)
-        untouched = f"{_NONE_DELETED.format(steps=steps)} AND {_FILE.format(steps=steps)} = {self._file}"
+        untouched = _UNTOUCHED.format(steps=literal(self.steps), file=self._file)
         return f"{insert} AND ({untouched} OR (SELECT count(*) FROM {self.steps}) = {self.step_count})"
 
     def _json(self, value: object) -> str:
