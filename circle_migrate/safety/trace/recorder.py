@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 import sqlalchemy
 from sqlalchemy import event
@@ -30,6 +30,9 @@ from circle_migrate.revision_graph.modules import module_of
 from circle_migrate.revision_graph.plan import Action, Direction, Plan, Segment, Step
 from circle_migrate.safety.trace.record import ServerError, TracedRelation, TracedStatement
 from circle_migrate.safety.trace.traced_connection import PendingStatement, TracedConnection
+
+if TYPE_CHECKING:
+    from circle_migrate.postgres.simple_protocol import Adapter
 
 _ROOT = Path(circle_migrate.__file__).parent
 _PACKAGE = f"{_ROOT}{os.sep}"
@@ -114,11 +117,14 @@ class Recorder:
                 self._pending.append(None)
                 return statement, parameters
             autocommit = bool(getattr(connection.connection.dbapi_connection, "autocommit", False))
-            if not autocommit and not traced.driver.is_in_transaction():
-                # The driver begins its transaction, so that its counters start before the statement.
-                cursor = connection.connection.cursor()
-                cursor.execute("SELECT 1")
-                cursor.close()
+            if not autocommit:
+                adapter = cast("Adapter", connection.connection.dbapi_connection)
+                adapter.send_beginning()
+                if not traced.driver.is_in_transaction():
+                    # The driver begins its transaction, so that its counters start before the statement.
+                    cursor = connection.connection.cursor()
+                    cursor.execute("SELECT 1")
+                    cursor.close()
             self._pending.append(await_only(traced.before_statement(sent, autocommit=autocommit)))
             return statement, parameters
 
