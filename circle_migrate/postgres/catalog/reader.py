@@ -10,6 +10,8 @@ from circle_migrate.config.settings import DatabaseSettings
 from circle_migrate.postgres.catalog.read import object_ids, read_catalog
 from circle_migrate.postgres.catalog.snapshot import ObjectAddress, ObjectKey, Snapshot
 
+_PREPARED = "SELECT name FROM pg_catalog.pg_prepared_statements"
+
 _T = TypeVar("_T")
 
 
@@ -28,13 +30,13 @@ class CatalogReader:
         """Return all objects, as `read_catalog`."""
         return await self._read(
             lambda table: read_catalog(
-                self._connection, self._settings.name, "scratch", *table, fetch=self._fetch
+                self._connection, self._settings.name, "scratch", *table, fetch=self.fetch
             )
         )
 
     async def object_ids(self) -> dict[ObjectKey, ObjectAddress]:
         """Return the ids of objects, as `object_ids`."""
-        return await self._read(lambda table: object_ids(self._connection, *table, fetch=self._fetch))
+        return await self._read(lambda table: object_ids(self._connection, *table, fetch=self.fetch))
 
     async def _read(self, read: Callable[[tuple[str, str | None]], Awaitable[_T]]) -> _T:
         table = self._settings.version_table, self._settings.version_table_schema
@@ -44,7 +46,17 @@ class CatalogReader:
             self._statements.clear()
             return await read(table)
 
-    async def _fetch(self, query: str, *values: object) -> Any:
+    async def forget_deallocated(self) -> None:
+        """Prepare again what a step has deallocated; `fetch` would fail, and with it the transaction."""
+        if self._statements:
+            rows = await self._connection.fetch(_PREPARED)
+            names = {row["name"] for row in rows}
+            self._statements = {
+                query: statement for query, statement in self._statements.items() if statement.get_name() in names
+            }
+
+    async def fetch(self, query: str, *values: object) -> Any:
+        """Return the rows of a query, which is prepared once."""
         if not isinstance(self._connection, asyncpg.Connection):  # psycopg
             return await self._connection.fetch(query, *values)
         if query not in self._statements:

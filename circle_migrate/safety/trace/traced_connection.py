@@ -170,6 +170,8 @@ class TracedConnection:
     async def after_statement(self, pending: PendingStatement) -> TracedStatement:
         """Return a completed statement with its locks, work and changes."""
         committed = not self.driver.is_in_transaction()
+        if work.can_deallocate(pending.traced.sql):
+            await self.reader.forget_deallocated()
         after = await self._xact_state()
         messages = tuple(self._messages)
         changes: tuple[Change, ...] = ()
@@ -219,7 +221,7 @@ class TracedConnection:
         if not self.driver.is_in_transaction():
             return XactState()
         try:
-            total, *rows = await self.driver.fetch(_HELD)
+            total, *rows = await self.reader.fetch(_HELD)
         except Exception as error:
             if sqlstate(error) != "25P02":
                 raise
@@ -258,7 +260,7 @@ class TracedConnection:
         notices = work.parse_messages(messages)
         constraints = [notice.constraint for notice in notices if notice.constraint]
         owners: dict[str, tuple[int, ...]] = {}
-        for row in await self.driver.fetch(_FOREIGN_KEYS, constraints) if constraints else ():
+        for row in await self.reader.fetch(_FOREIGN_KEYS, constraints) if constraints else ():
             owners[row["name"]] = (*owners.get(row["name"], ()), row["oid"])
         write, autocommit = work.classify_write(sql), work.classify_autocommit(sql)
         hidden = write is not None and write.hidden
@@ -293,14 +295,14 @@ class TracedConnection:
         for oid, task, text in dict.fromkeys(write for write in writes if write[0] is not None):
             several = any(mentions(sql, word) for word in ("MERGE", "CONFLICT"))
             events = _EVENTS[task] | (_EVENTS[Task.INSERT] | _EVENTS[Task.UPDATE] if several else 0)
-            rows = await self.driver.fetch(_TRIGGERS, oid, events)
+            rows = await self.reader.fetch(_TRIGGERS, oid, events)
             found |= dict.fromkeys(await self._writes(row for row in rows if _concerns(row, task, text)))
             deletes = task is Task.DELETE
-            rows = await self.driver.fetch(_ACTIONS, oid, deletes) if deletes or task is Task.UPDATE else ()
+            rows = await self.reader.fetch(_ACTIONS, oid, deletes) if deletes or task is Task.UPDATE else ()
             for row in (row for row in rows if _concerns(row, task, text)):
                 done = Task.DELETE if row["sql"].startswith("DELETE") else Task.UPDATE
                 found[row["oid"], Work(done, "", row["sql"])] = None
-        fired = await self._writes(() if writes else await self.driver.fetch(_EVENT_TRIGGERS))
+        fired = await self._writes(() if writes else await self.reader.fetch(_EVENT_TRIGGERS))
         return [*found, *((oid, write) for oid, write in fired if "RowExclusiveLock" in modes.get(oid, ()))]
 
     async def _writes(self, functions: Iterable[Any]) -> list[tuple[int, Work]]:
@@ -316,14 +318,14 @@ class TracedConnection:
         if prepared := work.executed_name(sql):
             known |= {prepared: await self.driver.fetchval(_PREPARED, prepared) or ""}
         while names:
-            rows = await self.driver.fetch(_BODIES, sorted(names))
+            rows = await self.reader.fetch(_BODIES, sorted(names))
             known |= {row["name"]: row["body"] for row in rows}
             names = frozenset().union(*(work.called_functions(row["body"]) for row in rows)) - known.keys()
         return "\n".join(known.values())
 
     async def _oid(self, name: str) -> int | None:
-        oid: int | None = await self.driver.fetchval(_OID, name)
-        return oid
+        [(oid,)] = await self.reader.fetch(_OID, name)
+        return None if oid is None else int(oid)
 
     def _locks_by_kind(self, traced: TracedStatement, named: frozenset[int]) -> dict[str, Lock]:
         """Return the locks of a statement that has released them by a commit, as documented for its kind."""
@@ -338,7 +340,7 @@ class TracedConnection:
 
     async def _read_relations(self) -> None:
         """Read all relations of users, without indexes, Alembic's table and the journal."""
-        rows = await self.driver.fetch(_RELATIONS, self.settings.version_table)
+        rows = await self.reader.fetch(_RELATIONS, self.settings.version_table)
         self.present = {row["oid"]: TracedRelation(*row) for row in rows}
 
 
