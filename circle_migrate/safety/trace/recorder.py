@@ -83,11 +83,15 @@ def origin(step: Step) -> SourceLocation | None:
 
 @dataclass(slots=True)
 class Recorder:
-    """Records the statements that revisions send; `segment` and `revision` are those of the current step."""
+    """Records the statements that revisions send; `segment` and `revision` are those of the current step.
+
+    `first` is the index of its first statement.
+    """
 
     origin: Callable[[], SourceLocation | None] = no_origin
     segment: int = 1
     revision: str = ""
+    first: int = 0
     statements: list[TracedStatement] = field(default_factory=list)
     # Of the statement that is being sent, and of those that listeners send before it, which are ours.
     _pending: list[PendingStatement | None] = field(default_factory=list)
@@ -95,6 +99,7 @@ class Recorder:
     def start_step(self, step: Step) -> None:
         """Record the statements of a step from here on."""
         self.revision, self.origin = step.revision.id, partial(origin, step)
+        self.first = len(self.statements)
         self._pending.clear()
 
     def listen(self, connection: Connection, traced: TracedConnection) -> None:
@@ -159,7 +164,7 @@ def _deletions_not_sent(step: Step, statements: Sequence[TracedStatement]) -> st
     name, source = "upgrade" if step.direction is Direction.UP else "downgrade", ""
     with suppress(OSError, TypeError):  # no function with a source
         source = inspect.getsource(getattr(module_of(step.revision), name))
-    sent = "\n".join(item.sql for item in statements if item.qualified == step.revision.qualified)
+    sent = "\n".join(item.sql for item in statements)
     found = (match[0] for match in _DELETES.finditer(source))
     return ", ".join(text for text in found if (text if text[0] != "." else "DELETE") not in sent)
 
@@ -245,15 +250,14 @@ class TraceHooks(Hooks):
 
     def after_step(self, connection: Connection, action: Action) -> None:  # noqa: ARG002 - as declared
         """Mark the step as done; it has caught the errors of its statements."""
-        recorded = self._recorder.statements
-        deletions = "" if not isinstance(action, Step) else _deletions_not_sent(action, recorded)
-        self._recorder.statements = [
-            replace(statement, read_by_code=deletions)
-            if statement.read_by_code is not None and statement.revision == self._recorder.revision
-            else statement
-            for statement in recorded
-            if not statement.error or statement.error.lacked
-        ]
+        if isinstance(action, Step):
+            recorded, first = self._recorder.statements, self._recorder.first
+            deletions = _deletions_not_sent(action, recorded[first:])
+            recorded[first:] = [
+                replace(statement, read_by_code=deletions) if statement.read_by_code is not None else statement
+                for statement in recorded[first:]
+                if not statement.error or statement.error.lacked
+            ]
         self._recorder.origin = no_origin
         self.completed.append(action)
         self.running = None
