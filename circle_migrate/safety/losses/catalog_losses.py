@@ -197,18 +197,18 @@ class LossHooks(TraceHooks):
 
     def __init__(self, watch: CatalogWatch) -> None:
         super().__init__()
-        self._watch = watch
+        self.watch = watch
 
     async def before_run(self, run: MigrationRun, plan: Plan) -> None:
         """Record every catalog before the plan runs."""
         await super().before_run(run, plan)
         for name in plan.databases:
-            await self._watch.begin(name, self._connections[name].reader)
+            await self.watch.begin(name, self._connections[name].reader)
 
     def after_step(self, connection: Connection, action: Action) -> None:
         """Record the catalog after the step."""
         super().after_step(connection, action)
-        self._watch.record_after_step(action)
+        self.watch.record_after_step(action)
 
 
 async def _catalog(reader: CatalogReader) -> CatalogAddresses:
