@@ -85,11 +85,15 @@ class _Cursor(AsyncAdapt_asyncpg_cursor):
 
 
 class Watched:
-    """What steps need of any driver's adapter; `runs_step` holds while a revision's function runs."""
+    """What steps need of any driver's adapter; `runs_step` holds while a revision's function runs.
+
+    `is_reached` holds when a revision has got the driver's connection, on which it can send anything.
+    """
 
     __slots__ = ()
     watch: Watch | None
     runs_step: bool
+    is_reached: bool
     driver: Any
 
     @property
@@ -100,6 +104,7 @@ class Watched:
     @property
     def driver_connection(self) -> Any:
         """The driver's connection, for a revision."""
+        self.is_reached = True  # type: ignore[misc]
         if self.watch is not None:
             self.watch.reached()
         return super().driver_connection  # type: ignore[misc]
@@ -134,7 +139,7 @@ class Watched:
 class Adapter(Watched, AsyncAdapt_asyncpg_connection):
     """SQLAlchemy's adapter of asyncpg, which reports each statement to a `Watch`."""
 
-    __slots__ = ("runs_step", "watch")
+    __slots__ = ("is_reached", "runs_step", "watch")
     _cursor_cls = _Cursor
 
     @property
@@ -151,5 +156,5 @@ class Adapter(Watched, AsyncAdapt_asyncpg_connection):
 def adapt(dbapi: Any, connection: Awaitable[asyncpg.Connection]) -> Adapter:
     """Await the connection, return its adapter, without prepared statements: they fail after an ALTER."""
     adapter: Adapter = await_only(Adapter.create(dbapi, connection, prepared_statement_cache_size=0))
-    adapter.watch, adapter.runs_step = None, False
+    adapter.watch, adapter.runs_step, adapter.is_reached = None, False, False
     return adapter

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import Any, cast
 
 import sqlalchemy
 from sqlalchemy import event
@@ -25,6 +25,7 @@ from circle_migrate.migrate.run import Hooks, MigrationRun
 from circle_migrate.postgres.catalog.snapshot import Snapshot
 from circle_migrate.postgres.search_path import CONFIGURED, PINNED
 from circle_migrate.postgres.server_errors import driver_message, server_error
+from circle_migrate.postgres.simple_protocol import Adapter
 from circle_migrate.postgres.sql_text import compile_pattern, split_statements
 from circle_migrate.revision_graph.modules import module_of
 from circle_migrate.revision_graph.plan import Action, Direction, Plan, Segment, Step
@@ -40,6 +41,7 @@ _SKIPPED = tuple(f"{folder}{os.sep}" for folder in (Path(__file__).parent, Path(
 
 
 _READS_ROWS = compile_pattern(r"\s*(?:SELECT|WITH|TABLE)\b(?!.*\bsetval\b)")
+_WRITES_ROWS = compile_pattern(r"\s*(?:INSERT|UPDATE|DELETE)\b")
 _DELETES = compile_pattern(r"\b(?:DELETE\s+FROM|TRUNCATE(?:\s+TABLE)?)\s+(?:ONLY\s+)?[\w.\"]+|\.delete\(")
 
 
@@ -116,6 +118,7 @@ class Recorder:
             text = statement.replace("%%", "%") if connection.dialect.driver == "psycopg" else statement
             sent = None if self._pending else self._statement(traced, text)
             if sent is None:
+                traced.is_current = traced.is_current and _WRITES_ROWS.match(text) is not None
                 self._pending.append(None)
                 return statement, parameters
             autocommit = bool(getattr(connection.connection.dbapi_connection, "autocommit", False))
@@ -224,6 +227,8 @@ class TraceHooks(Hooks):
             del self._recorder.statements[statements:]
             del self.completed[actions:]
             self._rolled_back.update(segment.databases)
+        for traced in self._connections.values():  # what the last step left open was rolled back
+            traced.is_current = False
         self.committed_segments = finished
         self.running = None
         self._recorder.origin = no_origin
@@ -236,6 +241,7 @@ class TraceHooks(Hooks):
         if not isinstance(action, Step):
             return
         traced = self._connections[action.database]
+        cast("Adapter", connection.connection.dbapi_connection).is_reached = False
         if action.database not in self._listening:
             self._recorder.listen(connection, traced)
             self._listening.add(action.database)
@@ -248,13 +254,17 @@ class TraceHooks(Hooks):
             self.catalogs[action.revision.qualified] = traced.catalog
         self._recorder.start_step(action)
 
-    def after_step(self, connection: Connection, action: Action) -> None:  # noqa: ARG002 - as declared
+    def after_step(self, connection: Connection, action: Action) -> None:
         """Mark the step as done; it has caught the errors of its statements."""
+        if isinstance(action, Step) and cast("Adapter", connection.connection.dbapi_connection).is_reached:
+            self._connections[action.database].is_current = False
         if isinstance(action, Step):
             recorded, first = self._recorder.statements, self._recorder.first
             deletions = _deletions_not_sent(action, recorded[first:])
             recorded[first:] = [
-                replace(statement, read_by_code=deletions) if statement.read_by_code is not None else statement
+                replace(statement, read_by_code=deletions)
+                if statement.read_by_code is not None
+                else statement
                 for statement in recorded[first:]
                 if not statement.error or statement.error.lacked
             ]

@@ -181,11 +181,6 @@ def can_run_in_transaction(sql: str) -> bool:
     return _first_word(text) != "DO" or _ENDS_TRANSACTION.search(sql) is None
 
 
-def can_deallocate(sql: str) -> bool:
-    """Return whether a statement may end prepared statements, perhaps in a function that it calls."""
-    return _first_word(_code(sql)) in (*_NESTING, "DEALLOCATE", "DISCARD")
-
-
 def _first_word(text: str) -> str:
     match = re.match(r"\w+", text)
     return match[0].upper() if match else ""
