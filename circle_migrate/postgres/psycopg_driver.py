@@ -239,13 +239,13 @@ class _Cursor(AsyncAdapt_psycopg_cursor):
 class PsycopgAdapter(Watched, AsyncAdapt_psycopg_connection):
     """SQLAlchemy's adapter of psycopg, which reports each statement to a `Watch`."""
 
-    __slots__ = ("_has_begun", "_has_lost", "driver", "runs_step", "watch")
+    __slots__ = ("_has_begun", "_has_lost", "driver", "is_reached", "runs_step", "watch")
 
     def __init__(self, dbapi: Any, driver: "Driver") -> None:
         super().__init__(dbapi, cast("Any", driver.connection))
         self.driver: Any = driver
         self.watch = None
-        self.runs_step = self._has_begun = self._has_lost = False
+        self.runs_step = self.is_reached = self._has_begun = self._has_lost = False
 
     @property
     def has_lost_transaction(self) -> bool:

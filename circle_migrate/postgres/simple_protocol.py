@@ -99,11 +99,15 @@ class _Cursor(AsyncAdapt_asyncpg_cursor):
 
 
 class Watched:
-    """What steps need of any driver's adapter; `runs_step` holds while a revision's function runs."""
+    """What steps need of any driver's adapter; `runs_step` holds while a revision's function runs.
+
+    `is_reached` holds when a revision has got the driver's connection, on which it can send anything.
+    """
 
     __slots__ = ()
     watch: Watch | None
     runs_step: bool
+    is_reached: bool
     driver: Any
 
     def begin_step(self, text: str) -> None:
@@ -126,6 +130,7 @@ class Watched:
     def driver_connection(self) -> Any:
         """The driver's connection, for a revision."""
         self.send_beginning()
+        self.is_reached = True  # type: ignore[misc]
         if self.watch is not None:
             self.watch.reached()
         return super().driver_connection  # type: ignore[misc]
@@ -160,7 +165,7 @@ class Watched:
 class Adapter(Watched, AsyncAdapt_asyncpg_connection):
     """SQLAlchemy's adapter of asyncpg, which reports each statement to a `Watch`."""
 
-    __slots__ = ("_beginning", "runs_step", "watch")
+    __slots__ = ("_beginning", "is_reached", "runs_step", "watch")
     _cursor_cls = _Cursor
 
     def cursor(self, server_side: bool = False) -> Any:  # noqa: FBT001 - as declared
@@ -196,5 +201,5 @@ class Adapter(Watched, AsyncAdapt_asyncpg_connection):
 def adapt(dbapi: Any, connection: Awaitable[asyncpg.Connection]) -> Adapter:
     """Await the connection, return its adapter, without prepared statements: they fail after an ALTER."""
     adapter: Adapter = await_only(Adapter.create(dbapi, connection, prepared_statement_cache_size=0))
-    adapter.watch, adapter.runs_step, adapter._beginning = None, False, ""
+    adapter.watch, adapter.runs_step, adapter.is_reached, adapter._beginning = None, False, False, ""
     return adapter
