@@ -153,16 +153,14 @@ def test_an_unexpected_error_shows_nothing(served: Databases, monkeypatch: pytes
     assert "Zq-secret" not in answer.text
 
 
-@pytest.mark.parametrize("path", [*(f"/api/v1{path}" for path in ROUTES), "/api/v1/runs/x", "/metrics", "/"])
-def test_every_result_needs_the_token(served: Databases, monkeypatch: pytest.MonkeyPatch, path: str) -> None:
+def test_every_result_needs_the_token(served: Databases, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CIRCLE_MIGRATE_API_TOKEN", TOKEN)
+    paths = [*(f"/api/v1{path}" for path in ROUTES), "/api/v1/runs/x", "/metrics", "/"]
     for headers in ({}, {"Authorization": f"Bearer {TOKEN[:-1]}"}, {"Accept": "text/html"}):
-        (answer,) = get(path, headers=headers)
-        assert answer.status == 401
-        assert answer.headers["www-authenticate"].startswith("Basic" if "Accept" in headers else "Bearer")
-        assert TOKEN not in answer.text
-    if path in ("/metrics", "/"):
-        assert get(path, headers=BEARER)[0].status == 200
+        for path, answer in zip(paths, get(*paths, headers=headers), strict=True):
+            assert answer.status == 401, path
+            assert answer.headers["www-authenticate"].startswith("Basic" if "Accept" in headers else "Bearer")
+            assert TOKEN not in answer.text
 
 
 def test_a_token_that_is_removed_stays_valid(served: Databases, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -181,14 +179,14 @@ def test_a_token_that_is_removed_stays_valid(served: Databases, monkeypatch: pyt
 
 
 @pytest.mark.parametrize("path", ["/docs", "/openapi.json", "/redoc", "/nowhere", "/api/v1/health/"])
-def test_other_paths_are_problems(served: Databases, path: str) -> None:
+def test_other_paths_are_problems(workdir: Path, path: str) -> None:
     (answer,) = get(path)
     assert (answer.status, answer.json["title"]) == (404, "Not Found")
     assert answer.headers["content-type"] == "application/problem+json"
 
 
 @pytest.mark.parametrize("method", ["POST", "PUT", "PATCH", "DELETE"])
-def test_no_route_takes_another_method_than_get(served: Databases, method: str) -> None:
+def test_no_route_takes_another_method_than_get(workdir: Path, method: str) -> None:
     async def scenario() -> set[int]:
         async with running(app()) as application:
             paths = ["/", "/metrics", *(f"/api/v1{path}" for path in (*ROUTES, "/health", "/runs/x"))]
@@ -210,10 +208,10 @@ def test_no_route_takes_another_method_than_get(served: Databases, method: str) 
         ("localhost\x00", 421),
     ],
 )
-def test_a_strange_host_is_refused_without_a_token(served: Databases, host: str, status: int) -> None:
+def test_a_strange_host_is_refused_without_a_token(workdir: Path, host: str, status: int) -> None:
     """A site can let its own name lead to this machine, and then read what its pages get."""
     forwarded = {"Host": host, "X-Forwarded-Host": "localhost", "X-Forwarded-For": "127.0.0.1"}
-    assert get("/api/v1/health", headers=forwarded)[0].status == status
+    assert get("/api/v1/health/live", headers=forwarded)[0].status == status
 
 
 def test_any_host_with_a_token_or_behind_a_proxy(served: Databases, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -223,7 +221,7 @@ def test_any_host_with_a_token_or_behind_a_proxy(served: Databases, monkeypatch:
     assert get("/api/v1/migrations", headers={"Host": "a.example", **BEARER})[0].status == 200
 
 
-def test_openapi_has_the_schemas_of_the_commands(served: Databases) -> None:
+def test_openapi_has_the_schemas_of_the_commands(workdir: Path) -> None:
     openapi, docs = get("/openapi.json", "/docs", api_docs="true")
     assert docs.status == 200
     paths = openapi.json["paths"]
@@ -239,17 +237,17 @@ def test_openapi_has_the_schemas_of_the_commands(served: Databases) -> None:
         assert path.keys() == {"get"}
 
 
-def test_cors_is_for_named_origins(served: Databases, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_cors_is_for_named_origins(workdir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CIRCLE_MIGRATE_API_CORS", "https://a.example")
     allowed = "access-control-allow-origin"
-    assert get("/api/v1/health", headers={"Origin": "https://a.example"})[0].headers[allowed] == (
+    assert get("/api/v1/health/live", headers={"Origin": "https://a.example"})[0].headers[allowed] == (
         "https://a.example"
     )
     for origin in ("https://b.example", "null", "https://a.example.evil.example", "http://a.example"):
-        (answer,) = get("/api/v1/health", headers={"Origin": origin})
+        (answer,) = get("/api/v1/health/live", headers={"Origin": origin})
         assert allowed not in answer.headers
     monkeypatch.delenv("CIRCLE_MIGRATE_API_CORS")
-    assert allowed not in get("/api/v1/health", headers={"Origin": "https://a.example"})[0].headers
+    assert allowed not in get("/api/v1/health/live", headers={"Origin": "https://a.example"})[0].headers
 
 
 def test_the_page_shows_texts_of_strangers_as_text(served: Databases) -> None:

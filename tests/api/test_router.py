@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import time
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from pathlib import Path
@@ -268,9 +267,7 @@ def test_other_dependencies_degrade(migrated_databases: Databases, use: Use) -> 
         "mail": ("degraded", ["timeout"]),
     }
     assert found["queue"]["message"] == "ConnectionError: no route"
-    started = time.monotonic()
     assert get(READY, mail=hangs).status == 200
-    assert time.monotonic() - started < 3600
 
 
 def test_a_finding_that_does_not_matter_for_readiness_degrades(
