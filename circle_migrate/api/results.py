@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Coroutine
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -106,10 +107,12 @@ class Results:
         self.snapshots = {path: self._snapshot(route.action, *route.times) for path, route in ROUTES.items()}
 
     def _snapshot(self, action: Action, max_age: float, limit: float) -> Snapshot[Answer]:
-        return Snapshot(partial(self._read, action), max_age, limit)
+        return Snapshot(partial(self._read, action, limit), max_age)
 
-    async def _read(self, action: Action) -> Answer:
-        result = await action(self._service.deployment())
+    async def _read(self, action: Action, limit: float) -> Answer:
+        deployment = self._service.deployment()
+        async with asyncio.timeout(limit):
+            result = await action(deployment)
         return Answer(result, dump(of_result(result)))
 
     async def answer(self, path: str) -> Answer:

@@ -171,6 +171,7 @@ def test_a_token_that_is_removed_stays_valid(served: Databases, monkeypatch: pyt
         async with running(app()) as application:
             first = await request(application, "/api/v1/migrations", BEARER)
             monkeypatch.delenv("CIRCLE_MIGRATE_API_TOKEN")
+            application.state.service.forget_deployment()
             application.state.service.deployment()
             answers = [await request(application, "/api/v1/graph", headers) for headers in ({}, BEARER)]
             return [answer.status for answer in (first, *answers)]
