@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import jsonschema
 import pytest
 from fastapi import FastAPI
 
+from circle_migrate.api import results
 from circle_migrate.api.results import PROBLEM, ROUTES
 from circle_migrate.api.server import create_app
 from circle_migrate.api.service import load_deployment
@@ -113,6 +115,30 @@ def test_one_run(served: Databases) -> None:
     for answer in (none, wrong):
         assert answer.headers["content-type"] == "application/problem+json"
         jsonschema.validate(answer.json, PROBLEM)
+
+
+def test_many_requests_for_single_runs_take_turns(served: Databases, monkeypatch: pytest.MonkeyPatch) -> None:
+    reading: list[int] = [0, 0]
+    log = results._log
+
+    async def counted(*arguments: Any, **more: Any) -> Any:
+        reading[0] += 1
+        reading[1] = max(reading)
+        try:
+            return await log(*arguments, **more)
+        finally:
+            reading[0] -= 1
+
+    monkeypatch.setattr(results, "_log", counted)
+    path = "/api/v1/runs/00000000-0000-0000-0000-000000000000"
+
+    async def scenario() -> None:
+        async with running(app()) as application:
+            answers = await asyncio.gather(*(request(application, path) for _ in range(10)))
+            assert {answer.status for answer in answers} == {404}
+
+    run(scenario())
+    assert reading == [0, 1]
 
 
 def test_an_error_is_a_problem_with_the_error_of_the_command(
