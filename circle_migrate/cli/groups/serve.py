@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -39,6 +38,8 @@ def register(app: Declarations) -> None:
         settings = context.settings()
         quiet = context._replace(progress=Progress(quiet=True))
         if settings.embedded:
+            import asyncio
+
             asyncio.run(quiet.ready())
         action(settings, quiet.deployment, cast("TextIO", SafeStream(sys.stderr)))
         raise typer.Exit
