@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import atexit
 import gc
 import os
 import sys
-import threading
 from typing import NoReturn
 
 _INTERRUPTED = 130
@@ -27,30 +25,9 @@ def main() -> NoReturn:
         status = _INTERRUPTED
     except SystemExit as end:
         status = end.code
-    _end(status)
+    from circle_migrate.cli.streams import end_process
 
-
-def _end(status: str | int | None) -> NoReturn:
-    """End the process as `sys.exit` does, without deleting all objects, which takes a fortieth of `status`.
-
-    Functions of `atexit` run, and a thread or a profiler that is at work is waited for.
-    """
-    if not isinstance(status, int) or threading.active_count() > 1 or _is_observed():
-        sys.exit(status)
-    atexit._run_exitfuncs()  # there is no public function for it
-    try:
-        sys.stdout.flush()
-        sys.stderr.flush()
-    except (OSError, ValueError):
-        sys.exit(status)
-    os._exit(status)
-
-
-def _is_observed() -> bool:
-    """Return whether a debugger, a profiler or a coverage tool is at work; they report at the end."""
-    monitoring = getattr(sys, "monitoring", None)  # since Python 3.12
-    tools = monitoring and any(map(monitoring.get_tool, range(6)))
-    return bool(tools or sys.gettrace() or sys.getprofile())
+    end_process(status)
 
 
 def _open_closed_streams() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Coroutine
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -103,13 +104,16 @@ class Results:
 
     def __init__(self, service: Service) -> None:
         self._service = service
+        self._turn = asyncio.Semaphore(1)
         self.snapshots = {path: self._snapshot(route.action, *route.times) for path, route in ROUTES.items()}
 
     def _snapshot(self, action: Action, max_age: float, limit: float) -> Snapshot[Answer]:
-        return Snapshot(partial(self._read, action), max_age, limit)
+        return Snapshot(partial(self._read, action, limit), max_age)
 
-    async def _read(self, action: Action) -> Answer:
-        result = await action(self._service.deployment())
+    async def _read(self, action: Action, limit: float) -> Answer:
+        deployment = self._service.deployment()
+        async with asyncio.timeout(limit):
+            result = await action(deployment)
         return Answer(result, dump(of_result(result)))
 
     async def answer(self, path: str) -> Answer:
@@ -118,7 +122,8 @@ class Results:
 
     async def run(self, run: UUID) -> Answer:
         """Return the result of `log` with one run. Raises an `HTTPException` where there is none."""
-        answer = await _answer(self._snapshot(partial(_log, run=str(run)), *_QUICK))
+        async with self._turn:  # these are not shared, so their number must not be that of the requests
+            answer = await _answer(self._snapshot(partial(_log, run=str(run)), *_QUICK))
         if not answer.result.to_dict()["runs"]:
             raise HTTPException(404, "no journal has this run")
         return answer

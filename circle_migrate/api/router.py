@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 
@@ -47,8 +48,7 @@ def health_router(service: Service) -> APIRouter:
     @router.get("/health", responses={503: {"description": "A database does not work."}})
     async def health(request: Request) -> Response:
         """Answer with the worst state of all dependencies; with the token, with each of them."""
-        details = await service.sees_details(request)
-        health = await service.health()
+        details, health = await asyncio.gather(service.sees_details(request), service.health())
         content = health.to_dict(details=details)
         return json_response(dump(content), 503 if health.reasons else 200)
 

@@ -223,7 +223,7 @@ async def _run(app: FastAPI, listener: socket.socket, drain: float) -> None:
 
     def stop(delay: float) -> None:
         if app.state.service.is_stopping:  # the second signal
-            server.force_exit = True
+            config.timeout_graceful_shutdown = 0
             delay = 0
         app.state.service.is_stopping = True
         LOG.info("stopping: not ready any more, then no new connections")

@@ -6,6 +6,8 @@ import asyncio
 import base64
 import binascii
 import hmac
+import threading
+import time
 from collections.abc import Callable, Mapping
 
 from fastapi import HTTPException, Request
@@ -20,6 +22,8 @@ _MAX_AGE, _LIMIT = 3.0, 1.9
 """Seconds for which the state is kept and in which it is read: no answer is older than their sum, 5."""
 
 _DATABASE_LIMIT = 1.5
+_KEEP_SECONDS = 60.0
+"""Seconds for which settings and revision files are kept while all databases can be read with them."""
 _PATIENCE = 2.0
 """Seconds that a request waits for the first state, or one that is new enough."""
 
@@ -35,8 +39,8 @@ def load_deployment() -> Deployment:
 class Service:
     """The state behind all routes of one application.
 
-    `open_deployment` is called for each refresh, so that changed settings and files are seen. With `is_open`
-    nobody needs a token unless one is set; otherwise nobody sees details without one.
+    `open_deployment` reads settings and files anew after an error and every minute, so that changes are seen.
+    With `is_open` nobody needs a token unless one is set; otherwise nobody sees details without one.
     """
 
     def __init__(
@@ -50,23 +54,35 @@ class Service:
         self.is_stopping = False
         self._token: str | None = None
         self._knows_token = self._has_started = False
-        self.state: Snapshot[StatusResult] = Snapshot(self._read_state, _MAX_AGE, _LIMIT)
+        self._lock = threading.Lock()
+        self._deployment: tuple[Deployment, float] | None = None
+        self.state: Snapshot[StatusResult] = Snapshot(self._read_state, _MAX_AGE)
         run_checks = Checks(checks or {}, _DATABASE_LIMIT).run
-        self._checks: Snapshot[tuple[Dependency, ...]] = Snapshot(
-            run_checks, _MAX_AGE, _LIMIT, in_thread=False
-        )
+        self._checks: Snapshot[tuple[Dependency, ...]] = Snapshot(run_checks, _MAX_AGE, in_thread=False)
 
     def deployment(self) -> Deployment:
         """Return the databases with their revisions read. Raises the errors of settings and files."""
-        deployment = self._open_deployment()
-        # A token that is removed stays valid: without one, everybody would see details.
-        self._token = deployment.settings.api_token or self._token
-        self._knows_token = True
-        _ = deployment.combined_graph
-        return deployment
+        with self._lock:
+            if self._deployment is None or time.monotonic() > self._deployment[1]:
+                deployment = self._open_deployment()
+                # A token that is removed stays valid: without one, everybody would see details.
+                self._token = deployment.settings.api_token or self._token
+                self._knows_token = True
+                _ = deployment.combined_graph
+                self._deployment = deployment, time.monotonic() + _KEEP_SECONDS
+            return self._deployment[0]
+
+    def forget_deployment(self) -> None:
+        """Let the next reading begin with the settings."""
+        self._deployment = None
 
     async def _read_state(self) -> StatusResult:
-        return await status(self.deployment(), strict=True, limit=_DATABASE_LIMIT)
+        deployment = self.deployment()  # without a limit: a large tree takes seconds, the first time
+        async with asyncio.timeout(_LIMIT):
+            result = await status(deployment, strict=True, limit=_DATABASE_LIMIT)
+        if any(database.error for database in result.databases):
+            self.forget_deployment()
+        return result
 
     async def readiness(self) -> Health:
         """Return the health of the databases alone."""

@@ -36,14 +36,14 @@ class Taken(Generic[T]):
 
 
 class Snapshot(Generic[T]):
-    """What `read` returns within `limit` seconds, kept for `max_age` seconds; any thread may ask for it.
+    """What `read` returns, kept for `max_age` seconds; any thread may ask for it.
 
     With `in_thread` it is read in a thread with an event loop of its own: settings and revision files take
     the processor, and the loop of the application has other work. An error is a value like any other.
     """
 
-    def __init__(self, read: Read[T], max_age: float, limit: float, *, in_thread: bool = True) -> None:
-        self._read, self.max_age, self._limit, self._in_thread = read, max_age, limit, in_thread
+    def __init__(self, read: Read[T], max_age: float, *, in_thread: bool = True) -> None:
+        self._read, self.max_age, self._in_thread = read, max_age, in_thread
         self._lock = threading.Lock()
         self._running: Future[Taken[T]] | None = None
         self._latest: Taken[T] | None = None
@@ -100,10 +100,9 @@ class Snapshot(Generic[T]):
         at, started = datetime.now(UTC), time.monotonic()
         value: T | MigrateError
         try:
-            async with asyncio.timeout(self._limit):
-                value = await self._read()
+            value = await self._read()
         except TimeoutError:
-            value = Unreachable(f"no answer within {self._limit:g} s")
+            value = Unreachable("no answer in time")
         except MigrateError as error:
             value = error
         except Exception as error:

@@ -23,6 +23,7 @@ from circle_migrate.core.shield import shield
 from circle_migrate.migrate import failure, guards
 from circle_migrate.migrate.alembic_adapter.context import VersionTable, step_lock
 from circle_migrate.migrate.alembic_adapter.runner import Runner
+from circle_migrate.migrate.alembic_adapter.step_end import RowsChangedError
 from circle_migrate.migrate.changed_schema import AssessDrift, report_drift
 from circle_migrate.migrate.commit import commit, commit_applied, ensure_atomic_possible, roll_back
 from circle_migrate.migrate.contradictions import ensure_agreement, ensure_not_edited
@@ -43,7 +44,7 @@ from circle_migrate.migrate.session import (
     ensure_not_cluster_wide,
     ensure_server_unchanged,
     monitor,
-    reset_sql,
+    step_settings,
     working_session,
 )
 from circle_migrate.postgres.deployer_lock import deployer_lock
@@ -177,7 +178,8 @@ async def _run_segments(run: MigrationRun, plan: Plan) -> None:
     try:
         for name in plan.databases:  # the start of the run may have moved the journal
             database = run.deployment.databases[name]
-            run.runners[name].reset_sql = await reset_sql(database, run.sessions[name].driver)
+            runner = run.runners[name]
+            runner.begin_sql, runner.reset_sql = await step_settings(database, run.sessions[name].driver)
         for number, segment in enumerate(plan.segments, 1):
             if segment.transactional:
                 await _run_in_transactions(run, number, segment)
@@ -222,14 +224,18 @@ async def _try_segment(run: MigrationRun, number: int, segment: Segment) -> None
     try:
         for session in sessions:
             await session.connection.begin()
-        done = [await _run_action(run, number, action) for action in segment.actions]
         last = {action.database: action for action in segment.actions}
+        done = [
+            await _run_action(run, number, action, is_last=action is last[action.database])
+            for action in segment.actions
+        ]
         for action in last.values():  # the commit must not fail on one database alone
             await _check_constraints(run, action, before_commit=True)
     except BaseException:
         run.step_number, run.current = step_number, current
         for name, count in counts.items():
             run.journals[name].step_count = count
+            run.runners[name].has_deferrable = True  # the rollback may restore some
         for session in sessions:
             await roll_back(session)
         raise
@@ -247,7 +253,7 @@ async def _run_without_transaction(run: MigrationRun, number: int, segment: Segm
     session = run.sessions[action.database]
     run.hooks.before_segment(number, segment)
     try:
-        applied = await _run_action(run, number, action)
+        applied = await _run_action(run, number, action, is_last=True)
     except failure.StepFailedError as failed:
         await roll_back(session)  # the error reports the state after it
         runner = run.runners[action.database]
@@ -277,29 +283,26 @@ async def _is_recorded(run: MigrationRun, number: int, action: Action) -> bool:
         return await commit_applied(run, number, action.database, error)
 
 
-async def _run_action(run: MigrationRun, segment: int, action: Action) -> AppliedAction:
+async def _run_action(run: MigrationRun, segment: int, action: Action, *, is_last: bool) -> AppliedAction:
+    """Run an action; `is_last` is that of its database in the segment."""
     run.step_number += 1
     run.emit(EventKind.STARTED, action.database, describe(action))
     started = time.monotonic()
     elsewhere = {name: heads for name, heads in run.current.items() if name != action.database}
     current = run.current[action.database]
 
-    def record(connection: Connection) -> None:
-        journal = run.journals.get(action.database)
-        if journal is not None:
-            seconds = time.monotonic() - started
-            row = journal.insert_step_sql(run.id, segment, action, seconds, elsewhere)
-            if connection.exec_driver_sql(*row).rowcount == 0:
-                raise RuntimeError(failure.removed_rows(run.states[action.database]))
-            journal.step_count += 1
+    journal = run.journals.get(action.database)
+
+    def record() -> str:
+        row = (run.id, segment, action, time.monotonic() - started, elsewhere)
+        return journal.insert_step_sql(*row, is_last=is_last) if journal else ""
 
     def note() -> None:
-        journal = run.journals.get(action.database)
         if journal is not None and isinstance(action, Step):
             await_only(journal.note_step(run.sessions[action.database].driver, run.id, action))
 
-    def check() -> None:
-        await_only(_check_constraints(run, action))
+    def check() -> bool:
+        return bool(await_only(_check_constraints(run, action)))
 
     def run_with_hooks(connection: Connection) -> None:
         run.hooks.before_step(connection, action)
@@ -319,22 +322,27 @@ async def _run_action(run: MigrationRun, segment: int, action: Action) -> Applie
             await ensure_server_unchanged(session.driver, action.database)
     except failure.StepFailedError:
         raise
+    except RowsChangedError as changed:
+        text = f"{changed}; {failure.leaves_as_they_are(run.states[action.database])}"
+        raise failure.StepFailedError(run, action, RuntimeError(text)) from changed
     except KeyboardInterrupt:  # a signal while the step ran Python, not while it awaited the server
         raise asyncio.CancelledError from None
     except Exception as error:
         raise failure.StepFailedError(run, action, error) from error
+    if journal is not None:
+        journal.step_count += 1
     graph = run.deployment.combined_graph.graphs[action.database]
     run.current[action.database] = action.heads_after(graph, current)
-    await keep_lock(run, action, run.runners[action.database].reset_answer)
+    await keep_lock(run, action, run.runners[action.database].lock_answer)
     seconds = time.monotonic() - started
     run.emit(EventKind.DONE, action.database, describe(action), seconds)
     return AppliedAction(action, seconds)
 
 
-async def _check_constraints(run: MigrationRun, action: Action, *, before_commit: bool = False) -> None:
+async def _check_constraints(run: MigrationRun, action: Action, *, before_commit: bool = False) -> bool:
     """Check deferred constraints while every database can still be rolled back."""
     try:
-        await check_constraints(run.sessions[action.database].driver, before_commit=before_commit)
+        return await check_constraints(run.sessions[action.database].driver, before_commit=before_commit)
     except Exception as error:
         failed = failure.StepFailedError(run, action, error)
         if failed.is_lost or failure.is_lock_conflict(error) or sqlstate(error) == "25P02":

@@ -263,15 +263,11 @@ def _removed_table(run: MigrationRun, action: Action, error: Exception) -> str |
     own = [state.version_table, *([journal.steps, journal.runs] if journal else [])]
     if server_errors.sqlstate(error) != server_errors.UNDEFINED_TABLE or not any(name in sql for name in own):
         return None
-    return f"the step has removed or renamed this table; {_leaves_as_they_are(state)}"
+    return f"the step has removed or renamed this table; {leaves_as_they_are(state)}"
 
 
-def removed_rows(state: State) -> str:
-    """Return what is wrong with a step during which rows of the journal were removed."""
-    return f"the step has removed rows of the journal; {_leaves_as_they_are(state)}"
-
-
-def _leaves_as_they_are(state: State) -> str:
+def leaves_as_they_are(state: State) -> str:
+    """Return what a revision must not change, for messages."""
     return f"a revision leaves {state.version_table} and the schema {state.journal_schema} as they are"
 
 

@@ -52,6 +52,12 @@ FROM {{runs}} {{where}} ORDER BY started_at DESC LIMIT $1
 """
 
 
+# TRUNCATE gives a table another file. To count the rows for every transaction takes longer with each.
+_FILE = "pg_relation_filenode({steps}::regclass)"
+_UNTOUCHED = f"""current_setting('track_counts')::bool AND {_FILE} = {{file}}
+AND pg_stat_get_xact_tuples_deleted({{steps}}::regclass) = 0"""
+
+
 class Journal:
     """The journal of one database: where it is, and after `ensure` in its own schema."""
 
@@ -60,7 +66,7 @@ class Journal:
         self._encoding = "UTF8"
         self.schema = database.settings.journal_schema
         self.runs, self.steps = f"{state.journal}{RUNS}", f"{state.journal}{STEPS}"
-        self.step_count = 0
+        self.step_count = self._file = 0
         self._state = state
 
     async def ensure(self, connection: asyncpg.Connection) -> None:
@@ -100,7 +106,8 @@ class Journal:
                 "VALUES ($1::text::uuid, $2, $3, $4, $5::text::jsonb, $6, $7, $8, $9::text::jsonb)",
                 *(*values, *origin, self._json(notes)),
             )
-            self.step_count = await connection.fetchval(f"SELECT count(*) FROM {self.steps}")
+            query = f"SELECT count(*), {_FILE.format(steps=literal(self.steps))}::bigint FROM {self.steps}"
+            self.step_count, self._file = await connection.fetchrow(query)
 
     async def begin_step(self, connection: asyncpg.Connection, run: str, step: Step) -> None:
         """Note that the run begins a step without transaction, until the step or the run has ended."""
@@ -161,23 +168,34 @@ class Journal:
         return row["fingerprint"], row["outcome"] == "open"
 
     def insert_step_sql(
-        self, run: str, segment: int, action: Action, seconds: float, elsewhere: Mapping[str, Sequence[str]]
-    ) -> tuple[str, tuple[object, ...]]:
-        """Return the statement that records a step, and its values, for the step's own transaction.
+        self,
+        run: str,
+        segment: int,
+        action: Action,
+        seconds: float,
+        elsewhere: Mapping[str, Sequence[str]],
+        *,
+        is_last: bool,
+    ) -> str:
+        """Return the statement that records a step, for the step's own transaction.
 
-        It adds no row if the journal does not have this run and `step_count` steps any more.
+        It adds no row if the journal does not have this run any more, nor, if the step `is_last` in its
+        transaction, `step_count` steps.
         """
-        statement = (
-            f"INSERT INTO {self.steps} (run, segment, direction, duration_ms, started_at, elsewhere, "
-            "revision, message, checksum, source) "
-            "SELECT run, $2::int, $3::text, $4::float8 * 1000, "
-            "clock_timestamp() - make_interval(secs => $4), "
-            f"$5::text::jsonb, $6::text, $7::text, $8::text, $9::text FROM {self.runs} "
-            f"WHERE run = $1::text::uuid AND (SELECT count(*) FROM {self.steps}) = $10::bigint"
+        texts = (str(action.direction), self._json(elsewhere), *_revision_columns(action))
+        direction, others, *columns = (
+            "NULL" if text is None else literal(self._storable(text)) for text in texts
         )
-        values = (run, segment, str(action.direction), seconds, self._json(elsewhere))
-        columns = (value and self._storable(value) for value in _revision_columns(action))
-        return statement, (*values, *columns, self.step_count)
+        insert = (
+            f"INSERT INTO {self.steps} (run, segment, direction, duration_ms, started_at, elsewhere, "
+            f"revision, message, checksum, source) SELECT run, {segment}, {direction}, {seconds * 1000!r}, "
+            f"clock_timestamp() - make_interval(secs => {seconds!r}), {others}::jsonb, {', '.join(columns)} "
+            f"FROM {self.runs} WHERE run = {literal(run)}::uuid"
+        )
+        if not is_last:
+            return insert
+        untouched = _UNTOUCHED.format(steps=literal(self.steps), file=self._file)
+        return f"{insert} AND ({untouched} OR (SELECT count(*) FROM {self.steps}) = {self.step_count})"
 
     def _json(self, value: object) -> str:
         return self._storable(json.dumps(value, ensure_ascii=False), r"\\u")

@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, cast
 from circle_migrate.core.errors import AuthenticationFailed, MigrateError, Refused, SettingsError, Unreachable
 from circle_migrate.core.events import EventKind
 from circle_migrate.core.redaction import redact_statement
+from circle_migrate.migrate.half_done import STEP_SETTING
 from circle_migrate.postgres.bounded_read import NO_TIMEOUTS
 from circle_migrate.postgres.database import APPLICATION_NAME, Database
-from circle_migrate.postgres.deployer_lock import CHECK_HELD
 from circle_migrate.postgres.identifier import setting_value
 from circle_migrate.postgres.journal_tables import JOURNAL_SETTING
 from circle_migrate.postgres.password_command import MAX_SECONDS
@@ -29,8 +29,8 @@ from circle_migrate.postgres.sql_text import compile_pattern, one_line
 if TYPE_CHECKING:
     import asyncpg
     from sqlalchemy.engine import Connection
-    from sqlalchemy.ext.asyncio import AsyncConnection
 
+    from circle_migrate.postgres.async_connection import AsyncConnection
     from circle_migrate.postgres.simple_protocol import Adapter
 
 _CONNECTION_CHECK_SINCE = 14
@@ -78,6 +78,9 @@ _NO_MONITOR = (
 )
 _LOG = logging.getLogger("circle_migrate")
 
+_BEGINNING = compile_pattern(rf"^SET search_path = .*?;\s*SET {STEP_SETTING} = '[^']*';")
+"""What precedes the first statement of a step in its message."""
+
 OnActivity = Callable[[EventKind, str, str], None]
 OnLost = Callable[[Unreachable], None]
 
@@ -110,7 +113,7 @@ async def working_session(database: Database, run: str, lock_timeout: float) -> 
     """Open a session for steps; `lock_timeout` is in seconds. Raises `SettingsError` behind some poolers."""
     settings = {"lock_timeout": f"{round(lock_timeout * 1000)}ms", **_SETTINGS}
     async with database.working(f"{APPLICATION_NAME} {run[:8]}", settings, pinned=True) as connection:
-        adapter = cast("Adapter", (await connection.get_raw_connection()).dbapi_connection)
+        adapter = cast("Adapter", await connection.adapter())
         driver = adapter.driver
         await driver.execute(NO_TIMEOUTS)
         if driver.get_server_version().major >= _CONNECTION_CHECK_SINCE:
@@ -236,7 +239,7 @@ def _blocker(row: asyncpg.Record) -> str:
     application = row["application"] or "no application name"
     session = f"pid {row['pid']} ({row['role'] or '?'}, {application}, {row['state'] or '?'})"
     age = f" for {row['seconds']:.0f} s" if row["seconds"] is not None else ""
-    query = one_line(redact_statement(row["query"] or ""), 120)
+    query = one_line(redact_statement(_BEGINNING.sub("", row["query"] or "")), 120)
     return f"{session}{age}: {query}" if query else session + age
 
 
@@ -273,36 +276,41 @@ FROM (
 """
 
 
-async def check_constraints(driver: asyncpg.Connection, *, before_commit: bool) -> None:
+async def check_constraints(driver: asyncpg.Connection, *, before_commit: bool) -> bool:
     """Check deferred constraints, whose pending events would refuse the next ALTER of their table.
 
     Triggers see the settings of the session, without its time limit; `before_commit`, when those of the steps
     have ended, they see the configured path. Afterwards each constraint is deferred exactly if it is so
     initially. `SET CONSTRAINTS ALL` would change also constraints that are created later in the transaction;
     `before_commit` there are none, and it checks also those of schemas that the role may not name.
+    Returns whether there may be constraints to check after other steps.
     """
     if before_commit:
         await driver.execute(f"{CONFIGURED}; SET CONSTRAINTS ALL IMMEDIATE; {PINNED}")
-        return
+        return True
     if await driver.execute(_HAS_DEFERRABLE) == "SELECT 0":
-        return
+        return False
     checked, deferred = await driver.fetchrow(_DEFERRABLE)
     if checked is not None:
         text = f"; SET CONSTRAINTS {deferred} DEFERRED" if deferred is not None else ""
         await driver.execute(f"SET CONSTRAINTS {checked} IMMEDIATE{text}")
+    return True
 
 
-async def reset_sql(database: Database, driver: asyncpg.Connection) -> str:
-    """Return the text that gives a session the role and the settings that it has now, and `CHECK_HELD`.
+async def step_settings(database: Database, driver: asyncpg.Connection) -> tuple[str, str]:
+    """Return the text that sets the configured path, and that which resets role and settings to those now.
 
     Settings of extensions and roles are not in the view, so those of the URL are set first.
     """
-    own = map(tuple, await driver.fetch(_OWN_SETTINGS))
+    own = dict(map(tuple, await driver.fetch(_OWN_SETTINGS)))
+    begin = f"SET search_path = {setting_value('search_path', own[SETTING])}"
     sets = [
         f"SET {name} = {setting_value(name, value)}"
-        for name, value in (*database.address.session_settings.items(), *own)
+        for name, value in (*database.address.session_settings.items(), *own.items())
     ]
-    return "; ".join(["RESET SESSION AUTHORIZATION", "RESET ROLE", "RESET ALL", *sets, CHECK_HELD])
+    # A step may have set a time limit that is too short even for these statements.
+    resets = ["SET statement_timeout = 0", "RESET SESSION AUTHORIZATION", "RESET ROLE", "RESET ALL"]
+    return begin, "; ".join([*resets, *sets])
 
 
 async def ensure_server_unchanged(driver: asyncpg.Connection, database: str) -> None:

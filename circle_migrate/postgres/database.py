@@ -33,10 +33,10 @@ from circle_migrate.revision_graph.revision_cache import read_graph
 
 if TYPE_CHECKING:
     import asyncpg
-    from sqlalchemy.ext.asyncio import AsyncConnection
 
     from circle_migrate.config.settings import DatabaseSettings
     from circle_migrate.config.url.address import Address
+    from circle_migrate.postgres.async_connection import AsyncConnection
     from circle_migrate.postgres.psycopg_driver import Driver
 
 APPLICATION_NAME = "circle-migrate"
@@ -264,9 +264,10 @@ class Database:
         It has the configured search_path, unless the caller runs revisions and sets it where it is needed
         (`pinned`); then it is of the driver in the settings. Raises `SettingsError` where that is missing.
         """
-        from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+        from sqlalchemy import Engine, create_engine
         from sqlalchemy.pool import NullPool
 
+        from circle_migrate.postgres.async_connection import AsyncConnection
         from circle_migrate.postgres.simple_protocol import adapt
 
         open_connection: Callable[[str], Awaitable[Any]] = self.connect
@@ -285,17 +286,18 @@ class Database:
             await connection.execute(self.session_sql(settings) + ("" if pinned else f";{CONFIGURED}"))
             return connection
 
-        engine: AsyncEngine = create_async_engine(
+        engine: Engine = create_engine(
             f"postgresql+{'psycopg_async' if is_psycopg else 'asyncpg'}://",
             creator=lambda: adapt(engine.dialect.dbapi, connect()),
             poolclass=NullPool,
             hide_parameters=True,
+            _is_async=True,
         )
         engine.dialect.get_driver_connection = _driver_connection  # type: ignore[method-assign]
         if is_psycopg:
             load_psycopg(self.name).number_own_parameters(engine)
         with server_errors.connection_errors(self.name, self.address):
-            connection = await engine.connect()
+            connection = await AsyncConnection.connect(engine)
         try:
             with server_errors.lost_connection_errors(self.name, connections[0]):
                 yield connection

@@ -25,14 +25,16 @@ KEY = 0x636972636C652D6D
 _TRY = f"pg_catalog.pg_try_advisory_lock({KEY})"
 _ACQUIRE = f"SELECT {_TRY} AND {_TRY}"  # twice, so that CHECK_HELD can release one of them
 
-CHECK_HELD = f"""SELECT WHERE NOT CASE
-WHEN pg_catalog.pg_advisory_unlock({KEY}) THEN {_TRY} ELSE false END"""
+NOT_HELD = f"NOT CASE WHEN pg_catalog.pg_advisory_unlock({KEY}) THEN {_TRY} ELSE false END"
+"""The condition that the session has lost the lock, see `CHECK_HELD`."""
+
+CHECK_HELD = f"SELECT WHERE {NOT_HELD}"
 """The statement whose answer is `RELEASED` if the session has lost the lock, by `DISCARD ALL` for example.
 
 Unlike a query of pg_locks, it takes no longer when the session holds many other locks.
 """
 
-RELEASED = "SELECT 1"
+HELD, RELEASED = "SELECT 0", "SELECT 1"
 
 _POLL_SECONDS = (0.1, 1.0)
 

@@ -20,8 +20,7 @@ from psycopg.pq.abc import PGresult
 from psycopg.types.string import TextLoader
 from sqlalchemy import event
 from sqlalchemy.dialects.postgresql.psycopg import AsyncAdapt_psycopg_connection, AsyncAdapt_psycopg_cursor
-from sqlalchemy.engine import Connection
-from sqlalchemy.ext.asyncio import AsyncEngine
+from sqlalchemy.engine import Connection, Engine
 from sqlalchemy.util import await_only
 
 from circle_migrate.config.url.address import Address
@@ -240,13 +239,13 @@ class _Cursor(AsyncAdapt_psycopg_cursor):
 class PsycopgAdapter(Watched, AsyncAdapt_psycopg_connection):
     """SQLAlchemy's adapter of psycopg, which reports each statement to a `Watch`."""
 
-    __slots__ = ("_has_begun", "_has_lost", "driver", "runs_step", "watch")
+    __slots__ = ("_has_begun", "_has_lost", "driver", "is_reached", "runs_step", "watch")
 
     def __init__(self, dbapi: Any, driver: "Driver") -> None:
         super().__init__(dbapi, cast("Any", driver.connection))
         self.driver: Any = driver
         self.watch = None
-        self.runs_step = self._has_begun = self._has_lost = False
+        self.runs_step = self.is_reached = self._has_begun = self._has_lost = False
 
     @property
     def has_lost_transaction(self) -> bool:
@@ -281,10 +280,10 @@ def adapt(dbapi: Any, connection: Awaitable[Driver]) -> PsycopgAdapter:
     return await_only(PsycopgAdapter.create(dbapi, cast("Any", connection)))
 
 
-def number_own_parameters(engine: AsyncEngine) -> None:
+def number_own_parameters(engine: Engine) -> None:
     """Let driver SQL of ours have $1 for parameters, % as it is; leave that of revisions to psycopg."""
 
-    @event.listens_for(engine.sync_engine, "before_cursor_execute")
+    @event.listens_for(engine, "before_cursor_execute")
     def take_numbered(
         connection: Connection, cursor: _Cursor, _sql: str, _values: object, context: Any, _many: object
     ) -> None:

@@ -49,9 +49,10 @@ class _Cursor(AsyncAdapt_asyncpg_cursor):
             without_rows, rest = split_last_rows(operation)
             if without_rows:
                 with self._watched(without_rows):
-                    await self._execute_simple(without_rows)
+                    await self._execute_simple(self._adapter.take_beginning() + without_rows)
         if rest or not operation:
             with self._watched(rest):
+                await self._begin_step()
                 await super()._prepare_and_execute(rest, parameters)  # type: ignore[no-untyped-call]
         if self._connection.get_settings().client_encoding != "UTF8":  # type: ignore[attr-defined]
             # asyncpg sends all text in UTF-8, whatever the step has set.
@@ -59,13 +60,26 @@ class _Cursor(AsyncAdapt_asyncpg_cursor):
 
     async def _executemany(self, operation: str, seq_of_parameters: Any) -> Any:
         with self._watched(operation):
+            await self._begin_step()
             return await super()._executemany(operation, seq_of_parameters)  # type: ignore[no-untyped-call]
 
     def _watched(self, sql: str) -> AbstractContextManager[None]:
         texts = split_statements(sql) if "stdin" in sql.lower() else []
         if any(map(_TAKES_ROWS.match, map(without_comments_and_literals, texts))):
             raise RuntimeError(_NO_ROWS)
-        return cast("Adapter", self._adapt_connection).watched(sql)
+        return self._adapter.watched(sql)
+
+    @property
+    def _adapter(self) -> "Adapter":
+        return cast("Adapter", self._adapt_connection)
+
+    def send_beginning(self) -> None:
+        """Send the beginning of a step by itself, if it was not sent yet."""
+        await_only(self._begin_step())
+
+    async def _begin_step(self) -> None:
+        if beginning := self._adapter.take_beginning():
+            await self._execute_simple(beginning)
 
     async def _execute_simple(self, sql: str) -> None:
         adapter = self._adapt_connection
@@ -85,12 +99,27 @@ class _Cursor(AsyncAdapt_asyncpg_cursor):
 
 
 class Watched:
-    """What steps need of any driver's adapter; `runs_step` holds while a revision's function runs."""
+    """What steps need of any driver's adapter; `runs_step` holds while a revision's function runs.
+
+    `is_reached` holds when a revision has got the driver's connection, on which it can send anything.
+    """
 
     __slots__ = ()
     watch: Watch | None
     runs_step: bool
+    is_reached: bool
     driver: Any
+
+    def begin_step(self, text: str) -> None:
+        """Run the text before the next statement, in a transaction."""
+        self.cursor().execute(text)  # type: ignore[attr-defined]
+
+    def take_beginning(self) -> str:
+        """Return the text of `begin_step`, which the caller runs or drops; empty where it has run."""
+        return ""
+
+    def send_beginning(self) -> None:
+        """Run the text of `begin_step`, if it did not run yet."""
 
     @property
     def is_in_transaction(self) -> bool:
@@ -100,6 +129,8 @@ class Watched:
     @property
     def driver_connection(self) -> Any:
         """The driver's connection, for a revision."""
+        self.send_beginning()
+        self.is_reached = True  # type: ignore[misc]
         if self.watch is not None:
             self.watch.reached()
         return super().driver_connection  # type: ignore[misc]
@@ -134,8 +165,27 @@ class Watched:
 class Adapter(Watched, AsyncAdapt_asyncpg_connection):
     """SQLAlchemy's adapter of asyncpg, which reports each statement to a `Watch`."""
 
-    __slots__ = ("runs_step", "watch")
+    __slots__ = ("_beginning", "is_reached", "runs_step", "watch")
     _cursor_cls = _Cursor
+
+    def cursor(self, server_side: bool = False) -> Any:  # noqa: FBT001 - as declared
+        """Return a cursor; one of the server does not run the text of `begin_step`."""
+        if server_side:
+            self.send_beginning()
+        return super().cursor(server_side)
+
+    def begin_step(self, text: str) -> None:
+        """Run the text before the next statement, in a transaction, and in the same message if possible."""
+        self._beginning = f"{text};"
+
+    def take_beginning(self) -> str:
+        """Return the text of `begin_step`, which the caller runs or drops; empty where it has run."""
+        text, self._beginning = self._beginning, ""
+        return text
+
+    def send_beginning(self) -> None:
+        """Run the text of `begin_step`, if it did not run yet."""
+        self.cursor().send_beginning()
 
     @property
     def driver(self) -> asyncpg.Connection:
@@ -151,5 +201,5 @@ class Adapter(Watched, AsyncAdapt_asyncpg_connection):
 def adapt(dbapi: Any, connection: Awaitable[asyncpg.Connection]) -> Adapter:
     """Await the connection, return its adapter, without prepared statements: they fail after an ALTER."""
     adapter: Adapter = await_only(Adapter.create(dbapi, connection, prepared_statement_cache_size=0))
-    adapter.watch, adapter.runs_step = None, False
+    adapter.watch, adapter.runs_step, adapter.is_reached, adapter._beginning = None, False, False, ""
     return adapter

@@ -11,7 +11,7 @@ from importlib.util import module_from_spec
 from pathlib import Path
 from pkgutil import resolve_name
 from traceback import walk_tb
-from types import FunctionType, ModuleType
+from types import CodeType, FunctionType, ModuleType
 
 import alembic.op
 from alembic.operations import Operations
@@ -48,8 +48,8 @@ def exits_as_errors() -> Iterator[None]:
 class _SourceLoader(SourceFileLoader):
     """A loader without bytecode cache, whose granularity of a second misses quick edits."""
 
-    def path_stats(self, path: str) -> Mapping[str, int]:
-        raise OSError(path)  # makes Python neither read nor write bytecode
+    def get_code(self, fullname: str) -> CodeType:  # noqa: ARG002 - as declared
+        return self.source_to_code(self.get_data(self.path), self.path)
 
 
 def load_module(path: Path | str) -> ModuleType:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import jsonschema
 import pytest
 from fastapi import FastAPI
 
+from circle_migrate.api import results
 from circle_migrate.api.results import PROBLEM, ROUTES
 from circle_migrate.api.server import create_app
 from circle_migrate.api.service import load_deployment
@@ -115,6 +117,30 @@ def test_one_run(served: Databases) -> None:
         jsonschema.validate(answer.json, PROBLEM)
 
 
+def test_many_requests_for_single_runs_take_turns(served: Databases, monkeypatch: pytest.MonkeyPatch) -> None:
+    reading: list[int] = [0, 0]
+    log = results._log
+
+    async def counted(*arguments: Any, **more: Any) -> Any:
+        reading[0] += 1
+        reading[1] = max(reading)
+        try:
+            return await log(*arguments, **more)
+        finally:
+            reading[0] -= 1
+
+    monkeypatch.setattr(results, "_log", counted)
+    path = "/api/v1/runs/00000000-0000-0000-0000-000000000000"
+
+    async def scenario() -> None:
+        async with running(app()) as application:
+            answers = await asyncio.gather(*(request(application, path) for _ in range(10)))
+            assert {answer.status for answer in answers} == {404}
+
+    run(scenario())
+    assert reading == [0, 1]
+
+
 def test_an_error_is_a_problem_with_the_error_of_the_command(
     served: Databases, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -153,16 +179,14 @@ def test_an_unexpected_error_shows_nothing(served: Databases, monkeypatch: pytes
     assert "Zq-secret" not in answer.text
 
 
-@pytest.mark.parametrize("path", [*(f"/api/v1{path}" for path in ROUTES), "/api/v1/runs/x", "/metrics", "/"])
-def test_every_result_needs_the_token(served: Databases, monkeypatch: pytest.MonkeyPatch, path: str) -> None:
+def test_every_result_needs_the_token(served: Databases, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CIRCLE_MIGRATE_API_TOKEN", TOKEN)
+    paths = [*(f"/api/v1{path}" for path in ROUTES), "/api/v1/runs/x", "/metrics", "/"]
     for headers in ({}, {"Authorization": f"Bearer {TOKEN[:-1]}"}, {"Accept": "text/html"}):
-        (answer,) = get(path, headers=headers)
-        assert answer.status == 401
-        assert answer.headers["www-authenticate"].startswith("Basic" if "Accept" in headers else "Bearer")
-        assert TOKEN not in answer.text
-    if path in ("/metrics", "/"):
-        assert get(path, headers=BEARER)[0].status == 200
+        for path, answer in zip(paths, get(*paths, headers=headers), strict=True):
+            assert answer.status == 401, path
+            assert answer.headers["www-authenticate"].startswith("Basic" if "Accept" in headers else "Bearer")
+            assert TOKEN not in answer.text
 
 
 def test_a_token_that_is_removed_stays_valid(served: Databases, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -173,6 +197,7 @@ def test_a_token_that_is_removed_stays_valid(served: Databases, monkeypatch: pyt
         async with running(app()) as application:
             first = await request(application, "/api/v1/migrations", BEARER)
             monkeypatch.delenv("CIRCLE_MIGRATE_API_TOKEN")
+            application.state.service.forget_deployment()
             application.state.service.deployment()
             answers = [await request(application, "/api/v1/graph", headers) for headers in ({}, BEARER)]
             return [answer.status for answer in (first, *answers)]
@@ -181,14 +206,14 @@ def test_a_token_that_is_removed_stays_valid(served: Databases, monkeypatch: pyt
 
 
 @pytest.mark.parametrize("path", ["/docs", "/openapi.json", "/redoc", "/nowhere", "/api/v1/health/"])
-def test_other_paths_are_problems(served: Databases, path: str) -> None:
+def test_other_paths_are_problems(workdir: Path, path: str) -> None:
     (answer,) = get(path)
     assert (answer.status, answer.json["title"]) == (404, "Not Found")
     assert answer.headers["content-type"] == "application/problem+json"
 
 
 @pytest.mark.parametrize("method", ["POST", "PUT", "PATCH", "DELETE"])
-def test_no_route_takes_another_method_than_get(served: Databases, method: str) -> None:
+def test_no_route_takes_another_method_than_get(workdir: Path, method: str) -> None:
     async def scenario() -> set[int]:
         async with running(app()) as application:
             paths = ["/", "/metrics", *(f"/api/v1{path}" for path in (*ROUTES, "/health", "/runs/x"))]
@@ -210,10 +235,10 @@ def test_no_route_takes_another_method_than_get(served: Databases, method: str) 
         ("localhost\x00", 421),
     ],
 )
-def test_a_strange_host_is_refused_without_a_token(served: Databases, host: str, status: int) -> None:
+def test_a_strange_host_is_refused_without_a_token(workdir: Path, host: str, status: int) -> None:
     """A site can let its own name lead to this machine, and then read what its pages get."""
     forwarded = {"Host": host, "X-Forwarded-Host": "localhost", "X-Forwarded-For": "127.0.0.1"}
-    assert get("/api/v1/health", headers=forwarded)[0].status == status
+    assert get("/api/v1/health/live", headers=forwarded)[0].status == status
 
 
 def test_any_host_with_a_token_or_behind_a_proxy(served: Databases, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -223,7 +248,7 @@ def test_any_host_with_a_token_or_behind_a_proxy(served: Databases, monkeypatch:
     assert get("/api/v1/migrations", headers={"Host": "a.example", **BEARER})[0].status == 200
 
 
-def test_openapi_has_the_schemas_of_the_commands(served: Databases) -> None:
+def test_openapi_has_the_schemas_of_the_commands(workdir: Path) -> None:
     openapi, docs = get("/openapi.json", "/docs", api_docs="true")
     assert docs.status == 200
     paths = openapi.json["paths"]
@@ -239,17 +264,17 @@ def test_openapi_has_the_schemas_of_the_commands(served: Databases) -> None:
         assert path.keys() == {"get"}
 
 
-def test_cors_is_for_named_origins(served: Databases, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_cors_is_for_named_origins(workdir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CIRCLE_MIGRATE_API_CORS", "https://a.example")
     allowed = "access-control-allow-origin"
-    assert get("/api/v1/health", headers={"Origin": "https://a.example"})[0].headers[allowed] == (
+    assert get("/api/v1/health/live", headers={"Origin": "https://a.example"})[0].headers[allowed] == (
         "https://a.example"
     )
     for origin in ("https://b.example", "null", "https://a.example.evil.example", "http://a.example"):
-        (answer,) = get("/api/v1/health", headers={"Origin": origin})
+        (answer,) = get("/api/v1/health/live", headers={"Origin": origin})
         assert allowed not in answer.headers
     monkeypatch.delenv("CIRCLE_MIGRATE_API_CORS")
-    assert allowed not in get("/api/v1/health", headers={"Origin": "https://a.example"})[0].headers
+    assert allowed not in get("/api/v1/health/live", headers={"Origin": "https://a.example"})[0].headers
 
 
 def test_the_page_shows_texts_of_strangers_as_text(served: Databases) -> None:

@@ -90,6 +90,12 @@ def test_command_with_nothing_to_do_loads_no_alembic(
     assert names & unwanted == set()
 
 
+def test_upgrade_does_not_load_the_orm(workdir: Path, empty_databases: Databases) -> None:
+    names = loaded(workdir, ["upgrade"], environment(empty_databases))
+    assert "sqlalchemy" in names
+    assert "sqlalchemy.orm" not in names
+
+
 def test_command_can_be_profiled() -> None:
     command = [sys.executable, "-m", "cProfile", "-m", "circle_migrate", "--version"]
     done = subprocess.run(command, cwd=_ROOT, capture_output=True, text=True, check=True)

@@ -8,7 +8,9 @@ import socket
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING, cast
 
+import asyncpg
 import pytest
 
 from circle_migrate.config.load import load
@@ -19,6 +21,11 @@ from circle_migrate.postgres.database import Database
 from tests.deployments import execute
 from tests.faults.processes import until
 from tests.servers import Databases, run
+
+if TYPE_CHECKING:
+    from sqlalchemy.engine import Connection
+
+    from circle_migrate.postgres.simple_protocol import Adapter
 
 
 @pytest.fixture
@@ -110,3 +117,25 @@ def test_server_that_never_answers_the_second_connection(
 
         run(scenario())
     assert caplog.text.count("no answer from") == 1
+
+
+def test_blocker_is_shown_with_its_own_statement(empty_databases: Databases) -> None:
+    own = database(empty_databases.urls["main"])
+    waits: list[str] = []
+
+    def lock(connection: Connection) -> None:
+        connection.begin()
+        adapter = cast("Adapter", connection.connection.dbapi_connection)
+        adapter.begin_step("SET search_path = 'public';SET circle_migrate.step = 'm1'")
+        connection.exec_driver_sql("LOCK TABLE t")
+
+    async def scenario() -> None:
+        await execute(empty_databases, "main", "CREATE TABLE t ()")
+        async with working_session(own, "first", 4) as first, working_session(own, "second", 4) as second:
+            await first.connection.run_sync(lock)
+            async with monitor(own, second, lambda _kind, _name, text: waits.append(text), lambda _: None):
+                with pytest.raises(asyncpg.LockNotAvailableError):
+                    await second.driver.execute("SET lock_timeout = '2s'; LOCK TABLE public.t")
+
+    run(scenario())
+    assert waits[0].endswith(": LOCK TABLE t"), waits

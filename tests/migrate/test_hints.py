@@ -67,22 +67,36 @@ def test_cause_in_an_earlier_statement(
 
 
 @pytest.mark.parametrize(
-    ("table", "more"),
+    ("statement", "more"),
     [
-        pytest.param("runs CASCADE", "", marks=pytest.mark.thorough),
-        ("runs CASCADE", "transactional = False"),
-        ("steps", ""),
-        pytest.param("steps", "transactional = False", marks=pytest.mark.thorough),
+        pytest.param("TRUNCATE circle_migrate.runs CASCADE", "", marks=pytest.mark.thorough),
+        ("TRUNCATE circle_migrate.runs CASCADE", "transactional = False"),
+        ("TRUNCATE circle_migrate.steps", ""),
+        pytest.param("TRUNCATE circle_migrate.steps", "transactional = False", marks=pytest.mark.thorough),
+        ("DELETE FROM circle_migrate.steps WHERE revision = 'm0'", ""),
     ],
 )
-def test_step_that_removes_rows_of_the_journal(shop: Shop, more: str, table: str) -> None:
-    shop.add("main", "m1", None, [], [])
-    shop.add("main", "m2", "m1", [f"TRUNCATE circle_migrate.{table}"], [], more=more)
+def test_step_that_removes_rows_of_the_journal(shop: Shop, statement: str, more: str) -> None:
+    shop.add("main", "m0", None, [], [])
+    shop.add("main", "m1", "m0", [], [])
+    shop.add("main", "m2", "m1", [statement], [], more=more)
     answer = invoke(["upgrade", "-d", "main"])
     text = " ".join(answer.stderr.split())
     assert answer.status == (8 if more else 10), answer
-    assert "the step has removed rows of the journal; a revision leaves alembic_version" in text
+    assert "a step has removed rows of the journal; a revision leaves alembic_version" in text
     assert ("main is at m1" if more else "main is at base") in text
+
+
+def test_step_that_changes_the_version_table(shop: Shop) -> None:
+    shop.add("main", "m1", None, [], [])
+    shop.add("main", "m2", "m1", ["DELETE FROM alembic_version"], [])
+    shop.add("main", "m3", "m2", [], [])
+    answer = invoke(["upgrade", "-d", "main"])
+    text = " ".join(answer.stderr.split())
+    assert answer.status == 10, answer
+    assert "upgrade m2" in text
+    assert "the step has changed rows of the version table; a revision leaves alembic_version" in text
+    assert "main is at base" in text
 
 
 @pytest.mark.parametrize(

@@ -71,6 +71,23 @@ FOR EACH ROW EXECUTE FUNCTION refuse();
     assert run(rows(empty_databases, "main", "SELECT to_regclass('t')")) == [(None,)]
 
 
+def test_constraint_that_a_function_has_created_unseen(
+    project_folder: Path, empty_databases: Databases
+) -> None:
+    shop = Shop(project_folder)
+    function = """
+CREATE FUNCTION make() RETURNS void LANGUAGE plpgsql AS $$ BEGIN
+EXECUTE 'CREATE TABLE grp (id int PRIMARY KEY, top int REFERENCES grp INITIALLY DEF' || 'ERRED)';
+END $$
+"""
+    shop.add("main", "m1", None, [function], [])
+    shop.add("main", "m2", "m1", ["SELECT make()", "INSERT INTO grp VALUES (2, 1), (1, NULL)"], [])
+    shop.add("main", "m3", "m2", ["ALTER TABLE grp ADD note text", "INSERT INTO grp VALUES (4, 3)"], [])
+    shop.add("main", "m4", "m3", ["INSERT INTO grp VALUES (3, NULL)"], [])
+    with pytest.raises(MigrationFailed, match="does not hold after upgrade m3"):
+        run(shop.upgrade(empty_databases))
+
+
 TRIGGER = """
 CREATE TABLE t (id int, who text);
 CREATE FUNCTION note() RETURNS trigger LANGUAGE plpgsql AS $$
@@ -176,3 +193,24 @@ def test_settings_of_the_url_stay(
     shop.add("main", "m2", "m1", [f"CREATE TABLE seen AS {values}"], [])
     run(shop.upgrade(empty_databases))
     assert run(rows(empty_databases, "main", "SELECT tenant, memory FROM seen")) == [("7", "3MB")]
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        'op.get_bind().execution_options(stream_results=True).execute(sa.text("SELECT * FROM t")).all()',
+        'op.get_bind().execute(sa.text("SELECT * FROM t WHERE id = :id"), {"id": 1})',
+        'op.get_bind().execute(sa.text("INSERT INTO t VALUES (:id)"), [{"id": 1}, {"id": 2}])',
+        'op.get_bind().connection.run_async(lambda driver: driver.fetch("SELECT * FROM t"))',
+        'with op.get_bind().begin_nested():\n    op.execute("DELETE FROM t")',
+        "pass",
+    ],
+)
+def test_first_statement_sees_the_settings_of_a_step(
+    project_folder: Path, empty_databases: Databases, body: str
+) -> None:
+    shop = Shop(project_folder)
+    shop.add("main", "m1", None, ["CREATE TABLE t (id int)"], [])
+    shop.revision("main", "m2", "m1", body, "pass")
+    run(shop.upgrade(empty_databases))
+    assert run(rows(empty_databases, "main", "SELECT version_num FROM alembic_version")) == [("m2",)]

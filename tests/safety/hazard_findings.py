@@ -88,7 +88,7 @@ async def _traced(made: Plan, scratch: Databases, trees: CombinedGraph) -> Trace
             sessions[name] = await stack.enter_async_context(
                 databases[name].working("circle-migrate test", {})
             )
-            driver = (await sessions[name].get_raw_connection()).driver_connection
+            driver = (await sessions[name].adapter()).driver
             traced = TracedConnection(driver, databases[name].settings)
             await traced.begin()
             await sessions[name].run_sync(recorder.listen, traced)
@@ -103,7 +103,7 @@ async def _traced(made: Plan, scratch: Databases, trees: CombinedGraph) -> Trace
                     recorder.origin = partial(origin, step)
                     async with step_lock():
                         await sessions[step.database].run_sync(
-                            runners[step.database].run, step, at[step.database], lambda _: None
+                            runners[step.database].run, step, at[step.database]
                         )
                     recorder.origin = no_origin
                     at[step.database] = step.heads_after(runners[step.database].graph, at[step.database])

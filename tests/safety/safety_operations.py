@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import asyncpg
+from sqlalchemy.engine import Connection
 from sqlalchemy.exc import DBAPIError
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from circle_migrate.config.load import load
+from circle_migrate.postgres.async_connection import AsyncConnection
 from circle_migrate.postgres.catalog.snapshot import Snapshot
 from circle_migrate.postgres.deployment import Deployment
 from circle_migrate.safety.live_database.record import Size
@@ -88,7 +89,7 @@ class Bench:
             self.recorder.segment, self.recorder.revision = segment, f"r{segment}"
             with suppress(DBAPIError):
                 for statement in group:
-                    await self.connection.exec_driver_sql(statement)
+                    await self.connection.run_sync(Connection.exec_driver_sql, statement)
             await self.connection.rollback()
         if not self.commits:
             self.traced_connection.catalog = self.catalog
@@ -120,8 +121,8 @@ async def bench(url: str, schema: str, *, commits: bool = False) -> AsyncIterato
     database = Deployment(load(environ={"DATABASE_URL": url})).databases["main"]
     async with database.working("circle-migrate test", {}) as session:
         if commits:
-            await session.execution_options(isolation_level="AUTOCOMMIT")
-        driver = (await session.get_raw_connection()).driver_connection
+            await session.run_sync(Connection.execution_options, isolation_level="AUTOCOMMIT")
+        driver = (await session.adapter()).driver
         traced_connection = TracedConnection(driver, database.settings)
         await traced_connection.begin()
         prepared = Bench(session, traced_connection, version, commits=commits)

@@ -186,7 +186,7 @@ async def in_segment(
         assert isinstance(step, Step)
         name = step.database
         async with step_lock():
-            await sessions[name].connection.run_sync(runners[name].run, step, at[name], lambda _: None)
+            await sessions[name].connection.run_sync(runners[name].run, step, at[name])
         at[name] = step.heads_after(runners[name].graph, at[name])
     for name in segment.databases if segment.transactional else ():
         await sessions[name].connection.commit()

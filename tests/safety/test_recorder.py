@@ -28,9 +28,9 @@ def test_statement_before_which_a_listener_sends_another_is_recorded(empty_datab
         urls = {"DATABASE_URL": empty_databases.urls["main"]}
         database = Deployment(load(environ=urls)).databases["main"]
         async with database.working("circle-migrate test", {}) as connection:
-            await connection.exec_driver_sql("CREATE TABLE users (id int)")
+            await connection.run_sync(Connection.exec_driver_sql, "CREATE TABLE users (id int)")
             await connection.commit()
-            driver = (await connection.get_raw_connection()).driver_connection
+            driver = (await connection.adapter()).driver
             traced = TracedConnection(driver, database.settings)
             await traced.begin()
             await connection.run_sync(send, traced)

@@ -10,13 +10,14 @@ from pathlib import Path
 
 import asyncpg
 import pytest
+from sqlalchemy.engine import Connection
 from sqlalchemy.exc import DBAPIError
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from circle_migrate.config.load import load
 from circle_migrate.core.errors import Interrupted
 from circle_migrate.core.events import Event, EventKind, ignore_event
 from circle_migrate.migrate.planner import Planner
+from circle_migrate.postgres.async_connection import AsyncConnection
 from circle_migrate.postgres.catalog.snapshot import Op
 from circle_migrate.postgres.deployment import Deployment
 from circle_migrate.postgres.scratch.databases import PREFIX
@@ -356,7 +357,7 @@ class Bench:
         self.recorder.statements.clear()
         with suppress(DBAPIError):
             for statement in statements:
-                await self.connection.exec_driver_sql(statement)
+                await self.connection.run_sync(Connection.exec_driver_sql, statement)
         await self.connection.rollback()
         if not self.commits:
             self.backend.catalog = self._catalog
@@ -376,8 +377,8 @@ async def bench(url: str, *, autocommit: bool = False) -> AsyncIterator[Bench]:
     await connection.close()
     async with database.working("circle-migrate test", {}) as connection:
         if autocommit:
-            await connection.execution_options(isolation_level="AUTOCOMMIT")
-        driver = (await connection.get_raw_connection()).driver_connection
+            await connection.run_sync(Connection.execution_options, isolation_level="AUTOCOMMIT")
+        driver = (await connection.adapter()).driver
         backend = TracedConnection(driver, database.settings)
         await backend.begin()
         made = Bench(connection, backend, commits=autocommit)

@@ -37,6 +37,10 @@ def register(app: Declarations) -> None:
 
         settings = context.settings()
         quiet = context._replace(progress=Progress(quiet=True))
+        if settings.embedded:
+            import asyncio
+
+            asyncio.run(quiet.ready())
         action(settings, quiet.deployment, cast("TextIO", SafeStream(sys.stderr)))
         raise typer.Exit
 

@@ -18,7 +18,7 @@ from sqlalchemy.dialects import registry
 
 from circle_migrate.core.errors import Refused
 from circle_migrate.migrate.alembic_adapter.autocommit import autocommit
-from circle_migrate.postgres.identifier import unquote_and_fold
+from circle_migrate.postgres.identifier import quote, unquote_and_fold
 from circle_migrate.postgres.simple_protocol import Adapter, Watch
 from circle_migrate.postgres.sql_text import split_statements
 from circle_migrate.revision_graph.modules import exits_as_errors, load_for_run
@@ -121,6 +121,11 @@ class Transcript(Watch):
         return is_lost and self._refusal is not None
 
     @property
+    def may_defer(self) -> bool:
+        """Whether the step may have created a deferrable constraint, as far as it was watched."""
+        return self._note is None or any("deferr" in text.lower() for text in self._pending)
+
+    @property
     def _statements(self) -> list[str]:
         return [*self.committed, *self._pending, *split_statements(self.failing)[:-1]]
 
@@ -174,6 +179,11 @@ class VersionTable:
     name: str = "alembic_version"
     schema: str | None = None
     id_length: int = MAX_ID_LENGTH
+
+    @property
+    def sql_name(self) -> str:
+        """The quoted name."""
+        return f"{quote(self.schema)}.{quote(self.name)}" if self.schema else quote(self.name)
 
     @property
     def options(self) -> dict[str, Any]:

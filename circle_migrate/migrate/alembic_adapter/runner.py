@@ -12,9 +12,7 @@ from io import StringIO
 from types import ModuleType, SimpleNamespace
 from typing import TYPE_CHECKING, Any, cast
 
-from alembic.config import Config
 from alembic.operations import Operations
-from alembic.runtime.environment import EnvironmentContext
 from alembic.runtime.migration import RevisionStep
 from alembic.script import Script
 from alembic.script.revision import Revision as AlembicRevision
@@ -22,26 +20,35 @@ from alembic.script.revision import RevisionMap
 from sqlalchemy import event
 from sqlalchemy.util import await_only
 
-from circle_migrate.config.object_reference import import_modules, naming_metadata
+from circle_migrate.config.object_reference import import_modules
 from circle_migrate.config.settings import DatabaseSettings
 from circle_migrate.core.errors import MigrateError, Refused, text_of
 from circle_migrate.core.shield import end_if_signalled
-from circle_migrate.migrate.alembic_adapter.config import read_environment
+from circle_migrate.migrate.alembic_adapter.config import environment_of, naming_options
 from circle_migrate.migrate.alembic_adapter.context import Context, Transcript, VersionTable, bind_revision
+from circle_migrate.migrate.alembic_adapter.step_end import (
+    Unexpected,
+    end_step,
+    insert_row,
+    version_changes,
+)
 from circle_migrate.migrate.half_done import STEP_SETTING
 from circle_migrate.postgres.bounded_read import milliseconds
-from circle_migrate.postgres.identifier import literal, quote
+from circle_migrate.postgres.deployer_lock import CHECK_HELD, HELD, RELEASED
+from circle_migrate.postgres.identifier import literal
 from circle_migrate.postgres.search_path import CONFIGURED, PINNED
 from circle_migrate.revision_graph.graph import Graph
 from circle_migrate.revision_graph.modules import ExitCalled, failing_line, module_of, module_with
 from circle_migrate.revision_graph.plan import Action, Direction, Segment, Stamp, Step
 
 if TYPE_CHECKING:
+    import asyncpg
     from sqlalchemy.engine import Connection
 
     from circle_migrate.postgres.simple_protocol import Adapter
 
 _LOG = logging.getLogger(__name__)
+_ALEMBIC_LOG = logging.getLogger("alembic.runtime.migration")
 
 LITERAL_PERCENT = {"circle_migrate_literal_percent": True}
 """The execution option of driver SQL whose %% stays as it is."""
@@ -51,10 +58,11 @@ class Runner:
     """The steps of one database, run by Alembic.
 
     `statement_timeout` limits each statement of a revision, in seconds, 0 for no limit; a revision may set
-    another limit. `reset_sql` ends the settings of a step, before its version row, and `reset_answer` is the
-    answer to it, empty for a stamp. `transcript` is that of the step that runs or has failed. The constructor
-    loads the files of all steps, so the caller holds the step lock. It raises `TreeError` for a broken file,
-    and `SettingsError` for a broken alembic.ini or a module of `imports`.
+    another limit. `begin_sql` sets the configured search_path, `reset_sql` ends the settings of a step, and
+    `lock_answer` is then the answer to `CHECK_HELD`, empty for a stamp. `has_deferrable` says whether the
+    database may have deferrable constraints. `transcript` is that of the step that runs or has failed. The
+    constructor loads the files of all steps, so the caller holds the step lock. It raises `TreeError` for a
+    broken file, and `SettingsError` for a broken alembic.ini or a module of `imports`.
     """
 
     def __init__(
@@ -66,16 +74,18 @@ class Runner:
         statement_timeout: float = 0.0,
     ) -> None:
         self.graph = graph
-        self._begin = CONFIGURED
-        if statement_timeout:
-            self._begin += f"; SET statement_timeout = {milliseconds(statement_timeout)}"
+        self._limit = (
+            f";SET statement_timeout = {milliseconds(statement_timeout)}" if statement_timeout else ""
+        )
         self.table = replace(table, id_length=max(table.id_length, len(graph.longest_id)))
-        self.reset_sql, self.reset_answer = "", ""
+        self.begin_sql, self.reset_sql, self.lock_answer = CONFIGURED, PINNED, ""
+        self.has_deferrable = True
+        self._shared_context: Context | None = None
         self.transcript: Transcript | None = None
         if settings is not None:
             import_modules(settings)
-        self._environment = _environment(graph, steps, settings)
-        self._naming = _naming_options(settings)
+        self._environment = environment_of(graph, steps, settings)
+        self._naming = naming_options(settings)
         with self._environment:
             modules = {step.revision.id: module_with(step) for step in steps}
         self._map = RevisionMap(lambda: _as_alembic(graph, modules))
@@ -85,33 +95,42 @@ class Runner:
         connection: Connection,
         action: Action,
         current: tuple[str, ...],
-        record: Callable[[Connection], None],
-        check: Callable[[], None] = lambda: None,
+        record: Callable[[], str] = lambda: "",
+        check: Callable[[], bool] = lambda: True,
         note: Callable[[], None] = lambda: None,
     ) -> None:
         """Run one action and write the version table.
 
-        `current` saves Alembic a query before every step. `record` is called in the transaction that writes
-        the version table, `check` before the settings of a step in a transaction end, and `note` before such
-        a step gets the driver's connection, on which it can commit. The caller begins and commits the
-        transaction; only a step that cannot run in a transaction begins and ends its own.
+        `current` saves Alembic a query before every step. The transaction that writes the version table
+        runs the INSERT that `record` returns, if any. `check` is called where the constraints of a step in
+        a transaction may be deferred, before its settings end; it returns `has_deferrable`. `note` is called
+        before such a step gets the driver's connection, on which it can commit. The caller begins and commits
+        the transaction; only a step that cannot run in a transaction begins and ends its own. Raises
+        `RowsChangedError`.
         """
-        self.reset_answer, self._check = "", check
+        self.lock_answer = ""
+        adapter = cast("Adapter", connection.connection.dbapi_connection)
         if isinstance(action, Stamp):
             _stamp(connection, action, self.table)
-            record(connection)
+            insert_row(adapter.driver, record())
             return
-        recording = {"on_version_apply": (lambda **_: record(connection),)}
-        adapter = cast("Adapter", connection.connection.dbapi_connection)
-        context = Context(connection.dialect, connection, self._options(action) | recording)
-        context.owned_by_us = connection.in_transaction()
+        recording = {"on_version_apply": (lambda **_: insert_row(adapter.driver, record()),)}
+        context = self._shared_context
+        if not connection.in_transaction():
+            context = Context(connection.dialect, connection, self._options(action) | recording)
+        elif context is None or context.connection is not connection:
+            context = Context(connection.dialect, connection, self._options(action))
+            context.owned_by_us, self._shared_context = True, context
         context.known_heads = current
         context.revision = action.revision
         refusal = partial(context.refusal, "ends its transaction") if context.owned_by_us else None
         context.transcript = self.transcript = Transcript(adapter, refusal, note)
         with bind_revision(context, action.revision, self._environment):
             try:
-                context.run_migrations()
+                if context.owned_by_us:
+                    self._run_in_transaction(context, adapter.driver, action, record, check)
+                else:
+                    context.run_migrations()
             except Exception:
                 if (refused := context.transcript.refused) is None:
                     raise
@@ -121,6 +140,33 @@ class Runner:
                 adapter.watch = None
         self.transcript = None
         end_if_signalled()
+
+    def _run_in_transaction(
+        self,
+        context: Context,
+        driver: asyncpg.Connection,
+        step: Step,
+        record: Callable[[], str],
+        check: Callable[[], bool],
+    ) -> None:
+        """Run a step as Alembic does, but write our rows in the message that ends its settings."""
+        if not context.known_heads:
+            context._ensure_version_table()
+        alembic_step = self._alembic_step(step, context)
+        _ALEMBIC_LOG.info("Running %s", alembic_step)
+        alembic_step.migration_fn()
+        # Deferred triggers belong to the step, and would fire at a COMMIT under our own path and settings.
+        if self.has_deferrable or (context.transcript and context.transcript.may_defer):
+            self.has_deferrable = check()
+        heads = step.heads_after(self.graph, context.known_heads)
+        changes = version_changes(self.table.sql_name, context.known_heads, heads)
+        asks = not self.has_deferrable
+        unexpected = end_step(driver, self.reset_sql, changes, record(), asks_deferrable=asks)
+        self.lock_answer = RELEASED if Unexpected.LOCK_LOST in unexpected else HELD
+        if Unexpected.DEFERRABLE in unexpected:  # a function has created them
+            await_only(driver.execute(self.begin_sql))
+            self.has_deferrable = check()
+            await_only(driver.execute(PINNED))
 
     def _run_function(self, context: Context, function: Callable[[], None]) -> None:
         """Let the revision's own statements, and no others, see the configured search_path and its settings.
@@ -133,32 +179,35 @@ class Runner:
             function()
             return
         adapter = cast("Adapter", connection.connection.dbapi_connection)
-        if context.owned_by_us and context.revision is not None:  # the cursor begins the transaction
-            adapter.cursor().execute(f"{self._begin};SET {STEP_SETTING} = {literal(context.revision.id)}")
+        begin = self.begin_sql + self._limit
+        if context.owned_by_us and context.revision is not None:
+            adapter.begin_step(f"{begin};SET {STEP_SETTING} = {literal(context.revision.id)}")
         else:
-            await_only(adapter.driver.execute(self._begin))
+            await_only(adapter.driver.execute(begin))
         adapter.watch = context.transcript
         adapter.driver.add_log_listener(self._log_notice)
-        event.listen(connection, "before_cursor_execute", _unescape_percents, retval=True)
+        if not event.contains(connection, "before_cursor_execute", _unescape_percents):
+            event.listen(connection, "before_cursor_execute", _unescape_percents, retval=True)
         adapter.runs_step = True
         try:
             function()
+            adapter.send_beginning()  # the step may have sent nothing
         finally:
             adapter.runs_step = False
+            adapter.take_beginning()
             has_ended = context.transcript is not None and context.transcript.has_ended()
-            event.remove(connection, "before_cursor_execute", _unescape_percents)
             adapter.driver.remove_log_listener(self._log_notice)
         if has_ended:
             raise RuntimeError(Transcript.ENDED)
         if adapter.has_lost_transaction and not adapter.is_in_transaction:
             connection.rollback()  # SQLAlchemy's transaction object; the server has no transaction
-        # Deferred triggers belong to the step, and would fire at a COMMIT under our own path and settings.
         if context.owned_by_us:
-            self._check()
-        commits = adapter.is_in_transaction and not context.owned_by_us
-        end = self.reset_sql or PINNED
-        text = f"SET statement_timeout = 0;SET CONSTRAINTS ALL IMMEDIATE;{end}" if commits else end
-        self.reset_answer = await_only(adapter.driver.execute(text))
+            return
+        # As in `_run_in_transaction`.
+        check = (
+            "SET statement_timeout = 0;SET CONSTRAINTS ALL IMMEDIATE;" if adapter.is_in_transaction else ""
+        )
+        self.lock_answer = await_only(adapter.driver.execute(f"{check}{self.reset_sql};{CHECK_HELD}"))
 
     def _log_notice(self, _connection: object, message: Any) -> None:
         if not message.severity_en.startswith("DEBUG"):
@@ -196,27 +245,30 @@ class Runner:
 
     def _options(self, step: Step) -> dict[str, Any]:
         def one_step(_heads: object, context: Context) -> list[RevisionStep]:
-            script = cast("Script", self._map.get_revision(step.revision.id))
-            script.module = module_of(step.revision)  # a module of its own for each run
-            alembic_step = RevisionStep(self._map, script, step.direction is Direction.UP)
-            function = alembic_step.migration_fn
-            declared = getattr(script.module, "transactional", True) is False
-            mode = context.autocommit_block() if declared and not context.owned_by_us else nullcontext()
-
-            @wraps(function)
-            def call(**arguments: Any) -> None:
-                if "engine_name" in signature(function).parameters:
-                    arguments["engine_name"] = step.database
-                with mode:
-                    self._run_function(context, partial(_run_whole, function, **arguments))
-                if context.connection is not None and not context.as_sql and not context.owned_by_us:
-                    # Alembic commits it after the version row; the step may have ended the first transaction.
-                    context._transaction = context.connection.get_transaction() or context.connection.begin()
-
-            alembic_step.migration_fn = call
-            return [alembic_step]
+            return [self._alembic_step(step, context)]
 
         return {"fn": one_step, "transaction_per_migration": True, **self.table.options, **self._naming}
+
+    def _alembic_step(self, step: Step, context: Context) -> RevisionStep:
+        script = cast("Script", self._map._revision_map[step.revision.id])
+        script.module = module_of(step.revision)  # a module of its own for each run
+        alembic_step = RevisionStep(self._map, script, step.direction is Direction.UP)
+        function = alembic_step.migration_fn
+        declared = getattr(script.module, "transactional", True) is False
+        mode = context.autocommit_block() if declared and not context.owned_by_us else nullcontext()
+
+        @wraps(function)
+        def call(**arguments: Any) -> None:
+            if "engine_name" in signature(function).parameters:
+                arguments["engine_name"] = step.database
+            with mode:
+                self._run_function(context, partial(_run_whole, function, **arguments))
+            if context.connection is not None and not context.as_sql and not context.owned_by_us:
+                # Alembic commits it after the version row; the step may have ended the first transaction.
+                context._transaction = context.connection.get_transaction() or context.connection.begin()
+
+        alembic_step.migration_fn = call
+        return alembic_step
 
 
 def _run_whole(function: Callable[..., Any], **arguments: Any) -> None:
@@ -229,41 +281,13 @@ def _run_whole(function: Callable[..., Any], **arguments: Any) -> None:
 def _unescape_percents(
     connection: Connection, _cursor: object, statement: str, parameters: Any, context: Any, _many: object
 ) -> tuple[str, Any]:
-    """Replace %% in driver SQL without parameters by %, as psycopg does, which refuses a single %."""
+    """Replace %% in driver SQL of steps without parameters by %, as psycopg does; it refuses a single %."""
     keeps = context.compiled is not None or LITERAL_PERCENT.items() <= context.execution_options.items()
-    keeps = keeps or connection.dialect.driver == "psycopg"
+    adapter = cast("Adapter", connection.connection.dbapi_connection)
+    keeps = keeps or connection.dialect.driver == "psycopg" or not adapter.runs_step
     if not keeps and not parameters and "%" not in statement.replace("%%", ""):
         statement = statement.replace("%%", "%")
     return statement, parameters
-
-
-def _environment(
-    graph: Graph, steps: Collection[Step], settings: DatabaseSettings | None
-) -> EnvironmentContext:
-    """Return what revisions read of Alembic's environment."""
-    if settings is None:
-        return EnvironmentContext(Config(), None)  # type: ignore[arg-type]
-    reached: tuple[str, ...] = ()
-    for step in steps:  # the last one counts
-        reached = (step.revision.id,) if step.direction is Direction.UP else step.revision.down_revisions
-    return read_environment(graph, settings, next(iter(reached), None))
-
-
-class _NamingMetadata:
-    """The metadata of the models in Alembic's options, loaded when an operation needs a name."""
-
-    def __init__(self, settings: DatabaseSettings) -> None:
-        self._settings = settings
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(naming_metadata(self._settings), name)
-
-
-def _naming_options(settings: DatabaseSettings | None) -> dict[str, Any]:
-    """Return the options by which constraints get names of the models' naming convention."""
-    if settings is None or not settings.names_from_models:
-        return {}
-    return {"target_metadata": _NamingMetadata(settings)}
 
 
 def _as_alembic(graph: Graph, modules: Mapping[str, ModuleType]) -> Iterator[AlembicRevision]:
@@ -297,7 +321,7 @@ def _not_renderable_error(step: Step, error: Exception) -> Refused:
 
 
 def _stamp_sql(stamp: Stamp, start: Collection[str], table: VersionTable) -> str:
-    name = f"{quote(table.schema)}.{quote(table.name)}" if table.schema else quote(table.name)
+    name = table.sql_name
     removed, added = sorted({*start} - {*stamp.heads}), sorted({*stamp.heads} - {*start})
     statements = [f"-- Recorded without running a file: {', '.join(stamp.heads)}"]
     statements += [f"DELETE FROM {name} WHERE version_num = {literal(key)};" for key in removed]  # noqa: S608
@@ -315,7 +339,7 @@ def _stamp(connection: Connection, stamp: Stamp, table: VersionTable) -> None:
 
 def run_source(connection: Connection, source: str, function: str, settings: DatabaseSettings) -> None:
     """Call a function of the revision and commit. Raises the function's errors."""
-    context = Context(connection.dialect, connection, _naming_options(settings))
+    context = Context(connection.dialect, connection, naming_options(settings))
     namespace: dict[str, Any] = {}
     exec(compile(source, "the new revision", "exec"), namespace)  # noqa: S102 - this package wrote it
     namespace["op"] = Operations(context)

@@ -109,13 +109,14 @@ class KeepHooks(_CountHooks):
                 return
             connection.begin()
         before = _read_state(self._run, connection, action.database)
+        runner = self._run.runners[action.database]
         savepoint = connection.begin_nested()
         try:
-            runner = self._run.runners[action.database]
-            runner.run(connection, action, self._run.current[action.database], lambda _connection: None)
+            runner.run(connection, action, self._run.current[action.database])
             after = _read_state(self._run, connection, action.database)
         finally:
             savepoint.rollback()
+            runner.has_deferrable = True  # the rollback may restore some
         registry.ensure_tables(connection)
         copies = {
             oid: copy(connection, action.database, self._run.id, action.revision.id, loss)

@@ -12,6 +12,22 @@ import asyncpg
 _NUMEROUS = ("column", "constraint", "index")
 """Kinds with many objects, queried separately so that their rows need no conversion to JSON."""
 
+_OF_RELATION = (
+    *("column", "column_compression", "column_identity", "constraint", "index", "policy", "rule"),
+    *("sequence", "statistics", "table", "trigger", "view"),
+)
+"""Kinds whose objects belong to a relation, or are one."""
+
+SIGNED = frozenset({"pg_policy", "pg_sequence", "pg_statistic_ext", "pg_trigger"})
+SIGNED |= {"pg_db_role_setting", "pg_default_acl"}
+"""The catalogs that can restrict a file and have a part in signatures."""
+
+_READ = """
+SELECT json_build_object(
+    'relations', (SELECT json_agg(oid::bigint) FROM changed),
+    'whole', EXISTS (SELECT FROM dependent WHERE classid = 'pg_proc'::regclass)
+)::text"""
+
 # The first lines of a file can restrict it to versions of the server (`-- since 15`), and to databases in
 # which a catalog has rows (`-- where pg_policy`), to save planning time. `-- where pg_operator.oid` counts
 # only rows that were added after initdb.
@@ -42,6 +58,13 @@ def session_context() -> str:
 
     Its parameters are the version table, and its schema or null.
     """
+    text = _texts("sql/session")["session_context"]
+    return f"SELECT context.*, {_used()} AS used FROM ({text}) context"  # noqa: S608
+
+
+@cache
+def _used() -> str:
+    """Return the array of those catalogs with rows of user objects that can restrict a file."""
     limits = (_CATALOG.search(text) for text in _texts("sql").values())
     rare = sorted({limit.groups("")[1:] for limit in limits if limit})
     used = [
@@ -50,8 +73,7 @@ def session_context() -> str:
         if oid
     ]
     used.append(_nonempty(name for name, oid in rare if not oid))
-    text = _texts("sql/session")["session_context"]
-    return f"SELECT context.*, ARRAY({' UNION ALL '.join(used)}) AS used FROM ({text}) context"  # noqa: S608
+    return f"ARRAY({' UNION ALL '.join(used)})"
 
 
 def _nonempty(catalogs: Iterable[str]) -> str:
@@ -67,15 +89,39 @@ def _nonempty(catalogs: Iterable[str]) -> str:
 def catalog(major: int, used: frozenset[str]) -> Statements:
     """Return the statements for a major version; `used` is from the result of `session_context`."""
     queries = _applicable("sql", major, used)
-    scope = queries.pop("scope")
+    scope = f"WITH {queries.pop('scope')}"
     tables = tuple(f"{scope}{queries.pop(name)}" for name in _NUMEROUS)
+    return Statements(tables, scope + _document(queries.values()))
+
+
+def _document(queries: Iterable[str]) -> str:
     json = "SELECT coalesce(json_agg(catalog_row)::text, '[]') FROM (\n{}) catalog_row"
-    return Statements(tables, scope + "\nUNION ALL\n".join(map(json.format, queries.values())))
+    return "\nUNION ALL\n".join(map(json.format, queries))
+
+
+@cache
+def signatures(major: int) -> str:
+    """Return the query for the signatures of all relations, parameters as of `catalog`."""
+    scope = _applicable("sql", major, frozenset())["scope"]
+    text = _texts("sql/session")["signatures"]
+    return f"WITH {scope}{text.replace('SELECT current_user', f'SELECT {_used()} AS used, current_user', 1)}"
+
+
+@cache
+def changed_relations(major: int) -> str:
+    """Return the query for the objects of some relations as a document; the ids of these are parameter $4.
+
+    The last text has the ids of the relations that were read, and `whole` if others may have changed, too.
+    """
+    queries = _applicable("sql", major, SIGNED | {"changed"})
+    parts = _texts("sql/session")["changed"], queries.pop("scope")
+    texts = [text for name, text in queries.items() if name in _OF_RELATION]
+    return f"WITH {''.join(parts)}{_document(texts)}\nUNION ALL\n{_READ}"
 
 
 def object_ids_query() -> str:
     """Return the query for kind, name and id (three columns) of objects, parameters as of `catalog`."""
-    return _texts("sql")["scope"] + _texts("sql/session")["object_ids"]
+    return f"WITH {_applicable('sql', 0, frozenset())['scope']}{_texts('sql/session')['object_ids']}"
 
 
 def row_versions() -> str:
@@ -149,6 +195,9 @@ _SETTINGS = {
 }
 PINS = "".join(f"SET LOCAL {name} = '{value}';" for name, value in _SETTINGS.items())
 """Executed after the queries that depend on the session's search_path."""
+
+NESTED_LOOPS = f"{PINS}SET LOCAL enable_nestloop = on;"
+"""The same before queries for few objects."""
 
 # Statements, because transactions of asyncpg do not nest in one that was begun by a statement.
 _TOP_LEVEL = ("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY", "ROLLBACK")

@@ -90,17 +90,28 @@ async def read_catalog(
     async with read_transaction(connection):
         [context] = await fetch(queries.session_context(), version_table, version_table_schema)
         await connection.execute(PINS)
-        statements = queries.catalog(context["version"] // 10000, frozenset(context["used"]))
-        arguments = (context["schema"], [version_table, *OWN_TABLES], context["role"])
-        builder = _SnapshotBuilder(context["owner"])
-        for text in statements.tables:  # one after another, to limit memory
-            builder.add(await fetch(text, *arguments))
-        for (text,) in await fetch(statements.document, *arguments):
-            builder.add(json.loads(text))
+        builder = await read_objects(fetch, context, version_table)
     return Snapshot(database, origin, context["version"], builder.objects, unmodelled=builder.unmodelled)
 
 
-class _SnapshotBuilder:
+async def read_objects(fetch: Fetch, context: Any, version_table: str) -> "SnapshotBuilder":
+    """Return all objects; `context` is the row of `session_context`."""
+    statements = queries.catalog(context["version"] // 10000, frozenset(context["used"]))
+    arguments = scope_arguments(context, version_table)
+    builder = SnapshotBuilder(context["owner"])
+    for text in statements.tables:  # one after another, to limit memory
+        builder.add(await fetch(text, *arguments))
+    for (text,) in await fetch(statements.document, *arguments):
+        builder.add(json.loads(text))
+    return builder
+
+
+def scope_arguments(context: Any, version_table: str) -> tuple[Any, ...]:
+    """Return the first parameters of the queries for objects."""
+    return context["schema"], [version_table, *OWN_TABLES], context["role"]
+
+
+class SnapshotBuilder:
     """Collects rows of a database; `owner` is the owner of the version table."""
 
     def __init__(self, owner: str) -> None:
@@ -150,6 +161,5 @@ async def object_ids(
     async with read_transaction(connection):
         [context] = await fetch(queries.session_context(), version_table, version_table_schema)
         await connection.execute(PINS)
-        arguments = (context["schema"], [version_table, *OWN_TABLES], context["role"])
-        rows = await fetch(queries.object_ids_query(), *arguments)
+        rows = await fetch(queries.object_ids_query(), *scope_arguments(context, version_table))
     return {ObjectKey(r["kind"], r["object"]): (r["catalogue"], r["oid"], r["part"]) for r in rows}

@@ -171,18 +171,15 @@ class CatalogWatch:
         if name not in self.before:
             self.before[name] = await _catalog(reader)
 
-    def record_after_step(self, action: Action) -> None:
-        """Record the addresses after a step, within its transaction."""
+    def record_after_step(self, action: Action, *, is_current: bool = False) -> None:
+        """Record the addresses after a step, within its transaction; `is_current` as of the reader."""
         if not isinstance(action, Step):
             return
         name, revision = action.database, action.revision.id
         reader = self._readers[name]
         if revision == self.plan.steps(name)[-1].revision.id:
             self.after[name] = await_only(_catalog(reader))
-            addresses = self.after[name].addresses
-        else:
-            addresses = await_only(reader.object_ids())
-        self.remaining[name, revision] = frozenset(addresses.values())
+        self.remaining[name, revision] = await_only(reader.present_ids(is_current=is_current))
 
     def losses(self, namer: LossNamer) -> Iterator[Loss]:
         """Yield the losses of a database in the steps that were recorded."""
@@ -197,18 +194,19 @@ class LossHooks(TraceHooks):
 
     def __init__(self, watch: CatalogWatch) -> None:
         super().__init__()
-        self._watch = watch
+        self.watch = watch
 
     async def before_run(self, run: MigrationRun, plan: Plan) -> None:
         """Record every catalog before the plan runs."""
         await super().before_run(run, plan)
         for name in plan.databases:
-            await self._watch.begin(name, self._connections[name].reader)
+            await self.watch.begin(name, self._connections[name].reader)
 
     def after_step(self, connection: Connection, action: Action) -> None:
         """Record the catalog after the step."""
         super().after_step(connection, action)
-        self._watch.record_after_step(action)
+        is_current = self._connections[action.database].is_current if isinstance(action, Step) else False
+        self.watch.record_after_step(action, is_current=is_current)
 
 
 async def _catalog(reader: CatalogReader) -> CatalogAddresses:

@@ -24,8 +24,9 @@ from circle_migrate.safety.trace.record import TracedStatement
 from circle_migrate.safety.trace.run import trace_plan
 
 if TYPE_CHECKING:
-    from circle_migrate.safety.losses.catalog_losses import CatalogWatch
+    from circle_migrate.safety.losses.catalog_losses import CatalogWatch, LossHooks
     from circle_migrate.safety.losses.rehearse import Rehearsal
+    from circle_migrate.safety.trace.recorder import TraceHooks
 
 _NO_SCRATCH = (
     "there is no server for scratch databases: only the snapshots of the revisions were compared, by name. "
@@ -103,11 +104,16 @@ async def _from_scratch(deployment: Deployment, collector: LossCollector) -> Non
         collector.notes.append(_NO_SCRATCH)
         await _from_snapshots(deployment, collector, majors)
         return
-    from circle_migrate.safety.losses.catalog_losses import CatalogWatch, LossHooks
+    hooks: list[LossHooks] = []
 
-    watch = CatalogWatch(plan)
+    def make_hooks() -> TraceHooks:
+        from circle_migrate.safety.losses.catalog_losses import CatalogWatch, LossHooks
+
+        hooks.append(LossHooks(CatalogWatch(plan)))
+        return hooks[0]
+
     try:
-        traced = await trace_plan(deployment, plan, major=major, hooks=LossHooks(watch))
+        traced = await trace_plan(deployment, plan, major=major, make_hooks=make_hooks)
     except MigrationFailed as error:
         collector.notes.append(f"{_NO_START}: {error.message}")
         await _from_snapshots(deployment, collector, majors)
@@ -115,7 +121,7 @@ async def _from_scratch(deployment: Deployment, collector: LossCollector) -> Non
     collector.methods.append(Method.SCRATCH)
     collector.notes += traced.notes
     collector.statements += traced.statements
-    collector.add_watched(watch)
+    collector.add_watched(hooks[0].watch)
     for statement in traced.statements:
         if statement.error is not None:
             location = f"{statement.file}:{statement.line}" if statement.file else None

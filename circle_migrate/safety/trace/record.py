@@ -85,13 +85,19 @@ class TracedRelation:
 
 @dataclass(frozen=True, slots=True)
 class XactState:
-    """A transaction's lock modes, data files, scans, inserted rows by oid, and rows written into catalogs."""
+    """A transaction's lock modes, data files, scans, inserted rows by oid, and rows written into catalogs.
+
+    `names` differs after a statement that may have changed a relation's name, file or visibility. Without a
+    transaction, event triggers may exist.
+    """
 
     modes: Mapping[int, frozenset[str]] = field(default_factory=dict)
     files: Mapping[int, int | None] = field(default_factory=dict)
     scans: Mapping[int, int] = field(default_factory=dict)
     inserted: Mapping[int, int] = field(default_factory=dict)
     catalog_writes: int = 0
+    names: str = ""
+    has_event_triggers: bool = True
 
     def strongest(self, names: Mapping[int, str]) -> dict[str, Lock]:
         """Return the strongest mode on each relation in `names`."""

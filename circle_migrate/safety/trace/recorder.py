@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 import sqlalchemy
 from sqlalchemy import event
@@ -25,11 +25,15 @@ from circle_migrate.migrate.run import Hooks, MigrationRun
 from circle_migrate.postgres.catalog.snapshot import Snapshot
 from circle_migrate.postgres.search_path import CONFIGURED, PINNED
 from circle_migrate.postgres.server_errors import driver_message, server_error
+from circle_migrate.postgres.simple_protocol import Adapter
 from circle_migrate.postgres.sql_text import compile_pattern, split_statements
 from circle_migrate.revision_graph.modules import module_of
 from circle_migrate.revision_graph.plan import Action, Direction, Plan, Segment, Step
 from circle_migrate.safety.trace.record import ServerError, TracedRelation, TracedStatement
 from circle_migrate.safety.trace.traced_connection import PendingStatement, TracedConnection
+
+if TYPE_CHECKING:
+    from circle_migrate.postgres.simple_protocol import Adapter
 
 _ROOT = Path(circle_migrate.__file__).parent
 _PACKAGE = f"{_ROOT}{os.sep}"
@@ -40,6 +44,7 @@ _SKIPPED = tuple(f"{folder}{os.sep}" for folder in (Path(__file__).parent, Path(
 
 
 _READS_ROWS = compile_pattern(r"\s*(?:SELECT|WITH|TABLE)\b(?!.*\bsetval\b)")
+_WRITES_ROWS = compile_pattern(r"\s*(?:INSERT|UPDATE|DELETE)\b")
 _DELETES = compile_pattern(r"\b(?:DELETE\s+FROM|TRUNCATE(?:\s+TABLE)?)\s+(?:ONLY\s+)?[\w.\"]+|\.delete\(")
 
 
@@ -83,11 +88,15 @@ def origin(step: Step) -> SourceLocation | None:
 
 @dataclass(slots=True)
 class Recorder:
-    """Records the statements that revisions send; `segment` and `revision` are those of the current step."""
+    """Records the statements that revisions send; `segment` and `revision` are those of the current step.
+
+    `first` is the index of its first statement.
+    """
 
     origin: Callable[[], SourceLocation | None] = no_origin
     segment: int = 1
     revision: str = ""
+    first: int = 0
     statements: list[TracedStatement] = field(default_factory=list)
     # Of the statement that is being sent, and of those that listeners send before it, which are ours.
     _pending: list[PendingStatement | None] = field(default_factory=list)
@@ -95,6 +104,7 @@ class Recorder:
     def start_step(self, step: Step) -> None:
         """Record the statements of a step from here on."""
         self.revision, self.origin = step.revision.id, partial(origin, step)
+        self.first = len(self.statements)
         self._pending.clear()
 
     def listen(self, connection: Connection, traced: TracedConnection) -> None:
@@ -111,14 +121,18 @@ class Recorder:
             text = statement.replace("%%", "%") if connection.dialect.driver == "psycopg" else statement
             sent = None if self._pending else self._statement(traced, text)
             if sent is None:
+                traced.is_current = traced.is_current and _WRITES_ROWS.match(text) is not None
                 self._pending.append(None)
                 return statement, parameters
             autocommit = bool(getattr(connection.connection.dbapi_connection, "autocommit", False))
-            if not autocommit and not traced.driver.is_in_transaction():
-                # The driver begins its transaction, so that its counters start before the statement.
-                cursor = connection.connection.cursor()
-                cursor.execute("SELECT 1")
-                cursor.close()
+            if not autocommit:
+                adapter = cast("Adapter", connection.connection.dbapi_connection)
+                adapter.send_beginning()
+                if not traced.driver.is_in_transaction():
+                    # The driver begins its transaction, so that its counters start before the statement.
+                    cursor = connection.connection.cursor()
+                    cursor.execute("SELECT 1")
+                    cursor.close()
             self._pending.append(await_only(traced.before_statement(sent, autocommit=autocommit)))
             return statement, parameters
 
@@ -159,7 +173,7 @@ def _deletions_not_sent(step: Step, statements: Sequence[TracedStatement]) -> st
     name, source = "upgrade" if step.direction is Direction.UP else "downgrade", ""
     with suppress(OSError, TypeError):  # no function with a source
         source = inspect.getsource(getattr(module_of(step.revision), name))
-    sent = "\n".join(item.sql for item in statements if item.qualified == step.revision.qualified)
+    sent = "\n".join(item.sql for item in statements)
     found = (match[0] for match in _DELETES.finditer(source))
     return ", ".join(text for text in found if (text if text[0] != "." else "DELETE") not in sent)
 
@@ -219,6 +233,8 @@ class TraceHooks(Hooks):
             del self._recorder.statements[statements:]
             del self.completed[actions:]
             self._rolled_back.update(segment.databases)
+        for traced in self._connections.values():  # what the last step left open was rolled back
+            traced.is_current = False
         self.committed_segments = finished
         self.running = None
         self._recorder.origin = no_origin
@@ -231,6 +247,7 @@ class TraceHooks(Hooks):
         if not isinstance(action, Step):
             return
         traced = self._connections[action.database]
+        cast("Adapter", connection.connection.dbapi_connection).is_reached = False
         if action.database not in self._listening:
             self._recorder.listen(connection, traced)
             self._listening.add(action.database)
@@ -243,17 +260,20 @@ class TraceHooks(Hooks):
             self.catalogs[action.revision.qualified] = traced.catalog
         self._recorder.start_step(action)
 
-    def after_step(self, connection: Connection, action: Action) -> None:  # noqa: ARG002 - as declared
+    def after_step(self, connection: Connection, action: Action) -> None:
         """Mark the step as done; it has caught the errors of its statements."""
-        recorded = self._recorder.statements
-        deletions = "" if not isinstance(action, Step) else _deletions_not_sent(action, recorded)
-        self._recorder.statements = [
-            replace(statement, read_by_code=deletions)
-            if statement.read_by_code is not None and statement.revision == self._recorder.revision
-            else statement
-            for statement in recorded
-            if not statement.error or statement.error.lacked
-        ]
+        if isinstance(action, Step) and cast("Adapter", connection.connection.dbapi_connection).is_reached:
+            self._connections[action.database].is_current = False
+        if isinstance(action, Step):
+            recorded, first = self._recorder.statements, self._recorder.first
+            deletions = _deletions_not_sent(action, recorded[first:])
+            recorded[first:] = [
+                replace(statement, read_by_code=deletions)
+                if statement.read_by_code is not None
+                else statement
+                for statement in recorded[first:]
+                if not statement.error or statement.error.lacked
+            ]
         self._recorder.origin = no_origin
         self.completed.append(action)
         self.running = None

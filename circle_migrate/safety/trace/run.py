@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from circle_migrate.core.errors import Interrupted, MigrateError, Unreachable
 from circle_migrate.core.events import Notify, ignore_event
 from circle_migrate.core.redaction import redact
+from circle_migrate.core.shield import in_thread
 from circle_migrate.postgres.deployment import Current, Deployment
 from circle_migrate.postgres.scratch.databases import Scratch
 from circle_migrate.postgres.scratch.live_settings import read_settings
@@ -28,23 +31,25 @@ async def trace_plan(
     *,
     major: int | None,
     notify: Notify = ignore_event,
-    hooks: TraceHooks | None = None,
+    make_hooks: Callable[[], TraceHooks] | None = None,
     round_trips: bool = False,
 ) -> Trace:
     """Run the plan on scratch databases at its current revisions and return what each statement did.
 
-    `major` is the major version of the live servers, None if unknown; `hooks` may observe more of the run.
+    `major` is the major version of the live servers, None if unknown; hooks may observe more of the run.
     With `round_trips` the downgrades of an upgrade run, too, and the catalogs are compared. Of the live
     databases only settings are read. The trace has the errors of failing steps. Raises `SettingsError`
     without a server for scratch databases, `Unreachable` if it is lost, `MigrationFailed` if the current
     revisions cannot be reached on an empty database, `TreeError` for a revision file that cannot be loaded,
     and `Interrupted`.
     """
-    from circle_migrate.diff.expected.expected import upgrade_scratch
-
     settings, problems = await read_settings(deployment.databases[name] for name in plan.current)
     scratch = scratch_databases(deployment, plan.current, major=major, live_settings=settings)
+    importing = asyncio.create_task(in_thread(_import_alembic))  # while the server starts
     async with scratch as databases:
+        await importing
+        from circle_migrate.diff.expected.expected import upgrade_scratch
+
         notes = [*problems, *databases.notes]
         applied: set[str] = set()
         for name, heads in plan.current.items():
@@ -54,7 +59,7 @@ async def trace_plan(
         if major not in (None, scratch_major):
             reason = f"because no server of version {major} is available"
             notes.append(f"traced on PostgreSQL {scratch_major}, {reason}")
-        hooks, error = await _run(databases, plan, notify, hooks)
+        hooks, error = await _run(databases, plan, notify, make_hooks)
         if error is not None:
             statements, untraced, reasons = _explain(plan, hooks, error)
             return Trace(statements, untraced, scratch_major, (*notes, *reasons))
@@ -64,14 +69,20 @@ async def trace_plan(
         return Trace(hooks.statements, (), scratch_major, tuple(notes), issues)
 
 
+def _import_alembic() -> None:
+    """Import what runs revisions, with Alembic and SQLAlchemy."""
+    from circle_migrate.migrate import executor  # noqa: F401
+    from circle_migrate.safety.trace import recorder  # noqa: F401
+
+
 async def _run(
-    databases: Scratch, plan: Plan, notify: Notify, hooks: TraceHooks | None
+    databases: Scratch, plan: Plan, notify: Notify, make_hooks: Callable[[], TraceHooks] | None
 ) -> tuple[TraceHooks, MigrateError | None]:
     """Run the plan; return the error of the step that fails, if one does."""
     from circle_migrate.migrate.executor import RunOptions, execute
     from circle_migrate.safety.trace.recorder import TraceHooks
 
-    hooks = hooks or TraceHooks()
+    hooks = (make_hooks or TraceHooks)()
     options = RunOptions(COMMAND, allow_edited=True, hooks=hooks)
 
     def remaining(current: Current) -> Plan:

@@ -9,10 +9,9 @@ import asyncpg
 from circle_migrate.config.settings import DatabaseSettings
 from circle_migrate.postgres.catalog.reader import CatalogReader
 from circle_migrate.postgres.catalog.snapshot import Change, Op, Snapshot, changes_between
-from circle_migrate.postgres.journal_tables import OWN_SCHEMAS
 from circle_migrate.postgres.server_errors import sqlstate
-from circle_migrate.postgres.sql_text import mentions
-from circle_migrate.safety.trace import work
+from circle_migrate.postgres.sql_text import compile_pattern, mentions, without_comments_and_literals
+from circle_migrate.safety.trace import queries, work
 from circle_migrate.safety.trace.record import (
     Lock,
     ServerError,
@@ -23,93 +22,9 @@ from circle_migrate.safety.trace.record import (
     XactState,
 )
 
-_RELATIONS = f"""
-SELECT c.oid::bigint AS oid, quote_ident(n.nspname) || '.' || quote_ident(c.relname) AS name, c.relname,
-       c.relkind::text AS kind, pg_relation_filenode(c.oid)::bigint AS file,
-       pg_table_is_visible(c.oid) AS visible
-FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
-WHERE c.relkind IN ('r', 'p', 'm', 'v', 'f', 'S') AND n.nspname !~ '^pg_'
-  AND n.nspname <> 'information_schema' AND n.nspname NOT IN {OWN_SCHEMAS} AND c.relname <> $1::text
-"""  # noqa: S608 - constants
-
-# Counts of the running transaction only. The count of a catalog includes uncommitted rows, so that the sum
-# changes with any DDL, also inside functions.
-_HELD = """
-SELECT 0::bigint AS oid, NULL::text[] AS modes, NULL::bigint AS file, 0::bigint AS scans,
-       (SELECT sum(pg_stat_get_xact_tuples_inserted(oid) + pg_stat_get_xact_tuples_updated(oid)
-                   + pg_stat_get_xact_tuples_deleted(oid))::bigint
-        FROM pg_catalog.pg_class WHERE relnamespace = 'pg_catalog'::regnamespace AND relkind = 'r') AS written
-UNION ALL
-SELECT oid, modes, pg_relation_filenode(oid::oid)::bigint, scans, inserted
-FROM (
-    SELECT relation::bigint AS oid, array_agg(mode) AS modes
-    FROM pg_catalog.pg_locks
-    WHERE pid = pg_backend_pid() AND locktype = 'relation' AND granted AND relation >= 16384
-    GROUP BY relation
-) locked FULL JOIN (
-    SELECT oid::bigint AS oid, pg_stat_get_xact_numscans(oid) AS scans,
-           pg_stat_get_xact_tuples_inserted(oid) AS inserted
-    FROM pg_catalog.pg_class
-    WHERE relkind IN ('r', 'm') AND oid >= 16384
-      AND pg_stat_get_xact_numscans(oid) + pg_stat_get_xact_tuples_inserted(oid) > 0
-) counted USING (oid)
-"""
-
-_FOREIGN_KEYS = """
-SELECT conname::text AS name, conrelid::bigint AS oid FROM pg_catalog.pg_constraint
-WHERE contype = 'f' AND conname = ANY ($1::text[])
-"""
-# The oid of a relation by its name, for an index that of its table.
-_OID = """
-SELECT coalesce(indrelid, named.oid)::bigint
-FROM (SELECT to_regclass($1)::oid) named (oid) LEFT JOIN pg_catalog.pg_index ON indexrelid = named.oid
-"""
-# Functions of extensions are not part of the plan.
-_BODIES = """
-SELECT p.proname::text AS name, coalesce(pg_get_function_sqlbody(p.oid), p.prosrc) AS body
-FROM pg_catalog.pg_proc p JOIN pg_catalog.pg_language l ON l.oid = p.prolang
-WHERE p.proname = ANY ($1::text[]) AND l.lanname NOT IN ('internal', 'c')
-  AND p.pronamespace <> 'pg_catalog'::regnamespace
-  AND NOT EXISTS (SELECT FROM pg_catalog.pg_depend d WHERE d.objid = p.oid AND d.deptype = 'e'
-                  AND d.classid = 'pg_catalog.pg_proc'::regclass)
-"""
-
-_PREPARED = "SELECT statement FROM pg_catalog.pg_prepared_statements WHERE name = $1"
-# The bits of pg_trigger.tgtype: https://github.com/postgres/postgres/blob/REL_18_STABLE/src/include/catalog/pg_trigger.h
-_EVENTS = {Task.INSERT: 4, Task.DELETE: 8, Task.UPDATE: 16, Task.TRUNCATE: 32}
-_TRIGGERS = """
-SELECT p.prosrc AS body, t.tgtype & 1 <> 0 AS by_row,
-       ARRAY(SELECT attname::text FROM pg_catalog.pg_attribute
-             WHERE attrelid = t.tgrelid AND attnum = ANY (t.tgattr)) AS columns
-FROM pg_catalog.pg_trigger t JOIN pg_catalog.pg_proc p ON p.oid = t.tgfoid
-WHERE t.tgrelid::bigint = $1 AND t.tgtype & $2::int <> 0 AND t.tgenabled IN ('O', 'A') AND NOT t.tgisinternal
-"""
-_EVENT_TRIGGERS = """
-SELECT p.prosrc AS body, false AS by_row
-FROM pg_catalog.pg_event_trigger e JOIN pg_catalog.pg_proc p ON p.oid = e.evtfoid
-WHERE e.evtenabled IN ('O', 'A')
-"""
-# The actions of foreign keys: on the deletion of rows if $2, which cascades further, else on new keys.
-_ACTIONS = """
-WITH RECURSIVE child (oid, key, referred, action) AS (
-    SELECT conrelid, conkey[1], confkey, CASE WHEN $2 THEN confdeltype ELSE confupdtype END
-    FROM pg_catalog.pg_constraint WHERE contype = 'f' AND conparentid = 0 AND confrelid::bigint = $1
-    UNION
-    SELECT c.conrelid, c.conkey[1], NULL::int2[], c.confdeltype
-    FROM child JOIN pg_catalog.pg_constraint c ON c.confrelid = child.oid
-    WHERE $2 AND child.action = 'c' AND c.contype = 'f' AND c.conparentid = 0
-)
-SELECT child.oid::bigint AS oid,
-       ARRAY(SELECT attname::text FROM pg_catalog.pg_attribute
-             WHERE attrelid::bigint = $1 AND attnum = ANY (referred)) AS columns,
-       format(CASE WHEN action = 'n' THEN 'UPDATE %1$s SET %2$I = NULL'
-                   WHEN action = 'd' THEN 'UPDATE %1$s SET %2$I = DEFAULT'
-                   WHEN $2 THEN 'DELETE FROM %1$s' ELSE 'UPDATE %1$s SET %2$I = %2$I' END
-              || ' WHERE %2$I = $1', child.oid::regclass, a.attname) AS sql
-FROM child JOIN pg_catalog.pg_attribute a ON a.attrelid = child.oid AND a.attnum = child.key
-WHERE action IN ('c', 'n', 'd')
-"""
-
+# Statements whose effects no count of written rows shows, perhaps in a function that they call.
+_ROLLS_BACK = compile_pattern(r"[\s(]*(?:ROLLBACK|ABORT)\b")
+_DEALLOCATES = compile_pattern(r"[\s(]*(?:DEALLOCATE|DISCARD|DO|SELECT|WITH|CALL|EXECUTE|VALUES)\b")
 _POSITION = {"position"}
 """The field that changes for the columns after a dropped one."""
 
@@ -121,11 +36,15 @@ class PendingStatement:
     traced: TracedStatement
     before: XactState
     own_transaction: Any = None
+    was_current: bool = False
 
 
 @dataclass(slots=True)
 class TracedConnection:
-    """A connection, with the relations before the plan (`known`) and now (`present`) by oid."""
+    """A connection, with the relations before the plan (`known`) and now (`present`) by oid.
+
+    `is_current` holds while `catalog` is that of the server.
+    """
 
     driver: asyncpg.Connection
     settings: DatabaseSettings
@@ -133,6 +52,7 @@ class TracedConnection:
     known: dict[int, TracedRelation] = field(default_factory=dict)
     present: dict[int, TracedRelation] = field(default_factory=dict)
     catalog: Snapshot | None = None
+    is_current: bool = False
     _files: dict[int, int | None] = field(default_factory=dict)
     _messages: list[str] = field(default_factory=list)
 
@@ -151,6 +71,7 @@ class TracedConnection:
         """Read the relations and the catalog again, as after a rollback."""
         await self.refresh_relations()
         self.catalog = await self.reader.snapshot()
+        self.is_current = True
 
     async def refresh_relations(self) -> None:
         """Read the relations again, as after a rollback to a known catalog."""
@@ -165,17 +86,26 @@ class TracedConnection:
             await transaction.start()
         before = await self._xact_state()
         self._messages.clear()
-        return PendingStatement(traced, before, transaction)
+        was_current, self.is_current = self.is_current, False
+        return PendingStatement(traced, before, transaction, was_current)
 
     async def after_statement(self, pending: PendingStatement) -> TracedStatement:
         """Return a completed statement with its locks, work and changes."""
         committed = not self.driver.is_in_transaction()
+        if _DEALLOCATES.match(without_comments_and_literals(pending.traced.sql)):
+            await self.reader.forget_deallocated()
         after = await self._xact_state()
         messages = tuple(self._messages)
         changes: tuple[Change, ...] = ()
         named = self.present
         if committed or after.catalog_writes != pending.before.catalog_writes:
+            if committed or not pending.was_current or after.names != pending.before.names:
+                await self._read_relations()
             changes = await self._changes()
+            self.is_current = True
+        else:
+            text = without_comments_and_literals(pending.traced.sql)
+            self.is_current = pending.was_current and _ROLLS_BACK.match(text) is None
         files = {oid: relation.file for oid, relation in self.present.items()} if committed else after.files
         observation = await self._observe(pending, after, messages, self._replaced(files))
         transactional = not committed and pending.own_transaction is None
@@ -219,7 +149,7 @@ class TracedConnection:
         if not self.driver.is_in_transaction():
             return XactState()
         try:
-            total, *rows = await self.driver.fetch(_HELD)
+            total, *rows = await self.reader.fetch(queries.HELD)
         except Exception as error:
             if sqlstate(error) != "25P02":
                 raise
@@ -230,11 +160,12 @@ class TracedConnection:
             scans={row["oid"]: row["scans"] or 0 for row in rows},
             inserted={row["oid"]: row["written"] or 0 for row in rows},
             catalog_writes=total["written"],
+            names=total["named"],
+            has_event_triggers=total["event_triggers"],
         )
 
     async def _changes(self) -> tuple[Change, ...]:
         """Return the changes of the catalog since the last call."""
-        await self._read_relations()
         before, self.catalog = self.catalog, await self.reader.snapshot()
         changes = changes_between(before, self.catalog) if before is not None else ()
         return tuple(
@@ -258,7 +189,7 @@ class TracedConnection:
         notices = work.parse_messages(messages)
         constraints = [notice.constraint for notice in notices if notice.constraint]
         owners: dict[str, tuple[int, ...]] = {}
-        for row in await self.driver.fetch(_FOREIGN_KEYS, constraints) if constraints else ():
+        for row in await self.reader.fetch(queries.FOREIGN_KEYS, constraints) if constraints else ():
             owners[row["name"]] = (*owners.get(row["name"], ()), row["oid"])
         write, autocommit = work.classify_write(sql), work.classify_autocommit(sql)
         hidden = write is not None and write.hidden
@@ -279,11 +210,11 @@ class TracedConnection:
             named=frozenset(filter(None, named)),
             bodies=bodies,
             nested=[(oid, write) for oid, write in nested if oid is not None and hidden],
-            fired=await self._fired(sql, nested if hidden else (), after.modes),
+            fired=await self._fired(sql, nested if hidden else (), after),
         )
 
     async def _fired(
-        self, sql: str, nested: Sequence[tuple[int | None, Work]], modes: Mapping[int, frozenset[str]]
+        self, sql: str, nested: Sequence[tuple[int | None, Work]], after: XactState
     ) -> list[tuple[int, Work]]:
         """Return the writes of triggers, which fire only for rows, and of foreign keys with an action."""
         written = work.written_table(sql)
@@ -292,16 +223,24 @@ class TracedConnection:
         writes = [*own, *((oid, write.task, write.sql) for oid, write in nested)]
         for oid, task, text in dict.fromkeys(write for write in writes if write[0] is not None):
             several = any(mentions(sql, word) for word in ("MERGE", "CONFLICT"))
-            events = _EVENTS[task] | (_EVENTS[Task.INSERT] | _EVENTS[Task.UPDATE] if several else 0)
-            rows = await self.driver.fetch(_TRIGGERS, oid, events)
+            events = queries.EVENTS[task] | (
+                queries.EVENTS[Task.INSERT] | queries.EVENTS[Task.UPDATE] if several else 0
+            )
+            rows = await self.reader.fetch(queries.TRIGGERS, oid, events)
             found |= dict.fromkeys(await self._writes(row for row in rows if _concerns(row, task, text)))
             deletes = task is Task.DELETE
-            rows = await self.driver.fetch(_ACTIONS, oid, deletes) if deletes or task is Task.UPDATE else ()
+            rows = (
+                await self.reader.fetch(queries.ACTIONS, oid, deletes)
+                if deletes or task is Task.UPDATE
+                else ()
+            )
             for row in (row for row in rows if _concerns(row, task, text)):
                 done = Task.DELETE if row["sql"].startswith("DELETE") else Task.UPDATE
                 found[row["oid"], Work(done, "", row["sql"])] = None
-        fired = await self._writes(() if writes else await self.driver.fetch(_EVENT_TRIGGERS))
-        return [*found, *((oid, write) for oid, write in fired if "RowExclusiveLock" in modes.get(oid, ()))]
+        if writes or not after.has_event_triggers:
+            return list(found)
+        fired = await self._writes(await self.reader.fetch(queries.EVENT_TRIGGERS))
+        return [*found, *(one for one in fired if "RowExclusiveLock" in after.modes.get(one[0], ()))]
 
     async def _writes(self, functions: Iterable[Any]) -> list[tuple[int, Work]]:
         """Return what the functions of triggers write."""
@@ -314,16 +253,16 @@ class TracedConnection:
         known: dict[str, str] = {}
         names = work.called_functions(sql)
         if prepared := work.executed_name(sql):
-            known |= {prepared: await self.driver.fetchval(_PREPARED, prepared) or ""}
+            known |= {prepared: await self.driver.fetchval(queries.PREPARED, prepared) or ""}
         while names:
-            rows = await self.driver.fetch(_BODIES, sorted(names))
+            rows = await self.reader.fetch(queries.BODIES, sorted(names))
             known |= {row["name"]: row["body"] for row in rows}
             names = frozenset().union(*(work.called_functions(row["body"]) for row in rows)) - known.keys()
         return "\n".join(known.values())
 
     async def _oid(self, name: str) -> int | None:
-        oid: int | None = await self.driver.fetchval(_OID, name)
-        return oid
+        [(oid,)] = await self.reader.fetch(queries.OID, name)
+        return None if oid is None else int(oid)
 
     def _locks_by_kind(self, traced: TracedStatement, named: frozenset[int]) -> dict[str, Lock]:
         """Return the locks of a statement that has released them by a commit, as documented for its kind."""
@@ -338,7 +277,7 @@ class TracedConnection:
 
     async def _read_relations(self) -> None:
         """Read all relations of users, without indexes, Alembic's table and the journal."""
-        rows = await self.driver.fetch(_RELATIONS, self.settings.version_table)
+        rows = await self.reader.fetch(queries.RELATIONS, self.settings.version_table)
         self.present = {row["oid"]: TracedRelation(*row) for row in rows}
 
 

@@ -1,8 +1,9 @@
 -- Common table expressions of all queries: the objects and their names. Objects of extensions, of the system and of
 -- temporary schemas are omitted, as are our own schemas, and the tables named $2 in schema $1 with their dependent
 -- objects.
--- $3 is the role that is written as <owner>.
-WITH member AS MATERIALIZED (
+-- $3 is the role that is written as <owner>. Follows WITH, and session/changed.sql if only the objects of changed
+-- relations are read.
+member AS MATERIALIZED (
     SELECT classid, objid FROM pg_depend
     WHERE refclassid = 'pg_extension'::regclass AND deptype = 'e'
 ),
@@ -19,6 +20,7 @@ relation AS MATERIALIZED (
                               WHEN 'f' THEN 'foreign table' ELSE 'table' END AS kind
         FROM pg_class c JOIN space ON space.oid = c.relnamespace
         WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f')
+          AND c.oid IN (SELECT oid FROM changed) -- where changed
           AND (space.nspname <> $1::name OR c.relname <> ALL ($2::text[]::name[]))
           AND NOT EXISTS (
               SELECT FROM member WHERE member.classid = 'pg_class'::regclass AND member.objid = c.oid

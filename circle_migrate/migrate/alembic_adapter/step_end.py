@@ -1,0 +1,96 @@
+"""The message that ends a step in a transaction: it resets the session and writes our rows.
+
+One text of the simple protocol does all of it, as each message costs as much as a small statement. Its last
+statement answers with a number of rows, which says what was not as expected.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from enum import IntFlag
+from typing import TYPE_CHECKING
+
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.util import await_only
+
+from circle_migrate.postgres.deployer_lock import NOT_HELD
+from circle_migrate.postgres.identifier import literal
+
+if TYPE_CHECKING:
+    import asyncpg
+
+ANY_DEFERRABLE = "EXISTS (SELECT FROM pg_catalog.pg_constraint WHERE condeferrable)"
+
+
+class RowsChangedError(Exception):
+    """A step has changed rows of ours; the text says which."""
+
+
+class Unexpected(IntFlag):
+    """What is not as expected after a step."""
+
+    VERSION_ROWS = 1
+    JOURNAL = 2
+    LOCK_LOST = 4
+    DEFERRABLE = 8
+
+
+def version_changes(table: str, before: Sequence[str], after: Sequence[str]) -> list[tuple[str, int]]:
+    """Return the statements that change the rows of the version table, with the rows that each changes."""
+    removed, added = sorted({*before} - {*after}), sorted({*after} - {*before})
+    where = f"WHERE version_num IN ({', '.join(map(literal, removed))})"
+    if len(removed) == len(added) == 1:  # as Alembic, so that the role needs the same privileges
+        return [(f"UPDATE {table} SET version_num = {literal(added[0])} {where}", 1)]  # noqa: S608 - quoted
+    changes = [(f"DELETE FROM {table} {where}", len(removed))] if removed else []  # noqa: S608 - quoted
+    if added:
+        values = ", ".join(f"({literal(key)})" for key in added)
+        changes.append((f"INSERT INTO {table} (version_num) VALUES {values}", len(added)))  # noqa: S608 - quoted
+    return changes
+
+
+def end_step(
+    driver: asyncpg.Connection,
+    reset: str,
+    changes: Sequence[tuple[str, int]],
+    insert: str,
+    *,
+    asks_deferrable: bool,
+) -> Unexpected:
+    """Reset the session, change the version table, and add the row of the journal, if any.
+
+    With `asks_deferrable`, deferrable constraints are unexpected. Raises `DBAPIError` and `RowsChangedError`.
+    """
+    written = [*changes, (insert, 1)] if insert else changes
+    parts = [f"w{number} AS ({sql} RETURNING 1)" for number, (sql, _) in enumerate(written)]
+    counts = (f"SELECT count(*) FROM w{number}" for number in range(len(written)))  # noqa: S608 - numbers
+    wrong = [f"({count}) <> {rows}" for count, (_, rows) in zip(counts, written, strict=True)]
+    conditions = {
+        Unexpected.VERSION_ROWS: " OR ".join(wrong[: len(changes)]) or "false",
+        Unexpected.JOURNAL: wrong[-1] if insert else "false",
+        Unexpected.LOCK_LOST: NOT_HELD,
+        Unexpected.DEFERRABLE: ANY_DEFERRABLE if asks_deferrable else "false",
+    }
+    number = " + ".join(f"({condition})::int4 * {flag:d}" for flag, condition in conditions.items())
+    with_changes = f"WITH {', '.join(parts)} " if parts else ""
+    write = f"{with_changes}SELECT FROM generate_series(1, {number})"
+    tag = execute(driver, f"{reset}; {write}", write)
+    unexpected = Unexpected(int(tag.removeprefix("SELECT ")))
+    if Unexpected.VERSION_ROWS in unexpected:
+        raise RowsChangedError("the step has changed rows of the version table")
+    if Unexpected.JOURNAL in unexpected:
+        raise RowsChangedError("a step has removed rows of the journal")
+    return unexpected
+
+
+def insert_row(driver: asyncpg.Connection, insert: str) -> None:
+    """Add the row of the journal, if any. Raises `DBAPIError` and `RowsChangedError`."""
+    if insert and execute(driver, insert, insert) == "INSERT 0 0":
+        raise RowsChangedError("a step has removed rows of the journal")
+
+
+def execute(driver: asyncpg.Connection, text: str, statement: str) -> str:
+    """Run the text and return its tag. Raises `DBAPIError` with the statement for messages."""
+    try:
+        return str(await_only(driver.execute(text)))
+    except Exception as error:
+        raise DBAPIError(statement, None, error) from error
