@@ -134,6 +134,8 @@ class Accounts:
         """Add a user, then the credentials. Returns a message to the address, also if it has an account."""
         email = new.email.lower()
         hashed = await self._passwords.hash(password)
+        async with self._connections.connected(CREDENTIALS):
+            pass  # what cannot be connected to shows before anything is written
         async with self._connections.connected(MAIN) as connection:
             arguments = (email, new.first_name, new.last_name, new.phone)
             user_id = await connection.fetchval(_ADD_USER, *arguments)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Coroutine
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, BackgroundTasks, Depends, HTTPException, Request, Response
@@ -12,7 +12,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, St
 from circle_migrate.api.auth.access_tokens import AccessClaims, AccessTokens
 from circle_migrate.api.auth.accounts import Accounts, NewUser, User
 from circle_migrate.api.auth.codes import Channel
-from circle_migrate.api.auth.connections import UNAVAILABLE, Connections, log_failure, within_limit
+from circle_migrate.api.auth.connections import Connections, within_limit
 from circle_migrate.api.auth.message import Message, Send, deliver
 from circle_migrate.api.auth.passwords import MAX_BYTES, MIN_CHARACTERS, Passwords
 from circle_migrate.api.auth.sessions import Session
@@ -59,8 +59,6 @@ Name = Annotated[
     ),
 ]
 Phone = Annotated[str, StringConstraints(pattern=r"^\+[1-9][0-9]{6,14}$")]
-
-
 Token = Annotated[SecretStr, Field(max_length=1000)]
 
 
@@ -197,11 +195,8 @@ def auth_router(
         return json_response(dump(_ACCEPTED), 202)
 
     async def send_reset(found: User) -> None:
-        try:
-            message = await accounts.reset_message(found)
-        except UNAVAILABLE as error:
-            log_failure("no token for a new password", error)
-        else:
+        with suppress(HTTPException):  # the log has it
+            message = await within_limit(accounts.reset_message)(found)
             if message is not None:
                 await deliver(send, message)
 

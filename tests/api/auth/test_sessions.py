@@ -12,6 +12,7 @@ from circle_migrate.api.auth import sessions
 from circle_migrate.api.auth.passwords import Passwords, Verified
 from tests.api.asgi import Answer
 from tests.api.auth.people import EMAIL, PASSWORD, People, people
+from tests.api.auth.waiting import until_waiting
 from tests.deployments import execute
 from tests.faults.processes import holding
 from tests.servers import Databases, run
@@ -19,21 +20,11 @@ from tests.servers import Databases, run
 LIVE = (
     "SELECT count(*) FROM refresh_tokens WHERE used_at IS NULL AND revoked_at IS NULL AND expires_at > now()"
 )
-WAITING = (
-    "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
-)
 
 
 async def value(databases: Databases, query: str, *arguments: object) -> Any:
     async with databases.connect("credentials") as connection:
         return await connection.fetchval(query, *arguments)
-
-
-async def until_waiting(databases: Databases, count: int) -> None:
-    """Wait until so many sessions wait for a lock."""
-    async with asyncio.timeout(30):
-        while await value(databases, WAITING) < count:  # noqa: ASYNC110 - the server has no event for us
-            await asyncio.sleep(0.02)
 
 
 def test_replay_ends_the_session_and_no_other(databases: Databases) -> None:
@@ -94,10 +85,7 @@ def test_exchange_at_the_same_time_leaves_no_live_token(databases: Databases, en
             # The exchange asks main before it commits, and waits there.
             async with holding(databases, "main", "LOCK TABLE users"):
                 exchange = asyncio.create_task(client.refresh(second))
-                async with asyncio.timeout(30):
-                    async with databases.connect("main") as connection:
-                        while not await connection.fetchval(WAITING):  # noqa: ASYNC110
-                            await asyncio.sleep(0.02)
+                await until_waiting(databases, 1, "main")
                 ending = asyncio.create_task(end(client, first))
                 await until_waiting(databases, 1)
             await asyncio.gather(exchange, ending)
