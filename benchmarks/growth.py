@@ -31,7 +31,7 @@ _PLOT = ROOT / "docs" / "growth.svg"
 _START = 1
 
 _BUILDS = "upgrade"  # always runs, since the commands after it need its databases
-_COLD = "diff, no cache"  # creates the expected catalog on a scratch server, as on a new machine
+_COLD = "diff without cache"  # creates the expected catalog on a scratch server, as on a new machine
 _NO_CACHE = {"HOME": "", "XDG_CACHE_HOME": ""}
 _COMMANDS = {
     "revisions": {

@@ -64,5 +64,5 @@ def test_growth_measures_every_command() -> None:
     assert done.returncode == 0, done.stderr
     rows = [line.split(" | ")[0].strip("| ") for line in done.stdout.splitlines() if line.startswith("| ")]
     revisions = ["plan", "safety-check", "upgrade", "status", "heads", "history", "check", "downgrade"]
-    tables = ["upgrade", "status", "check", "stats", "snapshot", "diff of a file", "diff, no cache"]
+    tables = ["upgrade", "status", "check", "stats", "snapshot", "diff of a file", "diff without cache"]
     assert rows == ["revisions", "---", *revisions, "tables", "---", *tables]
