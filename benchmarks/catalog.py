@@ -17,20 +17,19 @@ import os
 import resource
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from statistics import median
 
 import asyncpg
-from schemas import make_tables
+from databases import bench
+from schemas import batches
 
 from circle_migrate.postgres.catalog.fingerprint import fingerprint
 from circle_migrate.postgres.catalog.read import read_catalog
 from circle_migrate.postgres.catalog.snapshot import Snapshot, changes_between
 from circle_migrate.postgres.embedded.binaries import find
-from circle_migrate.postgres.embedded.server import EmbeddedServer
 
 _RESULTS = Path(__file__).with_name("CATALOG.md")
 _DUMP, _ALEMBIC = "pg_dump --schema-only", "Alembic compare_metadata"
@@ -141,16 +140,12 @@ def contest(size: int, url: str, server: int, runs: int) -> list[str]:
     ]
 
 
-async def fill(url: str, size: int) -> str:
+async def fill(url: str, size: int) -> None:
     connection = await asyncpg.connect(url)
-    await connection.execute(f"CREATE DATABASE tables_{size} TEMPLATE template0")
-    await connection.close()
-    own = url.replace("/postgres?", f"/tables_{size}?", 1)
-    connection = await asyncpg.connect(own)
-    await make_tables(connection, size)
+    for statements in batches(size):
+        await connection.execute(statements)
     await connection.execute("VACUUM ANALYZE")
     await connection.close()
-    return own
 
 
 def main() -> None:
@@ -168,17 +163,12 @@ def main() -> None:
         "| tables | what | wall s | CPU s, client and server | to pg_dump | to Alembic |",
         "| ---: | --- | ---: | ---: | ---: | ---: |",
     ]
-    with tempfile.TemporaryDirectory(prefix="circle-bench-", ignore_cleanup_errors=True) as folder:
-        Path(folder).chmod(0o755)
-        embedded = EmbeddedServer(Path(folder, "postgres"))
-        status = embedded.start()
-        try:
-            for size in map(int, asked.sizes.split(",")):
-                url = asyncio.run(fill(status.url("postgres"), size))
-                rows += contest(size, url, status.pid or 0, asked.runs)
-                print("\n".join(rows), flush=True)
-        finally:
-            embedded.stop()
+    with bench() as (_, databases, _):
+        for size in map(int, asked.sizes.split(",")):
+            url = databases.create()["DATABASE_URL"]
+            asyncio.run(fill(url, size))
+            rows += contest(size, url, databases.status.pid or 0, asked.runs)
+            print("\n".join(rows), flush=True)
     command = f"    ./run python benchmarks/catalog.py --sizes {asked.sizes} --runs {asked.runs} --write"
     text = (
         f"# Cost of reading catalogs\n\n{command}\n\n"

@@ -8,6 +8,7 @@ import subprocess
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from math import log
 from pathlib import Path
 from statistics import median
 
@@ -112,3 +113,26 @@ def table(rows: Sequence[Row], references: Sequence[str], *, grown: bool = False
             ratios.append("{:+.0%} ({:+.0%})".format(*(times - 1 for times in ratio(row, first))))
         lines.append([row.job, row.name, f"{row.wall:.3f}", f"{row.cpu:.3f}", *ratios])
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+_NOTICED = 0.05
+_ACCURACY = 0.01
+
+
+def exponent(start: float, times: Mapping[int, float]) -> float:
+    """Return b of `start + a * size ** b` fitted to times by size; 0 if the last is under 5 % above `start`.
+
+    `start` is the time of the smallest case, such as one revision, not of the smallest size in `times`: that
+    one contains growth of its own, without which a linear command would seem to grow faster. The fit is by
+    least squares on the logarithm of what exceeds `start`, at least 1 % of it. An error of 1 % of a time is a
+    large error of a small excess, so that each is weighted with the square of its share of the time.
+    """
+    if times[max(times)] < start * (1 + _NOTICED):
+        return 0.0
+    excess = {size: max(time - start, _ACCURACY * start) for size, time in times.items()}
+    points = [(log(size), log(more), (more / (start + more)) ** 2) for size, more in excess.items()]
+    total = sum(weight for _, _, weight in points)
+    x_mean = sum(x * weight for x, _, weight in points) / total
+    y_mean = sum(y * weight for _, y, weight in points) / total
+    covariance = sum(weight * (x - x_mean) * (y - y_mean) for x, y, weight in points)
+    return covariance / sum(weight * (x - x_mean) ** 2 for x, _, weight in points)

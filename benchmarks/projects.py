@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 DATABASES = {"main": "DATABASE_URL", "credentials": "CREDS_DATABASE_URL"}
@@ -63,23 +64,12 @@ depends_on = None
 
 
 def upgrade() -> None:
-    op.execute("{up}")
+    op.execute({up!r})
 
 
 def downgrade() -> None:
-    op.execute("{down_sql}")
+    op.execute({down_sql!r})
 '''
-
-PEER = "dbmate"
-"""The name of its program, and of the folder with its files in each tree."""
-
-# The tables have other names, so that both tools can be at head on the same databases.
-_PEER_REVISION = """-- migrate:up
-{up}
-
--- migrate:down
-{down}
-"""
 
 _TABLES = 2
 """Created by the first revisions; the others change a default, so that the schema does not grow."""
@@ -115,17 +105,23 @@ def key(number: int) -> str:
     return f"{number:012x}"
 
 
-def statements(number: int, prefix: str = "") -> tuple[str, str]:
-    """Return the statements of the upgrade and downgrade of the revision with this number."""
-    if number <= _TABLES:
-        table = f"{prefix}t{number}"
-        return f"CREATE TABLE {table} (id bigint PRIMARY KEY, name text NOT NULL)", f"DROP TABLE {table}"
-    change = f"ALTER TABLE {prefix}t{number % _TABLES + 1} ALTER name SET DEFAULT"
-    return f"{change} '{number}'", f"{change} '{number - _TABLES}'"
+def statements(size: int) -> list[tuple[str, str]]:
+    """Return the statements of the upgrades and downgrades of `size` revisions."""
+    tables = [
+        (f"CREATE TABLE t{number} (id bigint PRIMARY KEY, name text NOT NULL)", f"DROP TABLE t{number}")
+        for number in range(1, _TABLES + 1)
+    ]
+    change = "ALTER TABLE t{} ALTER name SET DEFAULT '{}'"
+    changes = [
+        (change.format(number % _TABLES + 1, number), change.format(number % _TABLES + 1, number - _TABLES))
+        for number in range(_TABLES + 1, size + 1)
+    ]
+    return (tables + changes)[:size]
 
 
-def generate(folder: Path, size: int) -> None:
-    """Write a project with `size` revisions in each of its two trees."""
+def generate(folder: Path, revisions: Sequence[tuple[str, str]]) -> None:
+    """Write a project with two trees of revisions, each given by its upgrade and its downgrade."""
+    folder.mkdir()
     (folder / "pyproject.toml").write_text(_SETTINGS)
     (folder / "floor.py").write_text(_FLOOR)
     for database, variable in DATABASES.items():
@@ -133,14 +129,7 @@ def generate(folder: Path, size: int) -> None:
         versions.mkdir(parents=True)
         (versions.parent / "alembic.ini").write_text(_ALEMBIC_INI)
         (versions.parent / "env.py").write_text(_ENV_PY.replace("{variable}", variable))
-        for number in range(1, size + 1):
+        for number, (up, down_sql) in enumerate(revisions, 1):
             down = key(number - 1) if number > 1 else None
-            up, down_sql = statements(number)
             text = _REVISION.format(number=number, key=key(number), down=down, up=up, down_sql=down_sql)
             (versions / f"{key(number)}_step_{number}.py").write_text(text)
-        peer = folder / database / PEER
-        peer.mkdir()
-        for number in range(1, size + 1):
-            up, down_sql = statements(number, f"{PEER}_")
-            text = _PEER_REVISION.format(up=up, down=down_sql)
-            (peer / f"{number:012}_step_{number}.sql").write_text(text)

@@ -7,44 +7,27 @@
 Starts a private PostgreSQL in a temporary folder. Contenders run in turns (A B C A B C), each on all sizes of
 trees before the next one; a first round is not counted. Compare the ratios, as the seconds depend on the
 machine: they are medians of the ratios within a round. Growth is the ratio to the same contender's smallest
-size. dbmate, the fastest of similar tools on large trees, runs if it is installed, once per database:
-
-    npm install --prefix /tmp/peer dbmate && export PATH=$PATH:$(echo /tmp/peer/node_modules/@dbmate/*/bin)
+size. `peers.py` compares similar tools, `growth.py` sizes.
 """
 
 from __future__ import annotations
 
 import argparse
-import asyncio
 import os
-import platform
-import shutil
-import signal
 import sys
-import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
-import asyncpg
-from measurement import Contender, Job, Row, Sample, interleaved, measure, table
-from projects import DATABASES, PEER, generate
+from databases import Bench, bench, conditions, on_new_databases, ours
+from measurement import Contender, Job, Row, interleaved, measure, table
+from projects import DATABASES, generate, statements
 
-from circle_migrate.postgres.embedded.server import EmbeddedServer, ServerStatus
-
-_ROOT = Path(__file__).resolve().parent.parent
 _RESULTS = Path(__file__).with_name("RESULTS.md")
-_OURS = [sys.executable, "-m", "circle_migrate"]
 _PER_REVISION = {"TRANSACTION_PER_MIGRATION": "1"}
 
 _FLOOR = "floor"
 _PLAIN = "alembic, twice"
-
-
-def ours(name: str, *arguments: str) -> Contender:
-    """Return circle-migrate on both databases in one process."""
-    return Contender(name, [[*_OURS, *arguments]], {})
 
 
 def alembic(name: str, *arguments: str) -> Contender:
@@ -63,30 +46,16 @@ def start_up(folder: Path, runs: int) -> list[Row]:
     return interleaved([Job("start", contenders, folder)], runs)
 
 
-def peer(name: str, *arguments: str) -> list[Contender]:
-    """Return dbmate on one database after the other; nothing where it is not installed."""
-    if shutil.which(PEER) is None:
-        return []
-    commands = [
-        [PEER, f"--env={variable}", f"--migrations-dir={database}/{PEER}", "--no-dump-schema", *arguments]
-        for database, variable in DATABASES.items()
-    ]
-    return [Contender(name, commands, {})]
-
-
 def reading(databases: Bench, folder: Path, size: int) -> Job:
     """Return the commands that read the current revisions, and the upgrades that have nothing to do.
 
     circle-migrate has upgraded the databases to head, so that they have a journal.
     """
     env = databases.create()
-    for contender in (ours("upgrade", "upgrade"), *peer(PEER, "up")):
-        measure(replace(contender, env=env), folder)
+    measure(replace(ours("upgrade", "upgrade"), env=env), folder)
     contenders = [
         alembic("alembic current, twice", "current"),
         alembic("alembic upgrade head, twice", "upgrade", "head"),
-        *peer(f"{PEER} status, twice", "status"),
-        *peer(f"{PEER} up, twice", "up"),
         Contender(_FLOOR, [[sys.executable, "floor.py"]], {}),
         *(ours(command, command) for command in ("status", "current", "heads", "check", "wait", "upgrade")),
     ]
@@ -95,107 +64,38 @@ def reading(databases: Bench, folder: Path, size: int) -> Job:
 
 def moving(databases: Bench, folder: Path, size: int, runs: int) -> list[Row]:
     """Measure upgrades from empty to head and downgrades to base, on a new pair of databases each time."""
-    pairs = {
-        _PLAIN: (alembic(_PLAIN, "upgrade", "head"), alembic(_PLAIN, "downgrade", "base")),
-        "circle-migrate": (
-            ours("circle-migrate", "upgrade"),
-            ours("circle-migrate", "downgrade", "base", "--yes"),
-        ),
-        "alembic, twice, per revision": (
-            replace(alembic("alembic, twice, per revision", "upgrade", "head"), env=_PER_REVISION),
-            replace(alembic("alembic, twice, per revision", "downgrade", "base"), env=_PER_REVISION),
-        ),
-        "circle-migrate, per revision": (
-            ours("circle-migrate", "upgrade", "--transaction", "per-revision"),
-            ours("circle-migrate", "downgrade", "base", "--yes", "--transaction", "per-revision"),
-        ),
-        "circle-migrate, atomic": (
-            ours("circle-migrate", "upgrade", "--atomic"),
-            ours("circle-migrate", "downgrade", "base", "--yes", "--atomic"),
-        ),
-    }
-    samples: dict[tuple[str, str], list[Sample]] = {}
-    for _ in range(runs):
-        for name, (up, down) in pairs.items():
-            env = databases.create()
-            for job, contender in ((f"up {size}", up), (f"down {size}", down)):
-                sample = measure(replace(contender, env={**contender.env, **env}), folder)
-                samples.setdefault((job, name), []).append(sample)
-            databases.drop(env)
-    return [Row(job, name, rows) for (job, name), rows in sorted(samples.items(), key=_downgrades_last)]
+    up, down = f"up {size}", f"down {size}"
+    plain = [alembic(up, "upgrade", "head"), alembic(down, "downgrade", "base")]
+    jobs = [
+        Job(_PLAIN, plain, folder),
+        Job("circle-migrate", _both_ways(up, down), folder),
+        Job(f"{_PLAIN}, per revision", [replace(one, env=_PER_REVISION) for one in plain], folder),
+        Job("circle-migrate, per revision", _both_ways(up, down, "--transaction", "per-revision"), folder),
+        Job("circle-migrate, atomic", _both_ways(up, down, "--atomic"), folder),
+    ]
+    rows = [Row(row.name, row.job, row.samples) for row in on_new_databases(databases, jobs, runs)]
+    return sorted(rows, key=lambda row: row.job == down)
 
 
-def _downgrades_last(item: tuple[tuple[str, str], list[Sample]]) -> bool:
-    return item[0][0].startswith("down")
-
-
-class Bench:
-    """Pairs of databases on the embedded server."""
-
-    def __init__(self, status: ServerStatus) -> None:
-        self._status = status
-        self._made = 0
-
-    def create(self) -> dict[str, str]:
-        """Create an empty pair, and return the environment with its URLs."""
-        self._made += 1
-        names = {variable: f"{database}_{self._made}" for database, variable in DATABASES.items()}
-        self._execute("postgres", *(f"CREATE DATABASE {name}" for name in names.values()))
-        return {variable: self._status.url(name) for variable, name in names.items()}
-
-    def drop(self, env: dict[str, str]) -> None:
-        """Drop a pair."""
-        for url in env.values():
-            name = url.rpartition("?")[0].rpartition("/")[2]
-            self._execute("postgres", f"DROP DATABASE {name} WITH (FORCE)")
-
-    def _execute(self, database: str, *statements: str) -> None:
-        async def execute() -> None:
-            connection = await asyncpg.connect(self._status.url(database))
-            for statement in statements:
-                await connection.execute(statement)
-            await connection.close()
-
-        asyncio.run(execute())
-
-
-@contextmanager
-def bench() -> Iterator[tuple[Path, Bench, int]]:
-    """Yield a temporary folder, databases on a server in it, and PostgreSQL's major version."""
-    folder = Path(tempfile.mkdtemp(prefix="circle-migrate-benchmarks-"))
-    folder.chmod(0o755)  # root starts the server as another user, which needs access
-    server = EmbeddedServer(folder / "server")
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # stop the server with this script
-    try:
-        status = server.start()
-        # As in an installed package, modules are compiled, but not into the checkout.
-        os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
-        os.environ.update(PYTHONPATH=str(_ROOT), PYTHONPYCACHEPREFIX=str(folder / "bytecode"))
-        yield folder, Bench(status), status.major or 0
-    finally:
-        server.reset()
-        shutil.rmtree(folder)
+def _both_ways(up: str, down: str, *arguments: str) -> list[Contender]:
+    return [ours(up, "upgrade", *arguments), ours(down, "downgrade", "base", "--yes", *arguments)]
 
 
 def report(options: argparse.Namespace) -> Iterator[str]:
     """Yield the parts of the report, as they are measured."""
     with bench() as (folder, databases, major):
-        yield (
-            f"PostgreSQL {major} (the embedded one), Python {platform.python_version()}, "
-            f"{os.cpu_count()} processors, load average {os.getloadavg()[0]:.1f} at the beginning, "
-            f"{options.runs} rounds ({_moves(options.runs)} of full upgrades, with no round before). "
+        rounds = f"{options.runs} rounds ({_moves(options.runs)} of full upgrades, with no round before)"
+        yield conditions(major, rounds) + (
             "Medians in seconds of wall time and of the client's CPU time; ratios are medians of the ratios "
             "within a round, those of CPU time in brackets. If the load average exceeds the number of "
             "processors, other programs were running: CPU time is then more reliable than wall time."
         )
-        if shutil.which(PEER) is None:
-            yield f"{PEER} is not on the PATH and is left out."
         yield "## Start-up\n\n" + table(start_up(folder, options.runs), ["python -c pass"])
         reading_jobs: list[Job] = []
         moves: list[Row] = []
         for size in options.sizes:
             project = folder / str(size)
-            generate(project_folder(project), size)
+            generate(project, statements(size))
             print(f"{size} revisions in each tree ...", file=sys.stderr)
             reading_jobs.append(reading(databases, project, size))
             if size <= options.most_moved:
@@ -210,12 +110,6 @@ def report(options: argparse.Namespace) -> Iterator[str]:
 
 def _moves(runs: int) -> int:
     return max(runs // 2, 1)
-
-
-def project_folder(folder: Path) -> Path:
-    """Create the folder and return it."""
-    folder.mkdir()
-    return folder
 
 
 def options(arguments: Sequence[str]) -> argparse.Namespace:

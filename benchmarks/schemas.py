@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncpg
-
 TABLES_PER_STATEMENT = 50
 """Tables created in one transaction, in which every object holds a lock until its end."""
 
@@ -25,11 +23,14 @@ CREATE INDEX ON {name} (parent_id) WHERE deleted_at IS NULL;
 """
 
 
-async def make_tables(connection: asyncpg.Connection, count: int) -> None:
-    """Create tables of ten columns, a primary key, a foreign key and two indexes, one of them partial."""
+def batches(count: int) -> list[str]:
+    """Return the statements that create tables, those of one transaction together.
+
+    The tables have ten columns, a primary key, a foreign key and two indexes, one of them partial.
+    """
     statements = [
         _TABLE.format(name=f"item_{number:05}", parent=f"item_{max(number - 1, 0):05}")
         for number in range(count)
     ]
-    for start in range(0, count, TABLES_PER_STATEMENT):
-        await connection.execute("".join(statements[start : start + TABLES_PER_STATEMENT]))
+    starts = range(0, count, TABLES_PER_STATEMENT)
+    return ["".join(statements[start : start + TABLES_PER_STATEMENT]) for start in starts]

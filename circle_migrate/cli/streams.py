@@ -19,13 +19,18 @@ def stdout_for_result() -> Iterator[None]:
     original = os.dup(1)
     os.dup2(2, 1)
     try:
-        with redirect_stdout(cast("TextIO", SafeStream(sys.stderr))):
+        with redirect_stdout(safe_stderr()):
             yield
     finally:
         with suppress(OSError):
             sys.stdout.flush()
         os.dup2(original, 1)
         os.close(original)
+
+
+def safe_stderr() -> TextIO:
+    """Return stderr, to which secrets are not written."""
+    return cast("TextIO", SafeStream(sys.stderr))
 
 
 def end_stdout() -> None:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from circle_migrate import __version__
 from circle_migrate.core.redaction import redact, redact_python
 from circle_migrate.migrate.guards import journal_error
-from circle_migrate.migrate.journal_rows import AppliedBy, JournalRun, JournalStep
+from circle_migrate.migrate.journal_rows import AppliedBy, JournalRun, JournalStep, os_user
 from circle_migrate.migrate.journal_schema import ensure_tables
 from circle_migrate.postgres.database import Database, State
 from circle_migrate.postgres.identifier import literal, quote
@@ -341,13 +341,3 @@ def _revision_columns(action: Action) -> tuple[str, str, str | None, str | None]
         return ", ".join(action.heads) or "base", "stamped", None, None
     revision = action.revision
     return revision.id, revision.message, revision.checksum, redact_python(revision.read_source())
-
-
-def os_user() -> str:
-    """Return the name of the user for the operating system, `unknown` where it has none."""
-    import getpass
-
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):
-        return "unknown"

@@ -45,3 +45,13 @@ class AppliedBy(NamedTuple):
     tool_version: str
     at: datetime
     by: str
+
+
+def os_user() -> str:
+    """Return the name of the user for the operating system, `unknown` where it has none."""
+    import getpass
+
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return "unknown"

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
 from circle_migrate.core.errors import Refused
-from circle_migrate.migrate.journal import os_user
+from circle_migrate.migrate.journal_rows import os_user
 from circle_migrate.postgres.identifier import quote
 from circle_migrate.postgres.journal_tables import PROTECTION, Protection, ProtectionMarker
 

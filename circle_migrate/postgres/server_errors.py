@@ -67,6 +67,9 @@ _HINTS = {
     'sa.bindparam("names", expanding=True)',
     r"another loop is running|running event loop": "steps run in an event loop: write await_only(coroutine), "
     "with `from sqlalchemy.util import await_only`",
+    r"max_locks_per_transaction": "the transaction locks more objects than the server has room for: give "
+    'each revision its own by the setting transaction = "per-revision", or raise max_locks_per_transaction '
+    "on the server",
     r"cannot insert multiple commands": "send each statement that has parameters by itself",
 }
 """What to write instead, by a pattern of the error and its statement."""

@@ -31,6 +31,11 @@ CAUSES = [
         marks=pytest.mark.thorough,
     ),
     (["SELECT set_config('transaction_read_only', 'on', true)"], 10, "read-only by: SELECT set_config("),
+    (
+        ["SELECT pg_advisory_xact_lock(i) FROM generate_series(1, 1000000) i"],
+        10,
+        'the setting transaction = "per-revision"',
+    ),
     (["DROP SCHEMA circle_migrate CASCADE"], 10, "the step has removed or renamed this table"),
     (["ALTER TABLE alembic_version RENAME TO old"], 10, "the step has removed or renamed this table"),
     pytest.param(

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TextIO, cast
 
 import typer
 
@@ -33,7 +31,7 @@ def register(app: Declarations) -> None:
         with _extra():
             from circle_migrate.api.server import serve as action
         from circle_migrate.cli.progress import Progress
-        from circle_migrate.cli.streams import SafeStream
+        from circle_migrate.cli.streams import safe_stderr
 
         settings = context.settings()
         quiet = context._replace(progress=Progress(quiet=True))
@@ -41,7 +39,7 @@ def register(app: Declarations) -> None:
             import asyncio
 
             asyncio.run(quiet.ready())
-        action(settings, quiet.deployment, cast("TextIO", SafeStream(sys.stderr)))
+        action(settings, quiet.deployment, safe_stderr())
         raise typer.Exit
 
     @command(app, panel=_PANEL)
