@@ -14,7 +14,7 @@ from tests.deployments import environment
 from tests.servers import Databases
 
 _ROOT = Path(__file__).parent.parent.parent
-_API = {"fastapi", "starlette", "uvicorn", "prometheus_client", "jinja2"}
+_API = {"fastapi", "starlette", "uvicorn", "prometheus_client", "jinja2", "jwt", "pwdlib"}
 _SLOW = {"alembic", "sqlalchemy", "mako", *_API}
 _SETTINGS = {"pydantic_settings", "dotenv"}
 _PYDANTIC = _SETTINGS | {"pydantic", "pydantic_core"}

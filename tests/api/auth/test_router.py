@@ -6,6 +6,8 @@ import asyncio
 import json
 import re
 import secrets
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -15,6 +17,7 @@ from fastapi import Depends, FastAPI
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+import circle_migrate.api
 from circle_migrate.api import AccessClaims, Message, MessageKind, auth_router
 from tests.api.asgi import request, running
 from tests.api.auth.people import EMAIL, PASSWORD, PERSON, People, people, tokens
@@ -374,3 +377,11 @@ def test_no_input_is_an_unexpected_error(databases: Databases) -> None:
         bearer = runner.run(client.session())["access_token"]
         attack()
         runner.run(opened.__aexit__(None, None, None))
+
+
+def test_health_routes_load_nothing_of_sign_in() -> None:
+    code = "import sys, circle_migrate.api.server; print(sorted({'jwt', 'pwdlib'} & set(sys.modules)))"
+    process = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert process.stdout == "[]\n"
+    with pytest.raises(AttributeError):
+        _ = circle_migrate.api.missing
