@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import threading
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
 from typing import NamedTuple, TypeVar
 
 from fastapi import HTTPException
@@ -38,28 +38,39 @@ class Passwords:
 
     def __init__(self, rounds: int, threads: int) -> None:
         self._hasher = PasswordHash((BcryptHasher(rounds), Argon2Hasher()))
-        self._threads = threads
+        self._threads, self._waiting = threads, 0
+        self._slots = asyncio.Semaphore(threads)
         self._executor: ThreadPoolExecutor | None = None
-        self._limit = threads * (1 + _QUEUE)
-        self._pending, self._lock = 0, threading.Lock()
         # A hash of the right form and cost that no password has: its salt and digest are zeros.
         self._nobody = f"$2b${rounds:02}$" + "." * 53
 
-    def ensure_free(self) -> None:
-        """Raise an `HTTPException` where too many passwords wait."""
-        if self._pending >= self._limit:
+    @asynccontextmanager
+    async def slot(self) -> AsyncIterator[None]:
+        """Wait for a thread. Raises an `HTTPException` where too many wait."""
+        if self._waiting >= self._threads * _QUEUE:
             raise HTTPException(503, "too many sign-ins at once; try again")
+        self._waiting += 1
+        try:
+            await self._slots.acquire()
+        finally:
+            self._waiting -= 1
+        try:
+            yield
+        finally:
+            self._slots.release()
 
     async def hash(self, password: str) -> str:
-        """Return the hash of a new password. Raises the error of `ensure_free`."""
-        return await self._run(lambda: self._hasher.hash(password))
+        """Return the hash of a new password. Raises the error of `slot`."""
+        async with self.slot():
+            return await self._run(lambda: self._hasher.hash(password))
 
     async def verify(self, password: str, stored: str | None) -> Verified:
-        """Compare with a stored hash; without one, do the same work for nothing."""
+        """Compare with a stored hash, in a slot; without one, do the same work for nothing."""
         return await self._run(lambda: self._verify(password, stored))
 
     def close(self) -> None:
         """End the threads; the next password begins new ones."""
+        self._slots = asyncio.Semaphore(self._threads)  # the next event loop needs another one
         executor, self._executor = self._executor, None
         if executor is not None:
             executor.shutdown(wait=False, cancel_futures=True)
@@ -74,14 +85,7 @@ class Passwords:
         return Verified(is_right=False)
 
     async def _run(self, work: Callable[[], T]) -> T:
-        self.ensure_free()
         if self._executor is None:
+            # Its size bounds the work also where a request is given up, which frees the slot.
             self._executor = ThreadPoolExecutor(self._threads, "circle-migrate-password")
-        self._count(1)
-        future = self._executor.submit(work)
-        future.add_done_callback(lambda _: self._count(-1))  # also of work whose request was given up
-        return await asyncio.wrap_future(future)
-
-    def _count(self, change: int) -> None:
-        with self._lock:
-            self._pending += change
+        return await asyncio.get_running_loop().run_in_executor(self._executor, work)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from typing import Any
 
 import pytest
@@ -133,10 +134,34 @@ def test_too_many_passwords_at_once_lock_nobody(
     async def scenario() -> None:
         async with people() as client:
             await client.register()
-            monkeypatch.setattr("circle_migrate.api.auth.passwords._QUEUE", -1)
+            monkeypatch.setattr("circle_migrate.api.auth.passwords._QUEUE", 0)
         async with people() as client:
             assert (await client.sign_in()).status == 503
             assert (await row(databases, "credentials", CREDENTIALS))[0] == 0
+
+    run(scenario())
+
+
+def test_password_that_waits_too_long_is_no_try(
+    databases: Databases, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hold = threading.Event()
+
+    def compare(*_: Any) -> Verified:
+        hold.wait(30)
+        return Verified(is_right=False)
+
+    async def scenario() -> None:
+        async with people(password_threads=1) as client:
+            await client.register()
+            monkeypatch.setattr(Passwords, "_verify", compare)
+            monkeypatch.setattr(connections, "LIMIT", 1.0)
+            answers = await asyncio.gather(*(client.sign_in() for _ in range(4)))
+            hold.set()
+            assert {answer.status for answer in answers} == {503}
+            assert (await row(databases, "credentials", CREDENTIALS))[0] == 1, (
+                "only the one that had a thread"
+            )
 
     run(scenario())
 
