@@ -179,6 +179,7 @@ async def _monitor(database: Database, session: Session, on_activity: OnActivity
     has_watched = has_warned = False
     limit = (database.address.connect_timeout or _CONNECT_SECONDS) * len(database.address.endpoints)
     limit += MAX_SECONDS if database.address.password_command else 0
+    await asyncio.sleep(POLL_SECONDS)  # most runs need no second connection
     try:
         while True:
             if connection is None:
@@ -257,9 +258,7 @@ UNION ALL SELECT name, current_setting(name)
 FROM unnest(ARRAY['{SETTING}', '{SCHEMA_SETTING}', '{JOURNAL_SETTING}']) name ORDER BY 1
 """  # noqa: S608 - constants
 
-_HAS_DEFERRABLE = (
-    "SET statement_timeout = 0; SELECT FROM pg_catalog.pg_constraint WHERE condeferrable LIMIT 1"
-)
+_HAS_DEFERRABLE = "SET statement_timeout = 0; SELECT FROM pg_catalog.pg_trigger WHERE tgdeferrable LIMIT 1"
 
 # Names are qualified, as the query runs under the settings of the step.
 _DEFERRABLE = """

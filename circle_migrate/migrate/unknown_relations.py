@@ -72,7 +72,7 @@ async def foreign_relations(
     sentences = {}
     for name in plan.databases:
         state, database = states[name], deployment.databases[name]
-        if state.current:
+        if state.current or state.is_empty:
             continue
         from circle_migrate.migrate.journal import Journal
 

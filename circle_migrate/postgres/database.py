@@ -45,6 +45,9 @@ _CLOSE_SECONDS = 2.0
 GID_PREFIX = "circle_migrate:"
 """Prefix of the identifiers of our prepared transactions."""
 
+_FIRST_NORMAL_OID = 16384
+"""The first OID that a server assigns after initdb (FirstNormalObjectId in src/include/access/transam.h)."""
+
 _STATE = f"""
 WITH own (schema, journal) AS (
     SELECT coalesce($2::name, {FIRST_SCHEMA})::text, current_setting('{journal_tables.JOURNAL_SETTING}')
@@ -56,6 +59,7 @@ SELECT current_database() AS name, current_user AS role, pg_backend_pid() AS pid
        current_setting('server_version') AS server_version,
        current_setting('server_version_num')::int AS server_version_num,
        pg_is_in_recovery() AS standby,
+       NOT EXISTS (SELECT FROM pg_catalog.pg_class WHERE oid >= {_FIRST_NORMAL_OID}) AS is_empty,
        current_setting('default_transaction_read_only') = 'on' AS read_only,
        own.schema, own.journal, {journal_tables.TABLES} AS tables, {COLUMNS},
        ARRAY(SELECT gid FROM pg_catalog.pg_prepared_xacts
@@ -71,7 +75,17 @@ WHERE relkind IN ('r', 'p') AND NOT relispartition AND relname <> ALL ($1::text[
 ORDER BY array_position(path.schemas, nspname), relname
 """
 
-_STATE_FIELDS = ("name", "role", "server_version_num", "cluster", "oid", "standby", "read_only", "schema")
+_STATE_FIELDS = (
+    "name",
+    "role",
+    "server_version_num",
+    "cluster",
+    "oid",
+    "standby",
+    "read_only",
+    "schema",
+    "is_empty",
+)
 
 
 class State(NamedTuple):
@@ -83,6 +97,7 @@ class State(NamedTuple):
     prefix, but no run in the journal. `journal` is the start of the names of our tables, as SQL; the next run
     moves them to `journal_schema`. `id_length` is the length of ids that the version table can hold, None
     without a limit. `unfinished` are steps without transaction that runs began and did not complete.
+    A database that `is_empty` has no relation but those of the server.
     `unsafe_table` would run code if it was written; `reads_only` says that the role may write none of ours.
     """
 
@@ -108,6 +123,7 @@ class State(NamedTuple):
     unfinished: tuple[journal_tables.UnfinishedStep, ...] = ()
     unsafe_table: UnsafeTable | None = None
     reads_only: bool = False
+    is_empty: bool = False
 
     @property
     def identity(self) -> tuple[int, int] | None:

@@ -37,7 +37,7 @@ class SafetyGate:
 
     async def check(self, plan: Plan, states: Mapping[str, State]) -> dict[str, object]:
         """Return notes for the journal, none without rows. If required, raises `Refused` and other errors."""
-        if not await self._has_rows(plan):
+        if not await self._has_rows(plan, states):
             return {}
         from circle_migrate.safety.assess import assess
 
@@ -65,11 +65,11 @@ class SafetyGate:
                 raise Refused(finding.message, hint=finding.remedy)
         return _notes(self, safety)
 
-    async def _has_rows(self, plan: Plan) -> bool:
+    async def _has_rows(self, plan: Plan, states: Mapping[str, State]) -> bool:
         """Return whether a database of the plan has a table with rows, or with an unknown number of rows."""
         from circle_migrate.safety.live_database.catalog import relation_sizes
 
-        databases = (self.deployment.databases[name] for name in plan.databases)
+        databases = (self.deployment.databases[name] for name in plan.databases if not states[name].is_empty)
         try:
             sizes_by_database = await asyncio.gather(*map(relation_sizes, databases))
         except MigrateError:

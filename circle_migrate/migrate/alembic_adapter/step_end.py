@@ -19,7 +19,9 @@ from circle_migrate.postgres.identifier import literal
 if TYPE_CHECKING:
     import asyncpg
 
-ANY_DEFERRABLE = "EXISTS (SELECT FROM pg_catalog.pg_constraint WHERE condeferrable)"
+ANY_DEFERRABLE = "EXISTS (SELECT FROM pg_catalog.pg_trigger WHERE tgdeferrable)"
+"""The condition that a check can be deferred: deferrable constraints are checked by triggers, and pg_trigger,
+unlike pg_constraint, has no rows for primary keys and NOT NULL."""
 
 
 class RowsChangedError(Exception):
