@@ -339,5 +339,7 @@ def _revision_columns(action: Action) -> tuple[str, str, str | None, str | None]
 
     if isinstance(action, Stamp):
         return ", ".join(action.heads) or "base", "stamped", None, None
+    from circle_migrate.revision_graph.modules import source_of
+
     revision = action.revision
-    return revision.id, revision.message, revision.checksum, redact_python(revision.read_source())
+    return revision.id, revision.message, revision.checksum, redact_python(source_of(revision))

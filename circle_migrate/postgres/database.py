@@ -76,15 +76,8 @@ ORDER BY array_position(path.schemas, nspname), relname
 """
 
 _STATE_FIELDS = (
-    "name",
-    "role",
-    "server_version_num",
-    "cluster",
-    "oid",
-    "standby",
-    "read_only",
-    "schema",
-    "is_empty",
+    *("name", "role", "server_version_num", "cluster", "oid"),
+    *("standby", "read_only", "schema", "is_empty"),
 )
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from pkgutil import resolve_name
 from traceback import walk_tb
 from types import CodeType, FunctionType, ModuleType
+from typing import cast
 
 import alembic.op
 from alembic.operations import Operations
@@ -19,7 +20,7 @@ from alembic.operations import Operations
 from circle_migrate.core.errors import TreeError, text_of
 from circle_migrate.core.shield import end_if_signalled
 from circle_migrate.revision_graph.plan import Step
-from circle_migrate.revision_graph.revision import Revision
+from circle_migrate.revision_graph.revision import Revision, normalized_text
 
 _INSTALLED = {"site-packages", "dist-packages"}
 _DOTTED_NAME = re.compile(r"\b(([^\W\d]\w*)(?:\.[^\W\d]\w*)+)")
@@ -48,8 +49,11 @@ def exits_as_errors() -> Iterator[None]:
 class _SourceLoader(SourceFileLoader):
     """A loader without bytecode cache, whose granularity of a second misses quick edits."""
 
+    source = b""
+
     def get_code(self, fullname: str) -> CodeType:  # noqa: ARG002 - as declared
-        return self.source_to_code(self.get_data(self.path), self.path)
+        self.source = self.get_data(self.path)
+        return self.source_to_code(self.source, self.path)
 
 
 def load_module(path: Path | str) -> ModuleType:
@@ -91,12 +95,14 @@ def missing_package_hint(error: BaseException) -> str | None:
 class LoadedModule:
     """A revision's module, and its names from Alembic: `op` itself (None) or the name of its function.
 
+    `source` is the text of the file with normalized line ends.
     `is_stale` means that the module, and those that it imports from its folder, must be loaded again.
     """
 
     module: ModuleType
     operations: Mapping[str, str | None]
     checksum: str
+    source: str
     has_run: bool = False
     is_stale: bool = False
 
@@ -127,8 +133,8 @@ def _load(revision: Revision) -> LoadedModule:
     if loaded is not None and loaded.checksum == revision.checksum:
         return loaded
     module = load_module(revision.path)
-    text = Path(revision.path).read_text(encoding="utf-8", errors="ignore")
-    for name, package in dict.fromkeys(_DOTTED_NAME.findall(text)):
+    source = normalized_text(cast("_SourceLoader", module.__loader__).source)
+    for name, package in dict.fromkeys(_DOTTED_NAME.findall(source)):
         if getattr(vars(module).get(package), "__name__", "") == package:  # after `import package`
             with suppress(Exception):
                 resolve_name(name)  # imports its modules, as env.py may do, which is not run
@@ -138,7 +144,7 @@ def _load(revision: Revision) -> LoadedModule:
             names[name] = None
         elif isinstance(value, FunctionType) and value is vars(alembic.op).get(function := value.__name__):
             names[name] = function
-    loaded = _loaded[revision.path] = LoadedModule(module, names, revision.checksum)
+    loaded = _loaded[revision.path] = LoadedModule(module, names, revision.checksum, source)
     return loaded
 
 
@@ -164,6 +170,11 @@ def _is_below(folder: Path, module: ModuleType) -> bool:
 def module_of(revision: Revision) -> ModuleType:
     """Return the revision's module that was loaded last."""
     return _load(revision).module
+
+
+def source_of(revision: Revision) -> str:
+    """Return the text of the file of the module that was loaded last, with normalized line ends."""
+    return _load(revision).source
 
 
 def module_with(step: Step) -> ModuleType:

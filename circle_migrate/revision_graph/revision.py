@@ -50,7 +50,7 @@ class Revision(NamedTuple):
 
     def read_source(self) -> str:
         """Read the file and return its text with normalized line ends."""
-        return Path(self.path).read_bytes().replace(b"\r\n", b"\n").decode("utf-8", "replace")
+        return normalized_text(Path(self.path).read_bytes())
 
     def to_dict(self) -> dict[str, Any]:
         """Return the revision as the JSON output shows it."""
@@ -68,6 +68,11 @@ class Revision(NamedTuple):
             "file": self.path,
             "line": self.line,
         }
+
+
+def normalized_text(source: bytes) -> str:
+    """Return the text of a file with normalized line ends."""
+    return source.replace(b"\r\n", b"\n").decode("utf-8", "replace")
 
 
 def files_digest(files: Iterable[tuple[str, str]]) -> str:
