@@ -6,16 +6,21 @@ import asyncio
 import os
 import sys
 from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
 from itertools import zip_longest
 from pathlib import Path
 
+import asyncpg
 import pytest
 
 import circle_migrate
 from circle_migrate.commands.history import current
+from circle_migrate.commands.upgrade import upgrade
 from circle_migrate.core.errors import (
     ExitCode,
 )
+from circle_migrate.postgres.database import Database
+from circle_migrate.safety.gate import SafetyGate
 from tests import alembic_driver, old_script
 from tests.commands.shortcuts import CREDENTIALS, HEADS, MAIN, down, up
 from tests.deployments import (
@@ -54,6 +59,22 @@ def test_upgrade_says_what_ran_and_what_there_is_now(empty_databases: Databases)
             assert list(result.tables[name]) == [row[0] for row in by_database[name]["tables"]]
 
     run(scenario())
+
+
+def test_upgrade_of_an_empty_database_reads_it_only_before_and_after(
+    empty_databases: Databases, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reads: list[str] = []
+    original = Database.reading
+
+    def reading(database: Database) -> AbstractAsyncContextManager[asyncpg.Connection]:
+        reads.append(database.name)
+        return original(database)
+
+    monkeypatch.setattr(Database, "reading", reading)
+    both = deployment(empty_databases)
+    assert run(upgrade(both, gate=SafetyGate(both, required=True))).tables
+    assert reads == [*NAMES, *NAMES]
 
 
 def test_requirement_runs_in_the_database_nobody_named(empty_databases: Databases) -> None:
