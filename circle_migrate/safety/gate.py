@@ -67,9 +67,11 @@ class SafetyGate:
 
     async def _has_rows(self, plan: Plan, states: Mapping[str, State]) -> bool:
         """Return whether a database of the plan has a table with rows, or with an unknown number of rows."""
+        databases = [self.deployment.databases[name] for name in plan.databases if not states[name].is_empty]
+        if not databases:
+            return False
         from circle_migrate.safety.live_database.catalog import relation_sizes
 
-        databases = (self.deployment.databases[name] for name in plan.databases if not states[name].is_empty)
         try:
             sizes_by_database = await asyncio.gather(*map(relation_sizes, databases))
         except MigrateError:
