@@ -194,10 +194,10 @@ class Accounts:
         """Begin a session. Answers and work are the same for users who do not exist or are locked."""
         user = await self.find(email)
         user_id = 0 if user is None else user.id
-        async with self._passwords.slot():  # before the try counts, as the wait may take too long
+        async with self._passwords.slot() as slot:  # before the try counts, as the wait may take too long
             async with self._connections.connected(CREDENTIALS) as connection:
                 stored = await connection.fetchval(_TRY, user_id)
-            verified = await self._passwords.verify(password, stored)
+            verified = await self._passwords.verify(slot, password, stored)
         if verified.is_right:
             async with self._connections.transaction(CREDENTIALS) as connection:
                 if await connection.fetchval(_SUCCESS, user_id, stored, verified.new_hash) is not None:

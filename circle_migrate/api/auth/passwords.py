@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from fastapi import HTTPException
 from pwdlib import PasswordHash
@@ -33,6 +33,12 @@ class Verified(NamedTuple):
     new_hash: str | None = None
 
 
+class Slot:
+    """A thread, and the work that it does."""
+
+    work: asyncio.Future[Any] | None = None
+
+
 class Passwords:
     """Hashes and verifies passwords. `rounds` is the cost of bcrypt, the logarithm of its iterations."""
 
@@ -45,28 +51,32 @@ class Passwords:
         self._nobody = f"$2b${rounds:02}$" + "." * 53
 
     @asynccontextmanager
-    async def slot(self) -> AsyncIterator[None]:
+    async def slot(self) -> AsyncIterator[Slot]:
         """Wait for a thread. Raises an `HTTPException` where too many wait."""
+        slots, slot = self._slots, Slot()
         if self._waiting >= self._threads * _QUEUE:
             raise HTTPException(503, "too many sign-ins at once; try again")
         self._waiting += 1
         try:
-            await self._slots.acquire()
+            await slots.acquire()
         finally:
             self._waiting -= 1
         try:
-            yield
+            yield slot
         finally:
-            self._slots.release()
+            if slot.work is None or slot.work.done():
+                slots.release()
+            else:  # the request is given up, but its thread works on
+                slot.work.add_done_callback(lambda _: slots.release())
 
     async def hash(self, password: str) -> str:
         """Return the hash of a new password. Raises the error of `slot`."""
-        async with self.slot():
-            return await self._run(lambda: self._hasher.hash(password))
+        async with self.slot() as slot:
+            return await self._run(slot, lambda: self._hasher.hash(password))
 
-    async def verify(self, password: str, stored: str | None) -> Verified:
-        """Compare with a stored hash, in a slot; without one, do the same work for nothing."""
-        return await self._run(lambda: self._verify(password, stored))
+    async def verify(self, slot: Slot, password: str, stored: str | None) -> Verified:
+        """Compare with a stored hash; without one, do the same work for nothing."""
+        return await self._run(slot, lambda: self._verify(password, stored))
 
     def close(self) -> None:
         """End the threads; the next password begins new ones."""
@@ -84,8 +94,8 @@ class Passwords:
         self._hasher.verify(password, self._nobody)
         return Verified(is_right=False)
 
-    async def _run(self, work: Callable[[], T]) -> T:
+    async def _run(self, slot: Slot, work: Callable[[], T]) -> T:
         if self._executor is None:
-            # Its size bounds the work also where a request is given up, which frees the slot.
             self._executor = ThreadPoolExecutor(self._threads, "circle-migrate-password")
-        return await asyncio.get_running_loop().run_in_executor(self._executor, work)
+        slot.work = future = asyncio.get_running_loop().run_in_executor(self._executor, work)
+        return await asyncio.shield(future)

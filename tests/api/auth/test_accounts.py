@@ -10,7 +10,7 @@ import pytest
 from pwdlib.hashers.argon2 import Argon2Hasher
 
 from circle_migrate.api.auth import accounts, connections
-from circle_migrate.api.auth.passwords import Passwords, Verified
+from circle_migrate.api.auth.passwords import Passwords, Slot, Verified
 from circle_migrate.commands.consistency.consistency import consistency
 from tests.api.auth.people import EMAIL, PASSWORD, PERSON, people
 from tests.api.auth.waiting import until_waiting
@@ -45,9 +45,9 @@ def compared(monkeypatch: pytest.MonkeyPatch) -> list[str | None]:
     seen: list[str | None] = []
     verify = Passwords.verify
 
-    async def watch(self: Passwords, password: str, stored: str | None) -> Verified:
+    async def watch(self: Passwords, slot: Slot, password: str, stored: str | None) -> Verified:
         seen.append(stored)
-        return await verify(self, password, stored)
+        return await verify(self, slot, password, stored)
 
     monkeypatch.setattr(Passwords, "verify", watch)
     return seen

@@ -19,7 +19,8 @@ PASSWORD = "correct horse battery"
 def verify(stored: str | None, password: str = PASSWORD) -> tuple[bool, str | None]:
     async def scenario() -> tuple[bool, str | None]:
         passwords = Passwords(rounds=4, threads=1)
-        verified = await passwords.verify(password, stored)
+        async with passwords.slot() as slot:
+            verified = await passwords.verify(slot, password, stored)
         passwords.close()
         return verified
 
@@ -89,8 +90,8 @@ def test_work_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
             return True, None
 
         async def verify() -> None:
-            async with passwords.slot():
-                await passwords.verify("x", None)
+            async with passwords.slot() as slot:
+                await passwords.verify(slot, "x", None)
 
         monkeypatch.setattr(passwords, "_verify", work)
         tasks = [asyncio.create_task(verify()) for _ in range(30)]

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from circle_migrate.api.auth import sessions
-from circle_migrate.api.auth.passwords import Passwords, Verified
+from circle_migrate.api.auth.passwords import Passwords, Slot, Verified
 from tests.api.asgi import Answer
 from tests.api.auth.people import EMAIL, PASSWORD, People, people
 from tests.api.auth.waiting import until_waiting
@@ -163,8 +163,8 @@ def test_password_that_changes_while_it_is_compared(
     """A new password ends all sessions; one that the old password begins after that would stay."""
     verify = Passwords.verify
 
-    async def slowly(self: Passwords, password: str, stored: str | None) -> Verified:
-        verified = await verify(self, password, stored)
+    async def slowly(self: Passwords, slot: Slot, password: str, stored: str | None) -> Verified:
+        verified = await verify(self, slot, password, stored)
         await execute(databases, "credentials", "UPDATE user_credentials SET password_hash = 'new'")
         return verified
 
