@@ -116,6 +116,7 @@ def test_settings_that_decide_what_revisions_mean_are_no_drift(
     monkeypatch.setattr(Database, "connect", recording)
     answer = invoke(["diff", "-d", "main", "--format", "json"])
     assert answer.status == 0, answer.stdout
-    assert addresses.count(empty_databases.names["main"]) == 1
+    # The catalog with the settings, and whether the scratch server is that of the database.
+    assert addresses.count(empty_databases.names["main"]) == 2
     found = [finding["subject"] for finding in json.loads(answer.stdout)["findings"]]
     assert {subject.casefold() for subject in found} == {f"setting database.{name}" for name in settings}
