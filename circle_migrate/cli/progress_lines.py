@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 import threading
 import time
 from dataclasses import dataclass, field
+from textwrap import TextWrapper
 from typing import TYPE_CHECKING
 
 from circle_migrate.cli.formats.sanitize import visible
@@ -16,6 +18,7 @@ if TYPE_CHECKING:
 HEARTBEAT = 30.0
 """Seconds without a line after which the running step is shown again; CI systems end a silent job."""
 
+_NO_BREAK = "\N{NO-BREAK SPACE}"
 STYLES = {EventKind.WAITING: "yellow", EventKind.RETRY: "yellow"}
 
 
@@ -98,7 +101,10 @@ class View:
     def say(self, text: str, style: str = "") -> None:
         """Write a line; on a terminal it wraps between words."""
         with self._lock:
-            self._screen.print(visible(text.replace("\n", " ")), style=style, markup=False)
+            shown = visible(text.replace("\n", " "))
+            if self._screen.is_terminal:
+                shown = _wrap(shown, self._screen.width)
+            self._screen.print(shown, style=style, markup=False)
 
     def stop(self) -> None:
         """End the view."""
@@ -133,6 +139,14 @@ class Lines(View):
                         running += f"  running for {progress.seconds:.0f} s"
                     if text := ", ".join(filter(None, [running, progress.description])):
                         self.say(f"{name}  {text}")
+
+
+def _wrap(text: str, width: int) -> str:
+    """Break the text into lines between words, but not before the unit of a duration at its end."""
+    wrapper = TextWrapper(width, expand_tabs=False, replace_whitespace=False, break_long_words=False)
+    wrapper.break_on_hyphens = False
+    lines = wrapper.wrap(re.sub(r"(?<=\d) s$", _NO_BREAK + "s", text))
+    return "\n".join(lines).replace(_NO_BREAK, " ")
 
 
 def line(event: Event) -> str | None:
