@@ -1,7 +1,7 @@
 """Measure circle-migrate beside similar tools, and list what each of them leaves to its user.
 
-    ./run python benchmarks/peers.py --folder /tmp/peers --install
-    ./run python benchmarks/peers.py --folder /tmp/peers --rounds 7 --write
+    ./run python benchmarks/peers.py --folder ../peers --install
+    ./run python benchmarks/peers.py --folder ../peers --rounds 7 --write
 
 Without `--folder`, only the tools on PATH run. All tools run the same statements on the same server, as
 whole processes, on a new pair of databases each time: from empty to head, status, and an upgrade with nothing
