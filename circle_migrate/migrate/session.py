@@ -179,7 +179,6 @@ async def _monitor(database: Database, session: Session, on_activity: OnActivity
     has_watched = has_warned = False
     limit = (database.address.connect_timeout or _CONNECT_SECONDS) * len(database.address.endpoints)
     limit += MAX_SECONDS if database.address.password_command else 0
-    await asyncio.sleep(POLL_SECONDS)  # most runs need no second connection
     try:
         while True:
             if connection is None:

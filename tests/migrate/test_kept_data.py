@@ -71,6 +71,18 @@ async def rows(databases: Databases) -> dict[str, dict[str, Any]]:
     return contents
 
 
+_NEW_CREDENTIALS = """
+INSERT INTO refresh_tokens (user_id, family_id, token_hash, expires_at)
+    SELECT user_id, gen_random_uuid(), sha256(user_id::text::bytea), now() + interval '1 day'
+    FROM user_credentials;
+INSERT INTO verification_codes (user_id, channel, code_hash, expires_at)
+    SELECT user_id, 'email', sha256(user_id::text::bytea), now() + interval '10 minutes'
+    FROM user_credentials;
+INSERT INTO password_resets (user_id, token_hash, expires_at)
+    SELECT user_id, sha256(user_id::text::bytea), now() + interval '30 minutes' FROM user_credentials;
+"""
+
+
 async def filled(databases: Databases) -> None:
     """Both databases at head, with rows in every table."""
     for name in DATABASES:
@@ -78,6 +90,7 @@ async def filled(databases: Databases) -> None:
             await old_script.build(connection, name, old_script.REVISIONS[name][-1])
     await upgrade(deployment(databases))
     await execute(databases, "main", _NEW_ROWS)
+    await execute(databases, "credentials", _NEW_CREDENTIALS)
     for name, tables in (await rows(databases)).items():
         empty = [table for table, content in tables.items() if not content and table != "sequences"]
         assert not empty, f"{name}: every table has rows"
