@@ -81,17 +81,15 @@ _CONNECTION_STRING = (
     r"(?i)(?P<head>'\s*(?:\w+\s*=\s*(?:''[^']*''|[^\s'=]+)\s+)*(?:ssl)?password\s*=\s*)(?P<secret>[^\s'=]+)"
 )
 _QUOTES = frozenset("'\"$")
-# No text without one of these is suspicious; they are found faster than by a pattern.
-_WORDS_OF_SECRETS = (
-    *("pass", "pw", "secret", "key", "token", "auth", "credential", "dsn", "bearer", "cookie", "-u"),
-    *("mysql", "gh", "_pat_", "glpat", "_live_", "xox", "eyj"),
-)
-# "credentials" is also the name of a database; no pattern takes it for a setting before these characters.
-_SUSPICIOUS = re.compile(
-    "pass|pw|secret|key|token|auth|credential(?!s(?:[:@]|$))|dsn|bearer|cookie|-u|mysql"
-    "|gh._|_pat_|glpat|_live_|xox|eyJ",
-    re.IGNORECASE,
-)
+# What a text with a secret contains, and what has to follow it. "credentials" is also the name of a database;
+# no pattern takes it for a setting before these characters.
+_WORDS = {
+    **dict.fromkeys(("pass", "pw", "secret", "key", "token", "auth", "dsn", "bearer", "cookie"), ""),
+    **dict.fromkeys(("-u", "mysql", "_pat_", "glpat", "_live_", "xox", "eyj"), ""),
+    "credential": "(?!s(?:[:@]|$))",
+    "gh": "._",
+}
+_SUSPICIOUS = re.compile("|".join(map("".join, _WORDS.items())), re.IGNORECASE)
 
 # In statements and source, where a word for a secret is a name and not a part of a sentence.
 _WORD = (
@@ -157,8 +155,8 @@ def redact(text: str) -> str:
     text = _redact_registered(text)
     if "://" in text:
         text = _URL_PASSWORD.sub(rf"\g<head>{MASK}", text)
-    folded = text.casefold()
-    if not any(word in folded for word in _WORDS_OF_SECRETS) or not _SUSPICIOUS.search(text):
+    folded = text.casefold()  # words are found faster than a pattern
+    if not any(word in folded for word in _WORDS) or not _SUSPICIOUS.search(text):
         return text
     text = re.sub(_KEYS, MASK, text)
     if not _QUOTES.isdisjoint(text):
