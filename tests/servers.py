@@ -126,6 +126,17 @@ class Databases:
             await connection.close()
 
 
+@contextmanager
+def created_pair(server: Server) -> Iterator[Databases]:
+    """Both databases, empty, while the block runs."""
+    pair = Databases(server)
+    run(pair.create())
+    try:
+        yield pair
+    finally:
+        run(pair.drop())
+
+
 def choose() -> str:
     """Where the server comes from: container, embedded, binaries or a URL; the one place that decides.
 

@@ -19,7 +19,7 @@ from sqlalchemy.sql.naming import conv
 from circle_migrate.core.errors import MigrationFailed
 from circle_migrate.indexes import drop_index_concurrently, drop_invalid, ensure_index_concurrently
 from tests.alembic_driver import on_connection
-from tests.servers import Databases, Server, run
+from tests.servers import Databases, Server, created_pair, run
 
 TABLES = """
     CREATE TABLE people (id integer, name text, "Odd name" text);
@@ -53,10 +53,8 @@ def drop(**options: Any) -> Step:
 
 @pytest.fixture(scope="module")
 def _pair(server: Server) -> Iterator[Databases]:
-    pair = Databases(server)
-    run(pair.create())
-    yield pair
-    run(pair.drop())
+    with created_pair(server) as pair:
+        yield pair
 
 
 @pytest.fixture

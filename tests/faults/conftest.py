@@ -14,7 +14,7 @@ from tests.deployments import project_folder
 from tests.faults.killed_process import KilledProcesses
 from tests.faults.shop import Shop
 from tests.faults.states import clear
-from tests.servers import Databases, Server, run
+from tests.servers import Databases, Server, created_pair, run
 
 __all__ = ["project_folder"]
 
@@ -41,10 +41,8 @@ def shop(_shared_shop: Shop, monkeypatch: pytest.MonkeyPatch) -> Shop:
 
 @pytest.fixture(scope="session")
 def _pair(server: Server) -> Iterator[Databases]:
-    pair = Databases(server)
-    run(pair.create())
-    yield pair
-    run(pair.drop())
+    with created_pair(server) as pair:
+        yield pair
 
 
 @pytest.fixture

@@ -35,7 +35,7 @@ from circle_migrate.safety.live_database.record import (
 from circle_migrate.safety.trace.record import Lock, Task, TracedStatement, Work
 from tests.deployments import VARIABLES, deployment, environment, execute
 from tests.safety.live_cases import CASES, Case
-from tests.servers import Databases, Server, run
+from tests.servers import Databases, Server, created_pair, run
 
 pytestmark = pytest.mark.thorough
 
@@ -54,10 +54,8 @@ CREATE SCHEMA public;
 @pytest.fixture(scope="module")
 def pair(server: Server) -> Iterator[Databases]:
     """A live and a scratch database, which the tests empty before use."""
-    databases = Databases(server)
-    run(databases.create())
-    yield databases
-    run(databases.drop())
+    with created_pair(server) as databases:
+        yield databases
 
 
 @pytest.fixture
