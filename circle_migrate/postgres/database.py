@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from circle_migrate.core.errors import MigrateError, MissingPrivilege, Unreachable
 from circle_migrate.postgres import journal_tables, server_errors
-from circle_migrate.postgres.identifier import literal, quote
+from circle_migrate.postgres.identifier import FIRST_OID, literal, quote
 from circle_migrate.postgres.load_psycopg import load_psycopg
 from circle_migrate.postgres.missing_tls import warn_of_missing_tls
 from circle_migrate.postgres.search_path import (
@@ -45,9 +45,6 @@ _CLOSE_SECONDS = 2.0
 GID_PREFIX = "circle_migrate:"
 """Prefix of the identifiers of our prepared transactions."""
 
-_FIRST_NORMAL_OID = 16384
-"""The first OID that a server assigns after initdb (FirstNormalObjectId in src/include/access/transam.h)."""
-
 _STATE = f"""
 WITH own (schema, journal) AS (
     SELECT coalesce($2::name, {FIRST_SCHEMA})::text, current_setting('{journal_tables.JOURNAL_SETTING}')
@@ -59,7 +56,7 @@ SELECT current_database() AS name, current_user AS role, pg_backend_pid() AS pid
        current_setting('server_version') AS server_version,
        current_setting('server_version_num')::int AS server_version_num,
        pg_is_in_recovery() AS standby,
-       NOT EXISTS (SELECT FROM pg_catalog.pg_class WHERE oid >= {_FIRST_NORMAL_OID}) AS is_empty,
+       NOT EXISTS (SELECT FROM pg_catalog.pg_class WHERE oid >= {FIRST_OID}) AS is_empty,
        current_setting('default_transaction_read_only') = 'on' AS read_only,
        own.schema, own.journal, {journal_tables.TABLES} AS tables, {COLUMNS},
        ARRAY(SELECT gid FROM pg_catalog.pg_prepared_xacts

@@ -9,6 +9,9 @@ import re
 IDENTIFIER = r'(?:"(?:[^"]|"")+"|[^\W\d][\w$]*)'
 """The pattern of one identifier."""
 
+FIRST_OID = 16384
+"""The lowest oid of user objects (FirstNormalObjectId in PostgreSQL's source)."""
+
 _PART = re.compile(r'"(?:[^"]|"")*"|[^."(]+')
 _BASE_NAME = re.compile(rf"(?:(?:{_PART.pattern})\.)*(?P<name>{_PART.pattern})(?:\(.*)?", re.DOTALL)
 _NEEDS_NO_QUOTES = re.compile(r"[a-z_][a-z0-9_]*")

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from circle_migrate.core.errors import Refused
+from circle_migrate.postgres.identifier import FIRST_OID
 
 if TYPE_CHECKING:
     import asyncpg
@@ -27,9 +28,6 @@ _COLUMNS = {
 """The columns of our tables: those that are NOT NULL, and the others."""
 
 _ID_TYPES = ("text", "varchar", "bpchar")
-_FIRST_OID = 16384
-"""The lowest oid of user objects (FirstNormalObjectId in PostgreSQL's source)."""
-
 Columns = Mapping[str, tuple[str, int, int, bool]]
 """The columns of a table: the name, oid and modifier of the type, and whether it is NOT NULL."""
 
@@ -56,7 +54,7 @@ def find_defect(table: str | None, kind: str, columns: Columns) -> str | None:
     """
     if kind not in ("r", "p"):
         return "is not an ordinary table"
-    if any(oid >= _FIRST_OID for _, oid, *_ in columns.values()):
+    if any(oid >= FIRST_OID for _, oid, *_ in columns.values()):
         return "has a column of a type that a user created"
     types = {name: column[0] for name, column in columns.items()}
     if table is None:

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 from circle_migrate.core.errors import Refused
 from circle_migrate.migrate.kept_data import registry
 from circle_migrate.migrate.kept_data.registry import KeptKind
-from circle_migrate.migrate.kept_data.tables import FIRST_USER_OID, Table, TableColumn, TableLoss, TablesState
-from circle_migrate.postgres.identifier import literal, quote
+from circle_migrate.migrate.kept_data.tables import Table, TableColumn, TableLoss, TablesState
+from circle_migrate.postgres.identifier import FIRST_OID, literal, quote
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Connection
@@ -81,7 +81,7 @@ def _stored_value(column: TableColumn) -> str:
     name = quote(column.name)
     if column.has_user_type:
         return f"t.{name}::text AS {name}"
-    return f't.{name} COLLATE "default" AS {name}' if column.collation >= FIRST_USER_OID else f"t.{name}"
+    return f't.{name} COLLATE "default" AS {name}' if column.collation >= FIRST_OID else f"t.{name}"
 
 
 def _condition(loss: TableLoss) -> str:

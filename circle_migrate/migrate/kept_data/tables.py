@@ -7,14 +7,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from circle_migrate.postgres.identifier import quote
+from circle_migrate.postgres.identifier import FIRST_OID, quote
 from circle_migrate.postgres.journal_tables import OWN_SCHEMAS
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Connection
-
-FIRST_USER_OID = 16384
-"""The lowest OID of objects that users create (FirstNormalObjectId in PostgreSQL's source)."""
 
 # The counters count the running transaction only, including savepoints that were rolled back.
 _TABLES = f"""
@@ -65,7 +62,7 @@ class TableColumn:
     @property
     def has_user_type(self) -> bool:
         """Whether a user created its type, and so may drop it."""
-        return self.type_oid >= FIRST_USER_OID
+        return self.type_oid >= FIRST_OID
 
 
 @dataclass(frozen=True, slots=True)

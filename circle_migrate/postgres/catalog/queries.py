@@ -9,6 +9,8 @@ from typing import NamedTuple
 
 import asyncpg
 
+from circle_migrate.postgres.identifier import FIRST_OID
+
 _NUMEROUS = ("column", "constraint", "index")
 """Kinds with many objects, queried separately so that their rows need no conversion to JSON."""
 
@@ -36,8 +38,6 @@ _CATALOG = re.compile(r"^-- (where) (\w+)(?:\.(\w+))?$", re.MULTILINE)
 # A line that ends with such a comment is omitted if the condition is false.
 _CONDITION = re.compile(r"\S -- (since|before|where) (\w+)$")
 _WHERE = re.compile(r"-- where (\w+)$", re.MULTILINE)
-_FIRST_OID = 16384
-"""The lowest oid of user objects (FirstNormalObjectId in PostgreSQL's source)."""
 
 
 class Statements(NamedTuple):
@@ -68,7 +68,7 @@ def _used() -> str:
     limits = (_CATALOG.search(text) for text in _texts("sql").values())
     rare = sorted({limit.groups("")[1:] for limit in limits if limit})
     used = [
-        f"SELECT '{name}' WHERE EXISTS (SELECT FROM pg_catalog.{name} WHERE {oid} >= {_FIRST_OID})"  # noqa: S608
+        f"SELECT '{name}' WHERE EXISTS (SELECT FROM pg_catalog.{name} WHERE {oid} >= {FIRST_OID})"  # noqa: S608
         for name, oid in rare
         if oid
     ]
