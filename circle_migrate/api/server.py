@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import re
 import signal
 import socket
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 import uvicorn
 from fastapi import Depends, FastAPI, Request, Response
+from fastapi.responses import PlainTextResponse
 from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
 from uvicorn.protocols.http.h11_impl import H11Protocol
@@ -21,7 +23,7 @@ from circle_migrate import __version__
 from circle_migrate.api.log import AccessLog, logging_json
 from circle_migrate.api.metrics import CONTENT_TYPE, metrics_text
 from circle_migrate.api.page.page import page_router
-from circle_migrate.api.problem import ProblemRoute, problem, problem_of, request_id
+from circle_migrate.api.problem import PROBLEMS, ProblemRoute, problem, problem_of, request_id
 from circle_migrate.api.results import Results, results_router
 from circle_migrate.api.router import health_router
 from circle_migrate.api.service import Service
@@ -79,7 +81,7 @@ def create_app(settings: Settings, open_deployment: Callable[[], Deployment]) ->
         yield
         await results.close()
 
-    app = FastAPI(
+    app = _Application(
         title="circle-migrate",
         version=__version__,
         lifespan=lifespan,
@@ -94,7 +96,15 @@ def create_app(settings: Settings, open_deployment: Callable[[], Deployment]) ->
     app.include_router(results_router(service, results), prefix=PREFIX)
     app.include_router(page_router(service, results))
     access = [Depends(service.require_details)]
-    app.add_api_route("/metrics", partial(_metrics, service), dependencies=access, name="metrics")
+    app.add_api_route(
+        "/metrics",
+        partial(_metrics, service),
+        dependencies=access,
+        name="metrics",
+        description="The metrics for Prometheus.",
+        response_class=PlainTextResponse,
+        responses=PROBLEMS,
+    )
     app.add_exception_handler(HTTPException, _answer_error)
     if settings.api_cors:
         app.add_middleware(
@@ -121,6 +131,22 @@ async def _metrics(service: Service) -> Response:
 
 async def _answer_error(request: Request, error: Exception) -> Response:
     return problem_of(request.scope, error)
+
+
+class _Application(FastAPI):
+    def openapi(self) -> dict[str, Any]:
+        """Return the OpenAPI; definitions of JSON Schemas are its components, as its tools expect them."""
+        if self.openapi_schema is None:
+            components: dict[str, Any] = {}
+
+            def take_definitions(value: dict[str, Any]) -> dict[str, Any]:
+                components.update(value.pop("$defs", {}))
+                return value
+
+            text = json.dumps(super().openapi()).replace('"#/$defs/', '"#/components/schemas/')
+            self.openapi_schema = json.loads(text, object_hook=take_definitions)
+            self.openapi_schema.setdefault("components", {}).setdefault("schemas", {}).update(components)
+        return self.openapi_schema
 
 
 class _Guard:

@@ -12,7 +12,8 @@ import pytest
 from fastapi import FastAPI
 
 from circle_migrate.api import results
-from circle_migrate.api.results import PROBLEM, ROUTES
+from circle_migrate.api.problem import PROBLEM
+from circle_migrate.api.results import ROUTES
 from circle_migrate.api.server import create_app
 from circle_migrate.api.service import load_deployment
 from circle_migrate.commands.json_schema.command_schema import schema
@@ -257,8 +258,11 @@ def test_openapi_has_the_schemas_of_the_commands(workdir: Path) -> None:
     for path, route in {**ROUTES, "/runs/{run}": ROUTES["/runs"]}.items():
         responses = paths[f"/api/v1{path}"]["get"]["responses"]
         shown = responses["200"]["content"]["application/json"]["schema"]
-        assert shown.pop("$id") == f"urn:circle-migrate:schema:{route.command}"
-        assert shown == schema(route.command)
+        expected = json.loads(json.dumps(schema(route.command)).replace("#/$defs/", "#/components/schemas/"))
+        definitions = expected.pop("$defs")
+        assert shown == expected
+        assert {name: openapi.json["components"]["schemas"][name] for name in definitions} == definitions
+        assert paths[f"/api/v1{path}"]["get"]["security"] == [{"HTTPBearer": []}]
         assert responses["4XX"]["content"]["application/problem+json"]["schema"] == PROBLEM
     for path in paths.values():
         assert path.keys() == {"get"}

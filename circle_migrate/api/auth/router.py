@@ -16,7 +16,7 @@ from circle_migrate.api.auth.connections import Connections, within_limit
 from circle_migrate.api.auth.message import Message, Send, deliver
 from circle_migrate.api.auth.passwords import MAX_BYTES, MIN_CHARACTERS, Passwords
 from circle_migrate.api.auth.sessions import Session
-from circle_migrate.api.problem import ProblemRoute, json_response
+from circle_migrate.api.problem import PROBLEMS, ProblemRoute, described_json, json_response
 from circle_migrate.api.service import load_deployment
 from circle_migrate.core.envelope import dump
 
@@ -25,18 +25,7 @@ MAX_BODY = 16 << 10
 
 _DAY = 86_400
 _ACCEPTED = {"status": "accepted"}
-_PROBLEM: dict[str, Any] = {
-    "description": "Refused, or not available; problem details of RFC 9457.",
-    "content": {
-        "application/problem+json": {
-            "schema": {
-                "type": "object",
-                "required": ["type", "title", "status", "detail", "request_id"],
-                "properties": {"status": {"type": "integer"}, "detail": {"type": "string"}},
-            }
-        }
-    },
-}
+_DESCRIBED: dict[int | str, dict[str, Any]] = {202: described_json("Accepted.", {"const": _ACCEPTED})}
 
 
 def _short_enough(password: SecretStr) -> SecretStr:
@@ -176,9 +165,7 @@ def auth_router(
         await pools.close()
         passwords.close()
 
-    router = APIRouter(
-        route_class=AuthRoute, tags=["sign-in"], lifespan=lifespan, responses={"default": _PROBLEM}
-    )
+    router = APIRouter(route_class=AuthRoute, tags=["sign-in"], lifespan=lifespan, responses=PROBLEMS)
 
     def started(session: Session) -> Response:
         answer = Tokens(
@@ -202,7 +189,7 @@ def auth_router(
 
     user = Depends(tokens.require)
 
-    @router.post("/register", status_code=202)
+    @router.post("/register", status_code=202, responses=_DESCRIBED)
     async def register(body: Registration, background: BackgroundTasks) -> Response:
         """Create an account. The answer does not say whether the address has one; a message to it does."""
         new = NewUser(body.email, body.first_name, body.last_name, body.phone)
@@ -224,7 +211,7 @@ def auth_router(
         await accounts.sign_out(body.refresh_token.get_secret_value())
         return Response(status_code=204)
 
-    @router.post("/codes", status_code=202)
+    @router.post("/codes", status_code=202, responses=_DESCRIBED)
     async def new_code(
         body: CodeRequest, background: BackgroundTasks, claims: AccessClaims = user
     ) -> Response:
@@ -237,7 +224,7 @@ def auth_router(
         await accounts.use_code(claims, body.channel, body.code)
         return Response(status_code=204)
 
-    @router.post("/password/forgot", status_code=202)
+    @router.post("/password/forgot", status_code=202, responses=_DESCRIBED)
     async def forgot(body: Address, background: BackgroundTasks) -> Response:
         """Send a token for a new password. The answer does not say whether the address has an account."""
         found = await accounts.find(body.email)
