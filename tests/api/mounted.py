@@ -9,6 +9,7 @@ import re
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -86,6 +87,17 @@ class Server:
             self.log += (line := process.stderr.readline())
             assert line, self.log
         self.port = int(found[1])
+        deadline = time.monotonic() + 30
+        while not self._answers():  # uvicorn says so before its processes listen
+            assert time.monotonic() < deadline, self.log
+            time.sleep(0.02)
+
+    def _answers(self) -> bool:
+        try:
+            Client(self.port).close()
+        except ConnectionRefusedError:
+            return False
+        return True
 
     @property
     def sent(self) -> list[dict[str, str]]:
