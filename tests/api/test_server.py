@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import http.client
 import json
 import os
@@ -14,19 +15,22 @@ import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from itertools import groupby
 from pathlib import Path
 
 import pytest
 
 from tests.api.asgi import BEARER, TOKEN
+from tests.api.auth.waiting import until_waiting
 from tests.deployments import environment, invoke
-from tests.servers import IMPORT_PATH, Databases
+from tests.faults.processes import holding
+from tests.servers import IMPORT_PATH, Databases, run
 
 _PROGRAM = """
 import sys
 from circle_migrate.api import server
 server._HEAD_SECONDS = 0.5
-server._END_SECONDS = 1
+server._END_SECONDS = %d
 sys.argv[0] = "circle-migrate"
 from circle_migrate.__main__ import main
 main()
@@ -75,9 +79,9 @@ class Serve:
 
 
 @contextmanager
-def serving(databases: Databases, folder: Path, *options: str, **more: str) -> Iterator[Serve]:
+def serving(databases: Databases, folder: Path, *options: str, end: int = 1, **more: str) -> Iterator[Serve]:
     with subprocess.Popen(
-        [sys.executable, "-c", _PROGRAM, "serve", "--listen", "127.0.0.1:0", *options],
+        [sys.executable, "-c", _PROGRAM % end, "serve", "--listen", "127.0.0.1:0", *options],
         cwd=folder,
         env={**os.environ, **environment(databases), "PYTHONPATH": IMPORT_PATH, **more},
         stdout=subprocess.DEVNULL,
@@ -125,9 +129,43 @@ def test_after_sigterm_it_is_not_ready_first_and_ends_what_runs(
         assert (answer[0], json.loads(answer[1])["reasons"]) == (503, ["stopping"])
         time.sleep(1)
         assert server.get("/api/v1/health/live")[0] == 200
+        assert server.get("/api/v1/health")[0] == 200
         assert server.get("/api/v1/migrations")[0] == 200
         server.process.send_signal(signal.SIGTERM)
         assert server.end() == 0
+
+
+def test_sigterm_under_load_loses_no_request(migrated_databases: Databases, workdir: Path) -> None:
+    """Clients ask without a pause, and one waits for a database until no connection is accepted any more."""
+
+    async def scenario(server: Serve) -> None:
+        async with holding(migrated_databases, "main", "LOCK TABLE circle_migrate.runs"):
+            slow = asyncio.create_task(asyncio.to_thread(server.get, "/api/v1/runs"))
+            await until_waiting(migrated_databases, 1, "main")
+            paths = ["/api/v1/health/ready", *["/api/v1/health/live"] * 4]
+            load = [asyncio.create_task(asyncio.to_thread(until_refused, server, path)) for path in paths]
+            await asyncio.sleep(0.3)
+            server.process.send_signal(signal.SIGTERM)
+            ready, *live = await asyncio.gather(*load)
+            assert not slow.done()
+        assert (await slow)[0] == 200
+        assert [status for status, _ in groupby(ready)] == [200, 503]
+        assert [set(statuses) for statuses in live] == [{200}] * 4
+        assert server.end() == 0
+
+    with serving(migrated_databases, workdir, end=30, CIRCLE_MIGRATE_API_DRAIN="0.5") as server:
+        assert server.get("/api/v1/health/ready")[0] == 200
+        run(scenario(server))
+
+
+def until_refused(server: Serve, path: str) -> list[int]:
+    """Ask on one connection after another until none is accepted; return the statuses."""
+    statuses = []
+    while True:
+        try:
+            statuses.append(server.get(path)[0])
+        except ConnectionError:
+            return statuses
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.thorough)])
