@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager, suppress
+from functools import partial
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, BackgroundTasks, Depends, HTTPException, Request, Response
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, StringConstraints
 
 from circle_migrate.api.auth.access_tokens import AccessClaims, AccessTokens
-from circle_migrate.api.auth.accounts import Accounts, NewUser, User
+from circle_migrate.api.auth.accounts import Accounts, Later, NewUser
 from circle_migrate.api.auth.codes import Channel
 from circle_migrate.api.auth.connections import Connections, within_limit
-from circle_migrate.api.auth.message import Message, Send, deliver
+from circle_migrate.api.auth.message import Send, deliver
 from circle_migrate.api.auth.passwords import MAX_BYTES, MIN_CHARACTERS, Passwords
 from circle_migrate.api.auth.sessions import Session
 from circle_migrate.api.problem import PROBLEMS, ProblemRoute, described_json, json_response
@@ -175,15 +176,15 @@ def auth_router(
         )
         return json_response(answer.model_dump_json())  # `dump` redacts tokens
 
-    def accepted(message: Message | None, background: BackgroundTasks) -> Response:
-        """Answer before a message is sent: the time that takes says whether there is an account."""
-        if message is not None:
-            background.add_task(deliver, send, message)
+    def accepted(later: Later | None, background: BackgroundTasks) -> Response:
+        """Answer before a message is made and sent: the time that takes says whether there is an account."""
+        if later is not None:
+            background.add_task(send_later, later)
         return json_response(dump(_ACCEPTED), 202)
 
-    async def send_reset(found: User) -> None:
+    async def send_later(later: Later) -> None:
         with suppress(HTTPException):  # the log has it
-            message = await within_limit(accounts.reset_message)(found)
+            message = await within_limit(later)()
             if message is not None:
                 await deliver(send, message)
 
@@ -216,7 +217,8 @@ def auth_router(
         body: CodeRequest, background: BackgroundTasks, claims: AccessClaims = user
     ) -> Response:
         """Send a new code to the address or the phone of the user; it replaces the one before."""
-        return accepted(await accounts.new_code(claims, body.channel), background)
+        background.add_task(deliver, send, await accounts.new_code(claims, body.channel))
+        return accepted(None, background)
 
     @router.post("/codes/verify", status_code=204)
     async def use_code(body: Code, claims: AccessClaims = user) -> Response:
@@ -228,9 +230,7 @@ def auth_router(
     async def forgot(body: Address, background: BackgroundTasks) -> Response:
         """Send a token for a new password. The answer does not say whether the address has an account."""
         found = await accounts.find(body.email)
-        if found is not None:
-            background.add_task(send_reset, found)
-        return accepted(None, background)
+        return accepted(None if found is None else partial(accounts.reset_message, found), background)
 
     @router.post("/password/reset", status_code=204)
     async def reset(body: PasswordReset) -> Response:
