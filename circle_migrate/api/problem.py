@@ -104,6 +104,12 @@ def problem_of(scope: MutableMapping[str, Any], error: Exception) -> Response:
 class ProblemRoute(APIRoute):
     """A route that answers with problem details in any application, and with the id of the request."""
 
+    async def handle(self, scope: Any, receive: Any, send: Any) -> None:
+        """Answer HEAD, which monitors send, as GET; the server leaves the content out."""
+        if scope["method"] == "HEAD":
+            scope = {**scope, "method": "GET"}
+        await super().handle(scope, receive, send)
+
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         """Return the handler."""
         handle = super().get_route_handler()

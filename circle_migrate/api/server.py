@@ -174,9 +174,14 @@ class _Guard:
                 ]
             await send(message)
 
-        host = dict(scope["headers"]).get(b"host", b"").decode("latin-1")
+        headers = dict(scope["headers"])
+        host = headers.get(b"host", b"").decode("latin-1")
         answer = self._app
-        if self._needs_local_host and re.sub(r":\d+$", "", host) not in _LOOPBACK:
+        if b"content-length" in headers and b"transfer-encoding" in headers:
+            # RFC 9112, 6.1: a proxy in front may end it elsewhere, and take what follows for another request.
+            answer = problem(scope, 400, "a request has one length")
+            answer.headers["Connection"] = "close"
+        elif self._needs_local_host and re.sub(r":\d+$", "", host) not in _LOOPBACK:
             text = "the Host is not this machine; set a token to use other names"
             answer = problem(scope, 421, text)
         await answer(scope, receive, send_with_headers)

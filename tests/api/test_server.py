@@ -57,9 +57,13 @@ class Serve:
 
     def get(self, path: str, headers: Mapping[str, str] | None = None) -> tuple[int, str]:
         """Ask for a path on a connection of its own."""
+        return self.ask("GET", path, headers)
+
+    def ask(self, method: str, path: str, headers: Mapping[str, str] | None = None) -> tuple[int, str]:
+        """Send a request on a connection of its own."""
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
         try:
-            connection.request("GET", path, headers=dict(headers or {}))
+            connection.request(method, path, headers=dict(headers or {}))
             response = connection.getresponse()
             return response.status, response.read().decode()
         finally:
@@ -90,9 +94,13 @@ def serving(databases: Databases, folder: Path, *options: str, end: int = 1, **m
     ) as process:
         try:
             server = Serve(process)
-            yield server
-            for connection in server.connections:
-                connection.close()
+            try:
+                yield server
+            finally:
+                for connection in server.connections:
+                    connection.close()
+                process.kill()
+                server.end()
         finally:
             process.kill()
 
@@ -204,6 +212,39 @@ def test_slow_and_huge_requests_are_ended(migrated_databases: Databases, workdir
         strange.sendall(b"GET /\x00\x1b HTTP/1.1\r\nHost: localhost\r\n\r\n")
         assert strange.recv(65536).startswith(b"HTTP/1.1 4")
         assert server.get("/api/v1/health/live")[0] == 200
+
+
+TWO_LENGTHS = b"""GET /api/v1/health/live HTTP/1.1
+Host: localhost
+Content-Length: 6
+Transfer-Encoding: chunked
+
+0
+
+GET /api/v1/runs HTTP/1.1
+Host: localhost
+
+"""
+
+
+def test_request_with_two_lengths_ends_its_connection(migrated_databases: Databases, workdir: Path) -> None:
+    """A proxy may take what follows for a part of it, and its answer for that to another request."""
+    with serving(migrated_databases, workdir) as server:
+        connection = server.connect()
+        connection.sendall(TWO_LENGTHS.replace(b"\n", b"\r\n"))
+        answer = b""
+        while received := connection.recv(65536):
+            answer += received
+        assert answer.startswith(b"HTTP/1.1 400")
+        assert answer.count(b"HTTP/1.1") == 1
+
+
+def test_head_is_get_without_content(migrated_databases: Databases, workdir: Path) -> None:
+    with serving(migrated_databases, workdir) as server:
+        for path in ("/", "/api/v1/health/live", "/api/v1/health/ready", "/status.css"):
+            assert server.ask("HEAD", path) == (200, "")
+        assert server.ask("HEAD", "/nowhere") == (404, "")
+    assert {record["method"] for record in server.log if "method" in record} == {"HEAD"}
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager, suppress
 from functools import partial
@@ -19,10 +20,12 @@ from circle_migrate.api.auth.passwords import MAX_BYTES, MIN_CHARACTERS, Passwor
 from circle_migrate.api.auth.sessions import Session
 from circle_migrate.api.problem import PROBLEMS, ProblemRoute, described_json, json_response
 from circle_migrate.api.service import load_deployment
-from circle_migrate.core.envelope import dump
+from circle_migrate.core.envelope import UNPRINTED, dump
 
 MAX_BODY = 16 << 10
 """Bytes of a request."""
+_BODY_SECONDS = 10.0
+"""Seconds in which all of it must have come."""
 
 _DAY = 86_400
 _ACCEPTED = {"status": "accepted"}
@@ -40,13 +43,13 @@ def _short_enough(password: SecretStr) -> SecretStr:
 
 Password = Annotated[SecretStr, Field(max_length=MAX_BYTES), AfterValidator(_short_enough)]
 NewPassword = Annotated[Password, Field(min_length=MIN_CHARACTERS)]
-_TEXT = r"[^\s@\x00-\x1f\x7f-\x9f]+"
+_CONTROL = r"\x00-\x1f" + UNPRINTED.removesuffix(r"\ud800-\udfff")  # no text has surrogates
+# Neither what makes a list, a name or a comment of a header of mail, nor what nobody sees.
+_TEXT = rf'[^\s@()<>\[\],;:\\"\xad\u200b-\u200d\u2060\ufeff{_CONTROL}]+'
 Email = Annotated[str, StringConstraints(max_length=254, pattern=f"^{_TEXT}@{_TEXT}$")]
 Name = Annotated[
     str,
-    StringConstraints(
-        strip_whitespace=True, min_length=1, max_length=100, pattern=r"^[^\x00-\x1f\x7f-\x9f]+$"
-    ),
+    StringConstraints(strip_whitespace=True, min_length=1, max_length=100, pattern=f"^[^{_CONTROL}]+$"),
 ]
 Phone = Annotated[str, StringConstraints(pattern=r"^\+[1-9][0-9]{6,14}$")]
 Token = Annotated[SecretStr, Field(max_length=1000)]
@@ -115,7 +118,7 @@ class Tokens(BaseModel):
 
 
 class AuthRoute(ProblemRoute):
-    """A route that takes small requests only, and answers within a limit."""
+    """A route that takes small requests only, which come without delay, and answers within a limit."""
 
     def __init__(self, path: str, endpoint: Callable[..., Any], **options: Any) -> None:
         super().__init__(path, within_limit(endpoint), **options)
@@ -125,11 +128,15 @@ class AuthRoute(ProblemRoute):
         handle = super().get_route_handler()
 
         async def answer(request: Request) -> Response:
-            size = 0
+            size, end = 0, asyncio.get_running_loop().time() + _BODY_SECONDS
 
             async def receive() -> Any:
                 nonlocal size
-                message = await request.receive()
+                try:
+                    async with asyncio.timeout_at(end):
+                        message = await request.receive()
+                except TimeoutError:
+                    raise HTTPException(408, "the request came too slowly", {"Connection": "close"}) from None
                 size += len(message.get("body", b""))
                 if size > MAX_BODY:
                     raise HTTPException(413, f"a request has at most {MAX_BODY} bytes")

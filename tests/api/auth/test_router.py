@@ -17,6 +17,7 @@ from fastapi import Depends, FastAPI
 
 import circle_migrate.api
 from circle_migrate.api import AccessClaims, Message, MessageKind, auth_router
+from circle_migrate.api.auth import router
 from tests.api.asgi import request, running
 from tests.api.auth.people import EMAIL, PASSWORD, PERSON, People, people, tokens
 from tests.deployments import VARIABLES, execute
@@ -173,6 +174,21 @@ BAD: list[tuple[str, Any, int]] = [
         422,
     ),  # in lower case, it has 412 characters
     ("/token", {"email": "a\0@example.org", "password": "x"}, 422),
+    *(
+        ("/register", {**PERSON, "email": email}, 422)
+        for email in (
+            "victim<eve@example.org>",
+            "a,eve@example.org",
+            "a;eve@example.org",
+            "a(b)@example.org",
+            '"a"@example.org',
+            "a\n@example.org",
+            "a@example.org\n",
+            "\u202eanna@example.org",
+            "an\u200bna@example.org",
+        )
+    ),
+    ("/register", {**PERSON, "first_name": "\u202eA"}, 422),
     ("/token", {"email": EMAIL, "password": "x\0y"}, 422),
     ("/token", {"email": EMAIL, "password": "x" * 73}, 422),
     ("/token", {"email": EMAIL, "password": "é" * 37}, 422),
@@ -211,6 +227,36 @@ def test_hostile_input_is_refused(databases: Databases, caplog: pytest.LogCaptur
 
     run(scenario())
     assert caplog.text == ""
+
+
+@pytest.mark.parametrize(
+    "kind", ["text/plain", "application/x-www-form-urlencoded", "multipart/form-data", ""]
+)
+def test_what_a_form_of_another_site_can_send_is_refused(databases: Databases, kind: str) -> None:
+    """A browser asks for permission before it sends JSON to another site."""
+
+    async def scenario() -> None:
+        async with people() as client:
+            await client.register()
+            body = json.dumps({"email": EMAIL, "password": PASSWORD}).encode()
+            headers = {"Content-Type": kind}
+            answer = await request(client.app, "/auth/token", headers, method="POST", body=body)
+            assert answer.status == 422
+
+    run(scenario())
+
+
+def test_request_that_never_comes_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(router, "_BODY_SECONDS", 0.05)
+
+    async def scenario() -> None:
+        async with people() as client, asyncio.timeout(30):
+            headers = {"Content-Type": "application/json"}
+            answer = await request(client.app, "/auth/token", headers, method="POST", body=None)
+            assert (answer.status, answer.headers["connection"]) == (408, "close")
+            assert answer.headers["content-type"] == "application/problem+json"
+
+    run(scenario())
 
 
 @pytest.mark.parametrize("length", [71, 72])
