@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import shutil
 from pathlib import Path
 from typing import Any
 
 import jsonschema
 import pytest
-from fastapi import FastAPI
 
 from circle_migrate.api import results
 from circle_migrate.api.problem import PROBLEM
@@ -18,40 +18,13 @@ from circle_migrate.api.results import ROUTES
 from circle_migrate.api.server import create_app
 from circle_migrate.api.service import load_deployment
 from circle_migrate.commands.json_schema.command_schema import schema
+from circle_migrate.commands.upgrade import upgrade
 from circle_migrate.config.load import load
 from circle_migrate.core import redaction
 from tests.api.asgi import BEARER, TOKEN, Answer, request, running
-from tests.deployments import environment, execute, invoke
-from tests.servers import Databases, run
-
-HOSTILE = "<script>alert(1)</script>\x1b[31m\u202e"
-
-
-@pytest.fixture(autouse=True)
-def _secrets(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(redaction, "_secrets", set())
-
-
-@pytest.fixture
-def served(migrated_databases: Databases, workdir: Path, monkeypatch: pytest.MonkeyPatch) -> Databases:
-    """Databases at head that the settings of this process name."""
-    for name, url in environment(migrated_databases).items():
-        monkeypatch.setenv(name, url)
-    return migrated_databases
-
-
-def app(**settings: str) -> FastAPI:
-    """The application, with settings from the environment and these."""
-    return create_app(load(settings), load_deployment)
-
-
-def get(*paths: str, headers: dict[str, str] | None = None, **settings: str) -> list[Answer]:
-    async def scenario() -> list[Answer]:
-        async with running(app(**settings)) as application:
-            return [await request(application, path, headers) for path in paths]
-
-    return run(scenario())
-
+from tests.api.served import app, get
+from tests.deployments import VARIABLES, deployment, environment, execute, invoke
+from tests.servers import Databases, Server, any_major, run, start_binaries
 
 COMMANDS = {
     "/migrations": "history -i",
@@ -91,6 +64,34 @@ def test_no_route_writes(served: Databases) -> None:
     paths = ["/", "/metrics", "/api/v1/health", *(f"/api/v1{path}" for path in ROUTES)]
     assert [answer.status for answer in get(*paths)] == [200] * len(paths)
     assert run(next_transaction()) == before
+
+
+@pytest.mark.thorough
+def test_databases_that_nobody_can_write_to(workdir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They are ready at head: nothing has to be written to know what they are at."""
+    paths = ["/api/v1/health/ready", "/", "/metrics", *(f"/api/v1{path}" for path in ROUTES)]
+    with start_binaries(any_major()) as (cluster, url):
+        pair = Databases(Server("own", url, cluster.stop))
+        run(pair.create())
+        run(upgrade(deployment(pair), ["heads"]))
+        for name, variable in VARIABLES.items():
+            monkeypatch.setenv(variable, pair.urls[name])
+            run(
+                execute(
+                    pair, name, f"ALTER DATABASE {pair.names[name]} SET default_transaction_read_only = on"
+                )
+            )
+        for access in ("read-only", "standby"):
+            ready, page, *others = get(*paths)
+            assert (ready.json["status"], access in page.text) == ("ready", True)
+            assert {
+                path: answer.status for path, answer in zip(paths[2:], others, strict=True)
+            } == dict.fromkeys(paths[2:], 200)
+            cluster.stop()
+            signal = cluster.data / "standby.signal"
+            signal.touch()
+            shutil.chown(signal, cluster.account.uid)
+            cluster.start()
 
 
 @pytest.mark.thorough
@@ -280,38 +281,6 @@ def test_cors_is_for_named_origins(workdir: Path, monkeypatch: pytest.MonkeyPatc
         assert allowed not in answer.headers
     monkeypatch.delenv("CIRCLE_MIGRATE_API_CORS")
     assert allowed not in get("/api/v1/health/live", headers={"Origin": "https://a.example"})[0].headers
-
-
-def test_the_page_shows_texts_of_strangers_as_text(served: Databases) -> None:
-    literal = "E'" + HOSTILE.replace("\x1b", "\\x1b") + "'"
-    for name in served.names:
-        run(execute(served, name, f"UPDATE circle_migrate.runs SET command = {literal}"))
-    page, style = get("/", "/status.css")
-    assert (page.status, style.status) == (200, 200)
-    assert "<script" not in page.text
-    assert "&lt;script&gt;" in page.text
-    assert not {"\x1b", "\u202e"} & set(page.text)
-    assert " style=" not in page.text
-    assert "default-src 'none'" in page.headers["content-security-policy"]
-    assert (page.headers["cache-control"], style.headers["content-type"][:8]) == ("no-store", "text/css")
-
-
-def test_the_page_shows_both_databases_and_what_is_pending(
-    empty_databases: Databases, workdir: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    for name, url in environment(empty_databases).items():
-        monkeypatch.setenv(name, url)
-    monkeypatch.setenv("CIRCLE_MIGRATE_SCRATCH_URL", "postgresql://u@127.0.0.1:9/nowhere")
-    (page,) = get("/")
-    for text in ("dca7825748db", "1e978f7e8aa5", "16 pending", "not ready: pending", "is being checked"):
-        assert text in page.text, text
-
-
-def test_the_page_of_broken_settings_says_so(served: Databases, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("DATABASE_URL", "")
-    (page,) = get("/")
-    assert page.status == 200
-    assert "no URL is set for the database main" in page.text
 
 
 def test_the_log_masks_secrets_and_escapes_controls(

@@ -17,7 +17,6 @@ from fastapi import FastAPI
 from circle_migrate.api import migration_router, service
 from circle_migrate.api.health import Check, Checks
 from circle_migrate.api.service import load_deployment
-from circle_migrate.core import redaction
 from circle_migrate.core.errors import MigrateError
 from circle_migrate.postgres.database import Database
 from circle_migrate.postgres.deployment import Deployment
@@ -40,11 +39,6 @@ def get(path: str, headers: dict[str, str] | None = None, **checks: Check) -> An
             return await request(app, path, headers)
 
     return run(scenario())
-
-
-@pytest.fixture(autouse=True)
-def _secrets(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(redaction, "_secrets", set())
 
 
 @pytest.fixture
