@@ -161,8 +161,12 @@ class _Guard:
             await self._app(scope, receive, send)
             return
 
+        has_begun = False
+
         async def send_with_headers(message: Any) -> None:
+            nonlocal has_begun
             if message["type"] == "http.response.start":
+                has_begun = True
                 names = {name.lower() for name, _ in message["headers"]}
                 headers = {**_HEADERS, "X-Request-ID": request_id(scope)}
                 if self._docs and scope["path"] == "/docs":  # its scripts are another site's
@@ -184,7 +188,11 @@ class _Guard:
         elif self._needs_local_host and re.sub(r":\d+$", "", host) not in _LOOPBACK:
             text = "the Host is not this machine; set a token to use other names"
             answer = problem(scope, 421, text)
-        await answer(scope, receive, send_with_headers)
+        try:
+            await answer(scope, receive, send_with_headers)
+        except asyncio.CancelledError:  # it has not ended in the seconds after a signal
+            if not has_begun:
+                await problem(scope, 503, "the server has stopped")(scope, receive, send_with_headers)
 
 
 class _Protocol(H11Protocol):

@@ -183,11 +183,14 @@ def test_it_ends_while_a_database_never_answers(
     with socket.create_server(("127.0.0.1", 0)) as silent:
         url = f"postgresql://u@127.0.0.1:{silent.getsockname()[1]}/d"
         with serving(migrated_databases, workdir, DATABASE_URL=url, CIRCLE_MIGRATE_API_DRAIN="0") as server:
-            server.connect().sendall(b"GET /api/v1/runs HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            waiting = server.connect()
+            waiting.sendall(b"GET /api/v1/runs HTTP/1.1\r\nHost: localhost\r\n\r\n")
             (reason,) = json.loads(server.get("/api/v1/health/ready")[1])["reasons"]
             assert reason in {"unreachable", "starting"}
             server.process.send_signal(number)
             assert server.end() == 0
+            assert waiting.recv(65536).startswith(b"HTTP/1.1 503")
+            assert "traceback" not in json.dumps(server.log)
 
 
 def test_slow_and_huge_requests_are_ended(migrated_databases: Databases, workdir: Path) -> None:
