@@ -21,10 +21,18 @@ CONFIG = Path(__file__).with_name("schemathesis.toml")
 
 def check(port: int, bearer: str) -> None:
     """Send what the OpenAPI allows, and what it does not, and hold the answers against it."""
-    line = (
-        f"run http://127.0.0.1:{port}/openapi.json --seed 1 --checks all --no-color --output-truncate false"
-    )
-    command = [sys.executable, "-m", "schemathesis.cli", "--config-file", str(CONFIG), *line.split()]
+    url = f"http://127.0.0.1:{port}/openapi.json"
+    line = "--seed 1 --checks all --request-timeout 60 --no-color --output-truncate false"
+    command = [
+        sys.executable,
+        "-m",
+        "schemathesis.cli",
+        "--config-file",
+        str(CONFIG),
+        "run",
+        url,
+        *line.split(),
+    ]
     done = subprocess.run(
         [*command, "-H", f"Authorization: Bearer {bearer}"], capture_output=True, text=True, check=False
     )
