@@ -512,8 +512,10 @@ CHANGES = [
     "CREATE TEXT SEARCH CONFIGURATION words (COPY = simple)",
     "ALTER TEXT SEARCH CONFIGURATION words DROP MAPPING FOR email",
     "CREATE TEXT SEARCH DICTIONARY dictionary (TEMPLATE = simple)",
-    ("CREATE TEXT SEARCH PARSER parser (START = prsd_start, GETTOKEN = prsd_nexttoken, END = prsd_end, "
-    "LEXTYPES = prsd_lextype)"),
+    (
+        "CREATE TEXT SEARCH PARSER parser (START = prsd_start, GETTOKEN = prsd_nexttoken, END = prsd_end, "
+        "LEXTYPES = prsd_lextype)"
+    ),
     "CREATE TEXT SEARCH TEMPLATE template (LEXIZE = dsimple_lexize)",
     "CREATE TYPE span AS RANGE (SUBTYPE = int)",
 ]
