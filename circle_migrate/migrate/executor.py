@@ -21,6 +21,7 @@ from circle_migrate.core.errors import MigrateError
 from circle_migrate.core.events import EventKind, Notify
 from circle_migrate.core.shield import shield
 from circle_migrate.migrate import failure, guards
+from circle_migrate.migrate.active_run import step_name
 from circle_migrate.migrate.alembic_adapter.context import VersionTable, step_lock
 from circle_migrate.migrate.alembic_adapter.runner import Runner
 from circle_migrate.migrate.alembic_adapter.step_end import RowsChangedError
@@ -313,6 +314,8 @@ async def _run_action(run: MigrationRun, segment: int, action: Action, *, is_las
         session = run.sessions[action.database]
         if isinstance(action, Step):
             run.unfinished = action
+            name = step_name(run.id, run.step_number, run.step_count, action.revision.id)
+            run.runners[action.database].session_name = name
             if not session.connection.in_transaction():
                 await run.journals[action.database].begin_step(session.driver, run.id, action)
                 run.stays = None
