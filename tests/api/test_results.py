@@ -281,14 +281,16 @@ def test_the_page_shows_texts_of_strangers_as_text(served: Databases) -> None:
     literal = "E'" + HOSTILE.replace("\x1b", "\\x1b") + "'"
     for name in served.names:
         run(execute(served, name, f"UPDATE circle_migrate.runs SET command = {literal}"))
-    page, style = get("/", "/status.css")
-    assert (page.status, style.status) == (200, 200)
-    assert "<script" not in page.text
+    page, style, script = get("/", "/status.css", "/status.js")
+    assert (page.status, style.status, script.status) == (200, 200, 200)
+    assert page.text.count("<script") == page.text.count('<script src="status.js" defer></script>') == 1
     assert "&lt;script&gt;" in page.text
     assert not {"\x1b", "\u202e"} & set(page.text)
     assert " style=" not in page.text
     assert "default-src 'none'" in page.headers["content-security-policy"]
+    assert "unsafe" not in page.headers["content-security-policy"]
     assert (page.headers["cache-control"], style.headers["content-type"][:8]) == ("no-store", "text/css")
+    assert script.headers["content-type"].startswith("text/javascript")
 
 
 def test_the_page_shows_both_databases_and_what_is_pending(
