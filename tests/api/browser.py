@@ -74,10 +74,9 @@ class Page:
         """Return the value of an expression in the page."""
         return self.call("Runtime.evaluate", expression=expression, returnByValue=True)["result"]["value"]
 
-    def screenshot(self, path: Path, height: int | None = None, scale: float = 1) -> None:
-        """Save a picture of the whole page, or of its upper part."""
+    def screenshot(self, path: Path, scale: float = 1) -> None:
+        """Save a picture of the whole page."""
         size = self.call("Page.getLayoutMetrics")["cssContentSize"]
-        size["height"] = min(size["height"], height or size["height"])
         data = self.call(
             "Page.captureScreenshot",
             captureBeyondViewport=True,

@@ -7,10 +7,12 @@ import time
 from itertools import pairwise
 from pathlib import Path
 
+import asyncpg
 import pytest
 
 from circle_migrate.commands.upgrade import upgrade
 from tests.api.browser import Page, browsing
+from tests.api.picture import with_palette
 from tests.api.test_server import Serve, serving
 from tests.deployments import RUNS, deployment, execute
 from tests.faults.processes import started
@@ -86,6 +88,15 @@ def has(text: str) -> str:
     return f"document.body.innerText.includes({text!r})"
 
 
+async def rename(databases: Databases, names: dict[str, str]) -> None:
+    """Give the databases other names, for a picture."""
+    connection = await asyncpg.connect(databases.server.admin_url)
+    for key, name in names.items():
+        await connection.execute(f"ALTER DATABASE {databases.names[key]} RENAME TO {name}")
+    await connection.close()
+    databases.names.update(names)
+
+
 def prepare(databases: Databases) -> None:
     """Make runs of several days, pending revisions, and a change by hand."""
     later = f"UPDATE {RUNS} SET started_at = started_at - {_GAP}, ended_at = ended_at - {_GAP}"
@@ -120,6 +131,8 @@ def look(page: Page, server: Serve, pictures: Path) -> None:
 
 @pytest.mark.thorough
 def test_the_page_in_a_browser(empty_databases: Databases, workdir: Path, tmp_path: Path) -> None:
+    if _PICTURES:
+        run(rename(empty_databases, {"main": "circle", "credentials": "circle_credentials"}))
     prepare(empty_databases)
     pictures = Path(_PICTURES) if _PICTURES else tmp_path
     with serving(empty_databases, workdir) as server, browsing(tmp_path / "profile") as page:
@@ -130,8 +143,11 @@ def test_the_page_in_a_browser(empty_databases: Databases, workdir: Path, tmp_pa
         assert (pictures / "page-320-light.png").stat().st_size > 10_000
         tops = page.evaluate("[...document.querySelectorAll('article')].map((item) => item.offsetTop)")
         assert tops[0] == tops[1], "the databases are side by side"
-        page.open(url, 1200)
-        page.screenshot(pictures / "status-page.png", height=1420, scale=0.75)
+        if _PICTURES:
+            page.open(url, 1200)
+            page.screenshot(pictures / "status-page.png", scale=0.75)
+            small = with_palette((pictures / "status-page.png").read_bytes())
+            (pictures / "status-page.png").write_bytes(small)
         long = "x" * 300
         run(execute(empty_databases, "main", f"UPDATE {RUNS} SET command = '{long}<i>'"))
         until(page, has(long))

@@ -16,7 +16,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from circle_migrate import __version__
 from circle_migrate.api.page.tree import MOST_ROWS, Tree, tree
-from circle_migrate.api.page.verdicts import Verdicts
+from circle_migrate.api.page.verdicts import SafetyChecks
 from circle_migrate.api.problem import ProblemRoute
 from circle_migrate.api.results import Answer, Results
 from circle_migrate.api.service import Service
@@ -67,7 +67,7 @@ def _environment() -> Environment:
 def page_router(service: Service, results: Results) -> APIRouter:
     """Return the routes of the page, which needs the token, and of its style sheet and script."""
     router = APIRouter(route_class=ProblemRoute, include_in_schema=False)
-    verdicts = Verdicts(results.snapshots["/safety"])
+    safety = SafetyChecks(results.snapshots["/safety"])
 
     @router.get("/", dependencies=[Depends(service.require_details)])
     async def page() -> Response:
@@ -92,7 +92,7 @@ def page_router(service: Service, results: Results) -> APIRouter:
                 active=_active(databases, health.at),
                 findings=_findings(taken),
                 changed={item.database for item in _findings(taken) if item.rule == "schema-changed"},
-                verdicts=verdicts.of(databases),
+                verdicts=safety.verdicts(databases),
                 runs=_runs(runs, {item.running.run for item in databases if item.running}),
                 unread=[
                     item.value for item in (runs, revisions) if item and isinstance(item.value, MigrateError)

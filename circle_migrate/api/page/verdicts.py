@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
@@ -9,41 +10,45 @@ from circle_migrate.api.results import Answer
 from circle_migrate.api.snapshot import Snapshot, Taken
 from circle_migrate.commands.status import DatabaseStatus
 from circle_migrate.core.errors import MigrateError
-from circle_migrate.safety.result import HazardFinding
+from circle_migrate.core.findings import Check
 
 _KEEP_SECONDS = 600.0
-"""Seconds for which verdicts are kept while the same revisions are pending, as a check needs a scratch server."""
+"""Seconds for which verdicts on the same files are kept, as a check runs them on a scratch server."""
 
 
-class Verdict(NamedTuple):
-    """The findings by qualified revision, or why there are none; `is_awaited` if they come later."""
+class Verdicts(NamedTuple):
+    """The checks by qualified revision; `missing` says why there are none, `is_awaited` if they will come."""
 
-    by_revision: Mapping[str, Sequence[HazardFinding]] = {}
+    checks: Mapping[str, Check] = {}
     missing: str = ""
     is_awaited: bool = False
 
 
-class Verdicts:
-    """The last verdicts, and the revisions that they are about."""
+class SafetyChecks:
+    """The last verdicts, and the files that they are about."""
 
     def __init__(self, snapshot: Snapshot[Answer]) -> None:
         self._snapshot = snapshot
-        self._kept: tuple[tuple[str, ...], Taken[Answer]] | None = None
+        self._files: frozenset[tuple[str, str]] = frozenset()
+        self._since = 0.0
+        self._kept: Taken[Answer] | None = None
 
-    def of(self, databases: Sequence[DatabaseStatus]) -> Verdict:
+    def verdicts(self, databases: Sequence[DatabaseStatus]) -> Verdicts:
         """Return the verdicts on the pending revisions; start the check where there are none yet."""
-        pending = tuple(revision.qualified for item in databases for revision in item.pending)
-        if not pending:
-            return Verdict()
-        if self._kept is None or self._kept[0] != pending or self._kept[1].age > _KEEP_SECONDS:
+        revisions = [revision for item in databases for revision in item.pending]
+        files = frozenset((revision.qualified, revision.checksum) for revision in revisions)
+        if files != self._files:
+            self._files, self._since, self._kept = files, time.monotonic(), None
+        if not revisions:
+            return Verdicts()
+        if self._kept is None or self._kept.age > _KEEP_SECONDS:
             taken = self._snapshot.latest()
-            if taken is None:
-                return Verdict(missing="is being checked", is_awaited=True)
-            self._kept = pending, taken
-        taken = self._kept[1]
-        if isinstance(taken.value, MigrateError):
-            return Verdict(missing=f"could not be checked: {taken.value.message}")
-        findings: dict[str, list[HazardFinding]] = {}
-        for finding in taken.value.result.findings:  # type: ignore[attr-defined]
-            findings.setdefault(f"{finding.database}@{finding.revision}", []).append(finding)
-        return Verdict(findings)
+            # A check that had begun before these revisions were pending is about others.
+            if taken is None or taken.read_at - taken.seconds < self._since:
+                return Verdicts(missing="is being checked", is_awaited=True)
+            if isinstance(taken.value, MigrateError):
+                return Verdicts(missing=f"could not be checked: {taken.value.message}")
+            self._kept = taken
+        by_name = {check.name: check for check in self._kept.value.result.checks}  # type: ignore[union-attr]
+        names = {revision.qualified: f"{revision.database}-{revision.id}" for revision in revisions}
+        return Verdicts({key: by_name[name] for key, name in names.items() if name in by_name})
