@@ -21,7 +21,6 @@ from circle_migrate.core.errors import MigrateError
 from circle_migrate.core.events import EventKind, Notify
 from circle_migrate.core.shield import shield
 from circle_migrate.migrate import failure, guards
-from circle_migrate.migrate.active_run import step_name
 from circle_migrate.migrate.alembic_adapter.context import VersionTable, step_lock
 from circle_migrate.migrate.alembic_adapter.runner import Runner
 from circle_migrate.migrate.alembic_adapter.step_end import RowsChangedError
@@ -286,8 +285,7 @@ async def _is_recorded(run: MigrationRun, number: int, action: Action) -> bool:
 
 async def _run_action(run: MigrationRun, segment: int, action: Action, *, is_last: bool) -> AppliedAction:
     """Run an action; `is_last` is that of its database in the segment."""
-    run.step_number += 1
-    run.emit(EventKind.STARTED, action.database, describe(action))
+    run.begin(action)
     started = time.monotonic()
     elsewhere = {name: heads for name, heads in run.current.items() if name != action.database}
     current = run.current[action.database]
@@ -314,8 +312,6 @@ async def _run_action(run: MigrationRun, segment: int, action: Action, *, is_las
         session = run.sessions[action.database]
         if isinstance(action, Step):
             run.unfinished = action
-            name = step_name(run.id, run.step_number, run.step_count, action.revision.id)
-            run.runners[action.database].session_name = name
             if not session.connection.in_transaction():
                 await run.journals[action.database].begin_step(session.driver, run.id, action)
                 run.stays = None

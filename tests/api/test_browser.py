@@ -21,7 +21,8 @@ from tests.servers import Databases, run
 
 # Read once: tests do not see the developer's environment.
 _PICTURES = os.environ.get("CIRCLE_MIGRATE_PICTURES")
-"""The folder in which the pictures are kept."""
+_FOLDER = Path(_PICTURES or "").absolute()
+"""The folder in which the pictures are kept if it is named."""
 
 _WIDTHS = (320, 768, 1280)
 _SCHEMES = ("light", "dark")
@@ -134,7 +135,8 @@ def test_the_page_in_a_browser(empty_databases: Databases, workdir: Path, tmp_pa
     if _PICTURES:
         run(rename(empty_databases, {"main": "circle", "credentials": "circle_credentials"}))
     prepare(empty_databases)
-    pictures = Path(_PICTURES) if _PICTURES else tmp_path
+    pictures = _FOLDER if _PICTURES else tmp_path
+    pictures.mkdir(parents=True, exist_ok=True)
     with serving(empty_databases, workdir) as server, browsing(tmp_path / "profile") as page:
         url = f"http://127.0.0.1:{server.port}/"
         page.open(url, 1280)
@@ -203,7 +205,8 @@ def test_a_run_is_shown_while_it_runs(
     project.revision("main", "m2", "m1", f'op.execute("DO $$ BEGIN LOOP {waits} END LOOP; END $$")', "pass")
     project.revision("credentials", "c1", None, "op.execute('CREATE TABLE c ()')", "pass")
     run(execute(empty_databases, "main", "CREATE TABLE wait ()"))  # which scratch databases lack
-    pictures = Path(_PICTURES) if _PICTURES else tmp_path
+    pictures = _FOLDER if _PICTURES else tmp_path
+    pictures.mkdir(parents=True, exist_ok=True)
     with serving(empty_databases, project_folder) as server, browsing(tmp_path / "profile") as page:
         url = f"http://127.0.0.1:{server.port}/"
         page.open(url, 768)

@@ -34,7 +34,6 @@ from circle_migrate.migrate.alembic_adapter.step_end import (
 )
 from circle_migrate.migrate.half_done import STEP_SETTING
 from circle_migrate.postgres.bounded_read import milliseconds
-from circle_migrate.postgres.database import APPLICATION_NAME
 from circle_migrate.postgres.deployer_lock import CHECK_HELD, HELD, RELEASED
 from circle_migrate.postgres.identifier import literal
 from circle_migrate.postgres.search_path import CONFIGURED, PINNED
@@ -60,8 +59,8 @@ class Runner:
 
     `statement_timeout` limits each statement of a revision, in seconds, 0 for no limit; a revision may set
     another limit. `begin_sql` sets the configured search_path, `reset_sql` ends the settings of a step, and
-    `lock_answer` is then the answer to `CHECK_HELD`, empty for a stamp. `session_name` is the
-    `application_name` from the first statement of a step on. `has_deferrable` says whether the database may
+    `lock_answer` is then the answer to `CHECK_HELD`, empty for a stamp. `name_sql` sets the
+    name of the session, from the first statement of a step on. `has_deferrable` says whether the database may
     have deferrable constraints. `transcript` is that of the step that runs or has failed. The constructor
     loads the files of all steps, so the caller holds the step lock. It raises `TreeError` for a broken file,
     and `SettingsError` for a broken alembic.ini or a module of `imports`.
@@ -81,7 +80,7 @@ class Runner:
         )
         self.table = replace(table, id_length=max(table.id_length, len(graph.longest_id)))
         self.begin_sql, self.reset_sql, self.lock_answer = CONFIGURED, PINNED, ""
-        self.session_name = APPLICATION_NAME
+        self.name_sql = ""
         self.has_deferrable = True
         self._shared_context: Context | None = None
         self.transcript: Transcript | None = None
@@ -164,7 +163,7 @@ class Runner:
         heads = step.heads_after(self.graph, context.known_heads)
         changes = version_changes(self.table.sql_name, context.known_heads, heads)
         asks = not self.has_deferrable
-        unexpected = end_step(driver, self._end_sql, changes, record(), asks_deferrable=asks)
+        unexpected = end_step(driver, self.reset_sql + self.name_sql, changes, record(), asks_deferrable=asks)
         self.lock_answer = RELEASED if Unexpected.LOCK_LOST in unexpected else HELD
         if Unexpected.DEFERRABLE in unexpected:  # a function has created them
             await_only(driver.execute(self.begin_sql))
@@ -182,7 +181,7 @@ class Runner:
             function()
             return
         adapter = cast("Adapter", connection.connection.dbapi_connection)
-        begin = f"{self.begin_sql}{self._limit};{self._name_sql}"
+        begin = self.begin_sql + self._limit + self.name_sql
         if context.owned_by_us and context.revision is not None:
             adapter.begin_step(f"{begin};SET {STEP_SETTING} = {literal(context.revision.id)}")
         else:
@@ -210,15 +209,9 @@ class Runner:
         check = (
             "SET statement_timeout = 0;SET CONSTRAINTS ALL IMMEDIATE;" if adapter.is_in_transaction else ""
         )
-        self.lock_answer = await_only(adapter.driver.execute(f"{check}{self._end_sql};{CHECK_HELD}"))
-
-    @property
-    def _name_sql(self) -> str:
-        return f"SET application_name = {literal(self.session_name)}"
-
-    @property
-    def _end_sql(self) -> str:
-        return f"{self.reset_sql};{self._name_sql}"
+        self.lock_answer = await_only(
+            adapter.driver.execute(f"{check}{self.reset_sql}{self.name_sql};{CHECK_HELD}")
+        )
 
     def _log_notice(self, _connection: object, message: Any) -> None:
         if not message.severity_en.startswith("DEBUG"):
