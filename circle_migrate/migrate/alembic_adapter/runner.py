@@ -162,8 +162,8 @@ class Runner:
             self.has_deferrable = check()
         heads = step.heads_after(self.graph, context.known_heads)
         changes = version_changes(self.table.sql_name, context.known_heads, heads)
-        asks = not self.has_deferrable
-        unexpected = end_step(driver, self.reset_sql + self.name_sql, changes, record(), asks_deferrable=asks)
+        asks, reset = not self.has_deferrable, self.reset_sql + self.name_sql
+        unexpected = end_step(driver, reset, changes, record(), asks_deferrable=asks)
         self.lock_answer = RELEASED if Unexpected.LOCK_LOST in unexpected else HELD
         if Unexpected.DEFERRABLE in unexpected:  # a function has created them
             await_only(driver.execute(self.begin_sql))
