@@ -58,8 +58,8 @@ class Runner:
     """The steps of one database, run by Alembic.
 
     `statement_timeout` limits each statement of a revision, in seconds, 0 for no limit; a revision may set
-    another limit. `begin_sql` sets the configured search_path, `name_sql` the name of the session, `reset_sql`
-    ends the settings of a step, and `lock_answer` is then the answer to `CHECK_HELD`, empty for a stamp.
+    another limit. `begin_sql` sets the configured search_path, `name_sql` the name of the session, and
+    `reset_sql` ends the settings of a step; `lock_answer` is the answer to `CHECK_HELD`, empty for a stamp.
     `has_deferrable` says whether the database may have deferrable constraints. `transcript` is that of the
     step that runs or has failed. The constructor loads the files of all steps, so the caller holds the step
     lock. It raises `TreeError` for a broken file, `SettingsError` for alembic.ini or a module of `imports`.
