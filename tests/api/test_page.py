@@ -94,6 +94,7 @@ def test_a_large_tree_makes_no_large_page(
         "460 more</text>",
     ):
         assert text in page.text, text
+    assert 'Revision m498 <strong>(pending)</strong> <span class="quiet">after m497</span></li>' in page.text
     assert page.text.count("</code> Revision m") == 80, "40 in the list of pending ones, 40 in that of all"
     assert len(page.text) < 50_000
 
