@@ -1,0 +1,18 @@
+"""What tests of several routes share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.deployments import environment
+from tests.servers import Databases
+
+
+@pytest.fixture
+def served(migrated_databases: Databases, workdir: Path, monkeypatch: pytest.MonkeyPatch) -> Databases:
+    """Databases at head that the settings of this process name."""
+    for name, url in environment(migrated_databases).items():
+        monkeypatch.setenv(name, url)
+    return migrated_databases
