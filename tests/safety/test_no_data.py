@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from circle_migrate.safety.losses.no_data import has_no_data
+from circle_migrate.safety.live_database.no_data import has_no_data
 from tests.deployments import deployment, execute
 from tests.servers import Databases, run
 

@@ -20,7 +20,7 @@ from circle_migrate.postgres.catalog.snapshot import Snapshot, changes_between
 from circle_migrate.postgres.deployment import Deployment
 from circle_migrate.postgres.scratch.pool import ScratchServers
 from circle_migrate.revision_graph.plan import Plan
-from circle_migrate.safety.losses.no_data import has_no_data
+from circle_migrate.safety.live_database.no_data import has_no_data
 from circle_migrate.safety.losses.report import Effect, Failure, Loss, LossNamer, Method, merge
 from circle_migrate.safety.trace.record import TracedStatement
 from circle_migrate.safety.trace.run import trace_plan

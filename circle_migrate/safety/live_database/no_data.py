@@ -1,4 +1,4 @@
-"""Tell whether a database has no data at all, so that no downgrade can lose any."""
+"""Tell whether a database has no data, which a downgrade could lose and a statement could be slow on."""
 
 from circle_migrate.postgres.bounded_read import QueryError, open_live_query
 from circle_migrate.postgres.database import Database
@@ -13,7 +13,7 @@ FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamesp
 WHERE c.relkind IN ('r', 'f', 'S') AND c.relpersistence <> 't'
   AND n.nspname NOT IN ('pg_catalog', 'information_schema', 'pg_toast') AND n.nspname NOT IN {OWN_SCHEMAS}
   AND c.relname <> ALL ($1::text[])
-"""  # noqa: S608 - constants
+"""
 _AT_ONCE = 200
 """Relations of one query, each of which it locks."""
 
