@@ -21,6 +21,8 @@ from projects import DATABASES
 from circle_migrate.postgres.embedded.server import EmbeddedServer, ServerStatus
 
 ROOT = Path(__file__).resolve().parent.parent
+NO_CACHE = {"HOME": "", "XDG_CACHE_HOME": ""}
+"""The environment of a command that finds nothing that an earlier one has stored."""
 
 
 def ours(name: str, *arguments: str) -> Contender:
@@ -48,14 +50,20 @@ class Bench:
             name = url.rpartition("?")[0].rpartition("/")[2]
             self._execute("postgres", f"DROP DATABASE {name} WITH (FORCE)")
 
-    def _execute(self, database: str, *statements: str) -> None:
-        async def execute() -> None:
-            connection = await asyncpg.connect(self.status.url(database))
-            for statement in statements:
-                await connection.execute(statement)
-            await connection.close()
+    def execute(self, env: dict[str, str], *statements: str) -> None:
+        """Run statements, each in a transaction of its own, in both databases of a pair."""
+        for url in env.values():
+            asyncio.run(_execute(url, statements))
 
-        asyncio.run(execute())
+    def _execute(self, database: str, *statements: str) -> None:
+        asyncio.run(_execute(self.status.url(database), statements))
+
+
+async def _execute(url: str, statements: Sequence[str]) -> None:
+    connection = await asyncpg.connect(url)
+    for statement in statements:
+        await connection.execute(statement)
+    await connection.close()
 
 
 @contextmanager

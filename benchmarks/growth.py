@@ -20,7 +20,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from databases import ROOT, Bench, bench, conditions, on_new_databases, ours
+from databases import NO_CACHE, ROOT, Bench, bench, conditions, on_new_databases, ours
 from measurement import Job, Row, exponent
 from plot import Line, Panel, draw
 from projects import generate, statements
@@ -32,7 +32,6 @@ _START = 1
 
 _BUILDS = "upgrade"  # always runs, since the commands after it need its databases
 _COLD = "diff without cache"  # creates the expected catalog on a scratch server, as on a new machine
-_NO_CACHE = {"HOME": "", "XDG_CACHE_HOME": ""}
 _COMMANDS = {
     "revisions": {
         "plan": "plan",
@@ -99,7 +98,7 @@ def measured(kind: str, options: argparse.Namespace, folder: Path, databases: Be
                 settings.write(_PER_REVISION)
         contenders = {name: ours(name, *command.split()) for name, command in chosen.items()}
         if _COLD in contenders:
-            contenders[_COLD] = replace(contenders[_COLD], env=_NO_CACHE)
+            contenders[_COLD] = replace(contenders[_COLD], env=NO_CACHE)
         jobs.append(Job(str(size), list(contenders.values()), project))
     on_new_databases(databases, jobs[:1], 1)  # not counted: it compiles modules
     rows = on_new_databases(databases, jobs, options.rounds)

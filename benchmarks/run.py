@@ -19,8 +19,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from databases import Bench, bench, conditions, on_new_databases, ours
-from measurement import Contender, Job, Row, interleaved, measure, table
+from databases import NO_CACHE, Bench, bench, conditions, on_new_databases, ours
+from measurement import Contender, Job, Row, Sample, interleaved, measure, table
 from projects import DATABASES, generate, statements
 
 _RESULTS = Path(__file__).with_name("RESULTS.md")
@@ -28,6 +28,8 @@ _PER_REVISION = {"TRANSACTION_PER_MIGRATION": "1"}
 
 _FLOOR = "floor"
 _PLAIN = "alembic, twice"
+_FILLED_AT = 2
+_ROWS = "INSERT INTO t1 SELECT i, 'name' FROM generate_series(1, 100000) i; ANALYZE t1"
 
 
 def alembic(name: str, *arguments: str) -> Contender:
@@ -62,19 +64,45 @@ def reading(databases: Bench, folder: Path, size: int) -> Job:
     return Job(str(size), [replace(contender, env=env) for contender in contenders], folder)
 
 
+def pending(databases: Bench, folder: Path, runs: int) -> list[Row]:
+    """Measure the upgrade of ten pending revisions on tables with rows, whose safety is judged before it.
+
+    A warm scratch server is unpacked from the cache, a cold one is created.
+    """
+    generate(folder, statements(_FILLED_AT + 10))
+    first = ours("", "upgrade", *(f"{database}@+{_FILLED_AT}" for database in DATABASES))
+    contenders = [
+        alembic(_PLAIN, "upgrade", "head"),
+        ours("circle-migrate, scratch server warm", "upgrade"),
+        replace(ours("circle-migrate, scratch server cold", "upgrade"), env=NO_CACHE),
+    ]
+    samples: dict[str, list[Sample]] = {}
+    for _ in range(runs):
+        for contender in contenders:
+            env = databases.create()
+            measure(replace(first, env=env), folder)
+            databases.execute(env, _ROWS)
+            sample = measure(replace(contender, env={**contender.env, **env}), folder)
+            samples.setdefault(contender.name, []).append(sample)
+            databases.drop(env)
+    return [Row("10 pending", name, each) for name, each in samples.items()]
+
+
 def moving(databases: Bench, folder: Path, size: int, runs: int) -> list[Row]:
     """Measure upgrades from empty to head and downgrades to base, on a new pair of databases each time."""
-    up, down = f"up {size}", f"down {size}"
+    judge, up, down = f"safety-check {size}", f"up {size}", f"down {size}"
     plain = [alembic(up, "upgrade", "head"), alembic(down, "downgrade", "base")]
     jobs = [
         Job(_PLAIN, plain, folder),
-        Job("circle-migrate", _both_ways(up, down), folder),
+        Job("circle-migrate", [ours(judge, "safety-check"), *_both_ways(up, down)], folder),
         Job(f"{_PLAIN}, per revision", [replace(one, env=_PER_REVISION) for one in plain], folder),
         Job("circle-migrate, per revision", _both_ways(up, down, "--transaction", "per-revision"), folder),
         Job("circle-migrate, atomic", _both_ways(up, down, "--atomic"), folder),
     ]
     rows = [Row(row.name, row.job, row.samples) for row in on_new_databases(databases, jobs, runs)]
-    return sorted(rows, key=lambda row: row.job == down)
+    # A safety check is compared with the upgrade that it judges.
+    rows += [Row(judge, _PLAIN, row.samples) for row in rows if (row.job, row.name) == (up, _PLAIN)]
+    return sorted(rows, key=lambda row: ((up, down, judge).index(row.job), row.name != _PLAIN))
 
 
 def _both_ways(up: str, down: str, *arguments: str) -> list[Contender]:
@@ -105,6 +133,9 @@ def report(options: argparse.Namespace) -> Iterator[str]:
             interleaved(reading_jobs, options.runs), [_FLOOR, "alembic current, twice"], grown=True
         )
         yield "## From empty to head and back to base\n\n" + table(moves, [_PLAIN])
+        yield "## Ten pending revisions on filled tables\n\n" + table(
+            pending(databases, folder / "filled", options.runs), [_PLAIN]
+        )
         yield f"Load average at the end: {os.getloadavg()[0]:.1f}."
 
 

@@ -7,6 +7,8 @@ import os
 import sys
 from typing import NoReturn
 
+from circle_migrate.config.plugins import load_plugins_on_demand
+
 _INTERRUPTED = 130
 """The exit status for Ctrl-C; `core.errors`, which has it too, may not be imported yet."""
 
@@ -18,6 +20,7 @@ def main() -> NoReturn:
     gc.set_threshold(200_000)
     # Alembic imports Mako, which imports pygments where it can, for tracebacks in HTML: a tenth of the time.
     sys.modules["mako.ext.pygmentplugin"] = None  # type: ignore[assignment]
+    load_plugins_on_demand()
     status: str | int | None = None
     try:
         from circle_migrate.cli.app import app

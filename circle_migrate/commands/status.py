@@ -8,6 +8,7 @@ from circle_migrate.commands.checks.database_facts import DatabaseFacts, is_ahea
 from circle_migrate.core.errors import MigrateError
 from circle_migrate.core.findings import Report, Severity
 from circle_migrate.core.result import json_fields
+from circle_migrate.migrate.active_run import ActiveRun, active_run
 from circle_migrate.migrate.journal_rows import JournalRun
 from circle_migrate.migrate.protection import protection
 from circle_migrate.postgres.deployment import Deployment, revision_folders
@@ -20,8 +21,9 @@ class DatabaseStatus(NamedTuple):
 
     `access` is writable, read-only or standby. `unknown` are current revisions that the tree lacks; then
     `pending` is empty, and `ahead` says whether the heads of the tree are applied. `requires` has revisions
-    of other databases that pending revisions require, `lock_holder` has the deployer lock, `protection`
-    refuses downgrades. `seconds` is the time that reading the database took, None with an error.
+    of other databases that pending revisions require, `lock_holder` has the deployer lock, `running` is its
+    run, `protection` refuses downgrades. `seconds` is the time that reading the database took, None with an
+    error.
     """
 
     database: str
@@ -37,6 +39,7 @@ class DatabaseStatus(NamedTuple):
     pending: tuple[Revision, ...] = ()
     requires: tuple[str, ...] = ()
     lock_holder: str | None = None
+    running: ActiveRun | None = None
     last_run: JournalRun | None = None
     protection: Protection | None = None
     error: MigrateError | None = None
@@ -52,7 +55,7 @@ class DatabaseStatus(NamedTuple):
             "database": self.dbname or None,
             "role": self.role or None,
             "access": self.access or None,
-            **json_fields(self, "current heads unknown ahead pending requires lock_holder"),
+            **json_fields(self, "current heads unknown ahead pending requires lock_holder running"),
             "last_run": run | {"by": f"{last.os_user}@{last.host}"} if last else None,
             **json_fields(self, "protection error"),
         }
@@ -106,6 +109,7 @@ def _describe(deployment: Deployment, name: str, facts: DatabaseFacts | MigrateE
         pending=tuple(graph[key] for key in pending),
         requires=tuple(need for key in pending for need in graph[key].requires),
         lock_holder=str(facts.holder) if facts.holder else None,
+        running=active_run(facts.holder, facts.last_run),
         last_run=facts.last_run,
         protection=protection(deployment.databases[name].settings, state),
         seconds=facts.seconds,

@@ -72,15 +72,16 @@ async def upgrade(
     if dry_run:
         return MigrationResult("upgrade", plan, **plan_settings(deployment), dry_run=True, notes=tuple(notes))
 
-    from circle_migrate.migrate.executor import RunOptions, execute
-    from circle_migrate.migrate.kept_data.hooks import RestoreKeptHooks
-
-    hooks = RestoreKeptHooks(wanted=restore_kept)
     journal_notes: dict[str, object] = {}
     if gate is not None and plan and not any(state.in_doubt for state in states.values()):
         journal_notes = await gate.check(plan, states)
         if gate.required:
             planner = planner.guarded(partial(ensure_no_new_steps, plan))
+    # Alembic is imported after the gate, which imports it while a scratch server starts.
+    from circle_migrate.migrate.executor import RunOptions, execute
+    from circle_migrate.migrate.kept_data.hooks import RestoreKeptHooks
+
+    hooks = RestoreKeptHooks(wanted=restore_kept)
     options = RunOptions(
         "upgrade",
         allow_edited=allow_edited,

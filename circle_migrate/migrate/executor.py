@@ -285,8 +285,7 @@ async def _is_recorded(run: MigrationRun, number: int, action: Action) -> bool:
 
 async def _run_action(run: MigrationRun, segment: int, action: Action, *, is_last: bool) -> AppliedAction:
     """Run an action; `is_last` is that of its database in the segment."""
-    run.step_number += 1
-    run.emit(EventKind.STARTED, action.database, describe(action))
+    run.begin(action)
     started = time.monotonic()
     elsewhere = {name: heads for name, heads in run.current.items() if name != action.database}
     current = run.current[action.database]

@@ -293,8 +293,10 @@ class Journal:
         return {row["revision"]: row["source"] for row in rows}
 
     async def last_run(self, connection: asyncpg.Connection) -> JournalRun | None:
-        """Return the latest run without steps, `planned` and `notes`."""
-        rows = await connection.fetch(_RUNS.format(planned="'{}'", notes="'{}'", runs=self.runs, where=""), 1)
+        """Return the latest run without steps and `notes`; `planned` only if it has no end."""
+        planned = "CASE outcome WHEN 'started' THEN planned::text ELSE '{}' END"
+        query = _RUNS.format(planned=planned, notes="'{}'", runs=self.runs, where="")
+        rows = await connection.fetch(query, 1)
         return JournalRun(**self._parsed(rows[0], self.runs)) if rows else None
 
     async def read(

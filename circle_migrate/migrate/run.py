@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from circle_migrate.core.errors import Interrupted, LockNotObtained, MigrateError
 from circle_migrate.core.events import Event, EventKind, Notify
 from circle_migrate.core.redaction import redact
+from circle_migrate.migrate.active_run import step_name
 from circle_migrate.migrate.changed_schema import (
     AssessDrift,
     Drift,
@@ -24,6 +25,7 @@ from circle_migrate.migrate.journal import Journal
 from circle_migrate.postgres.database import Database, State
 from circle_migrate.postgres.deployer_lock import CHECK_HELD, RELEASED, acquire, find_lock_holder
 from circle_migrate.postgres.deployment import Deployment
+from circle_migrate.postgres.identifier import literal
 from circle_migrate.revision_graph.plan import Action, Plan, Segment, Stamp, Step
 
 if TYPE_CHECKING:
@@ -111,6 +113,14 @@ class MigrationRun:
     def emit(self, kind: EventKind, database: str, text: str, seconds: float = 0.0) -> None:
         """Report progress."""
         self.notify(Event(kind, database, text, self.step_number, self.step_count, seconds))
+
+    def begin(self, action: Action) -> None:
+        """Count and report an action that begins, and let the name of its session have its number."""
+        self.step_number += 1
+        if isinstance(action, Step):
+            name = step_name(self.id, self.step_number, self.step_count, action.revision.id)
+            self.runners[action.database].name_sql = f";SET application_name = {literal(name)}"
+        self.emit(EventKind.STARTED, action.database, describe(action))
 
     def observe(self, kind: EventKind, database: str, text: str) -> None:
         """Report what a server does, and record for whom it waits."""

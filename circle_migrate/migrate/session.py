@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, cast
 from circle_migrate.core.errors import AuthenticationFailed, MigrateError, Refused, SettingsError, Unreachable
 from circle_migrate.core.events import EventKind
 from circle_migrate.core.redaction import redact_statement
+from circle_migrate.migrate.active_run import session_name
 from circle_migrate.migrate.half_done import STEP_SETTING
 from circle_migrate.postgres.bounded_read import NO_TIMEOUTS
 from circle_migrate.postgres.database import APPLICATION_NAME, Database
@@ -112,7 +113,7 @@ class Session:
 async def working_session(database: Database, run: str, lock_timeout: float) -> AsyncIterator[Session]:
     """Open a session for steps; `lock_timeout` is in seconds. Raises `SettingsError` behind some poolers."""
     settings = {"lock_timeout": f"{round(lock_timeout * 1000)}ms", **_SETTINGS}
-    async with database.working(f"{APPLICATION_NAME} {run[:8]}", settings, pinned=True) as connection:
+    async with database.working(session_name(run), settings, pinned=True) as connection:
         adapter = cast("Adapter", await connection.adapter())
         driver = adapter.driver
         await driver.execute(NO_TIMEOUTS)

@@ -198,8 +198,11 @@ class Database:
             connection.terminate()
 
     @asynccontextmanager
-    async def reading(self) -> AsyncIterator[asyncpg.Connection]:
-        """Yield a connection in a READ ONLY transaction; it is rolled back and closed at the end."""
+    async def reading(self, *, wait: bool = True) -> AsyncIterator[asyncpg.Connection]:
+        """Yield a connection in a READ ONLY transaction; it is rolled back and closed at the end.
+
+        Without `wait` it is closed while the caller goes on, which may then not depend on that.
+        """
         connection = await self.connect(begin="BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
         seconds = _CLOSE_SECONDS
         try:
@@ -209,7 +212,8 @@ class Database:
             seconds /= 4
             raise
         finally:
-            await _close(connection, seconds)
+            closing = asyncio.ensure_future(_close(connection, seconds))
+            await (closing if wait else asyncio.sleep(0))
 
     async def state(self) -> State:
         """Read the state. Raises `MissingPrivilege`, and the errors of connecting."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -47,20 +47,25 @@ IS_DEPLOYER = f"""
 
 HOLDER = f"""
 SELECT a.pid, a.usename AS role, a.application_name AS application, a.client_addr::text AS client,
-       extract(epoch FROM clock_timestamp() - a.backend_start)::float8 AS connected
+       extract(epoch FROM clock_timestamp() - a.backend_start)::float8 AS connected,
+       pg_catalog.pg_blocking_pids(l.pid) AS blocked_by
 FROM pg_catalog.pg_locks l LEFT JOIN pg_catalog.pg_stat_activity a USING (pid) WHERE {IS_DEPLOYER}
 """  # noqa: S608 - constants
 """The query of the fields of `LockHolder`."""
 
 
 class LockHolder(NamedTuple):
-    """The session that holds the deployer lock; `connected` is the age of the session in seconds."""
+    """The session that holds the deployer lock.
+
+    `connected` is the age of the session in seconds, `blocked_by` the sessions whose locks it waits for.
+    """
 
     pid: int
     role: str | None
     application: str | None
     client: str | None
     connected: float | None
+    blocked_by: Sequence[int] = ()
 
     def __str__(self) -> str:
         if not self.application:

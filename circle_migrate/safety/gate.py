@@ -36,8 +36,8 @@ class SafetyGate:
     on_progress: Callable[[str], None] = lambda _text: None
 
     async def check(self, plan: Plan, states: Mapping[str, State]) -> dict[str, object]:
-        """Return notes for the journal, none without rows. If required, raises `Refused` and other errors."""
-        if not await self._has_rows(plan, states):
+        """Return notes for the journal, none without data. If required, raises `Refused` and other errors."""
+        if not await self._has_data(plan, states):
             return {}
         from circle_migrate.safety.assess import assess
 
@@ -65,18 +65,17 @@ class SafetyGate:
                 raise Refused(finding.message, hint=finding.remedy)
         return _notes(self, safety)
 
-    async def _has_rows(self, plan: Plan, states: Mapping[str, State]) -> bool:
-        """Return whether a database of the plan has a table with rows, or with an unknown number of rows."""
+    async def _has_data(self, plan: Plan, states: Mapping[str, State]) -> bool:
+        """Return whether a database of the plan has data, or may have some that cannot be read."""
         databases = [self.deployment.databases[name] for name in plan.databases if not states[name].is_empty]
         if not databases:
             return False
-        from circle_migrate.safety.live_database.catalog import relation_sizes
+        from circle_migrate.safety.live_database.no_data import has_no_data
 
         try:
-            sizes_by_database = await asyncio.gather(*map(relation_sizes, databases))
+            return not all(await asyncio.gather(*map(has_no_data, databases)))
         except MigrateError:
             return True
-        return any(size.rows != 0 for known in sizes_by_database for size in known.values())
 
 
 def _danger_error(dangers: tuple[HazardFinding, ...]) -> Refused:

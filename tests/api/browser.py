@@ -53,22 +53,34 @@ class Page:
         self.call(
             "Emulation.setDeviceMetricsOverride", width=width, height=900, deviceScaleFactor=1, mobile=False
         )
+        self.call("Emulation.setScrollbarsHidden", hidden=True)  # a picture of the whole page has none
         self.call("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": scheme}])
         self.call("Emulation.setScriptExecutionDisabled", value=not scripts)
         self.events.clear()
         self.call("Page.navigate", url=url)
-        while not any(event.get("method") == "Page.loadEventFired" for event in self.events):
+        self.wait_for("Page.loadEventFired")
+
+    def wait_for(self, event: str) -> None:
+        """Wait until an event has come."""
+        while not any(seen.get("method") == event for seen in self.events):
             self.events.append(self._read())
+
+    def html(self) -> str:
+        """Return the document, which needs no script of the page."""
+        root = self.call("DOM.getDocument")["root"]["nodeId"]
+        return str(self.call("DOM.getOuterHTML", nodeId=root)["outerHTML"])
 
     def evaluate(self, expression: str) -> Any:
         """Return the value of an expression in the page."""
         return self.call("Runtime.evaluate", expression=expression, returnByValue=True)["result"]["value"]
 
-    def screenshot(self, path: Path) -> None:
+    def screenshot(self, path: Path, scale: float = 1) -> None:
         """Save a picture of the whole page."""
         size = self.call("Page.getLayoutMetrics")["cssContentSize"]
         data = self.call(
-            "Page.captureScreenshot", captureBeyondViewport=True, clip={**size, "x": 0, "y": 0, "scale": 1}
+            "Page.captureScreenshot",
+            captureBeyondViewport=True,
+            clip={**size, "x": 0, "y": 0, "scale": scale},
         )
         path.write_bytes(base64.b64decode(data["data"]))
 

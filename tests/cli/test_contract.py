@@ -19,9 +19,9 @@ from circle_migrate import __version__
 from circle_migrate.cli.app import app
 from circle_migrate.core.errors import ExitCode
 from tests.conftest import Cli
-from tests.deployments import environment, invoke
+from tests.deployments import environment, execute, invoke
 from tests.projects import Project
-from tests.servers import Databases
+from tests.servers import Databases, run
 
 ROOT = Path(__file__).parents[2]
 SNAPSHOTS = Path(__file__).parent / "snapshots"
@@ -191,6 +191,7 @@ def test_json_of_the_packages_own_trees(
 ) -> None:
     for name, url in environment(empty_databases).items():
         monkeypatch.setenv(name, url)
+    run(execute(empty_databases, "main", "SELECT lo_create(0)"))  # data, so that losses are sought
     normalised = Normalised(workdir, empty_databases)
     wrong = [compare(line, name, normalised) for name, line in PACKAGE]
     assert [problem for problem in wrong if problem] == []

@@ -16,6 +16,7 @@ from tests.commands.shortcuts import MAIN, down
 from tests.deployments import (
     contents,
     environment,
+    execute,
     invoke,
     project_folder,
     versions,
@@ -77,6 +78,7 @@ def test_failure_on_a_scratch_database_leaves_nothing_half_done(
     monkeypatch.setenv("CIRCLE_MIGRATE_SCRATCH_URL", empty_databases.server.admin_url)
     shop = Shop(project_folder)
     shop.add("main", "m1", None, ["CREATE TABLE t ()", "SELECT 1 / 0"], [], more="transactional = False")
+    run(execute(empty_databases, "main", "CREATE TABLE own AS SELECT 1"))
     assert invoke(["stamp", "main@m1", "-y"]).status == 0
     answer = invoke(["downgrade", "main@base", "-y", "--no-backup"])
     assert (answer.status, "on a scratch database" in answer.stderr) == (10, True), answer

@@ -26,7 +26,7 @@ from circle_migrate.postgres.deployment import Deployment
 from circle_migrate.revision_graph.plan import Plan
 from circle_migrate.safety.losses import count as counting
 from circle_migrate.safety.losses.find import LossCollector, find_losses
-from circle_migrate.safety.losses.report import LossReport
+from circle_migrate.safety.losses.report import LossReport, Method
 from tests.cli.terminal import Terminal
 from tests.deployments import contents, environment, execute, invoke
 from tests.projects import Project
@@ -292,6 +292,21 @@ def test_a_new_loss_stops_it_and_less_does_not(shop: Project, live: Databases) -
     assert caught.value.detail == "main.users.phone: nothing accepted, 1 value now"
     run(lower(over(shop.folder, live), "main@m2", meanwhile(live, "UPDATE users SET phone = NULL")))
     assert run(phones(live)) is None
+
+
+def test_databases_without_data_lose_none_unless_it_is_written_meanwhile(
+    shop: Project, empty_databases: Databases
+) -> None:
+    deployment = over(shop.folder, empty_databases)
+    run(upgrade(deployment))
+    change = meanwhile(empty_databases, "INSERT INTO users (id) VALUES (1)")
+    with pytest.raises(Refused, match="main had no data when the losses were sought, but has some now"):
+        run(lower(deployment, "base", change))
+    run(execute(empty_databases, "main", "TRUNCATE users"))
+    reports: list[LossReport] = []
+    moved = run(lower(deployment, "base", reports.append))
+    assert isinstance(moved, MigrationResult)
+    assert [(report.found_by, report.losses) for report in reports] == [((Method.NO_DATA,), ())]
 
 
 def test_what_is_kept_is_no_loss_that_could_grow(shop: Project, live: Databases) -> None:

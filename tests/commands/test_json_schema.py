@@ -47,6 +47,7 @@ from circle_migrate.core.findings import Check, Finding, Report, Severity
 from circle_migrate.core.result import Result
 from circle_migrate.diff.autogenerate.revision_file import RevisionFilesResult
 from circle_migrate.diff.result import Aspect, Comparison, Difference, DiffResult
+from circle_migrate.migrate.active_run import ActiveRun
 from circle_migrate.migrate.journal_rows import JournalRun, JournalStep
 from circle_migrate.migrate.kept_data.registry import (
     KeptEntries,
@@ -130,6 +131,7 @@ STANDING = DatabaseStatus(
     "writable",
     pending=(REVISION,),
     lock_holder="pid 7",
+    running=ActiveRun("run", "upgrade", NOW, 3, 2, "upgrade m1 One", (7,)),
     last_run=run(ENTRY, ended=None),
     protection=PROTECTION,
 )

@@ -348,6 +348,8 @@ def test_without_any_server_what_the_engine_lacks_is_said(without_wheel: None) -
 
 
 def test_without_the_extra_its_name_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DOCKER_HOST", "tcp://127.0.0.1:1")
+    assert "no Docker engine answers" in (pull_image(15) or "")
     monkeypatch.setitem(sys.modules, "testcontainers.core.docker_client", None)
     assert "pip install 'circle-migrate[container]'" in (pull_image(15) or "")
 

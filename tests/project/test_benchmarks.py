@@ -66,3 +66,15 @@ def test_growth_measures_every_command() -> None:
     revisions = ["plan", "safety-check", "upgrade", "status", "heads", "history", "check", "downgrade"]
     tables = ["upgrade", "status", "check", "stats", "snapshot", "diff of a file", "diff without cache"]
     assert rows == ["revisions", "---", *revisions, "tables", "---", *tables]
+
+
+@pytest.mark.thorough
+def test_much_data_measures_every_command() -> None:
+    command = [sys.executable, str(ROOT / "benchmarks" / "large.py")]
+    sizes = ["--keys", "1000", "--megabytes", "2", "--tables", "60"]
+    done = subprocess.run([*command, *sizes], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    rows = [line.split(" | ")[0].strip("| ") for line in done.stdout.splitlines() if line.startswith("| ")]
+    assert [row.split()[0].strip("`,") for row in rows] == [
+        *("what", "---", "consistency", "psql", "backup", "pg_dump", "diff", "diff")
+    ]

@@ -561,7 +561,7 @@ def test_changed_rows_of_an_empty_table_are_no_loss(tmp_path: Path, empty_databa
 def test_statement_that_sqlalchemy_refuses_has_no_sqlstate(
     tmp_path: Path, empty_databases: Databases
 ) -> None:
-    project = write_project(tmp_path / "t", {"m1": (["CREATE TABLE t ()"], ["DROP TABLE t"])})
+    project = write_project(tmp_path / "t", {"m1": (["CREATE TABLE t AS SELECT 1"], ["DROP TABLE t"])})
     project.revision("main", "m2", "m1", "pass", 'op.drop_constraint(None, "t", type_="unique")')
     deployment = deploy(project, empty_databases)
     run(upgrade(deployment))

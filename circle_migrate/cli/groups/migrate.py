@@ -167,7 +167,12 @@ def register(app: Declarations) -> None:
 
         deployment = deployment or await context.ready()
         find = partial(
-            find_losses, deployment, rehearse=rehearse, seconds=rehearse_timeout, notify=context.progress
+            find_losses,
+            deployment,
+            rehearse=rehearse,
+            keep=keep,
+            seconds=rehearse_timeout,
+            notify=context.progress,
         )
         accept = partial(accept_losses, accept_loss or (), yes=yes, keep=keep)
         return await action(

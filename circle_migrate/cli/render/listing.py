@@ -18,6 +18,7 @@ from circle_migrate.cli.render.widgets import (
     write_line,
     write_notes,
 )
+from circle_migrate.commands.graph.lanes import lanes
 from circle_migrate.core.findings import Severity, from_error
 
 if TYPE_CHECKING:
@@ -68,28 +69,20 @@ def revision_list(result: RevisionList, console: Console) -> None:
 
 def draw_tree(entries: Sequence[ListedRevision]) -> Iterator[tuple[str, ListedRevision | None]]:
     """Yield a drawing as of `git log --graph` by lines, with the entry of each; entries are newest first."""
-    listed = {entry.revision.id for entry in entries}
-    lanes: list[str] = []  # by column, the revision that its line leads down to
-    for entry in entries:
-        key = entry.revision.id
-        listed.discard(key)
-        if key not in lanes:
-            lanes.append(key)
-        place = lanes.index(key)
-        while key in lanes[place + 1 :]:
-            other = lanes.index(key, place + 1)
-            del lanes[other]
-            yield "| " * (other - 1) + "|/" + " /" * (len(lanes) - other), None
+    by_id = {entry.revision.id: entry for entry in entries}
+    for lane in lanes({key: entry.revision.down_revisions for key, entry in by_id.items()}):
+        place, right, parents = lane.place, lane.right, lane.parents
+        for ended, other in enumerate(lane.joins, 1):
+            count = lane.width + len(lane.joins) - ended
+            yield "| " * (other - 1) + "|/" + " /" * (count - other), None
             for column in range(other - 1, place, -1):
-                yield "| " * (column - 1) + "|/" + "| " * (len(lanes) - column), None
-        following = len(lanes) - place - 1
-        yield "| " * place + "*" + " |" * following, entry
-        parents = [parent for parent in entry.revision.down_revisions if parent in listed]
-        lanes[place : place + 1] = parents
+                yield "| " * (column - 1) + "|/" + "| " * (count - column), None
+        entry = by_id[lane.revision]
+        yield "| " * place + "*" + " |" * right, entry
         if not parents and entry is not entries[-1]:
-            yield "| " * place + " /" * following, None
+            yield "| " * place + " /" * right, None
         for column in range(place, place + len(parents) - 1):
-            yield "| " * column + "|\\" + " \\" * following, None
+            yield "| " * column + "|\\" + " \\" * right, None
 
 
 def _marks(entry: ListedRevision) -> str:

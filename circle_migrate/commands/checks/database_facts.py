@@ -85,7 +85,7 @@ async def read_facts(database: Database, limit: float | None = None) -> Database
 
 
 async def _read_facts(database: Database) -> DatabaseFacts:
-    async with database.reading() as connection:
+    async with database.reading(wait=False) as connection:
         state = await database.read_state(connection)
         graph, journal = database.graph, Journal(database, state)
         facts = DatabaseFacts(

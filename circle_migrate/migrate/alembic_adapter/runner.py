@@ -58,11 +58,11 @@ class Runner:
     """The steps of one database, run by Alembic.
 
     `statement_timeout` limits each statement of a revision, in seconds, 0 for no limit; a revision may set
-    another limit. `begin_sql` sets the configured search_path, `reset_sql` ends the settings of a step, and
-    `lock_answer` is then the answer to `CHECK_HELD`, empty for a stamp. `has_deferrable` says whether the
-    database may have deferrable constraints. `transcript` is that of the step that runs or has failed. The
-    constructor loads the files of all steps, so the caller holds the step lock. It raises `TreeError` for a
-    broken file, and `SettingsError` for a broken alembic.ini or a module of `imports`.
+    another limit. `begin_sql` sets the configured search_path, `name_sql` the name of the session, and
+    `reset_sql` ends the settings of a step; `lock_answer` is the answer to `CHECK_HELD`, empty for a stamp.
+    `has_deferrable` says whether the database may have deferrable constraints. `transcript` is that of the
+    step that runs or has failed. The constructor loads the files of all steps, so the caller holds the step
+    lock. It raises `TreeError` for a broken file, `SettingsError` for alembic.ini or a module of `imports`.
     """
 
     def __init__(
@@ -79,6 +79,7 @@ class Runner:
         )
         self.table = replace(table, id_length=max(table.id_length, len(graph.longest_id)))
         self.begin_sql, self.reset_sql, self.lock_answer = CONFIGURED, PINNED, ""
+        self.name_sql = ""
         self.has_deferrable = True
         self._shared_context: Context | None = None
         self.transcript: Transcript | None = None
@@ -160,8 +161,8 @@ class Runner:
             self.has_deferrable = check()
         heads = step.heads_after(self.graph, context.known_heads)
         changes = version_changes(self.table.sql_name, context.known_heads, heads)
-        asks = not self.has_deferrable
-        unexpected = end_step(driver, self.reset_sql, changes, record(), asks_deferrable=asks)
+        asks, reset = not self.has_deferrable, self.reset_sql + self.name_sql
+        unexpected = end_step(driver, reset, changes, record(), asks_deferrable=asks)
         self.lock_answer = RELEASED if Unexpected.LOCK_LOST in unexpected else HELD
         if Unexpected.DEFERRABLE in unexpected:  # a function has created them
             await_only(driver.execute(self.begin_sql))
@@ -179,7 +180,7 @@ class Runner:
             function()
             return
         adapter = cast("Adapter", connection.connection.dbapi_connection)
-        begin = self.begin_sql + self._limit
+        begin = self.begin_sql + self._limit + self.name_sql
         if context.owned_by_us and context.revision is not None:
             adapter.begin_step(f"{begin};SET {STEP_SETTING} = {literal(context.revision.id)}")
         else:
@@ -207,7 +208,9 @@ class Runner:
         check = (
             "SET statement_timeout = 0;SET CONSTRAINTS ALL IMMEDIATE;" if adapter.is_in_transaction else ""
         )
-        self.lock_answer = await_only(adapter.driver.execute(f"{check}{self.reset_sql};{CHECK_HELD}"))
+        self.lock_answer = await_only(
+            adapter.driver.execute(f"{check}{self.reset_sql}{self.name_sql};{CHECK_HELD}")
+        )
 
     def _log_notice(self, _connection: object, message: Any) -> None:
         if not message.severity_en.startswith("DEBUG"):

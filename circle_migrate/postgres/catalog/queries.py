@@ -32,11 +32,11 @@ SELECT json_build_object(
 
 # The first lines of a file can restrict it to versions of the server (`-- since 15`), and to databases in
 # which a catalog has rows (`-- where pg_policy`), to save planning time. `-- where pg_operator.oid` counts
-# only rows that were added after initdb.
+# only rows that were added after initdb; also at the end of a line.
 _VERSIONS = re.compile(r"^-- (since|before) (\d+)$", re.MULTILINE)
 _CATALOG = re.compile(r"^-- (where) (\w+)(?:\.(\w+))?$", re.MULTILINE)
 # A line that ends with such a comment is omitted if the condition is false.
-_CONDITION = re.compile(r"\S -- (since|before|where) (\w+)$")
+_CONDITION = re.compile(r"\S -- (since|before|where) (\w+)(?:\.oid)?$")
 _WHERE = re.compile(r"-- where (\w+)$", re.MULTILINE)
 
 
@@ -131,8 +131,13 @@ def row_versions() -> str:
 
 @cache
 def nonempty_catalogs(major: int) -> str:
-    """Return the query for the array of nonempty catalogs, the parameter `used` of `fingerprint`."""
-    return f"SELECT ARRAY({_nonempty(sorted(set(_WHERE.findall(fingerprint(major)))))})"
+    """Return the query for the array of catalogs with rows to hash, the parameter `used` of `fingerprint`.
+
+    Every object outside pg_catalog depends on another, at least on its schema.
+    """
+    rare = sorted(set(_WHERE.findall(fingerprint(major))))
+    dependent = f"SELECT classid::regclass::text FROM pg_depend WHERE objid >= {FIRST_OID}"  # noqa: S608
+    return f"SELECT ARRAY({_nonempty(rare)} UNION {dependent})"
 
 
 @cache

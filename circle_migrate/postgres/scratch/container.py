@@ -7,10 +7,13 @@ connection to this process ends, even after a kill.
 from __future__ import annotations
 
 import gc
+import os
 import secrets
+import shutil
 import warnings
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from circle_migrate.core.errors import Unreachable
@@ -24,6 +27,10 @@ NEWEST = 18
 """The default major version."""
 
 _PING_SECONDS = 3
+_NO_ENGINE = "containers: no Docker engine answers; run `docker info` for details"
+_SOCKET = Path("/var/run/docker.sock")
+_PROPERTIES = ".testcontainers.properties"
+"""The file in the home folder that can name another engine."""
 
 
 def image(major: int) -> str:
@@ -33,6 +40,8 @@ def image(major: int) -> str:
 
 def pull_image(major: int) -> str | None:
     """Pull the image if needed; return the reason if no container can be started, else None. Blocks."""
+    if not _may_have_engine():  # the import of Docker's client takes as long as a scratch server
+        return f"{_NO_ENGINE}: there is no program `docker`, no DOCKER_HOST, and no {_SOCKET}"
     try:
         import docker
         from testcontainers.core.docker_client import DockerClient
@@ -45,7 +54,7 @@ def pull_image(major: int) -> str | None:
             with closing(DockerClient(timeout=_PING_SECONDS).client) as engine:
                 engine.ping()
         except (docker.errors.DockerException, OSError) as error:
-            return f"containers: no Docker engine answers; run `docker info` for details: {_message(error)}"
+            return f"{_NO_ENGINE}: {_message(error)}"
         finally:
             gc.collect()
     try:
@@ -60,6 +69,12 @@ def pull_image(major: int) -> str | None:
             f"run `docker pull {image(major)}` for details: {_message(error)}"
         )
     return None
+
+
+def _may_have_engine() -> bool:
+    """Return whether anything names a Docker engine: its program, a variable, a socket or a file."""
+    is_named = "DOCKER_HOST" in os.environ or _SOCKET.exists() or shutil.which("docker") is not None
+    return is_named or Path(os.environ.get("HOME", "/"), _PROPERTIES).exists()
 
 
 @dataclass(frozen=True, slots=True)

@@ -178,7 +178,7 @@ def _scratch_deployment(
 async def _create_on_host(
     host: ScratchHost, token: int, names: list[str]
 ) -> AsyncIterator[asyncpg.Connection]:
-    """Create the databases, and drop them at the end; the connection holds the lock of this run."""
+    """Create the databases, and drop them at the end; the connection has the lock of their names."""
     async with host.maintenance_database.connected() as connection:
         await connection.execute(_UNLIMIT)
         await _drop_stale(connection)
@@ -188,7 +188,8 @@ async def _create_on_host(
                 await _create(connection, host, name)
             yield connection
         finally:
-            await shield(_drop(host, connection, names))
+            if not host.is_private:  # else they end with the server, or the next ones are created
+                await shield(_drop(host, connection, names))
 
 
 async def _create(connection: asyncpg.Connection, host: ScratchHost, name: str) -> None:

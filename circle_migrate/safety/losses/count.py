@@ -82,8 +82,8 @@ async def recount(deployment: Deployment, collector: LossCollector) -> tuple[Los
     losses = _without_dropped_columns(merge(losses, predicted))
     counted: list[Loss] = []
     for name, database in databases.items():
-        of_database = [loss for loss in losses if loss.database == name]
-        counted += await _count(database, of_database, collector.before[name])
+        if of_database := [loss for loss in losses if loss.database == name]:
+            counted += await _count(database, of_database, collector.before[name])
     return tuple(counted)
 
 

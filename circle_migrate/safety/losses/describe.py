@@ -11,6 +11,7 @@ _METHODS = {
     Method.SCRATCH: "ran on scratch databases",
     Method.REHEARSAL: "ran on the live databases and was rolled back",
     Method.SNAPSHOTS: "was derived from the snapshots of its revisions",
+    Method.NO_DATA: "was not tried on scratch databases, as no table has rows",
 }
 
 
@@ -30,7 +31,7 @@ def describe_loss(loss: Loss, at: datetime) -> str:
 def summary(report: LossReport) -> str:
     """Summarize the report in one line."""
     if not report.losses:
-        return "nothing would be lost"
+        return "no data would be lost" if Method.NO_DATA in report.found_by else "nothing would be lost"
     lost, rejected = len(report.destroyed), len(report.rejected)
     text = f"{lost} of {len(report.losses)} would destroy data" if lost else "no data would be lost"
     return text + (f", {rejected} of them would make the downgrade fail" if rejected else "")

@@ -3,11 +3,12 @@
 The downgrade runs on scratch databases at the live ones' revisions, and catalogs are compared there by the
 addresses of objects. That shows the effects of `op.execute`, helpers and CASCADE, and tells a rename from a
 column that is dropped and added again. The effects of a revision's own statements depend on live rows: on
-request the downgrade is rehearsed on the live databases and rolled back.
+request the downgrade is rehearsed on the live databases and rolled back. Databases without data lose none.
 """
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
@@ -19,6 +20,7 @@ from circle_migrate.postgres.catalog.snapshot import Snapshot, changes_between
 from circle_migrate.postgres.deployment import Deployment
 from circle_migrate.postgres.scratch.pool import ScratchServers
 from circle_migrate.revision_graph.plan import Plan
+from circle_migrate.safety.live_database.no_data import has_no_data
 from circle_migrate.safety.losses.report import Effect, Failure, Loss, LossNamer, Method, merge
 from circle_migrate.safety.trace.record import TracedStatement
 from circle_migrate.safety.trace.run import trace_plan
@@ -74,22 +76,33 @@ async def find_losses(
     plan: Plan,
     *,
     rehearse: bool = False,
+    keep: bool = False,
     seconds: float = 5.0,
     notify: Notify = ignore_event,
 ) -> LossCollector:
     """Find the losses of the plan, which `count.loss_report` counts.
 
+    Where no database has data there are none, unless rows that are written later are to be kept (`keep`).
     Without a server for scratch databases the shipped snapshots are compared, and the report says so. A
     rehearsal takes the deployer locks and blocks other sessions for at most `seconds`. Raises `SettingsError`
     where there is no server or snapshot, what connecting raises, `NotWritable` and `Interrupted`.
     """
     paths = {name: deployment.databases[name].settings.effective_path for name in plan.databases}
     collector = LossCollector(plan, {name: LossNamer.of(name, path) for name, path in paths.items()})
-    if plan:
+    if plan and not rehearse and not keep and not await databases_with_data(deployment, plan):
+        collector.methods.append(Method.NO_DATA)
+    elif plan:
         await _from_scratch(deployment, collector)
         if rehearse:
             await _from_rehearsal(deployment, collector, seconds, notify)
     return collector
+
+
+async def databases_with_data(deployment: Deployment, plan: Plan) -> list[str]:
+    """Return the databases of the plan that have data. Raises the errors of connecting."""
+    names = plan.databases
+    are_empty = await asyncio.gather(*(has_no_data(deployment.databases[name]) for name in names))
+    return [name for name, is_empty in zip(names, are_empty, strict=True) if not is_empty]
 
 
 async def _from_scratch(deployment: Deployment, collector: LossCollector) -> None:

@@ -14,14 +14,16 @@ from circle_migrate.postgres.sql_text import own_name
 from circle_migrate.revision_graph.plan import Plan
 from circle_migrate.safety.live_database.catalog import NAMED
 from circle_migrate.safety.losses.describe import quantity
-from circle_migrate.safety.losses.find import LossCollector
-from circle_migrate.safety.losses.report import Count, Effect, Loss, LossReport, Precision
+from circle_migrate.safety.losses.find import LossCollector, databases_with_data
+from circle_migrate.safety.losses.report import Count, Effect, Loss, LossReport, Method, Precision
 
 if TYPE_CHECKING:
     import asyncpg
 
 ESTIMATES_DIFFER = 1.1
 """Factor up to which an estimate that is higher than before is no increase, as two estimates differ."""
+
+_HINT = "stop the application that writes there, then run the command again to see the losses"
 
 _KEYS = f"""
 SELECT name, ARRAY(SELECT a.attname FROM pg_catalog.pg_index i JOIN pg_catalog.pg_attribute a
@@ -68,10 +70,18 @@ class GrowthHooks(Hooks):
         self._collector = collector
         self._accepted = accepted
 
-    async def before_run(self, run: MigrationRun, plan: Plan) -> None:  # noqa: ARG002 - as declared
+    async def before_run(self, run: MigrationRun, plan: Plan) -> None:
         """Count again. Raises `Refused` where a loss has increased, and what connecting raises."""
         from circle_migrate.safety.losses.count import recount
 
+        if Method.NO_DATA in self._accepted.found_by:
+            for name in await databases_with_data(run.deployment, plan):
+                raise Refused(
+                    f"{name} had no data when the losses were sought, but has some now",
+                    database=name,
+                    hint=_HINT,
+                )
+            return
         now = await recount(run.deployment, self._collector)
         increases = tuple(increased_losses(self._accepted.losses, now))
         if increases:
@@ -83,7 +93,7 @@ class GrowthHooks(Hooks):
                 f"more data would be lost than was accepted: {names}",
                 database=increases[0][1].database,
                 detail="; ".join(texts),
-                hint="stop the application that writes there, then run the command again to see the losses",
+                hint=_HINT,
             )
 
 

@@ -24,11 +24,15 @@ class Effect(StrEnum):
 
 
 class Method(StrEnum):
-    """How losses were found: by a run on scratch databases or (REHEARSAL) live ones, or by SNAPSHOTS."""
+    """How losses were found: by a run on scratch databases or (REHEARSAL) live ones, or by SNAPSHOTS.
+
+    NO_DATA: nothing was sought, as no table has rows.
+    """
 
     SCRATCH = "scratch"
     REHEARSAL = "rehearsal"
     SNAPSHOTS = "snapshots"
+    NO_DATA = "no data"
 
 
 class Precision(StrEnum):
