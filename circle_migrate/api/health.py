@@ -28,12 +28,15 @@ _REASONS = {
 }
 """The reason for each exit status of a finding; `refused` for any other."""
 
+_WORKING = {_REASONS[ExitCode.PENDING], STOPPING}
+"""Reasons for which nothing is ready, though all works: what is pending waits for its deployment."""
+
 _DECISIVE = ("single-head", "reachable", "recognised", "settled", "pending")
 """The checks of `status` that decide whether a database is ready; the others only degrade it."""
 
 
 class State(StrEnum):
-    """The state of a dependency, or of all."""
+    """The state of a dependency, or of all; the best one first."""
 
     OK = "ok"
     DEGRADED = "degraded"
@@ -74,10 +77,8 @@ class Health(NamedTuple):
     @property
     def state(self) -> State:
         """The worst state."""
-        states = {dependency.state for dependency in self.dependencies}
-        if self.reasons or State.FAILED in states:
-            return State.FAILED
-        return State.DEGRADED if State.DEGRADED in states else State.OK
+        states = {_state(self.reasons), *(dependency.state for dependency in self.dependencies)}
+        return max(states, key=list(State).index)
 
     def to_dict(self, *, details: bool) -> dict[str, Any]:
         """Return the health as JSON; dependencies only with `details`."""
@@ -121,10 +122,16 @@ def _database(
 ) -> Dependency:
     reasons = [finding for finding in decisive if finding.database in (name, None)]
     others = [finding for finding in warnings if finding.database == name and finding not in reasons]
-    state = State.FAILED if reasons else State.DEGRADED if others else State.OK
     rules = tuple(dict.fromkeys(finding.rule for finding in others))
+    state = _state(_reasons(reasons), rules)
     message = next((finding.message for finding in (*reasons, *others)), None)
     return Dependency(name, "database", state, (*_reasons(reasons), *rules), seconds, at, message)
+
+
+def _state(reasons: tuple[str, ...], warnings: tuple[str, ...] = ()) -> State:
+    if not _WORKING.issuperset(reasons):
+        return State.FAILED
+    return State.DEGRADED if reasons or warnings else State.OK
 
 
 def _reason(status: ExitCode) -> str:

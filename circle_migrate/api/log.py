@@ -39,10 +39,10 @@ class JsonFormatter(logging.Formatter):
 
 @contextmanager
 def logging_json(stream: TextIO) -> Iterator[None]:
-    """Write our log and the warnings of uvicorn to the stream, and nowhere else."""
+    """Write our log and the warnings of uvicorn and asyncio to the stream, and nowhere else."""
     handler = logging.StreamHandler(stream)
     handler.setFormatter(JsonFormatter())
-    levels = {"circle_migrate": logging.INFO, "uvicorn.error": logging.WARNING}
+    levels = {"circle_migrate": logging.INFO, **dict.fromkeys(("uvicorn.error", "asyncio"), logging.WARNING)}
     loggers = {logging.getLogger(name): level for name, level in levels.items()}
     before = [(logger, logger.handlers, logger.level, logger.propagate) for logger in loggers]
     for logger, level in loggers.items():

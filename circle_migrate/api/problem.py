@@ -26,6 +26,27 @@ _STATUS = {
 }
 """The status for each exit status of an error; 409 for any other."""
 
+PROBLEM: dict[str, Any] = {
+    "type": "object",
+    "required": ["type", "title", "status", "detail", "request_id"],
+    "properties": {
+        "type": {"type": "string", "description": "about:blank, or urn:circle-migrate:error:CODE."},
+        "title": {"type": "string"},
+        "status": {"type": "integer"},
+        "detail": {"type": "string"},
+        "request_id": {"type": "string", "description": "The header X-Request-ID, and a key of the log."},
+        "error": {"type": "object", "description": "The error as on the command line."},
+    },
+}
+"""The schema of problem details."""
+
+_PROBLEMS = {"application/problem+json": {"schema": PROBLEM}}
+PROBLEMS: dict[int | str, dict[str, Any]] = {
+    "4XX": {"description": "The request, the token or the databases are wrong.", "content": _PROBLEMS},
+    "5XX": {"description": "The databases or the settings do not work.", "content": _PROBLEMS},
+}
+"""The responses of a route that has problems, for OpenAPI."""
+
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _KEY = "circle_migrate.request_id"
 
@@ -44,6 +65,11 @@ def json_response(text: str, status: int = 200, media_type: str = "application/j
     if status == HTTPStatus.SERVICE_UNAVAILABLE:
         headers["Retry-After"] = str(RETRY_AFTER)
     return Response(text, status, headers, media_type)
+
+
+def described_json(text: str, schema: dict[str, Any]) -> dict[str, Any]:
+    """Return a response that has JSON, for OpenAPI."""
+    return {"description": text, "content": {"application/json": {"schema": schema}}}
 
 
 def problem(scope: MutableMapping[str, Any], status: int, detail: str, **members: object) -> Response:
@@ -77,6 +103,12 @@ def problem_of(scope: MutableMapping[str, Any], error: Exception) -> Response:
 
 class ProblemRoute(APIRoute):
     """A route that answers with problem details in any application, and with the id of the request."""
+
+    async def handle(self, scope: Any, receive: Any, send: Any) -> None:
+        """Answer HEAD, which monitors send, as GET; the server leaves the content out."""
+        if scope["method"] == "HEAD":
+            scope = {**scope, "method": "GET"}
+        await super().handle(scope, receive, send)
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         """Return the handler."""

@@ -10,7 +10,7 @@ from uuid import UUID
 
 from fastapi import APIRouter, Depends, HTTPException, Response
 
-from circle_migrate.api.problem import RETRY_AFTER, ProblemRoute, json_response
+from circle_migrate.api.problem import PROBLEMS, RETRY_AFTER, ProblemRoute, described_json, json_response
 from circle_migrate.api.service import Service
 from circle_migrate.api.snapshot import Snapshot
 from circle_migrate.commands.json_schema.command_schema import schema
@@ -168,29 +168,5 @@ def results_router(service: Service, results: Results) -> APIRouter:
 
 
 def described(command: str) -> dict[int | str, dict[str, Any]]:
-    """Return the responses of a route for OpenAPI: the JSON Schema of the command, and problems.
-
-    The schema has an identifier, so that its references are relative to itself.
-    """
-    identified = {"$id": f"urn:circle-migrate:schema:{command}", **schema(command)}
-    problems = {"application/problem+json": {"schema": PROBLEM}}
-    return {
-        200: {"description": "The result.", "content": {"application/json": {"schema": identified}}},
-        "4XX": {"description": "The request, the token or the databases are wrong.", "content": problems},
-        "5XX": {"description": "The databases or the settings do not work.", "content": problems},
-    }
-
-
-PROBLEM: dict[str, Any] = {
-    "type": "object",
-    "required": ["type", "title", "status", "detail", "request_id"],
-    "properties": {
-        "type": {"type": "string", "description": "about:blank, or urn:circle-migrate:error:CODE."},
-        "title": {"type": "string"},
-        "status": {"type": "integer"},
-        "detail": {"type": "string"},
-        "request_id": {"type": "string", "description": "The header X-Request-ID, and a key of the log."},
-        "error": {"type": "object", "description": "The error as on the command line."},
-    },
-}
-"""The schema of problem details."""
+    """Return the responses of a route for OpenAPI: the JSON Schema of the command, and problems."""
+    return {200: described_json("The result.", schema(command)), **PROBLEMS}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import re
 import signal
 import socket
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 import uvicorn
 from fastapi import Depends, FastAPI, Request, Response
+from fastapi.responses import PlainTextResponse
 from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
 from uvicorn.protocols.http.h11_impl import H11Protocol
@@ -21,7 +23,7 @@ from circle_migrate import __version__
 from circle_migrate.api.log import AccessLog, logging_json
 from circle_migrate.api.metrics import CONTENT_TYPE, metrics_text
 from circle_migrate.api.page.page import page_router
-from circle_migrate.api.problem import ProblemRoute, problem, problem_of, request_id
+from circle_migrate.api.problem import PROBLEMS, ProblemRoute, problem, problem_of, request_id
 from circle_migrate.api.results import Results, results_router
 from circle_migrate.api.router import health_router
 from circle_migrate.api.service import Service
@@ -79,7 +81,7 @@ def create_app(settings: Settings, open_deployment: Callable[[], Deployment]) ->
         yield
         await results.close()
 
-    app = FastAPI(
+    app = _Application(
         title="circle-migrate",
         version=__version__,
         lifespan=lifespan,
@@ -94,7 +96,15 @@ def create_app(settings: Settings, open_deployment: Callable[[], Deployment]) ->
     app.include_router(results_router(service, results), prefix=PREFIX)
     app.include_router(page_router(service, results))
     access = [Depends(service.require_details)]
-    app.add_api_route("/metrics", partial(_metrics, service), dependencies=access, name="metrics")
+    app.add_api_route(
+        "/metrics",
+        partial(_metrics, service),
+        dependencies=access,
+        name="metrics",
+        description="The metrics for Prometheus.",
+        response_class=PlainTextResponse,
+        responses=PROBLEMS,
+    )
     app.add_exception_handler(HTTPException, _answer_error)
     if settings.api_cors:
         app.add_middleware(
@@ -123,6 +133,22 @@ async def _answer_error(request: Request, error: Exception) -> Response:
     return problem_of(request.scope, error)
 
 
+class _Application(FastAPI):
+    def openapi(self) -> dict[str, Any]:
+        """Return the OpenAPI; definitions of JSON Schemas are its components, as its tools expect them."""
+        if self.openapi_schema is None:
+            components: dict[str, Any] = {}
+
+            def take_definitions(value: dict[str, Any]) -> dict[str, Any]:
+                components.update(value.pop("$defs", {}))
+                return value
+
+            text = json.dumps(super().openapi()).replace('"#/$defs/', '"#/components/schemas/')
+            self.openapi_schema = json.loads(text, object_hook=take_definitions)
+            self.openapi_schema.setdefault("components", {}).setdefault("schemas", {}).update(components)
+        return self.openapi_schema
+
+
 class _Guard:
     """An application around another one that checks the Host and adds the headers of every response."""
 
@@ -135,8 +161,12 @@ class _Guard:
             await self._app(scope, receive, send)
             return
 
+        has_begun = False
+
         async def send_with_headers(message: Any) -> None:
+            nonlocal has_begun
             if message["type"] == "http.response.start":
+                has_begun = True
                 names = {name.lower() for name, _ in message["headers"]}
                 headers = {**_HEADERS, "X-Request-ID": request_id(scope)}
                 if self._docs and scope["path"] == "/docs":  # its scripts are another site's
@@ -148,12 +178,21 @@ class _Guard:
                 ]
             await send(message)
 
-        host = dict(scope["headers"]).get(b"host", b"").decode("latin-1")
+        headers = dict(scope["headers"])
+        host = headers.get(b"host", b"").decode("latin-1")
         answer = self._app
-        if self._needs_local_host and re.sub(r":\d+$", "", host) not in _LOOPBACK:
+        if b"content-length" in headers and b"transfer-encoding" in headers:
+            # RFC 9112, 6.1: a proxy in front may end it elsewhere, and take what follows for another request.
+            answer = problem(scope, 400, "a request has one length")
+            answer.headers["Connection"] = "close"
+        elif self._needs_local_host and re.sub(r":\d+$", "", host) not in _LOOPBACK:
             text = "the Host is not this machine; set a token to use other names"
             answer = problem(scope, 421, text)
-        await answer(scope, receive, send_with_headers)
+        try:
+            await answer(scope, receive, send_with_headers)
+        except asyncio.CancelledError:  # it has not ended in the seconds after a signal
+            if not has_begun:
+                await problem(scope, 503, "the server has stopped")(scope, receive, send_with_headers)
 
 
 class _Protocol(H11Protocol):

@@ -9,8 +9,10 @@ import hmac
 import threading
 import time
 from collections.abc import Callable, Mapping
+from typing import Annotated
 
-from fastapi import HTTPException, Request
+from fastapi import Depends, HTTPException, Request
+from fastapi.security import HTTPBearer
 
 from circle_migrate.api.health import Check, Checks, Dependency, Health, health_of
 from circle_migrate.api.snapshot import Snapshot
@@ -22,6 +24,7 @@ _MAX_AGE, _LIMIT = 3.0, 1.9
 """Seconds for which the state is kept and in which it is read: no answer is older than their sum, 5."""
 
 _DATABASE_LIMIT = 1.5
+_BEARER = HTTPBearer(auto_error=False)  # what OpenAPI says of the token; `sees_details` reads it
 _KEEP_SECONDS = 60.0
 """Seconds for which settings and revision files are kept while all databases can be read with them."""
 _PATIENCE = 2.0
@@ -113,7 +116,7 @@ class Service:
             return False
         return hmac.compare_digest(given.encode(), self._token.encode())
 
-    async def require_details(self, request: Request) -> None:
+    async def require_details(self, request: Request, _: Annotated[object, Depends(_BEARER)]) -> None:
         """Raise an `HTTPException` without the token."""
         if not await self.sees_details(request):
             challenge = "Basic" if "text/html" in request.headers.get("accept", "") else "Bearer"

@@ -90,8 +90,8 @@ class Snapshot(Generic[T]):
                 # Errors of tasks that a reading has given up, as of a connection.
                 runner.get_loop().set_exception_handler(lambda *_: None)
                 future.set_result(runner.run(self._take()))
-        except BaseException as error:  # noqa: BLE001 - cancelled by `close`
-            future.set_exception(error)
+        except BaseException:  # noqa: BLE001 - cancelled by `close`
+            future.cancel()  # an exception that nobody waits for any more would be in the log
 
     async def _take(self) -> Taken[T]:
         loop, task = asyncio.get_running_loop(), asyncio.current_task()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, MutableMapping
 from contextlib import asynccontextmanager
@@ -42,9 +43,12 @@ async def request(
     headers: Mapping[str, str] | None = None,
     *,
     method: str = "GET",
-    body: bytes = b"",
+    body: bytes | None = b"",
 ) -> Answer:
-    """Ask an application; the Host is that of `serve` on this machine, unless the headers have another."""
+    """Ask an application; the Host is that of `serve` on this machine, unless the headers have another.
+
+    A body that is None never comes.
+    """
     given = {"Host": "127.0.0.1:8080", **(headers or {})}
     path, _, query = path.partition("?")
     scope: dict[str, Any] = {
@@ -64,12 +68,14 @@ async def request(
     messages: list[MutableMapping[str, Any]] = []
 
     async def receive() -> dict[str, Any]:
+        if body is None:
+            await asyncio.Event().wait()
         return {"type": "http.request", "body": body, "more_body": False}
 
     async def send(message: MutableMapping[str, Any]) -> None:
         messages.append(message)
 
     await app(scope, receive, send)
-    body = b"".join(message.get("body", b"") for message in messages[1:])
+    content = b"".join(message.get("body", b"") for message in messages[1:])
     sent = {name.decode(): value.decode() for name, value in messages[0]["headers"]}
-    return Answer(messages[0]["status"], sent, body.decode())
+    return Answer(messages[0]["status"], sent, content.decode())

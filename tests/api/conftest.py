@@ -1,4 +1,4 @@
-"""What tests of several routes share."""
+"""Databases at head that the settings of the process name."""
 
 from __future__ import annotations
 
@@ -6,8 +6,14 @@ from pathlib import Path
 
 import pytest
 
+from circle_migrate.core import redaction
 from tests.deployments import environment
 from tests.servers import Databases
+
+
+@pytest.fixture(autouse=True)
+def _secrets(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(redaction, "_secrets", set())
 
 
 @pytest.fixture

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from tests.deployments import environment, execute, invoke
+from tests.deployments import execute, invoke
 from tests.servers import Databases, run
 
 Samples = dict[tuple[str, str], float]
@@ -26,17 +25,7 @@ def samples(text: str) -> Samples:
     return found
 
 
-@pytest.fixture
-def written(
-    migrated_databases: Databases, workdir: Path, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[Databases]:
-    """Databases that the settings name."""
-    for name, url in environment(migrated_databases).items():
-        monkeypatch.setenv(name, url)
-    return migrated_databases
-
-
-def test_databases_at_head(written: Databases) -> None:
+def test_databases_at_head(served: Databases) -> None:
     answer = invoke(["metrics"])
     assert answer.status == 0
     found = samples(answer.stdout)
@@ -59,10 +48,10 @@ def test_databases_at_head(written: Databases) -> None:
     assert (found["readable", ""], found["info", ""]) == (1, 1)
 
 
-def test_databases_that_are_not_in_order(written: Databases, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_databases_that_are_not_in_order(served: Databases, monkeypatch: pytest.MonkeyPatch) -> None:
     run(
         execute(
-            written,
+            served,
             "main",
             "UPDATE pg_index SET indisvalid = false WHERE indexrelid = 'users_pkey'::regclass",
             "UPDATE circle_migrate.runs SET outcome = 'failed', command = E'a\"b\\n}'",
@@ -78,14 +67,14 @@ def test_databases_that_are_not_in_order(written: Databases, monkeypatch: pytest
     assert (found["in_doubt", "main"], found["invalid_indexes", "main"]) == (1, 1)
 
 
-def test_a_schema_that_was_changed_by_hand(written: Databases) -> None:
+def test_a_schema_that_was_changed_by_hand(served: Databases) -> None:
     assert invoke(["stamp", "main@-1", "--yes"]).status == 0  # of copies nothing is known
-    run(execute(written, "main", "CREATE TABLE by_hand (id int)"))
+    run(execute(served, "main", "CREATE TABLE by_hand (id int)"))
     found = samples(invoke(["metrics"]).stdout)
     assert (found["schema_changed", "main"], found["schema_changed", "credentials"]) == (1, 0)
 
 
-def test_the_file_of_a_collector(written: Databases) -> None:
+def test_the_file_of_a_collector(served: Databases) -> None:
     target = Path("metrics.prom")
     assert invoke(["metrics", "-o", str(target)]).stdout == "metrics.prom\n"
     assert samples(target.read_text(encoding="utf-8"))["at_head", "main"] == 1
@@ -94,7 +83,7 @@ def test_the_file_of_a_collector(written: Databases) -> None:
     assert (refused.status, "cannot be written" in refused.stderr) == (2, True)
 
 
-def test_revision_files_that_cannot_be_read(written: Databases, project_folder: Path) -> None:
+def test_revision_files_that_cannot_be_read(served: Databases, project_folder: Path) -> None:
     Path("versions").mkdir()
     Path("versions/broken.py").write_text("def upgrade(:\n", encoding="utf-8")
     table = '[tool.circle-migrate.databases.main]\nrevisions = "versions"\n'
@@ -105,7 +94,7 @@ def test_revision_files_that_cannot_be_read(written: Databases, project_folder: 
     assert not [name for name, database in found if database]
 
 
-def test_every_metric_has_a_description(written: Databases) -> None:
+def test_every_metric_has_a_description(served: Databases) -> None:
     text = invoke(["metrics"]).stdout
     names = set(re.findall(r"^(circle_migrate_\w+)[ {]", text, re.M))
     assert names == set(re.findall(r"^# HELP (circle_migrate_\w+) \w.*\.$", text, re.M))

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import secrets
 from pathlib import Path
 
+import asyncpg
 import pytest
 
 from circle_migrate.api.page.verdicts import SafetyChecks, Verdicts
@@ -13,11 +15,12 @@ from circle_migrate.api.snapshot import Snapshot
 from circle_migrate.commands.status import DatabaseStatus
 from circle_migrate.core.errors import MigrateError, UsageError
 from circle_migrate.core.findings import Check
+from circle_migrate.postgres.deployer_lock import KEY
 from circle_migrate.revision_graph.revision import Revision
 from circle_migrate.safety.result import SafetyReport
 from tests.api.asgi import Answer, request, running
-from tests.api.test_results import app, get
-from tests.deployments import environment, execute
+from tests.api.served import app, get
+from tests.deployments import VARIABLES, environment, execute
 from tests.projects import Project
 from tests.servers import Databases, run
 
@@ -54,6 +57,57 @@ def test_texts_of_strangers_are_shown_as_text(served: Databases) -> None:
     assert "unsafe" not in page.headers["content-security-policy"]
     assert (page.headers["cache-control"], style.headers["content-type"][:8]) == ("no-store", "text/css")
     assert script.headers["content-type"].startswith("text/javascript")
+
+
+REVISION = """
+revision = "0001"
+down_revision = None
+
+
+def upgrade():
+    pass
+
+
+def downgrade():
+    pass
+"""
+
+
+def test_names_and_messages_of_strangers_are_text_everywhere(
+    empty_databases: Databases, project_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The message of a pending revision, a role that holds the lock, its application, and an error."""
+    role = f"<script>{secrets.token_hex(4)}</script>"
+    tables = [f'[tool.circle-migrate.databases.{name}]\nrevisions = "{name}"\n' for name in VARIABLES]
+    (project_folder / "pyproject.toml").write_text("".join(tables), encoding="utf-8")
+    for name in VARIABLES:
+        (project_folder / name).mkdir()
+        (project_folder / name / "0001.py").write_text(f'"""{HOSTILE}"""\n{REVISION}', encoding="utf-8")
+    for name, url in environment(empty_databases).items():
+        monkeypatch.setenv(name, url)
+    monkeypatch.setenv("CREDS_DATABASE_URL", "postgresql://u@127.0.0.1:9/%3Cscript%3E%1B")
+
+    async def scenario() -> list[Answer]:
+        await execute(empty_databases, "main", f'CREATE ROLE "{role}" LOGIN')
+        url, name = empty_databases.urls["main"], {"application_name": "circle-migrate <script>"}
+        stranger = await asyncpg.connect(url, user=role, server_settings=name)
+        assert await stranger.fetchval("SELECT pg_try_advisory_lock($1)", KEY)
+        names = ("health", "migrations", "plan", "runs", "graph")
+        paths = ["/", "/metrics", *(f"/api/v1/{name}" for name in names)]
+        async with running(app()) as application:
+            answers = [await request(application, path) for path in paths]
+        await stranger.close()
+        await execute(empty_databases, "main", f'DROP ROLE "{role}"')
+        return answers
+
+    page, *others = run(scenario())
+    assert page.text.count("<script") == page.text.count('<script src="status.js" defer></script>') == 1
+    for text in ("&lt;script&gt;alert(1)", "circle-migrate &lt;script&gt;", role[8:16]):
+        assert text in page.text, text
+    for answer in (page, *others):
+        assert not {"\x1b", "\u202e"} & set(answer.text)
+        assert answer.headers["content-type"].startswith(("text/", "application/")), answer
+    assert [answer.headers["x-content-type-options"] for answer in others] == ["nosniff"] * len(others)
 
 
 @pytest.mark.usefixtures("pending")

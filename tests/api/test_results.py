@@ -4,42 +4,27 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
+import shutil
 from pathlib import Path
 from typing import Any
 
 import jsonschema
 import pytest
-from fastapi import FastAPI
 
 from circle_migrate.api import results
-from circle_migrate.api.results import PROBLEM, ROUTES
+from circle_migrate.api.problem import PROBLEM
+from circle_migrate.api.results import ROUTES
 from circle_migrate.api.server import create_app
 from circle_migrate.api.service import load_deployment
 from circle_migrate.commands.json_schema.command_schema import schema
+from circle_migrate.commands.upgrade import upgrade
 from circle_migrate.config.load import load
 from circle_migrate.core import redaction
 from tests.api.asgi import BEARER, TOKEN, Answer, request, running
-from tests.deployments import environment, execute, invoke
-from tests.servers import Databases, run
-
-
-@pytest.fixture(autouse=True)
-def _secrets(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(redaction, "_secrets", set())
-
-
-def app(**settings: str) -> FastAPI:
-    """The application, with settings from the environment and these."""
-    return create_app(load(settings), load_deployment)
-
-
-def get(*paths: str, headers: dict[str, str] | None = None, **settings: str) -> list[Answer]:
-    async def scenario() -> list[Answer]:
-        async with running(app(**settings)) as application:
-            return [await request(application, path, headers) for path in paths]
-
-    return run(scenario())
-
+from tests.api.served import app, get
+from tests.deployments import VARIABLES, deployment, environment, execute, invoke
+from tests.servers import Databases, Server, any_major, run, start_binaries
 
 COMMANDS = {
     "/migrations": "history -i",
@@ -79,6 +64,34 @@ def test_no_route_writes(served: Databases) -> None:
     paths = ["/", "/metrics", "/api/v1/health", *(f"/api/v1{path}" for path in ROUTES)]
     assert [answer.status for answer in get(*paths)] == [200] * len(paths)
     assert run(next_transaction()) == before
+
+
+@pytest.mark.thorough
+def test_databases_that_nobody_can_write_to(workdir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They are ready at head: nothing has to be written to know what they are at."""
+    paths = ["/api/v1/health/ready", "/", "/metrics", *(f"/api/v1{path}" for path in ROUTES)]
+    with start_binaries(any_major()) as (cluster, url):
+        pair = Databases(Server("own", url, cluster.stop))
+        run(pair.create())
+        run(upgrade(deployment(pair), ["heads"]))
+        for name, variable in VARIABLES.items():
+            monkeypatch.setenv(variable, pair.urls[name])
+            run(
+                execute(
+                    pair, name, f"ALTER DATABASE {pair.names[name]} SET default_transaction_read_only = on"
+                )
+            )
+        for access in ("read-only", "standby"):
+            ready, page, *others = get(*paths)
+            assert (ready.json["status"], access in page.text) == ("ready", True)
+            assert {
+                path: answer.status for path, answer in zip(paths[2:], others, strict=True)
+            } == dict.fromkeys(paths[2:], 200)
+            cluster.stop()
+            signal = cluster.data / "standby.signal"
+            signal.touch()
+            shutil.chown(signal, cluster.account.uid)
+            cluster.start()
 
 
 @pytest.mark.thorough
@@ -247,8 +260,11 @@ def test_openapi_has_the_schemas_of_the_commands(workdir: Path) -> None:
     for path, route in {**ROUTES, "/runs/{run}": ROUTES["/runs"]}.items():
         responses = paths[f"/api/v1{path}"]["get"]["responses"]
         shown = responses["200"]["content"]["application/json"]["schema"]
-        assert shown.pop("$id") == f"urn:circle-migrate:schema:{route.command}"
-        assert shown == schema(route.command)
+        expected = json.loads(json.dumps(schema(route.command)).replace("#/$defs/", "#/components/schemas/"))
+        definitions = expected.pop("$defs")
+        assert shown == expected
+        assert {name: openapi.json["components"]["schemas"][name] for name in definitions} == definitions
+        assert paths[f"/api/v1{path}"]["get"]["security"] == [{"HTTPBearer": []}]
         assert responses["4XX"]["content"]["application/problem+json"]["schema"] == PROBLEM
     for path in paths.values():
         assert path.keys() == {"get"}
@@ -277,9 +293,11 @@ def test_the_log_masks_secrets_and_escapes_controls(
     redaction.register("Zq-secret-xV")
     with logging_json(sys.stderr):
         get("/nowhere/Zq-secret-xV\x1b[31m\x9b", "/api/v1/health/live", headers={"X-Request-ID": "one"})
+        logging.getLogger("asyncio").error("Future exception was never retrieved: Zq-secret-xV")
     lines = capsys.readouterr().err.splitlines()
-    assert len(lines) == 1
+    assert len(lines) == 2
+    assert json.loads(lines[1])["level"] == "error"
     record = json.loads(lines[0])
     assert (record["request_id"], record["status"], record["method"]) == ("one", 404, "GET")
-    assert "Zq-secret" not in lines[0]
+    assert "Zq-secret" not in "".join(lines)
     assert not {"\x1b", "\x9b"} & set(lines[0])

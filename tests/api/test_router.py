@@ -17,7 +17,6 @@ from fastapi import FastAPI
 from circle_migrate.api import migration_router, service
 from circle_migrate.api.health import Check, Checks
 from circle_migrate.api.service import load_deployment
-from circle_migrate.core import redaction
 from circle_migrate.core.errors import MigrateError
 from circle_migrate.postgres.database import Database
 from circle_migrate.postgres.deployment import Deployment
@@ -40,11 +39,6 @@ def get(path: str, headers: dict[str, str] | None = None, **checks: Check) -> An
             return await request(app, path, headers)
 
     return run(scenario())
-
-
-@pytest.fixture(autouse=True)
-def _secrets(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(redaction, "_secrets", set())
 
 
 @pytest.fixture
@@ -83,6 +77,15 @@ def test_not_ready_without_details_where_revisions_are_pending(empty_databases: 
     assert (answer.status, answer.json["reasons"]) == (503, ["pending"])
     assert answer.headers["retry-after"] == "5"
     assert "main" not in answer.text
+
+
+def test_pending_revisions_degrade(empty_databases: Databases, use: Use) -> None:
+    """All works as long as nobody needs them; 503 of `/health` is for what does not work."""
+    use(empty_databases)
+    answer = get(HEALTH, BEARER)
+    assert (answer.status, answer.json["status"], answer.json["reasons"]) == (200, "degraded", ["pending"])
+    main = answer.json["dependencies"]["main"]
+    assert (main["status"], main["reasons"]) == ("degraded", ["pending"])
 
 
 def test_ready_where_a_database_is_ahead(
@@ -127,9 +130,10 @@ def test_reason_of_a_damaged_database(
 ) -> None:
     use(migrated_databases)
     run(execute(migrated_databases, "main", statement))
-    answer = get(READY)
-    assert (answer.status, answer.json["reasons"]) == (503, [reason]), get(HEALTH, BEARER).text
-    assert "\x1b" not in get(HEALTH, BEARER).text
+    answer, health = get(READY), get(HEALTH, BEARER)
+    assert (answer.status, answer.json["reasons"]) == (503, [reason]), health.text
+    assert (health.status, health.json["status"]) == (503, "failed")
+    assert "\x1b" not in health.text
 
 
 def test_unreachable_at_first_and_ready_later(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import http.client
 import json
 import os
@@ -14,19 +15,22 @@ import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from itertools import groupby
 from pathlib import Path
 
 import pytest
 
 from tests.api.asgi import BEARER, TOKEN
+from tests.api.auth.waiting import until_waiting
 from tests.deployments import environment, invoke
-from tests.servers import IMPORT_PATH, Databases
+from tests.faults.processes import holding
+from tests.servers import IMPORT_PATH, Databases, run
 
 _PROGRAM = """
 import sys
 from circle_migrate.api import server
 server._HEAD_SECONDS = 0.5
-server._END_SECONDS = 1
+server._END_SECONDS = %d
 sys.argv[0] = "circle-migrate"
 from circle_migrate.__main__ import main
 main()
@@ -53,9 +57,13 @@ class Serve:
 
     def get(self, path: str, headers: Mapping[str, str] | None = None) -> tuple[int, str]:
         """Ask for a path on a connection of its own."""
+        return self.ask("GET", path, headers)
+
+    def ask(self, method: str, path: str, headers: Mapping[str, str] | None = None) -> tuple[int, str]:
+        """Send a request on a connection of its own."""
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
         try:
-            connection.request("GET", path, headers=dict(headers or {}))
+            connection.request(method, path, headers=dict(headers or {}))
             response = connection.getresponse()
             return response.status, response.read().decode()
         finally:
@@ -75,9 +83,9 @@ class Serve:
 
 
 @contextmanager
-def serving(databases: Databases, folder: Path, *options: str, **more: str) -> Iterator[Serve]:
+def serving(databases: Databases, folder: Path, *options: str, end: int = 1, **more: str) -> Iterator[Serve]:
     with subprocess.Popen(
-        [sys.executable, "-c", _PROGRAM, "serve", "--listen", "127.0.0.1:0", *options],
+        [sys.executable, "-c", _PROGRAM % end, "serve", "--listen", "127.0.0.1:0", *options],
         cwd=folder,
         env={**os.environ, **environment(databases), "PYTHONPATH": IMPORT_PATH, **more},
         stdout=subprocess.DEVNULL,
@@ -86,9 +94,13 @@ def serving(databases: Databases, folder: Path, *options: str, **more: str) -> I
     ) as process:
         try:
             server = Serve(process)
-            yield server
-            for connection in server.connections:
-                connection.close()
+            try:
+                yield server
+            finally:
+                for connection in server.connections:
+                    connection.close()
+                process.kill()
+                server.end()
         finally:
             process.kill()
 
@@ -125,9 +137,43 @@ def test_after_sigterm_it_is_not_ready_first_and_ends_what_runs(
         assert (answer[0], json.loads(answer[1])["reasons"]) == (503, ["stopping"])
         time.sleep(1)
         assert server.get("/api/v1/health/live")[0] == 200
+        assert server.get("/api/v1/health")[0] == 200
         assert server.get("/api/v1/migrations")[0] == 200
         server.process.send_signal(signal.SIGTERM)
         assert server.end() == 0
+
+
+def test_sigterm_under_load_loses_no_request(migrated_databases: Databases, workdir: Path) -> None:
+    """Clients ask without a pause, and one waits for a database until no connection is accepted any more."""
+
+    async def scenario(server: Serve) -> None:
+        async with holding(migrated_databases, "main", "LOCK TABLE circle_migrate.runs"):
+            slow = asyncio.create_task(asyncio.to_thread(server.get, "/api/v1/runs"))
+            await until_waiting(migrated_databases, 1, "main")
+            paths = ["/api/v1/health/ready", *["/api/v1/health/live"] * 4]
+            load = [asyncio.create_task(asyncio.to_thread(until_refused, server, path)) for path in paths]
+            await asyncio.sleep(0.3)
+            server.process.send_signal(signal.SIGTERM)
+            ready, *live = await asyncio.gather(*load)
+            assert not slow.done()
+        assert (await slow)[0] == 200
+        assert [status for status, _ in groupby(ready)] == [200, 503]
+        assert [set(statuses) for statuses in live] == [{200}] * 4
+        assert server.end() == 0
+
+    with serving(migrated_databases, workdir, end=30, CIRCLE_MIGRATE_API_DRAIN="0.5") as server:
+        assert server.get("/api/v1/health/ready")[0] == 200
+        run(scenario(server))
+
+
+def until_refused(server: Serve, path: str) -> list[int]:
+    """Ask on one connection after another until none is accepted; return the statuses."""
+    statuses = []
+    while True:
+        try:
+            statuses.append(server.get(path)[0])
+        except ConnectionError:
+            return statuses
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.thorough)])
@@ -137,10 +183,14 @@ def test_it_ends_while_a_database_never_answers(
     with socket.create_server(("127.0.0.1", 0)) as silent:
         url = f"postgresql://u@127.0.0.1:{silent.getsockname()[1]}/d"
         with serving(migrated_databases, workdir, DATABASE_URL=url, CIRCLE_MIGRATE_API_DRAIN="0") as server:
-            server.connect().sendall(b"GET /api/v1/runs HTTP/1.1\r\nHost: localhost\r\n\r\n")
-            assert json.loads(server.get("/api/v1/health/ready")[1])["reasons"] == ["unreachable"]
+            waiting = server.connect()
+            waiting.sendall(b"GET /api/v1/runs HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            (reason,) = json.loads(server.get("/api/v1/health/ready")[1])["reasons"]
+            assert reason in {"unreachable", "starting"}
             server.process.send_signal(number)
             assert server.end() == 0
+            assert waiting.recv(65536).startswith(b"HTTP/1.1 503")
+            assert "traceback" not in json.dumps(server.log)
 
 
 def test_slow_and_huge_requests_are_ended(migrated_databases: Databases, workdir: Path) -> None:
@@ -165,6 +215,39 @@ def test_slow_and_huge_requests_are_ended(migrated_databases: Databases, workdir
         strange.sendall(b"GET /\x00\x1b HTTP/1.1\r\nHost: localhost\r\n\r\n")
         assert strange.recv(65536).startswith(b"HTTP/1.1 4")
         assert server.get("/api/v1/health/live")[0] == 200
+
+
+TWO_LENGTHS = b"""GET /api/v1/health/live HTTP/1.1
+Host: localhost
+Content-Length: 6
+Transfer-Encoding: chunked
+
+0
+
+GET /api/v1/runs HTTP/1.1
+Host: localhost
+
+"""
+
+
+def test_request_with_two_lengths_ends_its_connection(migrated_databases: Databases, workdir: Path) -> None:
+    """A proxy may take what follows for a part of it, and its answer for that to another request."""
+    with serving(migrated_databases, workdir) as server:
+        connection = server.connect()
+        connection.sendall(TWO_LENGTHS.replace(b"\n", b"\r\n"))
+        answer = b""
+        while received := connection.recv(65536):
+            answer += received
+        assert answer.startswith(b"HTTP/1.1 400")
+        assert answer.count(b"HTTP/1.1") == 1
+
+
+def test_head_is_get_without_content(migrated_databases: Databases, workdir: Path) -> None:
+    with serving(migrated_databases, workdir) as server:
+        for path in ("/", "/api/v1/health/live", "/api/v1/health/ready", "/status.css"):
+            assert server.ask("HEAD", path) == (200, "")
+        assert server.ask("HEAD", "/nowhere") == (404, "")
+    assert {record["method"] for record in server.log if "method" in record} == {"HEAD"}
 
 
 @pytest.mark.parametrize(

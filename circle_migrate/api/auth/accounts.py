@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
 from typing import NamedTuple
 
 from fastapi import HTTPException
@@ -34,8 +35,8 @@ _WRITE_SECONDS = 1.0
 
 # Operands of one type: an operator that another role defines for varchar and text would fit better.
 _FIND = """
-SELECT id, email::text FROM users WHERE email::text = ANY ($1::text[]) AND is_active
-ORDER BY email::text = $2::text DESC LIMIT 1
+SELECT id, email::text, is_active FROM users WHERE email::text = ANY ($1::text[])
+ORDER BY is_active DESC, email::text = $2::text DESC LIMIT 1
 """
 _CONTACT = (
     "SELECT email::text, phone::text, email_verified, phone_verified FROM users WHERE id = $1 AND is_active"
@@ -47,10 +48,13 @@ _VERIFIED: Mapping[Channel, str] = {
     f"WHERE id = $1 AND {channel}::text = $2::text"
     for channel in codes.CHANNELS
 }
+# No row for an address that has a user, whose row is only locked: its commit takes as long as an insertion.
 _ADD_USER = """
-INSERT INTO users (email, first_name, last_name, phone) VALUES ($1, $2, $3, $4)
-ON CONFLICT (email) DO NOTHING RETURNING id
+INSERT INTO users AS old (email, first_name, last_name, phone) VALUES ($1, $2, $3, $4)
+ON CONFLICT (email) DO UPDATE SET updated_at = old.updated_at WHERE false
+RETURNING id
 """
+_LOCK_CREDENTIALS = "SELECT FROM user_credentials WHERE user_id = $1 FOR UPDATE"
 _REMOVE_USER = "DELETE FROM users WHERE id = $1"
 
 # Returns a row if this hash is stored, also by a try before; credentials of anybody else are left alone.
@@ -114,6 +118,11 @@ class User(NamedTuple):
 
     id: int
     email: str
+    is_active: bool
+
+
+Later = Callable[[], Awaitable[Message | None]]
+"""Makes a message after the response, whose time says nothing then."""
 
 
 class Accounts:
@@ -130,25 +139,32 @@ class Accounts:
         """Wait until registrations that were begun are whole, or taken back."""
         await asyncio.gather(*self._adding, return_exceptions=True)
 
-    async def register(self, new: NewUser, password: str) -> Message | None:
-        """Add a user, then the credentials. Returns a message to the address, also if it has an account."""
-        email = new.email.lower()
+    async def register(self, new: NewUser, password: str) -> Later | None:
+        """Add a user, then the credentials. Returns a message to the address, also if it has an account.
+
+        An address that has one takes the same statements in both databases, and as many commits that write.
+        """
         hashed = await self._passwords.hash(password)
         async with self._connections.connected(CREDENTIALS):
             pass  # what cannot be connected to shows before anything is written
+        user = await self._find(new.email)
+        email = new.email.lower() if user is None else user.email
         async with self._connections.connected(MAIN) as connection:
             arguments = (email, new.first_name, new.last_name, new.phone)
             user_id = await connection.fetchval(_ADD_USER, *arguments)
         if user_id is None:
-            user = await self.find(email)
-            if user is None:  # the account is not active
+            user = user or await self._find(email)  # registered at the same moment
+            if user is None:
                 return None
-            return await self.reset_message(user, MessageKind.ALREADY_REGISTERED)
+            async with self._connections.connected(CREDENTIALS) as connection:
+                await connection.execute(_LOCK_CREDENTIALS, user.id)
+            is_active = user.is_active
+            return partial(self.reset_message, user, MessageKind.ALREADY_REGISTERED) if is_active else None
         adding = asyncio.ensure_future(self._add_credentials(user_id, hashed))
         self._adding.add(adding)  # it goes on where the request is given up
         adding.add_done_callback(self._adding.discard)
         await asyncio.shield(adding)
-        return await self._code_message(user_id, "email", email)
+        return partial(self._code_message, user_id, "email", email)
 
     async def _add_credentials(self, user_id: int, hashed: str) -> None:
         """Add the credentials of a new user; where they surely do not exist, take the user back."""
@@ -186,6 +202,10 @@ class Accounts:
 
     async def find(self, email: str) -> User | None:
         """Return the active user with an address, as it is written or in lower case."""
+        user = await self._find(email)
+        return user if user is not None and user.is_active else None
+
+    async def _find(self, email: str) -> User | None:
         async with self._connections.connected(MAIN) as connection:
             row = await connection.fetchrow(_FIND, [email, email.lower()], email)
         return None if row is None else User(*row)

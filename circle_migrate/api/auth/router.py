@@ -2,41 +2,34 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager, suppress
+from functools import partial
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, BackgroundTasks, Depends, HTTPException, Request, Response
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, StringConstraints
 
 from circle_migrate.api.auth.access_tokens import AccessClaims, AccessTokens
-from circle_migrate.api.auth.accounts import Accounts, NewUser, User
+from circle_migrate.api.auth.accounts import Accounts, Later, NewUser
 from circle_migrate.api.auth.codes import Channel
 from circle_migrate.api.auth.connections import Connections, within_limit
-from circle_migrate.api.auth.message import Message, Send, deliver
+from circle_migrate.api.auth.message import Send, deliver
 from circle_migrate.api.auth.passwords import MAX_BYTES, MIN_CHARACTERS, Passwords
 from circle_migrate.api.auth.sessions import Session
-from circle_migrate.api.problem import ProblemRoute, json_response
+from circle_migrate.api.problem import PROBLEMS, ProblemRoute, described_json, json_response
 from circle_migrate.api.service import load_deployment
-from circle_migrate.core.envelope import dump
+from circle_migrate.core.envelope import UNPRINTED, dump
 
 MAX_BODY = 16 << 10
 """Bytes of a request."""
+_BODY_SECONDS = 10.0
+"""Seconds in which all of it must have come."""
 
 _DAY = 86_400
 _ACCEPTED = {"status": "accepted"}
-_PROBLEM: dict[str, Any] = {
-    "description": "Refused, or not available; problem details of RFC 9457.",
-    "content": {
-        "application/problem+json": {
-            "schema": {
-                "type": "object",
-                "required": ["type", "title", "status", "detail", "request_id"],
-                "properties": {"status": {"type": "integer"}, "detail": {"type": "string"}},
-            }
-        }
-    },
-}
+_DESCRIBED: dict[int | str, dict[str, Any]] = {202: described_json("Accepted.", {"const": _ACCEPTED})}
 
 
 def _short_enough(password: SecretStr) -> SecretStr:
@@ -50,13 +43,13 @@ def _short_enough(password: SecretStr) -> SecretStr:
 
 Password = Annotated[SecretStr, Field(max_length=MAX_BYTES), AfterValidator(_short_enough)]
 NewPassword = Annotated[Password, Field(min_length=MIN_CHARACTERS)]
-_TEXT = r"[^\s@\x00-\x1f\x7f-\x9f]+"
+_CONTROL = r"\x00-\x1f" + UNPRINTED.removesuffix(r"\ud800-\udfff")  # no text has surrogates
+# Neither what makes a list, a name or a comment of a header of mail, nor what nobody sees.
+_TEXT = rf'[^\s@()<>\[\],;:\\"\xad\u200b-\u200d\u2060\ufeff{_CONTROL}]+'
 Email = Annotated[str, StringConstraints(max_length=254, pattern=f"^{_TEXT}@{_TEXT}$")]
 Name = Annotated[
     str,
-    StringConstraints(
-        strip_whitespace=True, min_length=1, max_length=100, pattern=r"^[^\x00-\x1f\x7f-\x9f]+$"
-    ),
+    StringConstraints(strip_whitespace=True, min_length=1, max_length=100, pattern=f"^[^{_CONTROL}]+$"),
 ]
 Phone = Annotated[str, StringConstraints(pattern=r"^\+[1-9][0-9]{6,14}$")]
 Token = Annotated[SecretStr, Field(max_length=1000)]
@@ -125,7 +118,7 @@ class Tokens(BaseModel):
 
 
 class AuthRoute(ProblemRoute):
-    """A route that takes small requests only, and answers within a limit."""
+    """A route that takes small requests only, which come without delay, and answers within a limit."""
 
     def __init__(self, path: str, endpoint: Callable[..., Any], **options: Any) -> None:
         super().__init__(path, within_limit(endpoint), **options)
@@ -135,11 +128,15 @@ class AuthRoute(ProblemRoute):
         handle = super().get_route_handler()
 
         async def answer(request: Request) -> Response:
-            size = 0
+            size, end = 0, asyncio.get_running_loop().time() + _BODY_SECONDS
 
             async def receive() -> Any:
                 nonlocal size
-                message = await request.receive()
+                try:
+                    async with asyncio.timeout_at(end):
+                        message = await request.receive()
+                except TimeoutError:
+                    raise HTTPException(408, "the request came too slowly", {"Connection": "close"}) from None
                 size += len(message.get("body", b""))
                 if size > MAX_BODY:
                     raise HTTPException(413, f"a request has at most {MAX_BODY} bytes")
@@ -176,9 +173,7 @@ def auth_router(
         await pools.close()
         passwords.close()
 
-    router = APIRouter(
-        route_class=AuthRoute, tags=["sign-in"], lifespan=lifespan, responses={"default": _PROBLEM}
-    )
+    router = APIRouter(route_class=AuthRoute, tags=["sign-in"], lifespan=lifespan, responses=PROBLEMS)
 
     def started(session: Session) -> Response:
         answer = Tokens(
@@ -188,21 +183,21 @@ def auth_router(
         )
         return json_response(answer.model_dump_json())  # `dump` redacts tokens
 
-    def accepted(message: Message | None, background: BackgroundTasks) -> Response:
-        """Answer before a message is sent: the time that takes says whether there is an account."""
-        if message is not None:
-            background.add_task(deliver, send, message)
+    def accepted(later: Later | None, background: BackgroundTasks) -> Response:
+        """Answer before a message is made and sent: the time that takes says whether there is an account."""
+        if later is not None:
+            background.add_task(send_later, later)
         return json_response(dump(_ACCEPTED), 202)
 
-    async def send_reset(found: User) -> None:
+    async def send_later(later: Later) -> None:
         with suppress(HTTPException):  # the log has it
-            message = await within_limit(accounts.reset_message)(found)
+            message = await within_limit(later)()
             if message is not None:
                 await deliver(send, message)
 
     user = Depends(tokens.require)
 
-    @router.post("/register", status_code=202)
+    @router.post("/register", status_code=202, responses=_DESCRIBED)
     async def register(body: Registration, background: BackgroundTasks) -> Response:
         """Create an account. The answer does not say whether the address has one; a message to it does."""
         new = NewUser(body.email, body.first_name, body.last_name, body.phone)
@@ -224,12 +219,13 @@ def auth_router(
         await accounts.sign_out(body.refresh_token.get_secret_value())
         return Response(status_code=204)
 
-    @router.post("/codes", status_code=202)
+    @router.post("/codes", status_code=202, responses=_DESCRIBED)
     async def new_code(
         body: CodeRequest, background: BackgroundTasks, claims: AccessClaims = user
     ) -> Response:
         """Send a new code to the address or the phone of the user; it replaces the one before."""
-        return accepted(await accounts.new_code(claims, body.channel), background)
+        background.add_task(deliver, send, await accounts.new_code(claims, body.channel))
+        return accepted(None, background)
 
     @router.post("/codes/verify", status_code=204)
     async def use_code(body: Code, claims: AccessClaims = user) -> Response:
@@ -237,13 +233,11 @@ def auth_router(
         await accounts.use_code(claims, body.channel, body.code)
         return Response(status_code=204)
 
-    @router.post("/password/forgot", status_code=202)
+    @router.post("/password/forgot", status_code=202, responses=_DESCRIBED)
     async def forgot(body: Address, background: BackgroundTasks) -> Response:
         """Send a token for a new password. The answer does not say whether the address has an account."""
         found = await accounts.find(body.email)
-        if found is not None:
-            background.add_task(send_reset, found)
-        return accepted(None, background)
+        return accepted(None if found is None else partial(accounts.reset_message, found), background)
 
     @router.post("/password/reset", status_code=204)
     async def reset(body: PasswordReset) -> Response:

@@ -6,14 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from circle_migrate.core import redaction
 from tests.api.auth.people import use
 from tests.servers import Databases
-
-
-@pytest.fixture(autouse=True)
-def _secrets(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(redaction, "_secrets", set())
 
 
 @pytest.fixture

@@ -6,13 +6,14 @@ import asyncio
 import threading
 from typing import Any
 
+import asyncpg
 import pytest
 from pwdlib.hashers.argon2 import Argon2Hasher
 
-from circle_migrate.api.auth import accounts, connections
+from circle_migrate.api.auth import accounts, connections, router
 from circle_migrate.api.auth.passwords import Passwords, Slot, Verified
 from circle_migrate.commands.consistency.consistency import consistency
-from tests.api.auth.people import EMAIL, PASSWORD, PERSON, people
+from tests.api.auth.people import EMAIL, PASSWORD, PERSON, People, people
 from tests.api.auth.waiting import until_waiting
 from tests.deployments import deployment, execute
 from tests.faults.processes import holding
@@ -85,23 +86,27 @@ def test_fifth_password_may_be_right(databases: Databases) -> None:
     run(scenario())
 
 
-def test_unknown_and_locked_users_take_the_same_work(
-    databases: Databases, compared: list[str | None], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Work is what is compared by bcrypt and asked of the databases."""
-    import asyncpg
-
-    asked: list[str] = []
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The statements that were sent."""
+    seen: list[str] = []
     for name in ("fetchval", "fetchrow", "execute"):
         original = getattr(asyncpg.Connection, name)
 
         async def watch(
             self: Any, query: str, *arguments: Any, original: Any = original, **options: Any
         ) -> Any:
-            asked.append(query)
+            seen.append(query)
             return await original(self, query, *arguments, **options)
 
         monkeypatch.setattr(asyncpg.Connection, name, watch)
+    return seen
+
+
+def test_unknown_and_locked_users_take_the_same_work(
+    databases: Databases, compared: list[str | None], asked: list[str]
+) -> None:
+    """Work is what is compared by bcrypt and asked of the databases."""
 
     async def scenario() -> None:
         async with people() as client:
@@ -124,6 +129,52 @@ def test_unknown_and_locked_users_take_the_same_work(
             work.append((tuple(asked), len(compared)))
             assert work[0] == work[1] == work[2]
             assert len(work[0][0]) == 2
+
+    run(scenario())
+
+
+def test_registration_takes_the_same_work_for_known_addresses(
+    databases: Databases, asked: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Work is what is asked of the databases, and their transactions that write, which wait for a disk."""
+    hashed: list[str] = []
+    before_response: list[int] = []
+    hash_password, respond = Passwords.hash, router.json_response
+
+    async def watch(self: Passwords, password: str) -> str:
+        hashed.append(password)
+        return await hash_password(self, password)
+
+    def count_statements(*arguments: Any) -> Any:
+        before_response.append(len(asked))
+        return respond(*arguments)
+
+    monkeypatch.setattr(Passwords, "hash", watch)
+    monkeypatch.setattr(router, "json_response", count_statements)
+
+    async def work(client: People, email: str) -> list[int]:
+        for seen in (asked, hashed, before_response):
+            seen.clear()
+        assert (await client.register(email=email)).status == 202
+        return [*before_response, len(hashed)]
+
+    async def lockers() -> list[str]:
+        tables = {"main": "users", "credentials": "user_credentials"}
+        return [
+            (await row(databases, name, f"SELECT xmax::text FROM {table}"))[0]
+            for name, table in tables.items()
+        ]
+
+    async def scenario() -> None:
+        async with people() as client:
+            await client.register()  # connections are open
+            assert await work(client, EMAIL) == [3, 1]
+            before = await lockers()
+            assert await work(client, EMAIL) == [3, 1]
+            assert not set(before) & set(await lockers()), "what locks has something to commit"
+            await execute(databases, "main", "UPDATE users SET is_active = false, email = 'Anna@Example.org'")
+            assert await work(client, "Anna@Example.org") == [3, 1]
+            assert await work(client, "b@example.org") == [3, 1], "a new one"
 
     run(scenario())
 
@@ -186,6 +237,8 @@ def test_addresses_with_capitals_of_before_are_found(databases: Databases) -> No
             await client.register()
             await execute(databases, "main", "UPDATE users SET email = 'Anna@Example.org'")
             assert (await client.sign_in(email="Anna@Example.org")).status == 200
+            await client.register(email="Anna@Example.org")
+            assert await count(databases, "main", "users") == 1
             assert (await client.sign_in(email="anna@example.org")).status == 401
 
     run(scenario())
