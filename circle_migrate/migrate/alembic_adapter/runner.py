@@ -38,7 +38,7 @@ from circle_migrate.postgres.deployer_lock import CHECK_HELD, HELD, RELEASED
 from circle_migrate.postgres.identifier import literal
 from circle_migrate.postgres.search_path import CONFIGURED, PINNED
 from circle_migrate.revision_graph.graph import Graph
-from circle_migrate.revision_graph.modules import ExitCalled, failing_line, module_of, module_with
+from circle_migrate.revision_graph.modules import ExitCalled, failing_line, module_with
 from circle_migrate.revision_graph.plan import Action, Direction, Segment, Stamp, Step
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ class Runner:
     another limit. `begin_sql` sets the configured search_path, `reset_sql` ends the settings of a step, and
     `lock_answer` is then the answer to `CHECK_HELD`, empty for a stamp. `has_deferrable` says whether the
     database may have deferrable constraints. `transcript` is that of the step that runs or has failed. The
-    constructor loads the files of all steps, so the caller holds the step lock. It raises `TreeError` for a
+    constructor loads the files of all steps, so the caller holds `proxies_lock`. It raises `TreeError` for a
     broken file, and `SettingsError` for a broken alembic.ini or a module of `imports`.
     """
 
@@ -251,7 +251,7 @@ class Runner:
 
     def _alembic_step(self, step: Step, context: Context) -> RevisionStep:
         script = cast("Script", self._map._revision_map[step.revision.id])
-        script.module = module_of(step.revision)  # a module of its own for each run
+        script.module = cast("ModuleType", context.module)  # a module of its own for each run
         alembic_step = RevisionStep(self._map, script, step.direction is Direction.UP)
         function = alembic_step.migration_fn
         declared = getattr(script.module, "transactional", True) is False

@@ -80,12 +80,12 @@ def _starts(statements: Iterable[str]) -> Iterator[str]:
 
 
 async def _render_steps(deployment: Deployment, plan: Plan) -> list[_RenderedStep]:
-    from circle_migrate.migrate.alembic_adapter.context import VersionTable, step_lock
+    from circle_migrate.migrate.alembic_adapter.context import VersionTable, proxies_lock
     from circle_migrate.migrate.alembic_adapter.runner import Runner
 
     rendered = []
     current = dict(plan.current)
-    async with step_lock():
+    with proxies_lock:
         runners = {}
         for name in plan.databases:
             settings = deployment.databases[name].settings
