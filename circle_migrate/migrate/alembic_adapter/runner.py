@@ -214,28 +214,30 @@ class Runner:
             _LOG.info("%s  %s: %s", self.graph.database, message.severity_en, message.message)
 
     def render(
-        self, segment: Segment, start: tuple[str, ...], output: StringIO, *, owned: bool = False
+        self,
+        segment: Segment,
+        start: tuple[str, ...],
+        output: StringIO,
+        *,
+        owned: bool = False,
+        version_rows: bool = True,
     ) -> tuple[str, ...]:
-        """Write the segment's steps as SQL and return the current revisions after it; `owned` as in a run."""
+        """Write the steps as SQL and return the current revisions after them; `owned` as in a run."""
         for step in segment.actions:
-            if step.database != self.graph.database:
-                continue
             if isinstance(step, Stamp):
                 output.write(_stamp_sql(step, start, self.table))
                 start = step.heads
                 continue
-            offline = {
-                "as_sql": True,
-                "literal_binds": True,
-                "output_buffer": output,
-                "starting_rev": start or None,
-                "transaction_per_migration": not segment.transactional,
-            }
+            offline: dict[str, Any] = {"as_sql": True, "literal_binds": True, "output_buffer": output}
+            offline["transaction_per_migration"] = not segment.transactional
             context = Context.offline(self._options(step) | offline)
-            context.owned_by_us = owned
+            context.owned_by_us, context.known_heads = owned, start  # Alembic would load all files for these
             try:
                 with bind_revision(context, step.revision, self._environment):
-                    context.run_migrations()
+                    if version_rows:
+                        context.run_migrations()
+                    else:
+                        self._alembic_step(step, context).migration_fn()
             except MigrateError:
                 raise
             except Exception as error:
