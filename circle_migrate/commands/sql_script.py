@@ -5,7 +5,7 @@ from io import StringIO
 from itertools import groupby
 
 from circle_migrate import __version__
-from circle_migrate.migrate.alembic_adapter.context import VersionTable, step_lock
+from circle_migrate.migrate.alembic_adapter.context import VersionTable, proxies_lock
 from circle_migrate.migrate.alembic_adapter.runner import Runner
 from circle_migrate.migrate.contradictions import plan_in_agreement
 from circle_migrate.migrate.planner import Planner, plan_offline
@@ -24,7 +24,7 @@ async def script(deployment: Deployment, texts: Sequence[str], direction: Direct
         states = await deployment.states(names)
         planner = Planner(deployment, texts, direction, cascade=True)
         plan = await plan_in_agreement(deployment, states, planner)
-    async with step_lock():
+    with proxies_lock:
         text = render(deployment, plan)
     return ScriptResult("upgrade" if direction is Direction.UP else "downgrade", text)
 

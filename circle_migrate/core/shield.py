@@ -2,7 +2,7 @@
 
 import asyncio
 import threading
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from typing import ParamSpec, TypeVar
 
 P = ParamSpec("P")
@@ -32,6 +32,20 @@ async def shield(work: Awaitable[T], *, raise_error: bool = False) -> T:
         # task.exception() retrieves the exception, or asyncio logs it.
         if not task.cancelled() and task.exception() is not None and raise_error:
             task.result()
+        raise
+
+
+async def gather_or_cancel(works: Iterable[Coroutine[object, object, T]]) -> list[T]:
+    """Run the works at the same time, return their results, or end all and raise the first error."""
+    tasks = [asyncio.ensure_future(work) for work in works]
+    try:
+        return await asyncio.gather(*tasks)
+    except BaseException as first:
+        for task in tasks:
+            task.cancel()
+        results = await asyncio.gather(*tasks, return_exceptions=True)
+        if isinstance(first, asyncio.CancelledError):  # the error of a work says more
+            raise next((result for result in results if isinstance(result, Exception)), first) from None
         raise
 
 

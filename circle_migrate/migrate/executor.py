@@ -21,7 +21,7 @@ from circle_migrate.core.errors import MigrateError
 from circle_migrate.core.events import EventKind, Notify
 from circle_migrate.core.shield import shield
 from circle_migrate.migrate import failure, guards
-from circle_migrate.migrate.alembic_adapter.context import VersionTable, step_lock
+from circle_migrate.migrate.alembic_adapter.context import InTurns, VersionTable, proxies_lock
 from circle_migrate.migrate.alembic_adapter.runner import Runner
 from circle_migrate.migrate.alembic_adapter.step_end import RowsChangedError
 from circle_migrate.migrate.changed_schema import AssessDrift, report_drift
@@ -158,7 +158,7 @@ async def _prepare(run: MigrationRun, plan: Plan, options: RunOptions) -> None:
         database = run.deployment.databases[name]
         table = VersionTable(database.settings.version_table, run.states[name].schema)
         graph = run.deployment.combined_graph.graphs[name]
-        async with step_lock():
+        with proxies_lock:
             run.runners[name] = Runner(graph, table, plan.steps(name), database.settings, limit)
         if not run.rehearsal:
             run.journals[name] = Journal(database, run.states[name])
@@ -315,8 +315,7 @@ async def _run_action(run: MigrationRun, segment: int, action: Action, *, is_las
             if not session.connection.in_transaction():
                 await run.journals[action.database].begin_step(session.driver, run.id, action)
                 run.stays = None
-        async with step_lock():
-            await session.connection.run_sync(run_with_hooks)
+        await InTurns(session.connection.run_sync(run_with_hooks))
         if run.deployment.is_server_shared:
             await ensure_server_unchanged(session.driver, action.database)
     except failure.StepFailedError:

@@ -148,9 +148,14 @@ def _load(revision: Revision) -> LoadedModule:
     return loaded
 
 
+def shared_folder(path: Path) -> Path:
+    """Return the folder whose modules the revisions of a tree share, given the path of one of them."""
+    return next((parent for parent in path.parents[:3] if (parent / "env.py").is_file()), path.parent)
+
+
 def _forget(path: Path) -> None:
     """Forget the modules of the folder with the revisions, or with their `env.py`; not installed packages."""
-    folder = next((parent for parent in path.parents[:3] if (parent / "env.py").is_file()), path.parent)
+    folder = shared_folder(path)
     for name, loaded in _loaded.items():
         loaded.is_stale = loaded.is_stale or folder in Path(name).parents
     for name in [name for name, module in list(sys.modules.items()) if _is_below(folder, module)]:

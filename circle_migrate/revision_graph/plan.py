@@ -5,7 +5,7 @@ the reverse order. A plan has the current revisions it was made from, so that a 
 """
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from circle_migrate.core.errors import Refused
@@ -81,6 +81,17 @@ class Plan:
     def steps(self, database: str) -> tuple[Step, ...]:
         """Return the steps of one database."""
         return tuple(a for a in self.actions if isinstance(a, Step) and a.database == database)
+
+    def part(self, database: str) -> "Plan":
+        """Return the plan of one database, with as many segments, so that their numbers hold."""
+        segments = []
+        for segment in self.segments:
+            actions = tuple(action for action in segment.actions if action.database == database)
+            segments.append(
+                replace(segment, actions=actions, transactional=segment.transactional or not actions)
+            )
+        current, after = {database: self.current[database]}, {database: self.after[database]}
+        return replace(self, current=current, after=after, segments=tuple(segments))
 
     def __bool__(self) -> bool:
         return bool(self.segments)

@@ -188,6 +188,8 @@ def read_annotations(revisions: Iterable[Revision]) -> FileAnnotations:
     for revision in revisions:
         with tokenize.open(revision.path) as file:  # in the encoding that the file declares
             text = file.read()
+        if _VARIABLE not in text and _COMMENT.search(text) is None:
+            continue
         tree = ast.parse(text, revision.path)
         _read_comments(annotations, revision, text, tree)
         _read_dictionary(annotations, revision, tree)

@@ -489,7 +489,7 @@ def test_both_databases_of_two_projects_in_one_process(
 
 
 def test_a_plan_is_checked_while_another_one_runs(project: Project, empty_databases: Databases) -> None:
-    """A rehearsal or rendering waits for a running step, which holds Alembic's global proxies."""
+    """Another run and a rendering overtake a step that awaits its server; each has its own proxies."""
     imported = "from shop.helpers import add_note"
     slow = 'op.execute("SELECT pg_sleep(0.5)")\nadd_note("invoices")'
     project.revision("main", "m8", "m7", slow, "pass", imports=imported)

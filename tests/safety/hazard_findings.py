@@ -11,7 +11,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from circle_migrate.config.relation import Relation
 from circle_migrate.core.errors import MigrateError
-from circle_migrate.migrate.alembic_adapter.context import VersionTable, step_lock
+from circle_migrate.migrate.alembic_adapter.context import InTurns, VersionTable
 from circle_migrate.migrate.alembic_adapter.runner import Runner
 from circle_migrate.revision_graph.combined_graph import CombinedGraph
 from circle_migrate.revision_graph.plan import Plan, Step
@@ -101,10 +101,8 @@ async def _traced(made: Plan, scratch: Databases, trees: CombinedGraph) -> Trace
                     assert isinstance(step, Step)
                     recorder.segment, recorder.revision = number, step.revision.id
                     recorder.origin = partial(origin, step)
-                    async with step_lock():
-                        await sessions[step.database].run_sync(
-                            runners[step.database].run, step, at[step.database]
-                        )
+                    run_step = runners[step.database].run
+                    await InTurns(sessions[step.database].run_sync(run_step, step, at[step.database]))
                     recorder.origin = no_origin
                     at[step.database] = step.heads_after(runners[step.database].graph, at[step.database])
                 for name in segment.databases if segment.transactional else ():

@@ -15,7 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_en
 from sqlalchemy.pool import NullPool
 
 from circle_migrate.core.errors import MigrateError
-from circle_migrate.migrate.alembic_adapter.context import VersionTable, step_lock
+from circle_migrate.migrate.alembic_adapter.context import InTurns, VersionTable
 from circle_migrate.migrate.alembic_adapter.runner import Runner
 from circle_migrate.postgres.search_path import SETTING
 from circle_migrate.postgres.server_errors import sqlstate
@@ -185,8 +185,7 @@ async def in_segment(
     for step in segment.actions:
         assert isinstance(step, Step)
         name = step.database
-        async with step_lock():
-            await sessions[name].connection.run_sync(runners[name].run, step, at[name])
+        await InTurns(sessions[name].connection.run_sync(runners[name].run, step, at[name]))
         at[name] = step.heads_after(runners[name].graph, at[name])
     for name in segment.databases if segment.transactional else ():
         await sessions[name].connection.commit()

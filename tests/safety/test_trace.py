@@ -643,6 +643,38 @@ def test_failing_statement_ends_the_trace_and_what_follows_is_named(project: Pro
     assert ([statement.error for statement in apart.statements], apart.untraced) == ([None, None], ())
 
 
+def test_locks_taken_between_statements_are_not_those_of_the_next_one(
+    project: Project, server: Server
+) -> None:
+    """The check of a deferred constraint at the end of a step, and what a step sends past SQLAlchemy.
+
+    A commit of the step releases the locks.
+    """
+    made = """
+op.execute("INSERT INTO users (id) VALUES (1)")
+op.execute("CREATE TABLE child (id int REFERENCES users (id) DEFERRABLE INITIALLY DEFERRED)")
+"""
+    past = """
+op.execute("CREATE TABLE second (id int)")
+await_only(op.get_bind().connection.driver_connection.execute("LOCK TABLE users"))
+op.execute("CREATE TABLE third (id int)")
+"""
+    committing = """
+op.execute("LOCK TABLE users")
+op.get_bind().commit()
+op.execute("CREATE TABLE fourth (id int)")
+"""
+    project.revision("main", "r0", None, FIRST + made, "pass")
+    project.revision("main", "r1", "r0", 'op.execute("INSERT INTO child VALUES (1)")', "pass")
+    project.revision("main", "r2", "r1", 'op.execute("CREATE TABLE first (id int)")', "pass")
+    project.revision("main", "r3", "r2", past, "pass", imports="from sqlalchemy.util import await_only")
+    project.revision("main", "r4", "r3", committing, "pass")
+    traced = traced_plan(server).statements
+    assert [shown(statement) for statement in traced] == ["child:RE", "", "", "", "users:AE", ""]
+    before = [statement.locks_before.get("public.users") for statement in traced]
+    assert before == [None, Lock.RowShare, Lock.RowShare, Lock.AccessExclusive, None, None]
+
+
 FAILING = {
     "second of two statements in one text": (
         'op.execute("SELECT 1; SELECT nothing")',

@@ -1,16 +1,18 @@
-"""Alembic's migration context, operations and global proxies, and what was sent, for one step at a time."""
+"""Alembic's migration context, operations and global proxies, and what was sent, for one step."""
 
 from __future__ import annotations
 
-import asyncio
 import re
 import threading
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import Callable, Coroutine, Generator, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Self
+from functools import partial
+from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
 
+import alembic.context
+import alembic.op
 from alembic.operations import Operations
 from alembic.runtime.migration import MigrationContext
 from sqlalchemy import String
@@ -25,7 +27,11 @@ from circle_migrate.revision_graph.modules import exits_as_errors, load_for_run
 from circle_migrate.revision_graph.revision import MAX_ID_LENGTH, Revision
 
 if TYPE_CHECKING:
+    from types import ModuleType
+
     from alembic.runtime.environment import EnvironmentContext
+
+T = TypeVar("T")
 
 _ENDS_TRANSACTION = re.compile(
     r"\s*(?:commit|end|abort|begin|start\s+transaction|prepare\s+transaction"
@@ -158,18 +164,45 @@ class Transcript(Watch):
         self._pending.clear()
 
 
-_STEP = threading.Lock()
+proxies_lock = threading.Lock()
+"""The lock of Alembic's global proxies, held by code that does not await; threads have loops of their own."""
+
+_PROXIES = ((vars(alembic.op), ("_proxy",)), (vars(alembic.context), ("_proxy", "config", "script")))
+"""The names by which Alembic's modules reach what `_install_proxy` has installed."""
 
 
-@asynccontextmanager
-async def step_lock() -> AsyncIterator[None]:
-    """Hold the lock of Alembic's global proxies; a thread lock, as loops in other threads use them too."""
-    while not _STEP.acquire(blocking=False):  # noqa: ASYNC110 - a thread lock has no event to await
-        await asyncio.sleep(0.01)
-    try:
-        yield
-    finally:
-        _STEP.release()
+@dataclass(frozen=True, slots=True)
+class InTurns(Generic[T]):
+    """A step that others may overtake while it awaits its server; each has the proxies in its turns."""
+
+    step: Coroutine[Any, Any, T]
+
+    def __await__(self) -> Generator[Any, Any, T]:
+        """Return the step's result."""
+        iterator = self.step.__await__()
+        resume: Callable[[], Any] = partial(next, iterator)
+        own: tuple[Mapping[str, Any], ...] = ({}, {})
+        while True:
+            with proxies_lock:
+                _exchange_proxies(own)
+                try:
+                    awaited = resume()
+                except StopIteration as end:
+                    return end.value  # type: ignore[no-any-return]
+                finally:
+                    own = _exchange_proxies(({}, {}))
+            try:
+                resume = partial(iterator.send, (yield awaited))
+            except BaseException as error:  # noqa: BLE001 - the step handles it
+                resume = partial(iterator.throw, error)
+
+
+def _exchange_proxies(new: tuple[Mapping[str, Any], ...]) -> tuple[Mapping[str, Any], ...]:
+    """Let Alembic's modules have exactly the new values, and return the old ones."""
+    old = tuple({name: module.pop(name) for name in names if name in module} for module, names in _PROXIES)
+    for (module, _), values in zip(_PROXIES, new, strict=True):
+        module.update(values)
+    return old
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,6 +239,7 @@ class Context(MigrationContext):
     in_autocommit = False
     known_heads: tuple[str, ...] = ()
     revision: Revision | None = None
+    module: ModuleType | None = None
     transcript: Transcript | None = None
 
     def __init__(self, dialect: Any, connection: Any, opts: dict[str, Any]) -> None:
@@ -250,9 +284,7 @@ class Context(MigrationContext):
 
 
 @contextmanager
-def bind_revision(
-    context: MigrationContext, revision: Revision, environment: EnvironmentContext
-) -> Iterator[None]:
+def bind_revision(context: Context, revision: Revision, environment: EnvironmentContext) -> Iterator[None]:
     """Bind `op` and Alembic's proxies to the context in the block, which `exits_as_errors`."""
     operations = Operations(context)
     environment._migration_context = context
@@ -263,6 +295,7 @@ def bind_revision(
     environment._install_proxy()
     try:
         loaded = load_for_run(revision)
+        context.module = loaded.module
         for name, function in loaded.operations.items():
             setattr(loaded.module, name, getattr(operations, function) if function else operations)
         with exits_as_errors():

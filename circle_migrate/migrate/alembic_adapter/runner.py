@@ -38,7 +38,7 @@ from circle_migrate.postgres.deployer_lock import CHECK_HELD, HELD, RELEASED
 from circle_migrate.postgres.identifier import literal
 from circle_migrate.postgres.search_path import CONFIGURED, PINNED
 from circle_migrate.revision_graph.graph import Graph
-from circle_migrate.revision_graph.modules import ExitCalled, failing_line, module_of, module_with
+from circle_migrate.revision_graph.modules import ExitCalled, failing_line, module_with
 from circle_migrate.revision_graph.plan import Action, Direction, Segment, Stamp, Step
 
 if TYPE_CHECKING:
@@ -61,8 +61,8 @@ class Runner:
     another limit. `begin_sql` sets the configured search_path, `name_sql` the name of the session, and
     `reset_sql` ends the settings of a step; `lock_answer` is the answer to `CHECK_HELD`, empty for a stamp.
     `has_deferrable` says whether the database may have deferrable constraints. `transcript` is that of the
-    step that runs or has failed. The constructor loads the files of all steps, so the caller holds the step
-    lock. It raises `TreeError` for a broken file, `SettingsError` for alembic.ini or a module of `imports`.
+    step that runs or has failed. The constructor loads the files of all steps under `proxies_lock`. It raises
+    `TreeError` for a broken file, `SettingsError` for alembic.ini or a module of `imports`.
     """
 
     def __init__(
@@ -78,8 +78,7 @@ class Runner:
             f";SET statement_timeout = {milliseconds(statement_timeout)}" if statement_timeout else ""
         )
         self.table = replace(table, id_length=max(table.id_length, len(graph.longest_id)))
-        self.begin_sql, self.reset_sql, self.lock_answer = CONFIGURED, PINNED, ""
-        self.name_sql = ""
+        self.begin_sql, self.reset_sql, self.name_sql, self.lock_answer = CONFIGURED, PINNED, "", ""
         self.has_deferrable = True
         self._shared_context: Context | None = None
         self.transcript: Transcript | None = None
@@ -208,37 +207,38 @@ class Runner:
         check = (
             "SET statement_timeout = 0;SET CONSTRAINTS ALL IMMEDIATE;" if adapter.is_in_transaction else ""
         )
-        self.lock_answer = await_only(
-            adapter.driver.execute(f"{check}{self.reset_sql}{self.name_sql};{CHECK_HELD}")
-        )
+        reset = f"{check}{self.reset_sql}{self.name_sql};{CHECK_HELD}"
+        self.lock_answer = await_only(adapter.driver.execute(reset))
 
     def _log_notice(self, _connection: object, message: Any) -> None:
         if not message.severity_en.startswith("DEBUG"):
             _LOG.info("%s  %s: %s", self.graph.database, message.severity_en, message.message)
 
     def render(
-        self, segment: Segment, start: tuple[str, ...], output: StringIO, *, owned: bool = False
+        self,
+        segment: Segment,
+        start: tuple[str, ...],
+        output: StringIO,
+        *,
+        owned: bool = False,
+        version_rows: bool = True,
     ) -> tuple[str, ...]:
-        """Write the segment's steps as SQL and return the current revisions after it; `owned` as in a run."""
+        """Write the steps as SQL and return the current revisions after them; `owned` as in a run."""
         for step in segment.actions:
-            if step.database != self.graph.database:
-                continue
             if isinstance(step, Stamp):
                 output.write(_stamp_sql(step, start, self.table))
                 start = step.heads
                 continue
-            offline = {
-                "as_sql": True,
-                "literal_binds": True,
-                "output_buffer": output,
-                "starting_rev": start or None,
-                "transaction_per_migration": not segment.transactional,
-            }
+            offline: dict[str, Any] = {"as_sql": True, "literal_binds": True, "output_buffer": output}
+            offline["transaction_per_migration"] = not segment.transactional
             context = Context.offline(self._options(step) | offline)
-            context.owned_by_us = owned
+            context.owned_by_us, context.known_heads = owned, start  # Alembic would load all files for these
             try:
                 with bind_revision(context, step.revision, self._environment):
-                    context.run_migrations()
+                    if version_rows:
+                        context.run_migrations()
+                    else:
+                        self._alembic_step(step, context).migration_fn()
             except MigrateError:
                 raise
             except Exception as error:
@@ -254,7 +254,7 @@ class Runner:
 
     def _alembic_step(self, step: Step, context: Context) -> RevisionStep:
         script = cast("Script", self._map._revision_map[step.revision.id])
-        script.module = module_of(step.revision)  # a module of its own for each run
+        script.module = cast("ModuleType", context.module)  # a module of its own for each run
         alembic_step = RevisionStep(self._map, script, step.direction is Direction.UP)
         function = alembic_step.migration_fn
         declared = getattr(script.module, "transactional", True) is False

@@ -14,7 +14,7 @@ from sqlalchemy.util import await_only
 
 from circle_migrate.core.errors import MigrationFailed, MissingPrivilege, Refused
 from circle_migrate.migrate.alembic_adapter.autocommit import needs_autocommit
-from circle_migrate.migrate.alembic_adapter.context import OutsideTransaction, step_lock
+from circle_migrate.migrate.alembic_adapter.context import OutsideTransaction, proxies_lock
 from circle_migrate.migrate.kept_data import registry
 from circle_migrate.migrate.kept_data.copy import Copy, copy, record_kept_rows
 from circle_migrate.migrate.kept_data.registry import KeptEntry, KeptKind, KeptRowCount, KeptState
@@ -92,7 +92,7 @@ class KeepHooks(_CountHooks):
         for action in plan.actions:
             name = action.database
             if _is_step(action, Direction.DOWN) and action.revision.non_transactional_reason is not None:
-                async with step_lock():
+                with proxies_lock:
                     if _can_be_transactional(run, action, current[name]):
                         self._transactional.add(action.revision.qualified)
             current[name] = action.heads_after(run.deployment.combined_graph.graphs[name], current[name])

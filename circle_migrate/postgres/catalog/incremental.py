@@ -22,14 +22,14 @@ _OTHERS = 0
 class Signatures:
     """By the id of the relation: its name, which is None if it is not part of snapshots, and its signatures.
 
-    `ids` changes if an object gets another id. `is_simple` is false if rare catalogs are used. `role` is the
-    current one, which is written as `<owner>` without a version table.
+    `ids` changes if an object gets another id. `used` are the catalogs with rows that can restrict a query.
+    `role` is the current one, which is written as `<owner>` without a version table.
     """
 
     names: Mapping[int, str | None]
     versions: Mapping[int, int]
     ids: Mapping[int, str]
-    is_simple: bool
+    used: frozenset[str]
     role: str
 
     @classmethod
@@ -38,11 +38,11 @@ class Signatures:
         names, versions, ids = (
             dict(zip(row["relations"], row[name], strict=True)) for name in ("names", "versions", "ids")
         )
-        return cls(names, versions, ids, queries.SIGNED.issuperset(row["used"]), row["role"])
+        return cls(names, versions, ids, frozenset(row["used"]), row["role"])
 
     def changed_since(self, before: "Signatures") -> list[int] | None:
         """Return the relations whose rows have changed; None if everything has to be read again."""
-        if not (self.is_simple and before.is_simple) or self.role != before.role:
+        if not self.used | before.used <= queries.SIGNED or self.role != before.role:
             return None
         pairs = self.versions.items() ^ before.versions.items()
         changed = {relation for relation, _ in pairs}
@@ -80,7 +80,8 @@ class KnownCatalog:
         changed = now.changed_since(self.signatures)
         if changed:
             arguments = scope_arguments(self.context, self.version_table)
-            *texts, (last,) = await fetch(queries.changed_relations(self.snapshot.major), *arguments, changed)
+            query = queries.changed_relations(self.snapshot.major, now.used)
+            *texts, (last,) = await fetch(query, *arguments, changed)
             read = json.loads(last)
             builder = SnapshotBuilder(self.context["owner"])
             for (text,) in texts:

@@ -108,12 +108,13 @@ def signatures(major: int) -> str:
 
 
 @cache
-def changed_relations(major: int) -> str:
+def changed_relations(major: int, used: frozenset[str]) -> str:
     """Return the query for the objects of some relations as a document; the ids of these are parameter $4.
 
+    `used` are the nonempty catalogs of those that can restrict a file, all of them in `SIGNED`.
     The last text has the ids of the relations that were read, and `whole` if others may have changed, too.
     """
-    queries = _applicable("sql", major, SIGNED | {"changed"})
+    queries = _applicable("sql", major, used | {"changed"})
     parts = _texts("sql/session")["changed"], queries.pop("scope")
     texts = [text for name, text in queries.items() if name in _OF_RELATION]
     return f"WITH {''.join(parts)}{_document(texts)}\nUNION ALL\n{_READ}"

@@ -58,9 +58,7 @@ async def compare_rendered(deployment: Deployment, plan: Plan, trace: Trace) -> 
         revision = step.step.revision
         if step.refused or revision.qualified in trace.incomplete:
             continue
-        table = deployment.databases[revision.database].settings.version_table
-        rendered = {start for start in _starts(step.statements) if table not in start}
-        executed = ran.get(revision.qualified, set())
+        rendered, executed = set(_starts(step.statements)), ran.get(revision.qualified, set())
         problems = (
             ("runs and is not rendered", executed - rendered),
             ("is rendered and does not run", rendered - executed),
@@ -80,12 +78,12 @@ def _starts(statements: Iterable[str]) -> Iterator[str]:
 
 
 async def _render_steps(deployment: Deployment, plan: Plan) -> list[_RenderedStep]:
-    from circle_migrate.migrate.alembic_adapter.context import VersionTable, step_lock
+    from circle_migrate.migrate.alembic_adapter.context import VersionTable, proxies_lock
     from circle_migrate.migrate.alembic_adapter.runner import Runner
 
     rendered = []
     current = dict(plan.current)
-    async with step_lock():
+    with proxies_lock:
         runners = {}
         for name in plan.databases:
             settings = deployment.databases[name].settings
@@ -96,7 +94,8 @@ async def _render_steps(deployment: Deployment, plan: Plan) -> list[_RenderedSte
                 if isinstance(step, Step):
                     name, output, refused = step.database, _StatementBuffer(), ""
                     try:
-                        runners[name].render(Segment((step,), transactional=True), current[name], output)
+                        alone = Segment((step,), transactional=True)
+                        runners[name].render(alone, current[name], output, version_rows=False)
                     except Refused as error:
                         refused = error.message
                     rendered.append(_RenderedStep(number, step, tuple(output.parts), refused))

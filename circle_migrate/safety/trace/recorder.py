@@ -3,7 +3,7 @@
 import inspect
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -20,7 +20,7 @@ from sqlalchemy.util import await_only
 import circle_migrate
 from circle_migrate.core.errors import MigrateError, text_of
 from circle_migrate.core.redaction import redact, redact_quotation
-from circle_migrate.migrate.alembic_adapter.runner import LITERAL_PERCENT
+from circle_migrate.migrate.alembic_adapter.runner import LITERAL_PERCENT, Runner
 from circle_migrate.migrate.run import Hooks, MigrationRun
 from circle_migrate.postgres.catalog.snapshot import Snapshot
 from circle_migrate.postgres.search_path import CONFIGURED, PINNED
@@ -122,11 +122,14 @@ class Recorder:
             sent = None if self._pending else self._statement(traced, text)
             if sent is None:
                 traced.is_current = traced.is_current and _WRITES_ROWS.match(text) is not None
+                traced.state = None
                 self._pending.append(None)
                 return statement, parameters
-            autocommit = bool(getattr(connection.connection.dbapi_connection, "autocommit", False))
-            if not autocommit:
-                adapter = cast("Adapter", connection.connection.dbapi_connection)
+            adapter = cast("Adapter", connection.connection.dbapi_connection)
+            if adapter.is_reached:  # and what was sent is not known
+                traced.state = None
+            autocommit = bool(getattr(adapter, "autocommit", False))
+            if not autocommit and traced.state is None:
                 adapter.send_beginning()
                 if not traced.driver.is_in_transaction():
                     # The driver begins its transaction, so that its counters start before the statement.
@@ -154,6 +157,11 @@ class Recorder:
                 summary = error_summary(error, context.statement)
                 self.statements.append(await_only(traced.statement_failed(pending, summary)))
 
+        def ended(_: object) -> None:
+            traced.state = None
+
+        event.listen(connection, "commit", ended)
+        event.listen(connection, "rollback", ended)
         event.listen(connection, "before_cursor_execute", before, retval=True)
         event.listen(connection, "after_cursor_execute", after)
         event.listen(connection.engine, "handle_error", failed)
@@ -202,6 +210,7 @@ class TraceHooks(Hooks):
     running: Action | None = None
     _recorder: Recorder = field(default_factory=Recorder)
     _connections: dict[str, TracedConnection] = field(default_factory=dict)
+    _runners: Mapping[str, Runner] = field(default_factory=dict)
     _known: dict[str, dict[int, TracedRelation]] = field(default_factory=dict)
     _listening: set[str] = field(default_factory=set)
     _rolled_back: set[str] = field(default_factory=set)
@@ -215,7 +224,7 @@ class TraceHooks(Hooks):
 
     async def before_run(self, run: MigrationRun, plan: Plan) -> None:
         """Read every database before the plan runs."""
-        self._offset = self.committed_segments
+        self._offset, self._runners = self.committed_segments, run.runners
         self._listening.clear()
         for name in plan.databases:
             traced = TracedConnection(run.sessions[name].driver, run.deployment.databases[name].settings)
@@ -234,7 +243,7 @@ class TraceHooks(Hooks):
             del self.completed[actions:]
             self._rolled_back.update(segment.databases)
         for traced in self._connections.values():  # what the last step left open was rolled back
-            traced.is_current = False
+            traced.is_current, traced.state = False, None
         self.committed_segments = finished
         self.running = None
         self._recorder.origin = no_origin
@@ -248,6 +257,8 @@ class TraceHooks(Hooks):
             return
         traced = self._connections[action.database]
         cast("Adapter", connection.connection.dbapi_connection).is_reached = False
+        if self._runners[action.database].has_deferrable:  # whose check scanned tables after the last step
+            traced.state = None
         if action.database not in self._listening:
             self._recorder.listen(connection, traced)
             self._listening.add(action.database)

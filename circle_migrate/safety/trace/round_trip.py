@@ -30,12 +30,13 @@ _NOT_RESTORED = frozenset({"position"})
 
 
 async def check_round_trips(
-    databases: Scratch, plan: Plan, catalogs: Mapping[str, Snapshot], command: str
+    databases: Scratch, plan: Plan, catalogs: Mapping[str, Snapshot], command: str, turn: Hooks
 ) -> dict[str, str]:
     """Describe by revision how downgrades are missing, fail, or leave another catalog.
 
     The plan has run on the scratch databases; `catalogs` are from before each of its revisions, which are
-    downgraded from the last to the first irreversible one. Raises `Interrupted` and `Unreachable`.
+    downgraded from the last to the first irreversible one. `turn` is as `run_at_once` gives it. Raises
+    `Interrupted` and `Unreachable`.
     """
     steps = [step for step in plan.actions if isinstance(step, Step)]
     revisions = [step.revision for step in steps]
@@ -48,11 +49,18 @@ async def check_round_trips(
         for revision in revisions
         if not revision.has_downgrade and revision.irreversible is None
     }
-    return missing | (await _undo(databases, undone, catalogs, command) if undone else {})
+    return missing | (
+        await _undo(databases, tuple(plan.current), undone, catalogs, command, turn) if undone else {}
+    )
 
 
 async def _undo(
-    databases: Scratch, revisions: list[Revision], catalogs: Mapping[str, Snapshot], command: str
+    databases: Scratch,
+    names: tuple[str, ...],
+    revisions: list[Revision],
+    catalogs: Mapping[str, Snapshot],
+    command: str,
+    turn: Hooks,
 ) -> dict[str, str]:
     from circle_migrate.migrate.executor import RunOptions, execute
 
@@ -69,10 +77,10 @@ async def _undo(
         current = {name: current.get(name, ()) for name in combined_graph.graphs}
         return plan_downgrade(combined_graph, current, left, TransactionMode.PER_REVISION, cascade=True)
 
-    options = RunOptions(command, allow_edited=True, hooks=hooks)
+    options = RunOptions(command, allow_edited=True, hooks=Hooks(turn, hooks))
     try:
         await databases.run_adding_missing_roles(
-            lambda: execute(databases.deployment, tuple(databases.majors), planner, ignore_event, options)
+            lambda: execute(databases.deployment, names, planner, ignore_event, options)
         )
     except (Interrupted, Unreachable):
         raise

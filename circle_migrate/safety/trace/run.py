@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 from circle_migrate.core.errors import Interrupted, MigrateError, Unreachable
-from circle_migrate.core.events import Notify, ignore_event
+from circle_migrate.core.events import Event, Notify, ignore_event
 from circle_migrate.core.redaction import redact
 from circle_migrate.core.shield import in_thread
 from circle_migrate.postgres.deployment import Current, Deployment
@@ -20,6 +21,7 @@ from circle_migrate.revision_graph.plan import Plan, Step
 from circle_migrate.safety.trace.record import Trace, TracedStatement
 
 if TYPE_CHECKING:
+    from circle_migrate.migrate.run import Hooks
     from circle_migrate.safety.trace.recorder import TraceHooks
 
 COMMAND = "safety-check"
@@ -49,6 +51,8 @@ async def trace_plan(
     async with scratch as databases:
         await importing
         from circle_migrate.diff.expected.expected import upgrade_scratch
+        from circle_migrate.migrate.independence import are_independent, run_at_once
+        from circle_migrate.migrate.run import Hooks
 
         notes = [*problems, *databases.notes]
         applied: set[str] = set()
@@ -59,14 +63,64 @@ async def trace_plan(
         if major not in (None, scratch_major):
             reason = f"because no server of version {major} is available"
             notes.append(f"traced on PostgreSQL {scratch_major}, {reason}")
-        hooks, error = await _run(databases, plan, notify, make_hooks)
-        if error is not None:
-            statements, untraced, reasons = _explain(plan, hooks, error)
-            return Trace(statements, untraced, scratch_major, (*notes, *reasons))
-        from circle_migrate.safety.trace.round_trip import check_round_trips
+        trace = partial(_trace, databases, notify=notify, make_hooks=make_hooks, round_trips=round_trips)
+        revisions = [action.revision.qualified for action in plan.actions if isinstance(action, Step)]
+        if make_hooks is None and are_independent(deployment.combined_graph, revisions):
+            traces = await run_at_once(partial(trace, plan, part=name) for name in plan.databases)
+        else:
+            traces = [await trace(plan, Hooks())]
+        return _merge(plan, traces, scratch_major, notes)
 
-        issues = await check_round_trips(databases, plan, hooks.catalogs, COMMAND) if round_trips else {}
-        return Trace(hooks.statements, (), scratch_major, tuple(notes), issues)
+
+def _merge(plan: Plan, traces: Sequence[Trace], scratch_major: int, notes: Sequence[str]) -> Trace:
+    """Return the traces of several databases as one, in the order of the plan."""
+    order = {
+        action.revision.qualified: n for n, action in enumerate(plan.actions) if isinstance(action, Step)
+    }
+    statements = (statement for trace in traces for statement in trace.statements)
+    untraced = (revision for trace in traces for revision in trace.untraced)
+    return Trace(
+        tuple(sorted(statements, key=lambda statement: order[statement.qualified])),
+        tuple(sorted(untraced, key=order.__getitem__)),
+        scratch_major,
+        (*notes, *(note for trace in traces for note in trace.notes)),
+        {revision: issue for trace in traces for revision, issue in trace.round_trip_issues.items()},
+    )
+
+
+async def _trace(
+    databases: Scratch,
+    plan: Plan,
+    turn: Hooks,
+    *,
+    part: str | None = None,
+    notify: Notify,
+    make_hooks: Callable[[], TraceHooks] | None,
+    round_trips: bool,
+) -> Trace:
+    """Trace the plan, or the `part` that is of one database."""
+    from circle_migrate.safety.trace.round_trip import check_round_trips
+
+    major = min(databases.majors.values())
+    if part is not None:
+        numbers = [0, *(n for n, action in enumerate(plan.actions, 1) if action.database == part)]
+        whole = notify
+
+        def notify(event: Event) -> None:
+            """Count the steps of the whole plan."""
+            whole(
+                event._replace(number=numbers[event.number], total=len(plan.actions))
+                if event.total
+                else event
+            )
+
+        plan = plan.part(part)
+    hooks, error = await _run(databases, plan, turn, notify, make_hooks)
+    if error is not None:
+        statements, untraced, reasons = _explain(plan, hooks, error)
+        return Trace(statements, untraced, major, reasons)
+    issues = await check_round_trips(databases, plan, hooks.catalogs, COMMAND, turn) if round_trips else {}
+    return Trace(hooks.statements, (), major, (), issues)
 
 
 def _import_alembic() -> None:
@@ -76,14 +130,19 @@ def _import_alembic() -> None:
 
 
 async def _run(
-    databases: Scratch, plan: Plan, notify: Notify, make_hooks: Callable[[], TraceHooks] | None
+    databases: Scratch,
+    plan: Plan,
+    turn: Hooks,
+    notify: Notify,
+    make_hooks: Callable[[], TraceHooks] | None,
 ) -> tuple[TraceHooks, MigrateError | None]:
     """Run the plan; return the error of the step that fails, if one does."""
     from circle_migrate.migrate.executor import RunOptions, execute
+    from circle_migrate.migrate.run import Hooks
     from circle_migrate.safety.trace.recorder import TraceHooks
 
     hooks = (make_hooks or TraceHooks)()
-    options = RunOptions(COMMAND, allow_edited=True, hooks=hooks)
+    options = RunOptions(COMMAND, allow_edited=True, hooks=Hooks(turn, hooks))
 
     def remaining(current: Current) -> Plan:
         return replace(plan, current=current, segments=plan.segments[hooks.committed_segments :])

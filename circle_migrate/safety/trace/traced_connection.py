@@ -43,7 +43,8 @@ class PendingStatement:
 class TracedConnection:
     """A connection, with the relations before the plan (`known`) and now (`present`) by oid.
 
-    `is_current` holds while `catalog` is that of the server.
+    `is_current` holds while `catalog` is that of the server. `state` is that of the transaction after its
+    last statement, None if anything was sent since then that may have changed it.
     """
 
     driver: asyncpg.Connection
@@ -53,6 +54,7 @@ class TracedConnection:
     present: dict[int, TracedRelation] = field(default_factory=dict)
     catalog: Snapshot | None = None
     is_current: bool = False
+    state: XactState | None = None
     _files: dict[int, int | None] = field(default_factory=dict)
     _messages: list[str] = field(default_factory=list)
 
@@ -84,9 +86,9 @@ class TracedConnection:
         if autocommit and not self.driver.is_in_transaction() and work.can_run_in_transaction(traced.sql):
             transaction = self.driver.transaction()
             await transaction.start()
-        before = await self._xact_state()
+        before = self.state or await self._xact_state()
         self._messages.clear()
-        was_current, self.is_current = self.is_current, False
+        was_current, self.is_current, self.state = self.is_current, False, None
         return PendingStatement(traced, before, transaction, was_current)
 
     async def after_statement(self, pending: PendingStatement) -> TracedStatement:
@@ -108,6 +110,9 @@ class TracedConnection:
             self.is_current = pending.was_current and _ROLLS_BACK.match(text) is None
         files = {oid: relation.file for oid, relation in self.present.items()} if committed else after.files
         observation = await self._observe(pending, after, messages, self._replaced(files))
+        # To print the body of a function locks its relations.
+        if not committed and pending.own_transaction is None and not observation.bodies:
+            self.state = after
         transactional = not committed and pending.own_transaction is None
         names = {relation.name for relation in self.present.values()}
         moved = ((named[oid].name, new.name) for oid, new in self.present.items() if oid in named)

@@ -19,8 +19,8 @@ relation AS MATERIALIZED (
                CASE c.relkind WHEN 'v' THEN 'view' WHEN 'm' THEN 'materialized view'
                               WHEN 'f' THEN 'foreign table' ELSE 'table' END AS kind
         FROM pg_class c JOIN space ON space.oid = c.relnamespace
-        WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f')
-          AND c.oid IN (SELECT oid FROM changed) -- where changed
+        WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f') AND c.oid >= 16384
+          AND c.oid = ANY (ARRAY(SELECT oid FROM changed)) -- where changed
           AND (space.nspname <> $1::name OR c.relname <> ALL ($2::text[]::name[]))
           AND NOT EXISTS (
               SELECT FROM member WHERE member.classid = 'pg_class'::regclass AND member.objid = c.oid

@@ -44,7 +44,11 @@ catalog_row AS (
     SELECT coalesce(place.relation, 0), NULL, d.xmin, d.ctid
     FROM pg_description d
     LEFT JOIN place ON d.classoid = 'pg_class'::regclass AND place.oid = d.objoid
-    WHERE d.objoid >= 16384 OR d.classoid = 'pg_namespace'::regclass
+    WHERE d.objoid >= 16384
+    UNION ALL
+    SELECT 0, NULL, d.xmin, d.ctid
+    FROM pg_namespace n JOIN pg_description d ON d.classoid = 'pg_namespace'::regclass AND d.objoid = n.oid
+    WHERE n.oid < 16384
     UNION ALL
     -- Row types are those of relations; arrays follow their elements.
     SELECT CASE WHEN t.typrelid = 0 THEN 0 ELSE place.relation END, t.oid::bigint, t.xmin, t.ctid
@@ -80,5 +84,5 @@ SELECT current_user::text AS role, array_agg(signature.relation::bigint) AS rela
        array_agg(coalesce(relation.key, 'sequence ' || space.name || '.' || quote_ident(c.relname))) AS names
 FROM signature
 LEFT JOIN relation ON relation.oid = signature.relation
-LEFT JOIN pg_class c ON c.oid = signature.relation AND c.relkind = 'S'
+LEFT JOIN pg_class c ON c.oid = signature.relation AND c.oid >= 16384 AND c.relkind = 'S'
 LEFT JOIN space ON space.oid = c.relnamespace
