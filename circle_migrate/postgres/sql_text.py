@@ -16,6 +16,10 @@ def compile_pattern(pattern: str) -> re.Pattern[str]:
     return re.compile(pattern, re.IGNORECASE | re.DOTALL)
 
 
+DEALLOCATES = compile_pattern(r"[\s(]*(?:DEALLOCATE|DISCARD|DO|SELECT|WITH|CALL|EXECUTE|VALUES)\b")
+"""Statements that may deallocate prepared statements, perhaps in a function that they call."""
+
+
 def own_name(identity: str) -> str:
     """Return the last part of an identity, without quotes and arguments."""
     return unquote(base_name(identity))

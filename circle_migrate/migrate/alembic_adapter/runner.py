@@ -26,16 +26,11 @@ from circle_migrate.core.errors import MigrateError, Refused, text_of
 from circle_migrate.core.shield import end_if_signalled
 from circle_migrate.migrate.alembic_adapter.config import environment_of, naming_options
 from circle_migrate.migrate.alembic_adapter.context import Context, Transcript, VersionTable, bind_revision
-from circle_migrate.migrate.alembic_adapter.step_end import (
-    Unexpected,
-    end_step,
-    insert_row,
-    version_changes,
-)
+from circle_migrate.migrate.alembic_adapter.step_end import StepEnd, Unexpected, insert_row, version_changes
 from circle_migrate.migrate.half_done import STEP_SETTING
 from circle_migrate.postgres.bounded_read import milliseconds
 from circle_migrate.postgres.deployer_lock import CHECK_HELD, HELD, RELEASED
-from circle_migrate.postgres.identifier import literal
+from circle_migrate.postgres.identifier import Constant, literal
 from circle_migrate.postgres.search_path import CONFIGURED, PINNED
 from circle_migrate.revision_graph.graph import Graph
 from circle_migrate.revision_graph.modules import ExitCalled, failing_line, module_of, module_with
@@ -81,6 +76,7 @@ class Runner:
         self.begin_sql, self.reset_sql, self.lock_answer = CONFIGURED, PINNED, ""
         self.has_deferrable = True
         self._shared_context: Context | None = None
+        self._step_end = StepEnd()
         self.transcript: Transcript | None = None
         if settings is not None:
             import_modules(settings)
@@ -95,7 +91,7 @@ class Runner:
         connection: Connection,
         action: Action,
         current: tuple[str, ...],
-        record: Callable[[], str] = lambda: "",
+        record: Callable[[Constant], str] = lambda _constant: "",
         check: Callable[[], bool] = lambda: True,
         note: Callable[[], None] = lambda: None,
     ) -> None:
@@ -112,11 +108,12 @@ class Runner:
         adapter = cast("Adapter", connection.connection.dbapi_connection)
         if isinstance(action, Stamp):
             _stamp(connection, action, self.table)
-            insert_row(adapter.driver, record())
+            insert_row(adapter.driver, record(literal))
             return
-        recording = {"on_version_apply": (lambda **_: insert_row(adapter.driver, record()),)}
+        recording = {"on_version_apply": (lambda **_: insert_row(adapter.driver, record(literal)),)}
         context = self._shared_context
         if not connection.in_transaction():
+            self._step_end.forget_prepared()  # it may have sent DISCARD ALL
             context = Context(connection.dialect, connection, self._options(action) | recording)
         elif context is None or context.connection is not connection:
             context = Context(connection.dialect, connection, self._options(action))
@@ -146,7 +143,7 @@ class Runner:
         context: Context,
         driver: asyncpg.Connection,
         step: Step,
-        record: Callable[[], str],
+        record: Callable[[Constant], str],
         check: Callable[[], bool],
     ) -> None:
         """Run a step as Alembic does, but write our rows in the message that ends its settings."""
@@ -159,9 +156,11 @@ class Runner:
         if self.has_deferrable or (context.transcript and context.transcript.may_defer):
             self.has_deferrable = check()
         heads = step.heads_after(self.graph, context.known_heads)
-        changes = version_changes(self.table.sql_name, context.known_heads, heads)
+        changes = partial(version_changes, self.table.sql_name, context.known_heads, heads)
+        if context.transcript is None or context.transcript.may_deallocate:
+            self._step_end.forget_prepared()
         asks = not self.has_deferrable
-        unexpected = end_step(driver, self.reset_sql, changes, record(), asks_deferrable=asks)
+        unexpected = self._step_end.run(driver, self.reset_sql, changes, record, asks_deferrable=asks)
         self.lock_answer = RELEASED if Unexpected.LOCK_LOST in unexpected else HELD
         if Unexpected.DEFERRABLE in unexpected:  # a function has created them
             await_only(driver.execute(self.begin_sql))
