@@ -49,7 +49,7 @@ from circle_migrate.migrate.session import (
 )
 from circle_migrate.postgres.deployer_lock import deployer_lock
 from circle_migrate.postgres.deployment import Current, Deployment
-from circle_migrate.postgres.identifier import Constant, literal
+from circle_migrate.postgres.identifier import Constant
 from circle_migrate.postgres.server_errors import sqlstate
 from circle_migrate.revision_graph.plan import Action, Plan, Segment, Step
 
@@ -291,10 +291,9 @@ async def _run_action(run: MigrationRun, segment: int, action: Action, *, is_las
     started = time.monotonic()
     elsewhere = {name: heads for name, heads in run.current.items() if name != action.database}
     current = run.current[action.database]
-
     journal = run.journals.get(action.database)
 
-    def record(constant: Constant = literal) -> str:
+    def record(constant: Constant) -> str:
         row = (run.id, segment, action, time.monotonic() - started, elsewhere, constant)
         return journal.insert_step_sql(*row, is_last=is_last) if journal else ""
 
