@@ -66,7 +66,7 @@ class StepEnd:
         """Prepare the statement again, as a step may have deallocated it."""
         self._prepared.clear()
 
-    def run(
+    async def run(
         self,
         driver: asyncpg.Connection,
         reset: str,
@@ -89,7 +89,7 @@ class StepEnd:
             prepare = f"PREPARE {name} AS {sql}; "
         text = f"{reset}; {prepare}EXECUTE {name} ({', '.join(parameters.values)})"
         try:
-            tag = str(await_only(driver.execute(text)))
+            tag = str(await driver.execute(text))
         except Exception as error:
             statement = _sql(changes(literal), record(literal), asks_deferrable=asks_deferrable)
             raise DBAPIError(statement, None, error) from error
