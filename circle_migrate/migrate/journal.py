@@ -203,6 +203,8 @@ class Journal:
 
     def _storable(self, text: str, escape: str = r"\u") -> str:
         """Return the text with escapes for characters that the database's encoding may not have."""
+        if text.isascii():
+            return text
         lacking = _LACKING.get(self._encoding, _NOT_ASCII)
         return re.sub(lacking, lambda match: f"{escape}{ord(match[0]):04x}", text)
 
