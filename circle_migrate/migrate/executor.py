@@ -15,15 +15,13 @@ from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from sqlalchemy.util import await_only
-
 from circle_migrate.core.errors import MigrateError
 from circle_migrate.core.events import EventKind, Notify
 from circle_migrate.core.shield import shield
 from circle_migrate.migrate import failure, guards
-from circle_migrate.migrate.alembic_adapter.context import InTurns, VersionTable, proxies_lock
+from circle_migrate.migrate.action import ensure_constraints, run_action
+from circle_migrate.migrate.alembic_adapter.context import VersionTable, proxies_lock
 from circle_migrate.migrate.alembic_adapter.runner import Runner
-from circle_migrate.migrate.alembic_adapter.step_end import RowsChangedError
 from circle_migrate.migrate.changed_schema import AssessDrift, report_drift
 from circle_migrate.migrate.commit import commit, commit_applied, ensure_atomic_possible, roll_back
 from circle_migrate.migrate.contradictions import ensure_agreement, ensure_not_edited
@@ -33,28 +31,22 @@ from circle_migrate.migrate.run import (
     Checkpoint,
     Hooks,
     MigrationRun,
-    describe,
     find_drift,
     finish_run,
     keep_lock,
     start_run,
 )
 from circle_migrate.migrate.session import (
-    check_constraints,
     ensure_not_cluster_wide,
-    ensure_server_unchanged,
     monitor,
     step_settings,
     working_session,
 )
 from circle_migrate.postgres.deployer_lock import deployer_lock
 from circle_migrate.postgres.deployment import Current, Deployment
-from circle_migrate.postgres.server_errors import sqlstate
 from circle_migrate.revision_graph.plan import Action, Plan, Segment, Step
 
 if TYPE_CHECKING:
-    from sqlalchemy.engine import Connection
-
     from circle_migrate.migrate.protection import ProtectionGuard
 
 MakePlan = Callable[[Current], Plan]
@@ -127,6 +119,7 @@ async def _connect_and_lock(run: MigrationRun, databases: tuple[str, ...], stack
     for name in databases:
         session_context = working_session(run.deployment.databases[name], run.id, settings.lock_timeout)
         run.sessions[name] = await stack.enter_async_context(session_context)
+        run.sessions[name].adapter.before_sending = run.pending_end.pending
         if run.deployment.is_server_shared:
             await run.sessions[name].connection.run_sync(ensure_not_cluster_wide, name)
     for name, session in run.sessions.items():
@@ -226,18 +219,22 @@ async def _try_segment(run: MigrationRun, number: int, segment: Segment) -> None
             await session.connection.begin()
         last = {action.database: action for action in segment.actions}
         done = [
-            await _run_action(run, number, action, is_last=action is last[action.database])
+            await run_action(run, number, action, is_last=action is last[action.database])
             for action in segment.actions
         ]
+        await run.pending_end.settle()
         for action in last.values():  # the commit must not fail on one database alone
-            await _check_constraints(run, action, before_commit=True)
-    except BaseException:
+            await ensure_constraints(run, action, before_commit=True)
+    except BaseException as error:
         run.step_number, run.current = step_number, current
         for name, count in counts.items():
             run.journals[name].step_count = count
             run.runners[name].has_deferrable = True  # the rollback may restore some
-        for session in sessions:
-            await roll_back(session)
+        try:
+            await run.pending_end.stop(cancel=not isinstance(error, Exception))
+        finally:
+            for session in sessions:
+                await roll_back(session)
         raise
     if run.rehearsal:
         for session in sessions:
@@ -253,7 +250,7 @@ async def _run_without_transaction(run: MigrationRun, number: int, segment: Segm
     session = run.sessions[action.database]
     run.hooks.before_segment(number, segment)
     try:
-        applied = await _run_action(run, number, action, is_last=True)
+        applied = await run_action(run, number, action, is_last=True)
     except failure.StepFailedError as failed:
         await roll_back(session)  # the error reports the state after it
         runner = run.runners[action.database]
@@ -281,68 +278,3 @@ async def _is_recorded(run: MigrationRun, number: int, action: Action) -> bool:
         return bool(await run.journals[action.database].has_committed(session.driver, run.id, number))
     except Exception as error:  # noqa: BLE001 - a new connection is asked
         return await commit_applied(run, number, action.database, error)
-
-
-async def _run_action(run: MigrationRun, segment: int, action: Action, *, is_last: bool) -> AppliedAction:
-    """Run an action; `is_last` is that of its database in the segment."""
-    run.begin(action)
-    started = time.monotonic()
-    elsewhere = {name: heads for name, heads in run.current.items() if name != action.database}
-    current = run.current[action.database]
-
-    journal = run.journals.get(action.database)
-
-    def record() -> str:
-        row = (run.id, segment, action, time.monotonic() - started, elsewhere)
-        return journal.insert_step_sql(*row, is_last=is_last) if journal else ""
-
-    def note() -> None:
-        if journal is not None and isinstance(action, Step):
-            await_only(journal.note_step(run.sessions[action.database].driver, run.id, action))
-
-    def check() -> bool:
-        return bool(await_only(_check_constraints(run, action)))
-
-    def run_with_hooks(connection: Connection) -> None:
-        run.hooks.before_step(connection, action)
-        run.runners[action.database].run(connection, action, current, record, check, note)
-        run.hooks.after_step(connection, action)
-
-    try:
-        session = run.sessions[action.database]
-        if isinstance(action, Step):
-            run.unfinished = action
-            if not session.connection.in_transaction():
-                await run.journals[action.database].begin_step(session.driver, run.id, action)
-                run.stays = None
-        await InTurns(session.connection.run_sync(run_with_hooks))
-        if run.deployment.is_server_shared:
-            await ensure_server_unchanged(session.driver, action.database)
-    except failure.StepFailedError:
-        raise
-    except RowsChangedError as changed:
-        text = f"{changed}; {failure.leaves_as_they_are(run.states[action.database])}"
-        raise failure.StepFailedError(run, action, RuntimeError(text)) from changed
-    except KeyboardInterrupt:  # a signal while the step ran Python, not while it awaited the server
-        raise asyncio.CancelledError from None
-    except Exception as error:
-        raise failure.StepFailedError(run, action, error) from error
-    if journal is not None:
-        journal.step_count += 1
-    graph = run.deployment.combined_graph.graphs[action.database]
-    run.current[action.database] = action.heads_after(graph, current)
-    await keep_lock(run, action, run.runners[action.database].lock_answer)
-    seconds = time.monotonic() - started
-    run.emit(EventKind.DONE, action.database, describe(action), seconds)
-    return AppliedAction(action, seconds)
-
-
-async def _check_constraints(run: MigrationRun, action: Action, *, before_commit: bool = False) -> bool:
-    """Check deferred constraints while every database can still be rolled back."""
-    try:
-        return await check_constraints(run.sessions[action.database].driver, before_commit=before_commit)
-    except Exception as error:
-        failed = failure.StepFailedError(run, action, error)
-        if failed.is_lost or failure.is_lock_conflict(error) or sqlstate(error) == "25P02":
-            raise failed from error
-        raise await failure.deferred_constraint_error(run, action, error) from error

@@ -21,7 +21,7 @@ from circle_migrate.migrate.guards import journal_error
 from circle_migrate.migrate.journal_rows import AppliedBy, JournalRun, JournalStep, os_user
 from circle_migrate.migrate.journal_schema import ensure_tables
 from circle_migrate.postgres.database import Database, State
-from circle_migrate.postgres.identifier import literal, quote
+from circle_migrate.postgres.identifier import Constant, literal, quote
 from circle_migrate.postgres.journal_columns import damaged_row_error
 from circle_migrate.postgres.journal_tables import RUNS, STEPS
 from circle_migrate.postgres.server_errors import statement_error
@@ -174,6 +174,7 @@ class Journal:
         action: Action,
         seconds: float,
         elsewhere: Mapping[str, Sequence[str]],
+        constant: Constant = literal,
         *,
         is_last: bool,
     ) -> str:
@@ -182,15 +183,15 @@ class Journal:
         It adds no row if the journal does not have this run any more, nor, if the step `is_last` in its
         transaction, `step_count` steps.
         """
-        texts = (str(action.direction), self._json(elsewhere), *_revision_columns(action))
-        direction, others, *columns = (
-            "NULL" if text is None else literal(self._storable(text)) for text in texts
+        texts = (str(action.direction), self._json(elsewhere), repr(seconds), *_revision_columns(action))
+        direction, others, duration, *columns = (
+            "NULL" if text is None else constant(self._storable(text)) for text in texts
         )
         insert = (
             f"INSERT INTO {self.steps} (run, segment, direction, duration_ms, started_at, elsewhere, "
-            f"revision, message, checksum, source) SELECT run, {segment}, {direction}, {seconds * 1000!r}, "
-            f"clock_timestamp() - make_interval(secs => {seconds!r}), {others}::jsonb, {', '.join(columns)} "
-            f"FROM {self.runs} WHERE run = {literal(run)}::uuid"
+            f"revision, message, checksum, source) SELECT run, {segment}, {direction}, "
+            f"{duration}::float8 * 1000, clock_timestamp() - make_interval(secs => {duration}::float8), "
+            f"{others}::jsonb, {', '.join(columns)} FROM {self.runs} WHERE run = {literal(run)}::uuid"
         )
         if not is_last:
             return insert
@@ -202,6 +203,8 @@ class Journal:
 
     def _storable(self, text: str, escape: str = r"\u") -> str:
         """Return the text with escapes for characters that the database's encoding may not have."""
+        if text.isascii():
+            return text
         lacking = _LACKING.get(self._encoding, _NOT_ASCII)
         return re.sub(lacking, lambda match: f"{escape}{ord(match[0]):04x}", text)
 

@@ -22,6 +22,7 @@ from circle_migrate.migrate.changed_schema import (
 from circle_migrate.migrate.guards import journal_error
 from circle_migrate.migrate.half_done import half_done
 from circle_migrate.migrate.journal import Journal
+from circle_migrate.migrate.pending_end import PendingEnd
 from circle_migrate.postgres.database import Database, State
 from circle_migrate.postgres.deployer_lock import CHECK_HELD, RELEASED, acquire, find_lock_holder
 from circle_migrate.postgres.deployment import Deployment
@@ -55,6 +56,12 @@ class Hooks:
         """Act before every attempt of a segment; `number` starts at 1."""
         for hook in self._hooks:
             hook.before_segment(number, segment)
+
+    def act_on(self, action: Action) -> bool:
+        """Return whether `before_step` or `after_step` do something for the action."""
+        own = type(self).before_step, type(self).after_step
+        is_own = own != (Hooks.before_step, Hooks.after_step)
+        return is_own or any(hook.act_on(action) for hook in self._hooks)
 
     def before_step(self, connection: Connection, action: Action) -> None:
         """Act before the action, in its transaction; where it has none, the method may leave none open."""
@@ -96,6 +103,7 @@ class MigrationRun:
     states: dict[str, State] = field(default_factory=dict)
     runners: dict[str, Runner] = field(default_factory=dict)
     journals: dict[str, Journal] = field(default_factory=dict)
+    pending_end: PendingEnd = field(default_factory=PendingEnd)
     current: dict[str, tuple[str, ...]] = field(default_factory=dict)
     blockers: dict[str, str] = field(default_factory=dict)
     applied: list[AppliedAction] = field(default_factory=list)

@@ -102,9 +102,10 @@ CLUSTER_WIDE = compile_pattern(
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """A working connection, the driver's connection in it, and the process id of its backend."""
+    """A working connection, its adapter and the driver's connection, and the process id of its backend."""
 
     connection: AsyncConnection
+    adapter: Adapter
     driver: asyncpg.Connection
     pid: int
 
@@ -128,7 +129,7 @@ async def working_session(database: Database, run: str, lock_timeout: float) -> 
                 database=database.name,
                 hint="a pooler drops settings; give the server's direct URL for migrations",
             )
-        yield Session(connection, driver, pid)
+        yield Session(connection, adapter, driver, pid)
 
 
 async def ensure_dedicated_session(database: Database, driver: asyncpg.Connection) -> None:

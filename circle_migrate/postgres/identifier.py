@@ -5,6 +5,7 @@ argument types of a routine follow in parentheses.
 """
 
 import re
+from collections.abc import Callable
 
 IDENTIFIER = r'(?:"(?:[^"]|"")+"|[^\W\d][\w$]*)'
 """The pattern of one identifier."""
@@ -43,6 +44,22 @@ def literal(text: str) -> str:
     """Return the text as a string constant that is valid for both values of `standard_conforming_strings`."""
     quoted = "'" + text.replace("'", "''") + "'"
     return "E" + quoted.replace("\\", "\\\\") if "\\" in text else quoted
+
+
+Constant = Callable[[str], str]
+"""Returns how a statement has a text: `literal`, or `Parameters`."""
+
+
+class Parameters:
+    """Writes texts as the parameters of a prepared statement; `values` are their literals in that order."""
+
+    def __init__(self) -> None:
+        self.values: list[str] = []
+
+    def __call__(self, text: str) -> str:
+        """Return the parameter with the text as its value."""
+        self.values.append(literal(text))
+        return f"${len(self.values)}"
 
 
 def setting_value(name: str, stored: str) -> str:

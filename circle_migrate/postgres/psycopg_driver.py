@@ -239,12 +239,12 @@ class _Cursor(AsyncAdapt_psycopg_cursor):
 class PsycopgAdapter(Watched, AsyncAdapt_psycopg_connection):
     """SQLAlchemy's adapter of psycopg, which reports each statement to a `Watch`."""
 
-    __slots__ = ("_has_begun", "_has_lost", "driver", "is_reached", "runs_step", "watch")
+    __slots__ = ("_has_begun", "_has_lost", "before_sending", "driver", "is_reached", "runs_step", "watch")
 
     def __init__(self, dbapi: Any, driver: "Driver") -> None:
         super().__init__(dbapi, cast("Any", driver.connection))
         self.driver: Any = driver
-        self.watch = None
+        self.before_sending = self.watch = None
         self.runs_step = self.is_reached = self._has_begun = self._has_lost = False
 
     @property
@@ -259,6 +259,7 @@ class PsycopgAdapter(Watched, AsyncAdapt_psycopg_connection):
 
     def cursor(self, name: str | None = None, /) -> Any:  # type: ignore[override]
         """Return a cursor; one with a name is a cursor of the server."""
+        self.settle()
         if not name:
             return _Cursor(self)
         self.note_begin()

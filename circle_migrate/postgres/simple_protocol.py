@@ -102,13 +102,20 @@ class Watched:
     """What steps need of any driver's adapter; `runs_step` holds while a revision's function runs.
 
     `is_reached` holds when a revision has got the driver's connection, on which it can send anything.
+    `before_sending` returns what is awaited before the adapter gives anything on which a text can be sent.
     """
 
     __slots__ = ()
+    before_sending: Callable[[], Awaitable[None] | None] | None
     watch: Watch | None
     runs_step: bool
     is_reached: bool
     driver: Any
+
+    def settle(self) -> None:
+        """Await what `before_sending` returns."""
+        if self.before_sending is not None and (pending := self.before_sending()) is not None:
+            await_only(pending)
 
     def begin_step(self, text: str) -> None:
         """Run the text before the next statement, in a transaction."""
@@ -120,6 +127,7 @@ class Watched:
 
     def send_beginning(self) -> None:
         """Run the text of `begin_step`, if it did not run yet."""
+        self.settle()
 
     @property
     def is_in_transaction(self) -> bool:
@@ -165,11 +173,12 @@ class Watched:
 class Adapter(Watched, AsyncAdapt_asyncpg_connection):
     """SQLAlchemy's adapter of asyncpg, which reports each statement to a `Watch`."""
 
-    __slots__ = ("_beginning", "is_reached", "runs_step", "watch")
+    __slots__ = ("_beginning", "before_sending", "is_reached", "runs_step", "watch")
     _cursor_cls = _Cursor
 
     def cursor(self, server_side: bool = False) -> Any:  # noqa: FBT001 - as declared
         """Return a cursor; one of the server does not run the text of `begin_step`."""
+        self.settle()
         if server_side:
             self.send_beginning()
         return super().cursor(server_side)
@@ -185,7 +194,9 @@ class Adapter(Watched, AsyncAdapt_asyncpg_connection):
 
     def send_beginning(self) -> None:
         """Run the text of `begin_step`, if it did not run yet."""
-        self.cursor().send_beginning()
+        self.settle()
+        if self._beginning:
+            self.cursor().send_beginning()
 
     @property
     def driver(self) -> asyncpg.Connection:
@@ -201,5 +212,6 @@ class Adapter(Watched, AsyncAdapt_asyncpg_connection):
 def adapt(dbapi: Any, connection: Awaitable[asyncpg.Connection]) -> Adapter:
     """Await the connection, return its adapter, without prepared statements: they fail after an ALTER."""
     adapter: Adapter = await_only(Adapter.create(dbapi, connection, prepared_statement_cache_size=0))
-    adapter.watch, adapter.runs_step, adapter.is_reached, adapter._beginning = None, False, False, ""
+    adapter.before_sending = adapter.watch = None
+    adapter.runs_step, adapter.is_reached, adapter._beginning = False, False, ""
     return adapter

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator
+from functools import lru_cache
 
 from circle_migrate.postgres.identifier import base_name, unquote
 
@@ -14,6 +15,10 @@ _TARGET_WORD = re.compile(r"'(?:[^']|'')*'|\"(?:[^\"]|\"\")*\"|[()\[\],;]|\b[A-Z
 def compile_pattern(pattern: str) -> re.Pattern[str]:
     """Compile a pattern for statements that ignores case and matches across lines."""
     return re.compile(pattern, re.IGNORECASE | re.DOTALL)
+
+
+DEALLOCATES = compile_pattern(r"[\s(]*(?:DEALLOCATE|DISCARD|DO|SELECT|WITH|CALL|EXECUTE|VALUES)\b")
+"""Statements that may deallocate prepared statements, perhaps in a function that they call."""
 
 
 def own_name(identity: str) -> str:
@@ -80,12 +85,12 @@ def without_comments_and_literals(sql: str) -> str:
 
 def split_statements(sql: str) -> list[str]:
     """Return the statements of the text, without the semicolons and the comments before each."""
-    return [sql[begin:end] for begin, end in _statement_spans(sql)] if sql else []
+    return [sql[begin:end] for begin, end in _spans(sql)] if sql else []
 
 
 def split_last_rows(sql: str) -> tuple[str, str]:
     """Split text into what needs no rows and a last statement that may return some; one can be empty."""
-    spans = list(_statement_spans(sql))
+    spans = _spans(sql)
     if not spans:
         return "", sql
     begin, end = spans[-1]
@@ -93,6 +98,12 @@ def split_last_rows(sql: str) -> tuple[str, str]:
     if _WITHOUT_ROWS.match(last) or (_WRITES.match(last) and not _RETURNING.search(last)):
         return sql, ""
     return (sql[:begin], sql[begin:]) if len(spans) > 1 else ("", sql)
+
+
+@lru_cache(maxsize=2)
+def _spans(sql: str) -> tuple[tuple[int, int], ...]:
+    """Return `_statement_spans`, which several questions about a text need."""
+    return tuple(_statement_spans(sql))
 
 
 def _statement_spans(sql: str) -> Iterator[tuple[int, int]]:

@@ -23,7 +23,6 @@ from circle_migrate.revision_graph.plan import Step
 from circle_migrate.revision_graph.revision import Revision, normalized_text
 
 _INSTALLED = {"site-packages", "dist-packages"}
-_DOTTED_NAME = re.compile(r"\b(([^\W\d]\w*)(?:\.[^\W\d]\w*)+)")
 
 
 class ExitCalled(Exception):
@@ -134,10 +133,11 @@ def _load(revision: Revision) -> LoadedModule:
         return loaded
     module = load_module(revision.path)
     source = normalized_text(cast("_SourceLoader", module.__loader__).source)
-    for name, package in dict.fromkeys(_DOTTED_NAME.findall(source)):
-        if getattr(vars(module).get(package), "__name__", "") == package:  # after `import package`
-            with suppress(Exception):
-                resolve_name(name)  # imports its modules, as env.py may do, which is not run
+    for package, value in list(vars(module).items()):
+        if isinstance(value, ModuleType) and value.__name__ == package:  # after `import package`
+            for name in dict.fromkeys(re.findall(rf"(?<![\w.]){package}(?:\.[^\W\d]\w*)+", source)):
+                with suppress(Exception):
+                    resolve_name(name)  # imports its modules, as env.py may do, which is not run
     names: dict[str, str | None] = {}
     for name, value in vars(module).items():
         if value is alembic.op:

@@ -128,6 +128,28 @@ def test_deferred_triggers_see_the_settings_of_their_step(
     assert run(rows(empty_databases, "main", "SELECT who FROM t")) == [("Eve!",)]
 
 
+@pytest.mark.parametrize(
+    ("body", "more"),
+    [
+        ("op.execute('DEALLOCATE ALL')", ""),
+        ("""op.execute("DO $$ BEGIN EXECUTE 'DEALLOCATE ALL'; END $$")""", ""),
+        ("op.get_bind().connection.run_async(lambda driver: driver.execute('DEALLOCATE ALL'))", ""),
+        ("op.execute('DEALLOCATE ALL')", "transactional = False"),
+    ],
+)
+def test_step_may_deallocate_prepared_statements(
+    project_folder: Path, empty_databases: Databases, body: str, more: str
+) -> None:
+    shop = Shop(project_folder)
+    shop.add("main", "m1", None, [], [])
+    shop.add("main", "m2", "m1", [], [])
+    shop.revision("main", "m3", "m2", body, "pass", more=more)
+    shop.add("main", "m4", "m3", [], [])
+    shop.add("main", "m5", "m4", [], [])
+    run(shop.upgrade(empty_databases))
+    assert run(rows(empty_databases, "main", "SELECT version_num FROM alembic_version")) == [("m5",)]
+
+
 def test_step_that_goes_on_in_a_failed_transaction(project_folder: Path, empty_databases: Databases) -> None:
     shop = Shop(project_folder)
     body = 'try:\n    op.execute("SELECT 1 / 0")\nexcept sa.exc.DBAPIError:\n    pass'

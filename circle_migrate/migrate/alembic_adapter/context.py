@@ -22,7 +22,7 @@ from circle_migrate.core.errors import Refused
 from circle_migrate.migrate.alembic_adapter.autocommit import autocommit
 from circle_migrate.postgres.identifier import quote, unquote_and_fold
 from circle_migrate.postgres.simple_protocol import Adapter, Watch
-from circle_migrate.postgres.sql_text import split_statements
+from circle_migrate.postgres.sql_text import DEALLOCATES, split_statements
 from circle_migrate.revision_graph.modules import exits_as_errors, load_for_run
 from circle_migrate.revision_graph.revision import MAX_ID_LENGTH, Revision
 
@@ -130,6 +130,11 @@ class Transcript(Watch):
     def may_defer(self) -> bool:
         """Whether the step may have created a deferrable constraint, as far as it was watched."""
         return self._note is None or any("deferr" in text.lower() for text in self._pending)
+
+    @property
+    def may_deallocate(self) -> bool:
+        """Whether the step may have deallocated prepared statements, as far as it was watched."""
+        return self._note is None or any(map(DEALLOCATES.match, self._pending))
 
     @property
     def _statements(self) -> list[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Collection, Coroutine, Generator, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Generator, Iterator, Mapping
 from contextlib import nullcontext
 from dataclasses import replace
 from functools import partial, wraps
@@ -26,16 +26,12 @@ from circle_migrate.core.errors import MigrateError, Refused, text_of
 from circle_migrate.core.shield import end_if_signalled
 from circle_migrate.migrate.alembic_adapter.config import environment_of, naming_options
 from circle_migrate.migrate.alembic_adapter.context import Context, Transcript, VersionTable, bind_revision
-from circle_migrate.migrate.alembic_adapter.step_end import (
-    Unexpected,
-    end_step,
-    insert_row,
-    version_changes,
-)
+from circle_migrate.migrate.alembic_adapter.stamp import stamp_sql, write_stamp
+from circle_migrate.migrate.alembic_adapter.step_end import StepEnd, Unexpected, insert_row, version_changes
 from circle_migrate.migrate.half_done import STEP_SETTING
 from circle_migrate.postgres.bounded_read import milliseconds
 from circle_migrate.postgres.deployer_lock import CHECK_HELD, HELD, RELEASED
-from circle_migrate.postgres.identifier import literal
+from circle_migrate.postgres.identifier import Constant, literal
 from circle_migrate.postgres.search_path import CONFIGURED, PINNED
 from circle_migrate.revision_graph.graph import Graph
 from circle_migrate.revision_graph.modules import ExitCalled, failing_line, module_with
@@ -52,6 +48,10 @@ _ALEMBIC_LOG = logging.getLogger("alembic.runtime.migration")
 
 LITERAL_PERCENT = {"circle_migrate_literal_percent": True}
 """The execution option of driver SQL whose %% stays as it is."""
+
+
+async def _assume_deferrable() -> bool:
+    return True
 
 
 class Runner:
@@ -81,6 +81,7 @@ class Runner:
         self.begin_sql, self.reset_sql, self.name_sql, self.lock_answer = CONFIGURED, PINNED, "", ""
         self.has_deferrable = True
         self._shared_context: Context | None = None
+        self._step_end = StepEnd()
         self.transcript: Transcript | None = None
         if settings is not None:
             import_modules(settings)
@@ -95,28 +96,31 @@ class Runner:
         connection: Connection,
         action: Action,
         current: tuple[str, ...],
-        record: Callable[[], str] = lambda: "",
-        check: Callable[[], bool] = lambda: True,
+        record: Callable[[Constant], str] = lambda _constant: "",
+        check: Callable[[], Awaitable[bool]] = _assume_deferrable,
         note: Callable[[], None] = lambda: None,
+        end: Callable[[Coroutine[Any, Any, None]], None] = await_only,
     ) -> None:
         """Run one action and write the version table.
 
         `current` saves Alembic a query before every step. The transaction that writes the version table
         runs the INSERT that `record` returns, if any. `check` is called where the constraints of a step in
         a transaction may be deferred, before its settings end; it returns `has_deferrable`. `note` is called
-        before such a step gets the driver's connection, on which it can commit. The caller begins and commits
+        before such a step gets the driver's connection, on which it can commit. `end` awaits, perhaps later,
+        what ends such a step on the server. The caller begins and commits
         the transaction; only a step that cannot run in a transaction begins and ends its own. Raises
         `RowsChangedError`.
         """
         self.lock_answer = ""
         adapter = cast("Adapter", connection.connection.dbapi_connection)
         if isinstance(action, Stamp):
-            _stamp(connection, action, self.table)
-            insert_row(adapter.driver, record())
+            write_stamp(connection, action, self.table)
+            insert_row(adapter.driver, record(literal))
             return
-        recording = {"on_version_apply": (lambda **_: insert_row(adapter.driver, record()),)}
+        recording = {"on_version_apply": (lambda **_: insert_row(adapter.driver, record(literal)),)}
         context = self._shared_context
         if not connection.in_transaction():
+            self._step_end.forget_prepared()  # it may have sent DISCARD ALL
             context = Context(connection.dialect, connection, self._options(action) | recording)
         elif context is None or context.connection is not connection:
             context = Context(connection.dialect, connection, self._options(action))
@@ -128,7 +132,7 @@ class Runner:
         with bind_revision(context, action.revision, self._environment):
             try:
                 if context.owned_by_us:
-                    self._run_in_transaction(context, adapter.driver, action, record, check)
+                    self._run_in_transaction(context, adapter.driver, action, record, check, end)
                 else:
                     context.run_migrations()
             except Exception:
@@ -146,8 +150,9 @@ class Runner:
         context: Context,
         driver: asyncpg.Connection,
         step: Step,
-        record: Callable[[], str],
-        check: Callable[[], bool],
+        record: Callable[[Constant], str],
+        check: Callable[[], Awaitable[bool]],
+        end: Callable[[Coroutine[Any, Any, None]], None],
     ) -> None:
         """Run a step as Alembic does, but write our rows in the message that ends its settings."""
         if not context.known_heads:
@@ -157,16 +162,28 @@ class Runner:
         alembic_step.migration_fn()
         # Deferred triggers belong to the step, and would fire at a COMMIT under our own path and settings.
         if self.has_deferrable or (context.transcript and context.transcript.may_defer):
-            self.has_deferrable = check()
+            self.has_deferrable = await_only(check())
         heads = step.heads_after(self.graph, context.known_heads)
-        changes = version_changes(self.table.sql_name, context.known_heads, heads)
-        asks, reset = not self.has_deferrable, self.reset_sql + self.name_sql
-        unexpected = end_step(driver, reset, changes, record(), asks_deferrable=asks)
+        changes = partial(version_changes, self.table.sql_name, context.known_heads, heads)
+        if context.transcript is None or context.transcript.may_deallocate:
+            self._step_end.forget_prepared()
+        end(self._end_step(driver, changes, record, check))
+
+    async def _end_step(
+        self,
+        driver: asyncpg.Connection,
+        changes: Callable[[Constant], list[tuple[str, int]]],
+        record: Callable[[Constant], str],
+        check: Callable[[], Awaitable[bool]],
+    ) -> None:
+        asks = not self.has_deferrable
+        reset = self.reset_sql + self.name_sql
+        unexpected = await self._step_end.run(driver, reset, changes, record, asks_deferrable=asks)
         self.lock_answer = RELEASED if Unexpected.LOCK_LOST in unexpected else HELD
         if Unexpected.DEFERRABLE in unexpected:  # a function has created them
-            await_only(driver.execute(self.begin_sql))
-            self.has_deferrable = check()
-            await_only(driver.execute(PINNED))
+            await driver.execute(self.begin_sql)
+            self.has_deferrable = await check()
+            await driver.execute(PINNED)
 
     def _run_function(self, context: Context, function: Callable[[], None]) -> None:
         """Let the revision's own statements, and no others, see the configured search_path and its settings.
@@ -226,7 +243,7 @@ class Runner:
         """Write the steps as SQL and return the current revisions after them; `owned` as in a run."""
         for step in segment.actions:
             if isinstance(step, Stamp):
-                output.write(_stamp_sql(step, start, self.table))
+                output.write(stamp_sql(step, start, self.table))
                 start = step.heads
                 continue
             offline: dict[str, Any] = {"as_sql": True, "literal_binds": True, "output_buffer": output}
@@ -321,23 +338,6 @@ def _not_renderable_error(step: Step, error: Exception) -> Refused:
         detail=f"{type(error).__name__}: {text_of(error)}",
         hint="run it with `circle-migrate upgrade`, or read only where op.get_context().as_sql is false",
     )
-
-
-def _stamp_sql(stamp: Stamp, start: Collection[str], table: VersionTable) -> str:
-    name = table.sql_name
-    removed, added = sorted({*start} - {*stamp.heads}), sorted({*stamp.heads} - {*start})
-    statements = [f"-- Recorded without running a file: {', '.join(stamp.heads)}"]
-    statements += [f"DELETE FROM {name} WHERE version_num = {literal(key)};" for key in removed]  # noqa: S608
-    statements += [f"INSERT INTO {name} VALUES ({literal(key)});" for key in added]  # noqa: S608 - quoted
-    return "\n\n".join([*statements, ""])
-
-
-def _stamp(connection: Connection, stamp: Stamp, table: VersionTable) -> None:
-    context = Context(connection.dialect, connection, table.options)
-    context._ensure_version_table(purge=True)
-    if stamp.heads:
-        rows = [{"version_num": head} for head in stamp.heads]
-        connection.execute(context._version.insert(), rows)
 
 
 def run_source(connection: Connection, source: str, function: str, settings: DatabaseSettings) -> None:

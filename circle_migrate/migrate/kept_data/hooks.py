@@ -166,6 +166,11 @@ class RestoreKeptHooks(_CountHooks):
                     kept = (_last_kept(entries, key) for key in (*revision.replaces, revision.id))
                     self._kept[revision.qualified] = list(chain.from_iterable(kept))
 
+    def act_on(self, action: Action) -> bool:
+        """Return whether data was kept of the revision."""
+        revision = _applied(action)
+        return revision is not None and bool(self._kept.get(revision.qualified))
+
     def after_step(self, connection: Connection, action: Action) -> None:
         """Restore the data that was kept of the revision."""
         revision = _applied(action)

@@ -10,7 +10,12 @@ from circle_migrate.config.settings import DatabaseSettings
 from circle_migrate.postgres.catalog.reader import CatalogReader
 from circle_migrate.postgres.catalog.snapshot import Change, Op, Snapshot, changes_between
 from circle_migrate.postgres.server_errors import sqlstate
-from circle_migrate.postgres.sql_text import compile_pattern, mentions, without_comments_and_literals
+from circle_migrate.postgres.sql_text import (
+    DEALLOCATES,
+    compile_pattern,
+    mentions,
+    without_comments_and_literals,
+)
 from circle_migrate.safety.trace import queries, work
 from circle_migrate.safety.trace.record import (
     Lock,
@@ -24,7 +29,6 @@ from circle_migrate.safety.trace.record import (
 
 # Statements whose effects no count of written rows shows, perhaps in a function that they call.
 _ROLLS_BACK = compile_pattern(r"[\s(]*(?:ROLLBACK|ABORT)\b")
-_DEALLOCATES = compile_pattern(r"[\s(]*(?:DEALLOCATE|DISCARD|DO|SELECT|WITH|CALL|EXECUTE|VALUES)\b")
 _POSITION = {"position"}
 """The field that changes for the columns after a dropped one."""
 
@@ -94,7 +98,7 @@ class TracedConnection:
     async def after_statement(self, pending: PendingStatement) -> TracedStatement:
         """Return a completed statement with its locks, work and changes."""
         committed = not self.driver.is_in_transaction()
-        if _DEALLOCATES.match(without_comments_and_literals(pending.traced.sql)):
+        if DEALLOCATES.match(without_comments_and_literals(pending.traced.sql)):
             await self.reader.forget_deallocated()
         after = await self._xact_state()
         messages = tuple(self._messages)
