@@ -43,3 +43,26 @@ def test_queries_are_planned_once_and_see_the_transaction(empty_databases: Datab
             await connection.close()
 
     run(read())
+
+
+def test_queries_are_planned_again_for_twice_as_many_relations(empty_databases: Databases) -> None:
+    async def prepared(connection: asyncpg.Connection, reader: CatalogReader, text: str) -> int:
+        await connection.execute(text)
+        await reader.snapshot()
+        return int(await connection.fetchval("SELECT count(*) FROM pg_prepared_statements"))
+
+    async def read() -> None:
+        deployment = Deployment(load(environ={"DATABASE_URL": empty_databases.urls["main"]}))
+        async with empty_databases.connect("main") as connection:
+            reader = CatalogReader(connection, deployment.databases["main"].settings)
+            tables = "; ".join(f"CREATE TABLE t{number} ()" for number in range(9))
+            counts = [
+                await prepared(connection, reader, text)
+                for text in (tables, "COMMENT ON TABLE t1 IS 'a'", "COMMENT ON TABLE t1 IS 'b'")
+            ]
+            assert counts[1] == counts[2]
+            more = "; ".join(f"CREATE TABLE u{number} ()" for number in range(20))
+            await prepared(connection, reader, more)
+            assert await prepared(connection, reader, "COMMENT ON TABLE t1 IS 'c'") > counts[2]
+
+    run(read())

@@ -22,12 +22,13 @@ class CatalogReader:
     """Reads the catalog over the connection of a run, within its transaction; later only what has changed.
 
     Each query is prepared once, as to plan the queries takes three times as long as to run them on a database
-    of a few tables. Raises the driver's errors.
+    of a few tables; and again when there are twice as many, for which the plan may be bad. Raises the
+    driver's errors.
     """
 
     def __init__(self, connection: asyncpg.Connection, settings: DatabaseSettings) -> None:
         self._connection, self._settings = connection, settings
-        self._statements: dict[str, PreparedStatement[Any]] = {}
+        self._statements: dict[tuple[str, int], PreparedStatement[Any]] = {}
         self._known: KnownCatalog | None = None
         self._ids: tuple[Mapping[int, str], frozenset[ObjectAddress]] | None = None
 
@@ -80,16 +81,15 @@ class CatalogReader:
             rows = await self._connection.fetch(_PREPARED)
             names = {row["name"] for row in rows}
             self._statements = {
-                query: statement
-                for query, statement in self._statements.items()
-                if statement.get_name() in names
+                key: statement for key, statement in self._statements.items() if statement.get_name() in names
             }
 
     async def fetch(self, query: str, *values: object) -> Any:
-        """Return the rows of a query, which is prepared once."""
+        """Return the rows of a query, which is prepared once for this number of relations."""
         if not isinstance(self._connection, asyncpg.Connection):  # psycopg
             return await self._connection.fetch(query, *values)
-        if query not in self._statements:
+        key = query, len(self._known.signatures.versions).bit_length() if self._known else 0
+        if key not in self._statements:
             # A statement without a name is planned at each execution.
-            self._statements[query] = await self._connection.prepare(query, name=True)
-        return await self._statements[query].fetch(*values)
+            self._statements[key] = await self._connection.prepare(query, name=True)
+        return await self._statements[key].fetch(*values)

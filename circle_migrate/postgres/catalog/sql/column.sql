@@ -31,7 +31,9 @@ JOIN pg_attribute a
     ON a.attrelid = relation.oid AND a.attrelid >= 16384 AND a.attnum > 0 AND NOT a.attisdropped
 LEFT JOIN (
     SELECT attrelid, array_agg(attnum) AS numbers FROM pg_attribute
-    WHERE attrelid >= 16384 AND attisdropped GROUP BY attrelid
+    WHERE attrelid >= 16384 AND attisdropped
+      AND attrelid = ANY (ARRAY(SELECT oid FROM changed)) -- where changed
+    GROUP BY attrelid
 ) gone ON gone.attrelid = a.attrelid
 JOIN pg_type t ON t.oid = a.atttypid
 LEFT JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
