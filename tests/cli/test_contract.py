@@ -191,9 +191,11 @@ def test_json_of_the_packages_own_trees(
 ) -> None:
     for name, url in environment(empty_databases).items():
         monkeypatch.setenv(name, url)
-    run(execute(empty_databases, "main", "SELECT lo_create(0)"))  # data, so that losses are sought
-    normalised = Normalised(workdir, empty_databases)
-    wrong = [compare(line, name, normalised) for name, line in PACKAGE]
+    normalised, wrong = Normalised(workdir, empty_databases), []
+    for name, line in PACKAGE:
+        if name == "downgrade-dry-run":  # losses are sought where there is data
+            run(execute(empty_databases, "main", "SELECT lo_create(0)"))
+        wrong.append(compare(line, name, normalised))
     assert [problem for problem in wrong if problem] == []
 
 
