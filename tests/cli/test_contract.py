@@ -194,8 +194,10 @@ def test_json_of_the_packages_own_trees(
     normalised, wrong = Normalised(workdir, empty_databases), []
     for name, line in PACKAGE:
         if name == "downgrade-dry-run":  # losses are sought where there is data
-            run(execute(empty_databases, "main", "SELECT lo_create(0)"))
+            run(execute(empty_databases, "main", "SELECT lo_create(1)"))
         wrong.append(compare(line, name, normalised))
+        if name == "downgrade-dry-run":
+            run(execute(empty_databases, "main", "SELECT lo_unlink(1)"))
     assert [problem for problem in wrong if problem] == []
 
 
