@@ -5,7 +5,7 @@
 
 Each command runs once, in a process of its own, on the embedded server. Beside it runs what does the same
 work without us: `psql` reads the keys of both databases in order, `pg_dump` dumps both, one after the other.
-Peak memory is the resident one of the command's own process, not of the server or of `pg_dump`.
+Peak memory is the resident one of the largest process of the command, also of `pg_dump`, not of the server.
 With `--write`, the table goes into LARGE.md beside this script.
 """
 

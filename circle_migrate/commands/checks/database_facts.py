@@ -1,7 +1,6 @@
 """Facts about each database for `status`, `check` and `wait`, and findings about unknown revisions."""
 
 import asyncio
-import json
 import time
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import suppress
@@ -21,22 +20,25 @@ from circle_migrate.migrate.half_done import half_done, half_done_error
 from circle_migrate.migrate.journal import Journal
 from circle_migrate.migrate.journal_rows import AppliedBy, JournalRun
 from circle_migrate.postgres.database import Database, State
-from circle_migrate.postgres.deployer_lock import HOLDER, LockHolder
+from circle_migrate.postgres.deployer_lock import IS_DEPLOYER, LockHolder, find_lock_holder
 from circle_migrate.postgres.deployment import Deployment
 from circle_migrate.postgres.journal_tables import UnfinishedStep
 from circle_migrate.revision_graph.graph import Graph
 from circle_migrate.revision_graph.revision import Revision
 
+# Whether there are any costs the server less than to plan the queries for which.
 _FACTS = f"""
-SELECT (SELECT to_json(holder)::text FROM ({HOLDER}) holder) AS holder, ({{digest}}) AS digest, ARRAY(
+SELECT EXISTS (SELECT FROM pg_catalog.pg_locks l WHERE {IS_DEPLOYER}) AS is_locked,
+       EXISTS (SELECT FROM pg_catalog.pg_index WHERE NOT indisvalid) AS has_invalid, ({{digest}}) AS digest
+"""  # noqa: S608 - constants
+_INVALID_INDEXES = """
 SELECT format('%I.%I on %s', n.nspname, c.relname, i.indrelid::regclass)
 FROM pg_catalog.pg_index i JOIN pg_catalog.pg_class c ON c.oid = i.indexrelid
 JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
 WHERE NOT i.indisvalid AND c.relkind = 'i' AND n.nspname !~ '^pg_(toast|temp)'
   AND NOT EXISTS (SELECT FROM pg_catalog.pg_stat_progress_create_index p WHERE p.index_relid = i.indexrelid)
 ORDER BY 1
-) AS invalid_indexes
-"""  # noqa: S608 - constants
+"""
 
 
 class DatabaseFacts(NamedTuple):
@@ -96,9 +98,10 @@ async def _read_facts(database: Database) -> DatabaseFacts:
         with journal.reading_as(state.role):
             digest = journal.digest_query if state.journal_of else "NULL"
             row = await connection.fetchrow(_FACTS.format(digest=digest))
+            invalid = await connection.fetch(_INVALID_INDEXES) if row["has_invalid"] else ()
             facts = facts._replace(
-                holder=LockHolder(**json.loads(row["holder"])) if row["holder"] else None,
-                invalid_indexes=tuple(row["invalid_indexes"]),
+                holder=await find_lock_holder(connection) if row["is_locked"] else None,
+                invalid_indexes=tuple(name for (name,) in invalid),
             )
             if state.journal_of is None:
                 return facts
