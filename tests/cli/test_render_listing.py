@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import random
 
 import pytest
 from rich.console import Console
@@ -13,8 +12,7 @@ from circle_migrate.cli.render.listing import draw_tree
 from circle_migrate.cli.write import render
 from circle_migrate.commands.history import ListedRevision, RevisionList
 from circle_migrate.revision_graph.revision import Revision
-
-Parents = dict[str, tuple[str, ...]]
+from tests.random_graph import Parents, random_graph
 
 
 def draw(parents: Parents) -> list[tuple[str, str]]:
@@ -88,12 +86,8 @@ def ends(lines: list[tuple[str, str]], row: int, column: int, *, slanting: bool 
 
 @pytest.mark.parametrize("seed", range(200))
 def test_lines_lead_to_the_parents(seed: int) -> None:
-    choose = random.Random(seed)
-    keys = [f"r{number}" for number in range(choose.randint(1, 14))]
-    parents: Parents = {}
-    for number, key in enumerate(keys):
-        older = keys[number + 1 :]
-        parents[key] = tuple(choose.sample(older, min(len(older), choose.choice([0, 1, 1, 1, 2, 3]))))
+    parents = random_graph(seed)
+    keys = list(parents)
     lines = draw(parents)
     assert [key for _, key in lines if key] == keys
     for row, (text, key) in enumerate(lines):

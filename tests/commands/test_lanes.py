@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import random
-
 import pytest
 
 from circle_migrate.commands.graph.lanes import Lane, lanes
-
-Parents = dict[str, tuple[str, ...]]
+from tests.random_graph import random_graph
 
 
 def reached(rows: list[Lane], number: int) -> list[str]:
@@ -31,12 +28,8 @@ def reached(rows: list[Lane], number: int) -> list[str]:
 
 @pytest.mark.parametrize("seed", range(200))
 def test_lines_lead_to_the_parents(seed: int) -> None:
-    choose = random.Random(seed)
-    keys = [f"r{number}" for number in range(choose.randint(1, 14))]
-    parents: Parents = {}
-    for number, key in enumerate(keys):
-        older = keys[number + 1 :]
-        parents[key] = tuple(choose.sample(older, min(len(older), choose.choice([0, 1, 1, 1, 2, 3]))))
+    parents = random_graph(seed)
+    keys = list(parents)
     rows = list(lanes(parents))
     assert [row.revision for row in rows] == keys
     for number, row in enumerate(rows):
