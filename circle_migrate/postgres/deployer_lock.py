@@ -45,13 +45,12 @@ IS_DEPLOYER = f"""
 """  # noqa: S608 - constants
 """The condition of the rows `l` of pg_locks for the lock of the current database."""
 
-HOLDER = f"""
+_HOLDER = f"""
 SELECT a.pid, a.usename AS role, a.application_name AS application, a.client_addr::text AS client,
        extract(epoch FROM clock_timestamp() - a.backend_start)::float8 AS connected,
        pg_catalog.pg_blocking_pids(l.pid) AS blocked_by
 FROM pg_catalog.pg_locks l LEFT JOIN pg_catalog.pg_stat_activity a USING (pid) WHERE {IS_DEPLOYER}
 """  # noqa: S608 - constants
-"""The query of the fields of `LockHolder`."""
 
 
 class LockHolder(NamedTuple):
@@ -77,7 +76,7 @@ class LockHolder(NamedTuple):
 
 async def find_lock_holder(connection: asyncpg.Connection) -> LockHolder | None:
     """Return the holder of the deployer lock of the connection's database, or None."""
-    row = await connection.fetchrow(HOLDER)
+    row = await connection.fetchrow(_HOLDER)
     return None if row is None else LockHolder(**row)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -70,10 +69,10 @@ class SafetyGate:
         databases = [self.deployment.databases[name] for name in plan.databases if not states[name].is_empty]
         if not databases:
             return False
-        from circle_migrate.safety.live_database.no_data import has_no_data
+        from circle_migrate.safety.live_database.no_data import databases_with_data
 
         try:
-            return not all(await asyncio.gather(*map(has_no_data, databases)))
+            return bool(await databases_with_data(databases))
         except MigrateError:
             return True
 

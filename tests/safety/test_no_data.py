@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from circle_migrate.safety.live_database.no_data import has_no_data
+from circle_migrate.safety.live_database.no_data import databases_with_data
 from tests.deployments import deployment, execute
 from tests.servers import Databases, run
 
@@ -36,20 +36,24 @@ def without_data(empty_databases: Databases) -> Databases:
     return empty_databases
 
 
+def with_data(databases: Databases) -> list[str]:
+    return run(databases_with_data(deployment(databases).databases.values()))
+
+
 def test_definitions_are_no_data(without_data: Databases) -> None:
-    assert run(has_no_data(deployment(without_data).databases["main"]))
+    assert with_data(without_data) == []
 
 
 @pytest.mark.parametrize("statements", DATA.values(), ids=DATA)
 def test_anything_that_a_step_can_delete_is_data(without_data: Databases, statements: str) -> None:
     run(execute(without_data, "main", statements))
-    assert not run(has_no_data(deployment(without_data).databases["main"]))
+    assert with_data(without_data) == ["main"]
 
 
 def test_a_locked_table_may_have_rows(without_data: Databases) -> None:
-    async def scenario() -> bool:
+    async def scenario() -> list[str]:
         async with without_data.connect("main") as holder, holder.transaction():
             await holder.execute("LOCK TABLE empty")
-            return await has_no_data(deployment(without_data).databases["main"])
+            return await databases_with_data([deployment(without_data).databases["main"]])
 
-    assert not run(scenario())
+    assert run(scenario()) == ["main"]

@@ -1,5 +1,8 @@
 """Tell whether a database has no data, which a downgrade could lose and a statement could be slow on."""
 
+import asyncio
+from collections.abc import Iterable
+
 from circle_migrate.postgres.bounded_read import QueryError, open_live_query
 from circle_migrate.postgres.database import Database
 from circle_migrate.postgres.journal_tables import OWN_SCHEMAS, OWN_TABLES
@@ -18,11 +21,18 @@ _AT_ONCE = 200
 """Relations of one query, each of which it locks."""
 
 
-async def has_no_data(database: Database) -> bool:
-    """Return whether all tables are empty and all sequences unused; False also for what cannot be read.
+async def databases_with_data(databases: Iterable[Database]) -> list[str]:
+    """Return the names of those that have data, or some that cannot be read; our tables do not count.
 
-    Tables of ours do not count. Raises the errors of connecting.
+    Raises the errors of connecting.
     """
+    asked = list(databases)
+    are_empty = await asyncio.gather(*map(_has_no_data, asked))
+    return [database.name for database, is_empty in zip(asked, are_empty, strict=True) if not is_empty]
+
+
+async def _has_no_data(database: Database) -> bool:
+    """Return whether all tables are empty and all sequences unused; False also for what cannot be read."""
     tables = [database.settings.version_table, *OWN_TABLES]
     async with open_live_query(database) as live:
         try:

@@ -8,7 +8,6 @@ request the downgrade is rehearsed on the live databases and rolled back. Databa
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
@@ -20,7 +19,7 @@ from circle_migrate.postgres.catalog.snapshot import Snapshot, changes_between
 from circle_migrate.postgres.deployment import Deployment
 from circle_migrate.postgres.scratch.pool import ScratchServers
 from circle_migrate.revision_graph.plan import Plan
-from circle_migrate.safety.live_database.no_data import has_no_data
+from circle_migrate.safety.live_database.no_data import databases_with_data
 from circle_migrate.safety.losses.report import Effect, Failure, Loss, LossNamer, Method, merge
 from circle_migrate.safety.trace.record import TracedStatement
 from circle_migrate.safety.trace.run import trace_plan
@@ -89,20 +88,14 @@ async def find_losses(
     """
     paths = {name: deployment.databases[name].settings.effective_path for name in plan.databases}
     collector = LossCollector(plan, {name: LossNamer.of(name, path) for name, path in paths.items()})
-    if plan and not rehearse and not keep and not await databases_with_data(deployment, plan):
+    databases = [deployment.databases[name] for name in plan.databases]
+    if plan and not rehearse and not keep and not await databases_with_data(databases):
         collector.methods.append(Method.NO_DATA)
     elif plan:
         await _from_scratch(deployment, collector)
         if rehearse:
             await _from_rehearsal(deployment, collector, seconds, notify)
     return collector
-
-
-async def databases_with_data(deployment: Deployment, plan: Plan) -> list[str]:
-    """Return the databases of the plan that have data. Raises the errors of connecting."""
-    names = plan.databases
-    are_empty = await asyncio.gather(*(has_no_data(deployment.databases[name]) for name in names))
-    return [name for name, is_empty in zip(names, are_empty, strict=True) if not is_empty]
 
 
 async def _from_scratch(deployment: Deployment, collector: LossCollector) -> None:

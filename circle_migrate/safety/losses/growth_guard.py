@@ -13,8 +13,9 @@ from circle_migrate.postgres.identifier import split_identity
 from circle_migrate.postgres.sql_text import own_name
 from circle_migrate.revision_graph.plan import Plan
 from circle_migrate.safety.live_database.catalog import NAMED
+from circle_migrate.safety.live_database.no_data import databases_with_data
 from circle_migrate.safety.losses.describe import quantity
-from circle_migrate.safety.losses.find import LossCollector, databases_with_data
+from circle_migrate.safety.losses.find import LossCollector
 from circle_migrate.safety.losses.report import Count, Effect, Loss, LossReport, Method, Precision
 
 if TYPE_CHECKING:
@@ -75,7 +76,8 @@ class GrowthHooks(Hooks):
         from circle_migrate.safety.losses.count import recount
 
         if Method.NO_DATA in self._accepted.found_by:
-            for name in await databases_with_data(run.deployment, plan):
+            databases = [run.deployment.databases[name] for name in plan.databases]
+            for name in await databases_with_data(databases):
                 raise Refused(
                     f"{name} had no data when the losses were sought, but has some now",
                     database=name,
