@@ -134,6 +134,8 @@ class Plugin:
 plugin = Plugin()
 """
 LOADS = """
+from circle_migrate.config.plugins import load_plugins_on_demand
+load_plugins_on_demand()  # as at the start of a command
 import circle_migrate.config.settings  # before `load`, as commands do
 from circle_migrate.config.load import load
 load(environ={})
