@@ -93,6 +93,33 @@ def test_everything_of_a_small_schema(shop: Databases) -> None:
     assert all(value is not None for fields in snapshot.objects.values() for value in fields.values())
 
 
+_NUMBER_COLUMNS = """
+UPDATE pg_attribute SET attoptions = NULLIF(array_remove({options}, NULL), '{{}}')
+WHERE attrelid IN ('usr'::regclass, 'named_users'::regclass) AND attnum > 0
+"""
+
+
+def test_numbers_that_newer_servers_keep_at_columns_are_omitted(shop: Databases) -> None:
+    option = "(SELECT option FROM unnest(attoptions) option WHERE option LIKE 'n_distinct=%')"
+    number = "'pg_attver=' || attrelid::int + attnum"
+    forms = [f"ARRAY[{option}]", f"ARRAY[{number}, {option}]", f"ARRAY[{option}, {number}]"]
+
+    async def scenario() -> list[tuple[Any, ...]]:
+        states = []
+        async with shop.connect("main") as connection:
+            await connection.execute("ALTER TABLE usr ALTER note SET (n_distinct = 5)")
+            for options in forms:
+                await connection.execute(_NUMBER_COLUMNS.format(options=options))
+                snapshot = await read_live_catalog(main_of(shop))
+                note = snapshot.value(ObjectKey("column", "public.usr.note"), "options")
+                states.append((dict(snapshot.objects), await fingerprint(connection, "alembic_version"), note))
+        return states
+
+    states = run(scenario())
+    assert states[0][-1] == "n_distinct=5"
+    assert states == states[:1] * 3
+
+
 def test_names_postgresql_made_up_are_marked(shop: Databases) -> None:
     long = "a_table_with_a_name_of_nearly_as_many_bytes_as_there_can_be"
     run(execute(shop, "main", f"CREATE TABLE {long} (a_column_with_a_long_name int UNIQUE REFERENCES grp)"))

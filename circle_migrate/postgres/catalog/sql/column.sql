@@ -17,7 +17,7 @@ SELECT 'column' AS kind, relation.identity || '.' || quote_ident(a.attname) AS o
                              WHEN 'm' THEN 'main' WHEN 'x' THEN 'extended' END
        END AS storage,
        NULLIF(a.attstattarget, -1)::text AS statistics,
-       array_to_string(a.attoptions || a.attfdwoptions, E'\n') AS options,
+       options,
        CASE WHEN described THEN
            (a.attnum - CASE WHEN gone.numbers IS NULL THEN 0 ELSE (
                SELECT count(*) FROM unnest(gone.numbers) number WHERE number < a.attnum
@@ -29,6 +29,12 @@ FROM relation
 CROSS JOIN LATERAL (SELECT relation.relkind IN ('r', 'p', 'f') AS described) of_table
 JOIN pg_attribute a
     ON a.attrelid = relation.oid AND a.attrelid >= 16384 AND a.attnum > 0 AND NOT a.attisdropped
+CROSS JOIN LATERAL (
+    -- Servers since November 2026 (15.20) keep a number there that pg_dump omits; it differs between databases.
+    SELECT NULLIF(ltrim(regexp_replace(
+        array_to_string(a.attoptions || a.attfdwoptions, E'\n'), '(^|\n)pg_attver=[^\n]*', '', 'g'
+    ), E'\n'), '') AS options
+) of_column
 LEFT JOIN (
     SELECT attrelid, array_agg(attnum) AS numbers FROM pg_attribute
     WHERE attrelid >= 16384 AND attisdropped
@@ -40,5 +46,5 @@ LEFT JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
 LEFT JOIN remark
     ON remark.classoid = 'pg_class'::regclass AND remark.objoid = a.attrelid AND remark.objsubid = a.attnum
 WHERE described OR a.attacl IS NOT NULL OR remark.description IS NOT NULL OR d.adbin IS NOT NULL
-   OR a.attstattarget >= 0 OR a.attoptions IS NOT NULL
+   OR a.attstattarget >= 0 OR options IS NOT NULL
    OR (relation.relkind = 'm' AND a.attstorage <> t.typstorage)

@@ -1,7 +1,10 @@
 -- Columns of an index depend on its definition, except statistics targets and options of operator classes.
 SELECT sum(hashtextextended(ROW(
     a.attname, a.attnum, a.atttypid, a.atttypmod, a.attnotnull, a.attstorage, a.attidentity,
-    a.attgenerated, a.attislocal, a.attinhcount, a.attcollation, a.attstattarget, a.attacl, a.attoptions,
+    a.attgenerated, a.attislocal, a.attinhcount, a.attcollation, a.attstattarget, a.attacl,
+    CASE WHEN a.attoptions IS NOT NULL THEN -- as in ../column.sql
+        NULLIF(ARRAY(SELECT option FROM unnest(a.attoptions) option WHERE option NOT LIKE 'pg\_attver=%'), '{}')
+    END,
     a.attcompression, -- since 14
     a.attfdwoptions
 )::text, relation.seed # 2))
