@@ -189,14 +189,15 @@ class Journal:
         )
         insert = (
             f"INSERT INTO {self.steps} (run, segment, direction, duration_ms, started_at, elsewhere, "
-            f"revision, message, checksum, source) SELECT run, {segment}, {direction}, "
+            f"revision, message, checksum, source) SELECT run, {constant(str(segment))}::int, {direction}, "
             f"{duration}::float8 * 1000, clock_timestamp() - make_interval(secs => {duration}::float8), "
             f"{others}::jsonb, {', '.join(columns)} FROM {self.runs} WHERE run = {literal(run)}::uuid"
         )
         if not is_last:
             return insert
         untouched = _UNTOUCHED.format(steps=literal(self.steps), file=self._file)
-        return f"{insert} AND ({untouched} OR (SELECT count(*) FROM {self.steps}) = {self.step_count})"
+        count = constant(str(self.step_count))
+        return f"{insert} AND ({untouched} OR (SELECT count(*) FROM {self.steps}) = {count}::int)"
 
     def _json(self, value: object) -> str:
         return self._storable(json.dumps(value, ensure_ascii=False), r"\\u")
