@@ -910,6 +910,15 @@ def test_progress_is_told_and_nothing_stays_when_interrupted(project: Project, s
     ]
 
 
+def test_progress_counts_the_steps_of_all_databases(project: Project, server: Server) -> None:
+    project.revision("main", "r1", "r0", 'op.execute("ALTER TABLE users ADD COLUMN a int")', "pass")
+    project.revision("credentials", "c0", None, 'op.execute("CREATE TABLE secret (id int)")', "pass")
+    events: list[Event] = []
+    traced_plan(server, events=events)
+    started = sorted((event.number, event.total) for event in events if event.kind is EventKind.STARTED)
+    assert started == [(1, 2), (2, 2)]
+
+
 @pytest.mark.parametrize("direction", [Direction.UP, Direction.DOWN])
 def test_own_revisions_run_without_error(server: Server, direction: Direction) -> None:
     deployment = Deployment(

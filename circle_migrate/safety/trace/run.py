@@ -104,15 +104,12 @@ async def _trace(
     major = min(databases.majors.values())
     if part is not None:
         numbers = [0, *(n for n, action in enumerate(plan.actions, 1) if action.database == part)]
+        total = len(plan.actions)
         whole = notify
 
         def notify(event: Event) -> None:
             """Count the steps of the whole plan."""
-            whole(
-                event._replace(number=numbers[event.number], total=len(plan.actions))
-                if event.total
-                else event
-            )
+            whole(event._replace(number=numbers[event.number], total=total) if event.total else event)
 
         plan = plan.part(part)
     hooks, error = await _run(databases, plan, turn, notify, make_hooks)
