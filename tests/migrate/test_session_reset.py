@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from circle_migrate.core.errors import MigrationFailed
+from circle_migrate.revision_graph.plan import TransactionMode
 from tests.deployments import environment, project_folder
 from tests.faults.shop import Shop
 from tests.faults.states import rows
@@ -148,6 +149,21 @@ def test_step_may_deallocate_prepared_statements(
     shop.add("main", "m5", "m4", [], [])
     run(shop.upgrade(empty_databases))
     assert run(rows(empty_databases, "main", "SELECT version_num FROM alembic_version")) == [("m5",)]
+
+
+@pytest.mark.parametrize("mode", TransactionMode)
+def test_end_of_steps_is_prepared_once(
+    project_folder: Path, empty_databases: Databases, mode: TransactionMode
+) -> None:
+    shop = Shop(project_folder)
+    shop.add("main", "m1", None, ["CREATE TABLE t (prepared int)"], [])
+    for number in range(2, 6):
+        shop.add("main", f"m{number}", f"m{number - 1}", [], [])
+    count = "INSERT INTO t SELECT count(*) FROM pg_prepared_statements WHERE name LIKE 'circle_migrate_%'"
+    shop.add("main", "m6", "m5", [count], [])
+    run(shop.upgrade(empty_databases, transaction=mode))
+    # One inserts the row of the version table, the other changes it.
+    assert run(rows(empty_databases, "main", "SELECT prepared FROM t")) == [(2,)]
 
 
 def test_step_that_goes_on_in_a_failed_transaction(project_folder: Path, empty_databases: Databases) -> None:
