@@ -45,6 +45,10 @@ def exits_as_errors() -> Iterator[None]:
         raise ExitCalled(text).with_traceback(error.__traceback__) from None
 
 
+_compiled: dict[str, tuple[bytes, CodeType]] = {}
+"""The text and the code of files by their paths; each run makes its own modules of them."""
+
+
 class _SourceLoader(SourceFileLoader):
     """A loader without bytecode cache, whose granularity of a second misses quick edits."""
 
@@ -52,7 +56,11 @@ class _SourceLoader(SourceFileLoader):
 
     def get_code(self, fullname: str) -> CodeType:  # noqa: ARG002 - as declared
         self.source = self.get_data(self.path)
-        return self.source_to_code(self.source, self.path)
+        source, code = _compiled.get(self.path, (b"", None))
+        if code is None or source != self.source:
+            code = self.source_to_code(self.source, self.path)
+            _compiled[self.path] = self.source, code
+        return code
 
 
 def load_module(path: Path | str) -> ModuleType:
