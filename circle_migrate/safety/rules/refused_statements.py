@@ -74,11 +74,11 @@ def role_losses(sql: str) -> Iterator[tuple[str, str, bool, str]]:
 
 def check_roles(context: StatementContext) -> Iterator[HazardFinding]:
     """Yield a finding for each role that a statement drops, renames or locks out."""
-    texts = [other.statement.sql for other in context.plan.statements]
     known = context.usage.inherited_roles
     roles = None if known is None else set(map(unquote, known))
     for name, effect, if_exists, groups in role_losses(context.statement.sql):
-        is_new = any(re.search(rf"(?i)\bCREATE\s+{_ROLE}{re.escape(name)}(?!\w)", text) for text in texts)
+        creates = re.compile(rf"(?i)\bCREATE\s+{_ROLE}{re.escape(name)}(?!\w)")
+        is_new = any(creates.search(other.statement.sql) for other in context.plan.statements)
         is_absent = if_exists and roles is not None and unquote_and_fold(name) not in roles
         if not is_new and not is_absent:
             rule, severity, reason = _ROLE_EFFECTS[effect]
