@@ -6,7 +6,7 @@ relation has changed, and where rare catalogs are used.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -40,17 +40,26 @@ class Signatures:
         )
         return cls(names, versions, ids, frozenset(row["used"]), row["role"])
 
-    def changed_since(self, before: "Signatures") -> list[int] | None:
-        """Return the relations whose rows have changed; None if everything has to be read again."""
-        if not self.used | before.used <= queries.SIGNED or self.role != before.role:
-            return None
-        pairs = self.versions.items() ^ before.versions.items()
-        changed = {relation for relation, _ in pairs}
+    def after(self, read: Mapping[str, Any]) -> "Signatures":
+        """Return the signatures after the changes that the query for changed relations has read."""
+        names, versions, ids = dict(self.names), dict(self.versions), dict(self.ids)
+        for relation, version, id_signature, name in read["moved"] or ():
+            if version is None:  # it was dropped
+                del names[relation], versions[relation], ids[relation]
+            else:
+                names[relation], versions[relation], ids[relation] = name, version, id_signature
+        return Signatures(names, versions, ids, frozenset(read["used"]), read["role"])
+
+    def is_whole(self, before: "Signatures") -> bool:
+        """Return whether everything has to be read again, not only the relations whose rows have changed."""
+        if not self.used <= queries.signed() or self.role != before.role:
+            return True
+        changed = {relation for relation, _ in self.versions.items() ^ before.versions.items()}
         for relation in changed:
             names = {names[relation] for names in (self.names, before.names) if relation in names}
             if relation == _OTHERS or len(names) > 1 or None in names:
-                return None
-        return sorted(changed)
+                return True
+        return False
 
 
 async def read_signatures(fetch: Fetch, context: Any, version_table: str) -> Signatures:
@@ -76,24 +85,27 @@ class KnownCatalog:
 
     async def update(self, fetch: Fetch) -> bool:
         """Read the objects of relations that have changed; return False if everything has to be read."""
-        now = await read_signatures(fetch, self.context, self.version_table)
-        changed = now.changed_since(self.signatures)
-        if changed:
-            arguments = scope_arguments(self.context, self.version_table)
-            query = queries.changed_relations(self.snapshot.major, now.used)
-            *texts, (last,) = await fetch(query, *arguments, changed)
+        before, used = self.signatures, self.signatures.used
+        known = list(before.versions), list(before.versions.values())
+        while used <= queries.signed():
+            query = queries.changed_relations(self.snapshot.major, used)
+            *texts, (last,) = await fetch(query, *scope_arguments(self.context, self.version_table), *known)
             read = json.loads(last)
-            builder = SnapshotBuilder(self.context["owner"])
-            for (text,) in texts:
-                builder.add(json.loads(text))
-            if read["whole"] or not self._replace(read["relations"], builder):
+            now = before.after(read)
+            if now.is_whole(before) or read["whole"]:
                 return False
-        self.signatures = now
-        return changed is not None
+            if now.used <= used:
+                self.signatures = now
+                return not read["relations"] or self._replace(read["relations"], before, texts)
+            used = now.used
+        return False
 
-    def _replace(self, relations: list[int], builder: SnapshotBuilder) -> bool:
+    def _replace(self, relations: list[int], before: Signatures, texts: Iterable[Sequence[str]]) -> bool:
         """Replace the objects of relations; return False if a column may have another name."""
-        names = {self.signatures.names.get(relation) for relation in relations} - {None}
+        builder = SnapshotBuilder(self.context["owner"])
+        for (text,) in texts:
+            builder.add(json.loads(text))
+        names = {before.names.get(relation) for relation in relations} - {None}
         old = set().union(*(self._keys.get(name or "", ()) for name in names))
         gone, new = old - builder.objects.keys(), builder.objects.keys() - self.snapshot.objects.keys()
         tables = {self.snapshot.value(key, "of") for key in gone if key.kind == "column"}

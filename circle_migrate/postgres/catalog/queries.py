@@ -1,7 +1,7 @@
 """Catalog queries for the version of a server, and the transaction in which they run."""
 
 import re
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
 from functools import cache
 from pathlib import Path
@@ -20,12 +20,17 @@ _OF_RELATION = (
 )
 """Kinds whose objects belong to a relation, or are one."""
 
-SIGNED = frozenset({"pg_policy", "pg_sequence", "pg_statistic_ext", "pg_trigger"})
-SIGNED |= {"pg_db_role_setting", "pg_default_acl"}
-"""The catalogs that can restrict a file and have a part in signatures."""
+_SIGNATURES = """
+SELECT {used} AS used, current_user::text AS role, array_agg(relation) AS relations, array_agg(name) AS names,
+       array_agg(versions) AS versions, array_agg(ids) AS ids
+FROM signature"""
+
+Execute = Callable[[str], Awaitable[object]]
 
 _READ = """
 SELECT json_build_object(
+    'role', current_user, 'used', {used},
+    'moved', (SELECT json_agg(json_build_array(oid::bigint, versions, ids, name)) FROM moved),
     'relations', (SELECT json_agg(oid::bigint) FROM changed),
     'whole', EXISTS (SELECT FROM dependent WHERE classid = 'pg_proc'::regclass)
 )::text"""
@@ -65,8 +70,7 @@ def session_context() -> str:
 @cache
 def _used() -> str:
     """Return the array of those catalogs with rows of user objects that can restrict a file."""
-    limits = (_CATALOG.search(text) for text in _texts("sql").values())
-    rare = sorted({limit.groups("")[1:] for limit in limits if limit})
+    rare = sorted(_limits("sql") | _limits("sql/signature"))
     used = [
         f"SELECT '{name}' WHERE EXISTS (SELECT FROM pg_catalog.{name} WHERE {oid} >= {FIRST_OID})"  # noqa: S608
         for name, oid in rare
@@ -74,6 +78,18 @@ def _used() -> str:
     ]
     used.append(_nonempty(name for name, oid in rare if not oid))
     return f"ARRAY({' UNION ALL '.join(used)})"
+
+
+def _limits(folder: str) -> set[tuple[str, str]]:
+    """Return the catalogs that restrict files of the folder, with the column of the oid or an empty text."""
+    limits = (_CATALOG.search(text) for text in _texts(folder).values())
+    return {(limit[2], limit[3] or "") for limit in limits if limit}
+
+
+@cache
+def signed() -> frozenset[str]:
+    """Return the catalogs that can restrict a file and have a part in signatures."""
+    return frozenset(name for name, _ in _limits("sql/signature"))
 
 
 def _nonempty(catalogs: Iterable[str]) -> str:
@@ -102,22 +118,31 @@ def _document(queries: Iterable[str]) -> str:
 @cache
 def signatures(major: int) -> str:
     """Return the query for the signatures of all relations, parameters as of `catalog`."""
+    return f"WITH {_signature(major)}{_SIGNATURES.format(used=_used())}"
+
+
+def _signature(major: int, used: frozenset[str] | None = None) -> str:
     scope = _applicable("sql", major, frozenset())["scope"]
-    text = _texts("sql/session")["signatures"]
-    return f"WITH {scope}{text.replace('SELECT current_user', f'SELECT {_used()} AS used, current_user', 1)}"
+    queries = _applicable("sql/signature", major, used)
+    place, rows = queries.pop("scope"), "UNION ALL\n".join(queries.values())
+    catalog_row = f"catalog_row (relation, id, version, location) AS (\n{rows})"
+    signed = _texts("sql/session")["signatures"]
+    return f"signature AS MATERIALIZED (\nWITH {scope}, {place}, {catalog_row}, {signed})\n"
 
 
 @cache
 def changed_relations(major: int, used: frozenset[str]) -> str:
-    """Return the query for the objects of some relations as a document; the ids of these are parameter $4.
+    """Return the query for the objects of changed relations as a document.
 
-    `used` are the nonempty catalogs of those that can restrict a file, all of them in `SIGNED`.
-    The last text has the ids of the relations that were read, and `whole` if others may have changed, too.
+    `used` are the nonempty catalogs of those that can restrict a file, all of them `signed`. The parameters
+    $4 and $5 are the relations and their signatures before. The last text has the changed signatures, what is
+    used now, the ids of the relations that were read, and `whole` if others may have changed, too.
     """
     queries = _applicable("sql", major, used | {"changed"})
-    parts = _texts("sql/session")["changed"], queries.pop("scope")
+    changed, scope = _texts("sql/session")["changed"], queries.pop("scope")
     texts = [text for name, text in queries.items() if name in _OF_RELATION]
-    return f"WITH {''.join(parts)}{_document(texts)}\nUNION ALL\n{_READ}"
+    read = _READ.format(used=_used())
+    return f"WITH {_signature(major, used)}, {changed}{scope}{_document(texts)}\nUNION ALL\n{read}"
 
 
 def object_ids_query() -> str:
@@ -211,7 +236,9 @@ _NESTED = ("SAVEPOINT circle_view", "ROLLBACK TO circle_view; RELEASE circle_vie
 
 
 @asynccontextmanager
-async def read_transaction(connection: asyncpg.Connection, settings: str = "") -> AsyncIterator[None]:
+async def read_transaction(
+    connection: asyncpg.Connection, settings: str = "", execute_end: Execute | None = None
+) -> AsyncIterator[None]:
     """Open a READ ONLY transaction with one snapshot, or a savepoint; its end rolls back its settings too."""
     begin, end = _NESTED if connection.is_in_transaction() else _TOP_LEVEL
     await connection.execute(f"{begin};{settings}")
@@ -219,4 +246,4 @@ async def read_transaction(connection: asyncpg.Connection, settings: str = "") -
         yield
     finally:
         if not connection.is_closed():
-            await connection.execute(end)
+            await (execute_end or connection.execute)(end)

@@ -1,6 +1,7 @@
 """Read the catalog over one connection many times."""
 
 from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
 from typing import Any, TypeVar
 
 import asyncpg
@@ -32,9 +33,17 @@ class CatalogReader:
         self._known: KnownCatalog | None = None
         self._ids: tuple[Mapping[int, str], frozenset[ObjectAddress]] | None = None
 
-    async def snapshot(self) -> Snapshot:
-        """Return all objects, as `read_catalog`; the same object if nothing has changed."""
-        return (await self._read(self._update)).snapshot
+    async def snapshot(
+        self, end_later: Callable[[str], bool] | None = None, *, is_pinned: bool = False
+    ) -> Snapshot:
+        """Return all objects, as `read_catalog`; the same object if nothing has changed.
+
+        `end_later` gets a text that has to run before the next statement of the transaction; it returns
+        False if the text shall run now. `is_pinned` says that `NESTED_LOOPS` is set.
+        """
+        if is_pinned and self._known is not None and await self._known.update(self.fetch):
+            return self._known.snapshot
+        return (await self._read(partial(self._update, end_later=end_later))).snapshot
 
     async def object_ids(self) -> dict[ObjectKey, ObjectAddress]:
         """Return the ids of objects, as `object_ids`."""
@@ -51,12 +60,21 @@ class CatalogReader:
             self._ids = now, frozenset((await self.object_ids()).values())
         return self._ids[1]
 
-    async def _update(self, table: tuple[str, str | None]) -> KnownCatalog:
+    async def _update(
+        self, table: tuple[str, str | None], end_later: Callable[[str], bool] | None = None
+    ) -> KnownCatalog:
         """Bring the catalog up to date: the signatures are read first, as other sessions may change it."""
+        is_updated = False
+
+        async def end(text: str) -> None:
+            if not (is_updated and end_later is not None and end_later(text)):
+                await self._connection.execute(text)
+
         if self._known is not None:
-            async with read_transaction(self._connection, NESTED_LOOPS):
-                if await self._known.update(self.fetch):
-                    return self._known
+            async with read_transaction(self._connection, NESTED_LOOPS, end):
+                is_updated = await self._known.update(self.fetch)
+            if is_updated:
+                return self._known
         async with read_transaction(self._connection):
             [context] = await self.fetch(queries.session_context(), *table)
             await self._connection.execute(PINS)

@@ -1,3 +1,4 @@
+-- where pg_rewrite.oid
 SELECT 'rule' AS kind, relation.identity || '.' || quote_ident(r.rulename) AS object, relation.key AS of,
        remark.description AS comment, pg_get_ruledef(r.oid) AS definition,
        CASE r.ev_enabled WHEN 'O' THEN 'origin' WHEN 'D' THEN 'disabled' WHEN 'R' THEN 'replica'

@@ -1,3 +1,4 @@
+-- where pg_rewrite.oid
 SELECT relation.kind, relation.identity AS object, pg_get_userbyid(c.relowner) AS owner,
        coalesce(c.relacl, acldefault('r', c.relowner))::text[] AS acl, remark.description AS comment,
        pg_get_viewdef(c.oid) AS definition, array_to_string(c.reloptions, E'\n') AS options,

@@ -1,0 +1,1 @@
+SELECT relation, oid::bigint, version, location FROM place

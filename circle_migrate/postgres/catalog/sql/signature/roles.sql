@@ -1,0 +1,1 @@
+SELECT 0, hashtext(rolname), NULL, NULL FROM pg_roles

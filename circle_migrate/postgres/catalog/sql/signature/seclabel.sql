@@ -1,0 +1,2 @@
+-- where pg_seclabel
+SELECT 0, NULL, xmin, ctid FROM pg_seclabel

@@ -1,0 +1,1 @@
+SELECT 0, NULL, xmin, ctid FROM pg_tablespace
