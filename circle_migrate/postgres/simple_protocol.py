@@ -121,6 +121,10 @@ class Watched:
         """Run the text before the next statement, in a transaction."""
         self.cursor().execute(text)  # type: ignore[attr-defined]
 
+    def send_later(self, text: str) -> bool:  # noqa: ARG002 - as `Adapter`
+        """Run the text before the next statement; return False where the caller has to run it now."""
+        return False
+
     def take_beginning(self) -> str:
         """Return the text of `begin_step`, which the caller runs or drops; empty where it has run."""
         return ""
@@ -162,11 +166,13 @@ class Watched:
     def commit(self) -> None:
         """Commit."""
         with self.watched("COMMIT"):
+            self.take_beginning()
             super().commit()  # type: ignore[misc]
 
     def rollback(self) -> None:
         """Roll back."""
         with self.watched("ROLLBACK"):
+            self.take_beginning()
             super().rollback()  # type: ignore[misc]
 
 
@@ -186,6 +192,11 @@ class Adapter(Watched, AsyncAdapt_asyncpg_connection):
     def begin_step(self, text: str) -> None:
         """Run the text before the next statement, in a transaction, and in the same message if possible."""
         self._beginning = f"{text};"
+
+    def send_later(self, text: str) -> bool:
+        """Run the text as `begin_step` does."""
+        self._beginning += f"{text};"
+        return True
 
     def take_beginning(self) -> str:
         """Return the text of `begin_step`, which the caller runs or drops; empty where it has run."""

@@ -182,7 +182,7 @@ class ScratchTrial:
 
     async def run(self, code: str) -> str | None:
         """Execute a function body as a revision would. Return a remark if it failed and was rolled back."""
-        from circle_migrate.migrate.alembic_adapter.runner import run_source
+        from circle_migrate.migrate.alembic_adapter.new_script import run_source
 
         if not code:
             return None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import threading
 import time
-from collections.abc import Callable, Coroutine, Generator, Iterator, Mapping
+from collections.abc import Callable, Coroutine, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -172,8 +172,14 @@ class Transcript(Watch):
 proxies_lock = threading.Lock()
 """The lock of Alembic's global proxies, held by code that does not await; threads have loops of their own."""
 
-_PROXIES = ((vars(alembic.op), ("_proxy",)), (vars(alembic.context), ("_proxy", "config", "script")))
+_PROXIES = (
+    (vars(alembic.op), "_proxy"),
+    *((vars(alembic.context), name) for name in ("_proxy", "config", "script")),
+)
 """The names by which Alembic's modules reach what `_install_proxy` has installed."""
+
+_ABSENT = object()
+_NO_PROXIES = [_ABSENT] * len(_PROXIES)
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,7 +192,7 @@ class InTurns(Generic[T]):
         """Return the step's result."""
         iterator = self.step.__await__()
         resume: Callable[[], Any] = partial(next, iterator)
-        own: tuple[Mapping[str, Any], ...] = ({}, {})
+        own: Sequence[object] = _NO_PROXIES
         while True:
             with proxies_lock:
                 _exchange_proxies(own)
@@ -195,18 +201,20 @@ class InTurns(Generic[T]):
                 except StopIteration as end:
                     return end.value  # type: ignore[no-any-return]
                 finally:
-                    own = _exchange_proxies(({}, {}))
+                    own = _exchange_proxies(_NO_PROXIES)
             try:
                 resume = partial(iterator.send, (yield awaited))
             except BaseException as error:  # noqa: BLE001 - the step handles it
                 resume = partial(iterator.throw, error)
 
 
-def _exchange_proxies(new: tuple[Mapping[str, Any], ...]) -> tuple[Mapping[str, Any], ...]:
+def _exchange_proxies(new: Sequence[object]) -> Sequence[object]:
     """Let Alembic's modules have exactly the new values, and return the old ones."""
-    old = tuple({name: module.pop(name) for name in names if name in module} for module, names in _PROXIES)
-    for (module, _), values in zip(_PROXIES, new, strict=True):
-        module.update(values)
+    old = []
+    for (module, name), value in zip(_PROXIES, new, strict=True):
+        old.append(module.pop(name, _ABSENT))
+        if value is not _ABSENT:
+            module[name] = value
     return old
 
 

@@ -7,16 +7,19 @@ from typing import Any
 
 from alembic.autogenerate import render_python_code
 from alembic.config import Config
+from alembic.operations import Operations
 from alembic.operations.ops import UpgradeOps
 from alembic.script import ScriptDirectory
 from alembic.util import CommandError, asbool, format_as_comma
 from mako.exceptions import RichTraceback
 from mako.template import Template
+from sqlalchemy.engine import Connection
 
 from circle_migrate.config.object_reference import import_modules
 from circle_migrate.config.settings import DatabaseSettings
 from circle_migrate.core.errors import SettingsError, UsageError, text_of
-from circle_migrate.migrate.alembic_adapter.config import read_config
+from circle_migrate.migrate.alembic_adapter.config import naming_options, read_config
+from circle_migrate.migrate.alembic_adapter.context import Context
 from circle_migrate.migrate.alembic_adapter.post_write_hooks import read_hooks
 from circle_migrate.revision_graph.directory import revision_folders
 
@@ -166,3 +169,13 @@ class NewScript:
 def _scalar(keys: Sequence[str]) -> str | Sequence[str] | None:
     """Return the form in which Alembic hands ids to a template: several as they are."""
     return keys if len(keys) > 1 else next(iter(keys), None)
+
+
+def run_source(connection: Connection, source: str, function: str, settings: DatabaseSettings) -> None:
+    """Call a function of the revision and commit. Raises the function's errors."""
+    context = Context(connection.dialect, connection, naming_options(settings))
+    namespace: dict[str, Any] = {}
+    exec(compile(source, "the new revision", "exec"), namespace)  # noqa: S102 - this package wrote it
+    namespace["op"] = Operations(context)
+    with context.begin_transaction():
+        namespace[function]()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable, Collection, Coroutine, Generator, Iterator, Mapping
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from functools import partial, wraps
 from inspect import signature
@@ -12,7 +12,6 @@ from io import StringIO
 from types import ModuleType, SimpleNamespace
 from typing import TYPE_CHECKING, Any, cast
 
-from alembic.operations import Operations
 from alembic.runtime.migration import RevisionStep
 from alembic.script import Script
 from alembic.script.revision import Revision as AlembicRevision
@@ -79,9 +78,12 @@ class Runner:
         )
         self.table = replace(table, id_length=max(table.id_length, len(graph.longest_id)))
         self.begin_sql, self.reset_sql, self.name_sql, self.lock_answer = CONFIGURED, PINNED, "", ""
+        self.after_step_sql = ""
         self.has_deferrable = True
         self._shared_context: Context | None = None
+        self._offline_context: Context | None = None
         self._step_end = StepEnd()
+        self._offline_context: Context | None = None
         self.transcript: Transcript | None = None
         if settings is not None:
             import_modules(settings)
@@ -132,7 +134,7 @@ class Runner:
         with bind_revision(context, action.revision, self._environment):
             try:
                 if context.owned_by_us:
-                    self._run_in_transaction(context, adapter.driver, action, record, check, end)
+                    self._run_in_transaction(context, adapter, action, record, check, end)
                 else:
                     context.run_migrations()
             except Exception:
@@ -148,7 +150,7 @@ class Runner:
     def _run_in_transaction(
         self,
         context: Context,
-        driver: asyncpg.Connection,
+        adapter: Adapter,
         step: Step,
         record: Callable[[Constant], str],
         check: Callable[[], Awaitable[bool]],
@@ -162,22 +164,24 @@ class Runner:
         alembic_step.migration_fn()
         # Deferred triggers belong to the step, and would fire at a COMMIT under our own path and settings.
         if self.has_deferrable or (context.transcript and context.transcript.may_defer):
+            adapter.send_beginning()
             self.has_deferrable = await_only(check())
         heads = step.heads_after(self.graph, context.known_heads)
         changes = partial(version_changes, self.table.sql_name, context.known_heads, heads)
         if context.transcript is None or context.transcript.may_deallocate:
             self._step_end.forget_prepared()
-        end(self._end_step(driver, changes, record, check))
+        end(self._end_step(adapter.driver, adapter.take_beginning(), changes, record, check))
 
     async def _end_step(
         self,
         driver: asyncpg.Connection,
+        unsent: str,
         changes: Callable[[Constant], list[tuple[str, int]]],
         record: Callable[[Constant], str],
         check: Callable[[], Awaitable[bool]],
     ) -> None:
         asks = not self.has_deferrable
-        reset = self.reset_sql + self.name_sql
+        reset = f"{unsent}{self.reset_sql}{self.name_sql};{self.after_step_sql}"
         unexpected = await self._step_end.run(driver, reset, changes, record, asks_deferrable=asks)
         self.lock_answer = RELEASED if Unexpected.LOCK_LOST in unexpected else HELD
         if Unexpected.DEFERRABLE in unexpected:  # a function has created them
@@ -208,10 +212,11 @@ class Runner:
         adapter.runs_step = True
         try:
             function()
-            adapter.send_beginning()  # the step may have sent nothing
+            adapter.settle()
+            if not (context.owned_by_us and adapter.is_in_transaction):
+                adapter.send_beginning()  # the step has sent nothing
         finally:
             adapter.runs_step = False
-            adapter.take_beginning()
             has_ended = context.transcript is not None and context.transcript.has_ended()
             adapter.driver.remove_log_listener(self._log_notice)
         if has_ended:
@@ -232,13 +237,7 @@ class Runner:
             _LOG.info("%s  %s: %s", self.graph.database, message.severity_en, message.message)
 
     def render(
-        self,
-        segment: Segment,
-        start: tuple[str, ...],
-        output: StringIO,
-        *,
-        owned: bool = False,
-        version_rows: bool = True,
+        self, segment: Segment, start: tuple[str, ...], output: StringIO, *, owned: bool = False
     ) -> tuple[str, ...]:
         """Write the steps as SQL and return the current revisions after them; `owned` as in a run."""
         for step in segment.actions:
@@ -246,26 +245,60 @@ class Runner:
                 output.write(stamp_sql(step, start, self.table))
                 start = step.heads
                 continue
-            offline: dict[str, Any] = {"as_sql": True, "literal_binds": True, "output_buffer": output}
-            offline["transaction_per_migration"] = not segment.transactional
-            context = Context.offline(self._options(step) | offline)
+            context = self._offline(step, output, transaction_per_migration=not segment.transactional)
             context.owned_by_us, context.known_heads = owned, start  # Alembic would load all files for these
-            try:
-                with bind_revision(context, step.revision, self._environment):
-                    if version_rows:
-                        context.run_migrations()
-                    else:
-                        self._alembic_step(step, context).migration_fn()
-            except MigrateError:
-                raise
-            except Exception as error:
-                raise _not_renderable_error(step, error) from error
+            with self._rendering(context, step):
+                context.run_migrations()
             start = step.heads_after(self.graph, start)
         return start
+
+    def render_function(self, step: Step, start: tuple[str, ...], output: StringIO) -> None:
+        """Write what the function of the step renders; the steps share a context."""
+        context = self._offline_context or self._offline(step, output, transaction_per_migration=False)
+        self._offline_context, context.known_heads = context, start
+        context.output_buffer = context.impl.output_buffer = cast("Any", output)
+        with self._rendering(context, step):
+            self._alembic_step(step, context).migration_fn()
+
+    def _offline(self, step: Step, output: StringIO, **options: bool) -> Context:
+        rendering = {"as_sql": True, "literal_binds": True, "output_buffer": output}
+        return Context.offline({**self._options(step), **rendering, **options})
+
+    @contextmanager
+    def _rendering(self, context: Context, step: Step) -> Iterator[None]:
+        try:
+            with bind_revision(context, step.revision, self._environment):
+                yield
+        except MigrateError:
+            raise
+        except Exception as error:
+            raise _not_renderable_error(step, error) from error
 
     def _options(self, step: Step) -> dict[str, Any]:
         def one_step(_heads: object, context: Context) -> list[RevisionStep]:
             return [self._alembic_step(step, context)]
+
+    def render_function(self, step: Step, start: tuple[str, ...], output: StringIO) -> None:
+        """Write what the function of the step renders; the steps share a context."""
+        context = self._offline_context or self._offline(step, output, transaction_per_migration=False)
+        self._offline_context, context.known_heads = context, start
+        context.output_buffer = context.impl.output_buffer = cast("Any", output)
+        with self._rendering(context, step):
+            self._alembic_step(step, context).migration_fn()
+
+    def _offline(self, step: Step, output: StringIO, **options: bool) -> Context:
+        rendering = {"as_sql": True, "literal_binds": True, "output_buffer": output}
+        return Context.offline({**self._options(step), **rendering, **options})
+
+    @contextmanager
+    def _rendering(self, context: Context, step: Step) -> Iterator[None]:
+        try:
+            with bind_revision(context, step.revision, self._environment):
+                yield
+        except MigrateError:
+            raise
+        except Exception as error:
+            raise _not_renderable_error(step, error) from error
 
         return {"fn": one_step, "transaction_per_migration": True, **self.table.options, **self._naming}
 
@@ -338,13 +371,3 @@ def _not_renderable_error(step: Step, error: Exception) -> Refused:
         detail=f"{type(error).__name__}: {text_of(error)}",
         hint="run it with `circle-migrate upgrade`, or read only where op.get_context().as_sql is false",
     )
-
-
-def run_source(connection: Connection, source: str, function: str, settings: DatabaseSettings) -> None:
-    """Call a function of the revision and commit. Raises the function's errors."""
-    context = Context(connection.dialect, connection, naming_options(settings))
-    namespace: dict[str, Any] = {}
-    exec(compile(source, "the new revision", "exec"), namespace)  # noqa: S102 - this package wrote it
-    namespace["op"] = Operations(context)
-    with context.begin_transaction():
-        namespace[function]()

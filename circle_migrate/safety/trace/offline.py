@@ -10,7 +10,7 @@ from circle_migrate.core.errors import Refused
 from circle_migrate.core.redaction import redact
 from circle_migrate.postgres.deployment import Deployment
 from circle_migrate.postgres.sql_text import split_statements, without_comments_and_literals
-from circle_migrate.revision_graph.plan import Plan, Segment, Step
+from circle_migrate.revision_graph.plan import Plan, Step
 from circle_migrate.safety.trace.record import Trace, TracedStatement
 
 _WORD = re.compile(r'(?:"(?:[^"]|"")*"|[\w$.])+')
@@ -53,10 +53,10 @@ async def compare_rendered(deployment: Deployment, plan: Plan, trace: Trace) -> 
     ran: dict[str, set[str]] = {}
     for statement in trace.statements:
         ran.setdefault(statement.qualified, set()).update(_starts([statement.sql]))
-    differences = {}
+    differences, incomplete = {}, trace.incomplete
     for step in await _render_steps(deployment, plan):
         revision = step.step.revision
-        if step.refused or revision.qualified in trace.incomplete:
+        if step.refused or revision.qualified in incomplete:
             continue
         rendered, executed = set(_starts(step.statements)), ran.get(revision.qualified, set())
         problems = (
@@ -94,8 +94,7 @@ async def _render_steps(deployment: Deployment, plan: Plan) -> list[_RenderedSte
                 if isinstance(step, Step):
                     name, output, refused = step.database, _StatementBuffer(), ""
                     try:
-                        alone = Segment((step,), transactional=True)
-                        runners[name].render(alone, current[name], output, version_rows=False)
+                        runners[name].render_function(step, current[name], output)
                     except Refused as error:
                         refused = error.message
                     rendered.append(_RenderedStep(number, step, tuple(output.parts), refused))

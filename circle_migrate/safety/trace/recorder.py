@@ -27,7 +27,7 @@ from circle_migrate.postgres.search_path import CONFIGURED, PINNED
 from circle_migrate.postgres.server_errors import driver_message, server_error
 from circle_migrate.postgres.simple_protocol import Adapter
 from circle_migrate.postgres.sql_text import compile_pattern, split_statements
-from circle_migrate.revision_graph.modules import module_of
+from circle_migrate.revision_graph.modules import module_of, source_of
 from circle_migrate.revision_graph.plan import Action, Direction, Plan, Segment, Step
 from circle_migrate.safety.trace.record import ServerError, TracedRelation, TracedStatement
 from circle_migrate.safety.trace.traced_connection import PendingStatement, TracedConnection
@@ -178,6 +178,8 @@ class Recorder:
 
 def _deletions_not_sent(step: Step, statements: Sequence[TracedStatement]) -> str:
     """Return the deletions in the code of a step that it did not run, as the tables are empty."""
+    if not _DELETES.search(source_of(step.revision)):
+        return ""
     name, source = "upgrade" if step.direction is Direction.UP else "downgrade", ""
     with suppress(OSError, TypeError):  # no function with a source
         source = inspect.getsource(getattr(module_of(step.revision), name))
@@ -227,7 +229,8 @@ class TraceHooks(Hooks):
         self._offset, self._runners = self.committed_segments, run.runners
         self._listening.clear()
         for name in plan.databases:
-            traced = TracedConnection(run.sessions[name].driver, run.deployment.databases[name].settings)
+            session, settings = run.sessions[name], run.deployment.databases[name].settings
+            traced = TracedConnection(session.driver, settings, session.adapter.send_later)
             await traced.driver.execute(CONFIGURED)  # which relations are visible
             await traced.begin(self._known.get(name))
             await traced.driver.execute(PINNED)

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from itertools import takewhile
+from typing import TYPE_CHECKING, cast
 
 from sqlalchemy import event
 from sqlalchemy.engine import Connection
@@ -12,14 +13,20 @@ from circle_migrate.core.events import ignore_event
 from circle_migrate.core.redaction import redact
 from circle_migrate.diff.equivalence import checks_for, equal_by_text
 from circle_migrate.diff.scope import split_equivalent
+from circle_migrate.migrate.alembic_adapter.runner import Runner
 from circle_migrate.migrate.run import Hooks, MigrationRun
 from circle_migrate.migrate.session import CLUSTER_WIDE
+from circle_migrate.postgres.catalog.queries import NESTED_LOOPS
 from circle_migrate.postgres.catalog.reader import CatalogReader
 from circle_migrate.postgres.catalog.snapshot import Change, ObjectKey, Op, Snapshot, changes_between
 from circle_migrate.postgres.deployment import Current
 from circle_migrate.postgres.scratch.databases import Scratch
+from circle_migrate.postgres.sql_text import DEALLOCATES, split_statements
 from circle_migrate.revision_graph.plan import Action, Direction, Plan, Step, TransactionMode, plan_downgrade
 from circle_migrate.revision_graph.revision import Revision
+
+if TYPE_CHECKING:
+    from circle_migrate.postgres.simple_protocol import Adapter
 
 _SHOWN = 3
 """The number of differences that a message names; the others are counted."""
@@ -109,26 +116,35 @@ class _RoundTripHooks(Hooks):
         self._readers: dict[str, CatalogReader] = {}
         self._reported: set[tuple[str, ObjectKey]] = set()
         self._listening: set[str] = set()
+        self._runners: Mapping[str, Runner] = {}
+        self._has_deallocated = False
 
     async def before_run(self, run: MigrationRun, plan: Plan) -> None:
-        """Prepare to read the catalogs."""
+        """Prepare to read the catalogs, with the settings for that after each step."""
+        self._runners = run.runners
+        for runner in run.runners.values():
+            runner.after_step_sql = NESTED_LOOPS
         for name in plan.databases:
             settings = run.deployment.databases[name].settings
             self._readers[name] = CatalogReader(run.sessions[name].driver, settings)
 
     def before_step(self, connection: Connection, action: Action) -> None:
-        """Refuse cluster-wide statements of the step."""
-        self.running = action
+        """Refuse cluster-wide statements of the step, and watch for those that deallocate."""
+        self.running, self._has_deallocated = action, False
+        cast("Adapter", connection.connection.dbapi_connection).is_reached = False
         if action.database not in self._listening:
             self._listening.add(action.database)
-            event.listen(connection, "before_cursor_execute", _ensure_not_cluster_wide)
+            event.listen(connection, "before_cursor_execute", self._before_statement)
 
-    def after_step(self, connection: Connection, action: Action) -> None:  # noqa: ARG002 - as declared
+    def after_step(self, connection: Connection, action: Action) -> None:
         """Compare the catalog."""
         self.running = None
         if not isinstance(action, Step) or action.revision.qualified not in self._catalogs:
             return
-        now = await_only(self._readers[action.database].snapshot())
+        adapter = cast("Adapter", connection.connection.dbapi_connection)
+        is_pinned = adapter.is_in_transaction and not self._runners[action.database].has_deferrable
+        is_prepared = not (adapter.is_reached or self._has_deallocated)
+        now = await_only(self._readers[action.database].snapshot(is_pinned=is_pinned and is_prepared))
         before = self._catalogs[action.revision.qualified]
         differences = changes_between(before, now)
         changes = [
@@ -141,10 +157,10 @@ class _RoundTripHooks(Hooks):
         if changes:
             self.issues[action.revision.qualified] = _describe(changes)
 
-
-def _ensure_not_cluster_wide(_connection: object, _cursor: object, statement: str, *_: object) -> None:
-    if CLUSTER_WIDE.search(statement):
-        raise _ClusterWideError
+    def _before_statement(self, _connection: object, _cursor: object, statement: str, *_: object) -> None:
+        if CLUSTER_WIDE.search(statement):
+            raise _ClusterWideError
+        self._has_deallocated |= any(map(DEALLOCATES.match, split_statements(statement)))
 
 
 def _describe(changes: list[Change]) -> str:

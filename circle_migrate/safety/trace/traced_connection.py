@@ -1,6 +1,6 @@
 """A connection to a scratch database that observes the locks, work and changes of each statement."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -48,11 +48,13 @@ class TracedConnection:
     """A connection, with the relations before the plan (`known`) and now (`present`) by oid.
 
     `is_current` holds while `catalog` is that of the server. `state` is that of the transaction after its
-    last statement, None if anything was sent since then that may have changed it.
+    last statement, None if anything was sent since then that may have changed it. `send_later` is
+    that of the adapter.
     """
 
     driver: asyncpg.Connection
     settings: DatabaseSettings
+    send_later: Callable[[str], bool] | None = None
     reader: CatalogReader = field(init=False)
     known: dict[int, TracedRelation] = field(default_factory=dict)
     present: dict[int, TracedRelation] = field(default_factory=dict)
@@ -104,16 +106,18 @@ class TracedConnection:
         messages = tuple(self._messages)
         changes: tuple[Change, ...] = ()
         named = self.present
-        if committed or after.catalog_writes != pending.before.catalog_writes:
-            if committed or not pending.was_current or after.names != pending.before.names:
-                await self._read_relations()
-            changes = await self._changes()
+        has_changed = committed or after.catalog_writes != pending.before.catalog_writes
+        if has_changed and (committed or not pending.was_current or after.names != pending.before.names):
+            await self._read_relations()
+        files = {oid: relation.file for oid, relation in self.present.items()} if committed else after.files
+        observation = await self._observe(pending, after, messages, self._replaced(files))
+        if has_changed:
+            alone = committed or pending.own_transaction is not None
+            changes = await self._changes(None if alone else self.send_later)
             self.is_current = True
         else:
             text = without_comments_and_literals(pending.traced.sql)
             self.is_current = pending.was_current and _ROLLS_BACK.match(text) is None
-        files = {oid: relation.file for oid, relation in self.present.items()} if committed else after.files
-        observation = await self._observe(pending, after, messages, self._replaced(files))
         # To print the body of a function locks its relations.
         if not committed and pending.own_transaction is None and not observation.bodies:
             self.state = after
@@ -173,9 +177,9 @@ class TracedConnection:
             has_event_triggers=total["event_triggers"],
         )
 
-    async def _changes(self) -> tuple[Change, ...]:
+    async def _changes(self, send_later: Callable[[str], bool] | None) -> tuple[Change, ...]:
         """Return the changes of the catalog since the last call."""
-        before, self.catalog = self.catalog, await self.reader.snapshot()
+        before, self.catalog = self.catalog, await self.reader.snapshot(send_later)
         changes = changes_between(before, self.catalog) if before is not None else ()
         return tuple(
             change for change in changes if change.op is not Op.CHANGED or change.fields.keys() - _POSITION
