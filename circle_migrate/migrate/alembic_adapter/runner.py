@@ -57,11 +57,12 @@ class Runner:
     """The steps of one database, run by Alembic.
 
     `statement_timeout` limits each statement of a revision, in seconds, 0 for no limit; a revision may set
-    another limit. `begin_sql` sets the configured search_path, `name_sql` the name of the session, and
-    `reset_sql` ends the settings of a step; `lock_answer` is the answer to `CHECK_HELD`, empty for a stamp.
-    `has_deferrable` says whether the database may have deferrable constraints. `transcript` is that of the
-    step that runs or has failed. The constructor loads the files of all steps under `proxies_lock`. It raises
-    `TreeError` for a broken file, `SettingsError` for alembic.ini or a module of `imports`.
+    another limit. `begin_sql` sets the configured search_path, `name_sql` the name of the session,
+    `reset_sql` ends the settings of a step in a transaction, and `after_step_sql` follows. `lock_answer` is
+    the answer to `CHECK_HELD`, empty for a stamp. `has_deferrable` says whether the database may have
+    deferrable constraints. `transcript` is that of the step that runs or has failed. The constructor loads
+    the files of all steps under `proxies_lock`. It raises `TreeError` for a broken file, `SettingsError` for
+    alembic.ini or a module of `imports`.
     """
 
     def __init__(
@@ -83,7 +84,6 @@ class Runner:
         self._shared_context: Context | None = None
         self._offline_context: Context | None = None
         self._step_end = StepEnd()
-        self._offline_context: Context | None = None
         self.transcript: Transcript | None = None
         if settings is not None:
             import_modules(settings)
@@ -277,28 +277,6 @@ class Runner:
     def _options(self, step: Step) -> dict[str, Any]:
         def one_step(_heads: object, context: Context) -> list[RevisionStep]:
             return [self._alembic_step(step, context)]
-
-    def render_function(self, step: Step, start: tuple[str, ...], output: StringIO) -> None:
-        """Write what the function of the step renders; the steps share a context."""
-        context = self._offline_context or self._offline(step, output, transaction_per_migration=False)
-        self._offline_context, context.known_heads = context, start
-        context.output_buffer = context.impl.output_buffer = cast("Any", output)
-        with self._rendering(context, step):
-            self._alembic_step(step, context).migration_fn()
-
-    def _offline(self, step: Step, output: StringIO, **options: bool) -> Context:
-        rendering = {"as_sql": True, "literal_binds": True, "output_buffer": output}
-        return Context.offline({**self._options(step), **rendering, **options})
-
-    @contextmanager
-    def _rendering(self, context: Context, step: Step) -> Iterator[None]:
-        try:
-            with bind_revision(context, step.revision, self._environment):
-                yield
-        except MigrateError:
-            raise
-        except Exception as error:
-            raise _not_renderable_error(step, error) from error
 
         return {"fn": one_step, "transaction_per_migration": True, **self.table.options, **self._naming}
 
