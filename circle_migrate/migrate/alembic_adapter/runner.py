@@ -78,9 +78,8 @@ class Runner:
             f";SET statement_timeout = {milliseconds(statement_timeout)}" if statement_timeout else ""
         )
         self.table = replace(table, id_length=max(table.id_length, len(graph.longest_id)))
-        self.begin_sql, self.reset_sql, self.name_sql, self.lock_answer = CONFIGURED, PINNED, "", ""
-        self.after_step_sql = ""
-        self.has_deferrable = True
+        self.begin_sql, self.name_sql, self.reset_sql, self.after_step_sql = CONFIGURED, "", PINNED, ""
+        self.lock_answer, self.has_deferrable = "", True
         self._shared_context: Context | None = None
         self._offline_context: Context | None = None
         self._step_end = StepEnd()
