@@ -11,6 +11,7 @@ from contextlib import AbstractContextManager, contextmanager
 from typing import Any, cast
 
 import asyncpg
+from asyncpg.transaction import TransactionState
 from sqlalchemy.dialects.postgresql.asyncpg import AsyncAdapt_asyncpg_connection, AsyncAdapt_asyncpg_cursor
 from sqlalchemy.util import await_only
 
@@ -49,7 +50,7 @@ class _Cursor(AsyncAdapt_asyncpg_cursor):
             without_rows, rest = split_last_rows(operation)
             if without_rows:
                 with self._watched(without_rows):
-                    await self._execute_simple(self._adapter.take_beginning() + without_rows)
+                    await self._execute_simple(self._adapter.take_beginning(), without_rows)
         if rest or not operation:
             with self._watched(rest):
                 await self._begin_step()
@@ -81,13 +82,17 @@ class _Cursor(AsyncAdapt_asyncpg_cursor):
         if beginning := self._adapter.take_beginning():
             await self._execute_simple(beginning)
 
-    async def _execute_simple(self, sql: str) -> None:
-        adapter = self._adapt_connection
+    async def _execute_simple(self, beginning: str, sql: str = "") -> None:
+        adapter = self._adapter
         async with adapter._execute_mutex:
-            if adapter._transaction is None:
-                await adapter._start_transaction()  # type: ignore[no-untyped-call]
             try:
-                status = await self._connection.execute(sql)  # type: ignore[attr-defined]
+                if adapter._transaction is not None:
+                    status = await adapter.driver.execute(beginning + sql)
+                elif beginning and adapter.isolation_level is None:
+                    status = await self._execute_in_new_transaction(beginning + sql)
+                else:
+                    await adapter._start_transaction()  # type: ignore[no-untyped-call]
+                    status = await adapter.driver.execute(beginning + sql)
                 # The text may have changed a type that the driver has read; this sends nothing.
                 await self._connection.reload_schema_state()
             except Exception as error:  # noqa: BLE001 - it is raised as an error of SQLAlchemy
@@ -96,6 +101,23 @@ class _Cursor(AsyncAdapt_asyncpg_cursor):
         self._description = None
         count = _ROW_COUNT.match(status or "")
         self._rowcount = int(count[1]) if count else -1
+
+    async def _execute_in_new_transaction(self, sql: str) -> str:
+        """Run the text in the message that begins its transaction, for which asyncpg has no public method."""
+        adapter, driver = self._adapter, self._adapter.driver
+        transaction = driver.transaction()
+        try:
+            return str(await driver.execute(f"BEGIN;{sql}"))
+        except asyncpg.PostgresError:
+            if driver.is_in_transaction():
+                raise
+        finally:
+            if driver.is_in_transaction():
+                transaction._state, driver._top_xact = TransactionState.STARTED, transaction
+                adapter._transaction = transaction
+        # The server has read the whole text before it would run BEGIN, and refuses it again.
+        await adapter._start_transaction()  # type: ignore[no-untyped-call]
+        return str(await driver.execute(sql))
 
 
 class Watched:
