@@ -1,9 +1,10 @@
 """Catalog queries for the version of a server, and the transaction in which they run."""
 
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable
 from contextlib import asynccontextmanager
 from functools import cache
+from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
 
@@ -19,6 +20,15 @@ _OF_RELATION = (
     *("sequence", "statistics", "table", "trigger", "view"),
 )
 """Kinds whose objects belong to a relation, or are one."""
+
+_SEQUENCES = """
+SELECT FROM pg_catalog.pg_sequence sequence
+WHERE (SELECT relnamespace FROM pg_catalog.pg_class WHERE oid = sequence.seqrelid) <> ALL (ARRAY(
+    SELECT oid FROM pg_catalog.pg_namespace WHERE nspname IN (
+        'circle_kept', coalesce(current_setting('circle_migrate.journal_schema', true), 'circle_migrate')
+    )
+))"""
+"""Sequences outside of our own schemas, whose tables have identity columns."""
 
 _SIGNATURES = """
 SELECT {used} AS used, current_user::text AS role, array_agg(relation) AS relations, array_agg(name) AS names,
@@ -64,32 +74,41 @@ def session_context() -> str:
     Its parameters are the version table, and its schema or null.
     """
     text = _texts("sql/session")["session_context"]
-    return f"SELECT context.*, {_used()} AS used FROM ({text}) context"  # noqa: S608
+    return f"SELECT context.*, {_used(_limits())} AS used FROM ({text}) context"  # noqa: S608
 
 
-@cache
-def _used() -> str:
-    """Return the array of those catalogs with rows of user objects that can restrict a file."""
-    rare = sorted(_limits("sql") | _limits("sql/signature"))
-    used = [
-        f"SELECT '{name}' WHERE EXISTS (SELECT FROM pg_catalog.{name} WHERE {oid} >= {FIRST_OID})"  # noqa: S608
-        for name, oid in rare
-        if oid
-    ]
-    used.append(_nonempty(name for name, oid in rare if not oid))
+def _used(catalogs: Collection[tuple[str, str]]) -> str:
+    """Return the array of those of the catalogs, with their columns of the oid, that have rows of users."""
+    rows = {
+        name: f"SELECT FROM pg_catalog.{name} WHERE {oid} >= {FIRST_OID}" for name, oid in catalogs if oid
+    }
+    rows["pg_sequence"] = _SEQUENCES
+    used = [f"SELECT '{name}' WHERE EXISTS ({rows[name]})" for name in sorted(rows)]
+    used.append(_nonempty(sorted(name for name, _ in catalogs if name not in rows)))
     return f"ARRAY({' UNION ALL '.join(used)})"
 
 
-def _limits(folder: str) -> set[tuple[str, str]]:
-    """Return the catalogs that restrict files of the folder, with the column of the oid or an empty text."""
-    limits = (_CATALOG.search(text) for text in _texts(folder).values())
+@cache
+def _limits(*folders: str) -> set[tuple[str, str]]:
+    """Return the catalogs that restrict files, with the column of the oid or an empty text."""
+    texts = chain.from_iterable(_texts(folder).values() for folder in folders or ("sql", "sql/signature"))
+    limits = map(_CATALOG.search, texts)
     return {(limit[2], limit[3] or "") for limit in limits if limit}
 
 
 @cache
 def signed() -> frozenset[str]:
     """Return the catalogs that can restrict a file and have a part in signatures."""
-    return frozenset(name for name, _ in _limits("sql/signature"))
+    return frozenset({"pg_sequence", *(name for name, _ in _limits("sql/signature"))})
+
+
+@cache
+def _used_signed() -> str:
+    """Return the array for catalogs with a part in signatures, or whose size says that they are not empty.
+
+    Rows of the others are among those of no relation in signatures (`signature/others.sql`).
+    """
+    return _used({(name, oid) for name, oid in _limits() if not oid or name in signed()})
 
 
 def _nonempty(catalogs: Iterable[str]) -> str:
@@ -118,7 +137,7 @@ def _document(queries: Iterable[str]) -> str:
 @cache
 def signatures(major: int) -> str:
     """Return the query for the signatures of all relations, parameters as of `catalog`."""
-    return f"WITH {_signature(major)}{_SIGNATURES.format(used=_used())}"
+    return f"WITH {_signature(major)}{_SIGNATURES.format(used=_used(_limits()))}"
 
 
 def _signature(major: int, used: frozenset[str] | None = None) -> str:
@@ -141,7 +160,7 @@ def changed_relations(major: int, used: frozenset[str]) -> str:
     queries = _applicable("sql", major, used | {"changed"})
     changed, scope = _texts("sql/session")["changed"], queries.pop("scope")
     texts = [text for name, text in queries.items() if name in _OF_RELATION]
-    read = _READ.format(used=_used())
+    read = _READ.format(used=_used_signed())
     return f"WITH {_signature(major, used)}, {changed}{scope}{_document(texts)}\nUNION ALL\n{read}"
 
 

@@ -1,4 +1,3 @@
--- where pg_description.objoid
 SELECT coalesce(place.relation, 0), NULL, d.xmin, d.ctid
 FROM pg_description d
 LEFT JOIN place ON d.classoid = 'pg_class'::regclass AND place.oid = d.objoid

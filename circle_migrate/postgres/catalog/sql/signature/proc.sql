@@ -1,2 +1,1 @@
--- where pg_proc.oid
 SELECT 0, oid::bigint, xmin, ctid FROM pg_proc WHERE oid >= 16384
