@@ -109,10 +109,10 @@ class _Cursor(AsyncAdapt_asyncpg_cursor):
         try:
             return str(await driver.execute(f"BEGIN;{sql}"))
         except asyncpg.PostgresError:
-            if driver.is_in_transaction():
+            if adapter.is_in_transaction or driver.is_closed():
                 raise
         finally:
-            if driver.is_in_transaction():
+            if adapter.is_in_transaction:
                 transaction._state, driver._top_xact = TransactionState.STARTED, transaction
                 adapter._transaction = transaction
         # The server has read the whole text before it would run BEGIN, and refuses it again.

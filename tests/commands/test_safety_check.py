@@ -391,6 +391,21 @@ def test_the_way_back_is_tried(shop: Project) -> None:
     assert judged()["findings"] == []  # roles are not of the scratch database alone
 
 
+@pytest.mark.parametrize(
+    "deallocate",
+    [
+        "op.execute('DEALLOCATE ALL')",
+        "op.get_bind().connection.run_async(lambda driver: driver.execute('DEALLOCATE ALL'))",
+    ],
+)
+def test_way_back_may_deallocate_prepared_statements(shop: Project, deallocate: str) -> None:
+    add, drop = 'op.add_column("users", sa.Column("{}", sa.Text()))', 'op.drop_column("users", "{}")'
+    for number in range(2, 6):
+        back = f"{drop.format(f'c{number}')}\n{deallocate if number == 3 else ''}"
+        shop.revision("main", f"m{number}", f"m{number - 1}", add.format(f"c{number}"), back)
+    assert judged()["findings"] == []
+
+
 def test_rendered_sql_is_compared_with_what_runs(shop: Project) -> None:
     guarded = f"if not op.get_context().as_sql:\n    {_HARMLESS}"
     create = "CREATE FUNCTION f() RETURNS void LANGUAGE plpgsql AS 'BEGIN PERFORM 1;\n\nEND;'"

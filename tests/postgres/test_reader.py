@@ -8,6 +8,7 @@ from circle_migrate.config.load import load
 from circle_migrate.postgres.catalog.reader import CatalogReader
 from circle_migrate.postgres.catalog.snapshot import ObjectKey
 from circle_migrate.postgres.deployment import Deployment
+from tests.deployments import deployment
 from tests.servers import Databases, run
 
 _EXECUTIONS = """
@@ -41,6 +42,25 @@ def test_queries_are_planned_once_and_see_the_transaction(empty_databases: Datab
             assert column in await reader.object_ids()
         finally:
             await connection.close()
+
+    run(read())
+
+
+def test_change_is_read_by_one_query_beside_our_own_tables(empty_databases: Databases) -> None:
+    async def read() -> None:
+        ours = deployment(empty_databases)
+        async with empty_databases.connect("main") as connection:
+            steps = "CREATE TABLE steps (id int GENERATED ALWAYS AS IDENTITY)"
+            await connection.execute(f"CREATE TABLE t (a int); CREATE SCHEMA circle_migrate {steps}")
+            reader = CatalogReader(connection, ours.databases["main"].settings)
+            await reader.snapshot()
+            executions = []
+            for number in range(3):
+                await connection.execute(f"COMMENT ON COLUMN t.a IS '{number}'")
+                snapshot = await reader.snapshot()
+                executions.append(await connection.fetchval(_EXECUTIONS))
+            assert snapshot.value(ObjectKey("column", "public.t.a"), "comment") == "2"
+            assert executions[1:] == [executions[0] + 1, executions[0] + 2]
 
     run(read())
 

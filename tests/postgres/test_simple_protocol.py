@@ -8,6 +8,7 @@ import pytest
 
 from circle_migrate.core.errors import MigrateError
 from circle_migrate.postgres.sql_text import split_last_rows, split_statements, without_comments_and_literals
+from circle_migrate.revision_graph.plan import TransactionMode
 from tests.deployments import project_folder
 from tests.faults.shop import Shop
 from tests.faults.states import rows
@@ -86,6 +87,26 @@ assert bind.exec_driver_sql("CREATE TABLE u AS SELECT * FROM t").rowcount == 2
     assert run(rows(empty_databases, "main", "SELECT to_regclass('t_a')::text")) == [("t_a",)]
     run(shop.downgrade(empty_databases))
     assert run(rows(empty_databases, "main", "SELECT to_regclass('t')")) == [(None,)]
+
+
+@pytest.mark.parametrize("mode", TransactionMode)
+def test_error_of_the_first_statement_fails_its_transaction(
+    project_folder: Path, empty_databases: Databases, mode: TransactionMode
+) -> None:
+    """The server reads a text before it runs its first statement, so that BEGIN does not run either."""
+    shop = Shop(project_folder)
+    shop.add("main", "m1", None, ["CREATE TABLE t (a int)"], [])
+    body = """
+try:
+    op.execute("CREATE TABLE u (a int")
+except sa.exc.DBAPIError:
+    pass
+op.execute("CREATE TABLE u (a int)")
+"""
+    shop.revision("main", "m2", "m1", body, "pass")
+    with pytest.raises(MigrateError, match="upgrade m2"):
+        run(shop.upgrade(empty_databases, transaction=mode))
+    assert run(rows(empty_databases, "main", "SELECT to_regclass('u')")) == [(None,)]
 
 
 @pytest.mark.parametrize("text", ["SELECT 1; COMMIT", "CREATE TABLE t (a int); /* x */ ROLLBACK; SELECT 1"])

@@ -378,8 +378,8 @@ async def bench(url: str, *, autocommit: bool = False) -> AsyncIterator[Bench]:
     async with database.working("circle-migrate test", {}) as connection:
         if autocommit:
             await connection.run_sync(Connection.execution_options, isolation_level="AUTOCOMMIT")
-        driver = (await connection.adapter()).driver
-        backend = TracedConnection(driver, database.settings)
+        adapter = await connection.adapter()
+        backend = TracedConnection(adapter.driver, database.settings, adapter.send_later)
         await backend.begin()
         made = Bench(connection, backend, commits=autocommit)
         await connection.run_sync(made.recorder.listen, made.backend)
@@ -458,6 +458,25 @@ def test_a_savepoint_that_is_rolled_back_takes_its_locks_along(empty_databases: 
                 {},
                 {},
             ]
+
+    run(scenario())
+
+
+def test_catalog_is_read_in_settings_of_its_own(empty_databases: Databases) -> None:
+    statements = [
+        "SET LOCAL timezone = 'Asia/Tokyo'",
+        "ALTER TABLE users ADD a int",
+        "ALTER TABLE users ADD at timestamptz DEFAULT '2024-01-01 09:00'",
+        "CREATE TABLE shown AS SELECT current_setting('timezone') || current_setting('search_path') AS seen",
+        "DO $$ BEGIN ASSERT (SELECT seen LIKE 'Asia/Tokyo%public' FROM shown); END $$",
+    ]
+
+    async def scenario() -> None:
+        async with bench(empty_databases.urls["main"]) as made:
+            *_, default, _, last = await made.traced(statements)
+            (change,) = default.changes
+            assert "2024-01-01 00:00:00+00" in (change.new("default") or "")
+            assert last.error is None
 
     run(scenario())
 
