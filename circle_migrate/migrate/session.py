@@ -79,7 +79,7 @@ _NO_MONITOR = (
 )
 _LOG = logging.getLogger("circle_migrate")
 
-_BEGINNING = compile_pattern(rf"^SET search_path = .*?;\s*SET {STEP_SETTING} = '[^']*';")
+_BEGINNING = compile_pattern(rf"^(?:BEGIN;)?SET search_path = .*?;\s*SET {STEP_SETTING} = '[^']*';")
 """What precedes the first statement of a step in its message."""
 
 OnActivity = Callable[[EventKind, str, str], None]

@@ -85,14 +85,13 @@ class _Cursor(AsyncAdapt_asyncpg_cursor):
     async def _execute_simple(self, beginning: str, sql: str = "") -> None:
         adapter = self._adapter
         async with adapter._execute_mutex:
+            begins = adapter._transaction is None
+            if begins and not (beginning and adapter.isolation_level is None):
+                await adapter._start_transaction()  # type: ignore[no-untyped-call]
+                begins = False
+            execute = self._execute_in_new_transaction if begins else adapter.driver.execute
             try:
-                if adapter._transaction is not None:
-                    status = await adapter.driver.execute(beginning + sql)
-                elif beginning and adapter.isolation_level is None:
-                    status = await self._execute_in_new_transaction(beginning + sql)
-                else:
-                    await adapter._start_transaction()  # type: ignore[no-untyped-call]
-                    status = await adapter.driver.execute(beginning + sql)
+                status = await execute(beginning + sql)
                 # The text may have changed a type that the driver has read; this sends nothing.
                 await self._connection.reload_schema_state()
             except Exception as error:  # noqa: BLE001 - it is raised as an error of SQLAlchemy
