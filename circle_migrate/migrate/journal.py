@@ -195,9 +195,8 @@ class Journal:
         )
         if not is_last:
             return insert
-        untouched = _UNTOUCHED.format(steps=literal(self.steps), file=self._file)
-        count = constant(str(self.step_count))
-        return f"{insert} AND ({untouched} OR (SELECT count(*) FROM {self.steps}) = {count}::int)"
+        counted = f"(SELECT count(*) FROM {self.steps}) = {constant(str(self.step_count))}::int"
+        return f"{insert} AND ({_UNTOUCHED.format(steps=literal(self.steps), file=self._file)} OR {counted})"
 
     def _json(self, value: object) -> str:
         return self._storable(json.dumps(value, ensure_ascii=False), r"\\u")
