@@ -300,14 +300,12 @@ async def check_constraints(driver: asyncpg.Connection, *, before_commit: bool) 
 async def step_settings(database: Database, driver: asyncpg.Connection) -> tuple[str, str]:
     """Return the text that sets the configured path, and that which resets role and settings to those now.
 
-    Settings of extensions and roles are not in the view, so those of the URL are set first.
+    Settings of extensions and roles are not in the view, so those of the URL are set, too.
     """
     own = dict(map(tuple, await driver.fetch(_OWN_SETTINGS)))
     begin = f"SET search_path = {setting_value('search_path', own[SETTING])}"
-    sets = [
-        f"SET {name} = {setting_value(name, value)}"
-        for name, value in (*database.address.session_settings.items(), *own.items())
-    ]
+    values = {**database.address.session_settings, **own}
+    sets = [f"SET {name} = {setting_value(name, value)}" for name, value in values.items()]
     # A step may have set a time limit that is too short even for these statements.
     resets = ["SET statement_timeout = 0", "RESET SESSION AUTHORIZATION", "RESET ROLE", "RESET ALL"]
     return begin, "; ".join([*resets, *sets])
