@@ -58,11 +58,11 @@ class Runner:
 
     `statement_timeout` limits each statement of a revision, in seconds, 0 for no limit; a revision may set
     another limit. `begin_sql` sets the configured search_path, `name_sql` the name of the session,
-    `reset_sql` ends the settings of a step in a transaction, and `after_step_sql` follows. `lock_answer` is
-    the answer to `CHECK_HELD`, empty for a stamp. `has_deferrable` says whether the database may have
-    deferrable constraints. `transcript` is that of the step that runs or has failed. The constructor loads
-    the files of all steps under `proxies_lock`. It raises `TreeError` for a broken file, `SettingsError` for
-    alembic.ini or a module of `imports`.
+    `reset_sql` ends the settings of a step; `after_step_sql` follows, unless constraints have to be checked
+    before the COMMIT. `lock_answer` is the answer to `CHECK_HELD`, empty for a stamp. `has_deferrable` says
+    whether the database may have deferrable constraints. `transcript` is that of the step that runs or has
+    failed. The constructor loads the files of all steps under `proxies_lock`. It raises `TreeError` for a
+    broken file, `SettingsError` for alembic.ini or a module of `imports`.
     """
 
     def __init__(
@@ -180,7 +180,7 @@ class Runner:
         check: Callable[[], Awaitable[bool]],
     ) -> None:
         asks = not self.has_deferrable
-        reset = f"{unsent}{self.reset_sql}{self.name_sql};{self.after_step_sql}"
+        reset = f"{unsent}{self.reset_sql}{self.name_sql};{self.after_step_sql if asks else ''}"
         unexpected = await self._step_end.run(driver, reset, changes, record, asks_deferrable=asks)
         self.lock_answer = RELEASED if Unexpected.LOCK_LOST in unexpected else HELD
         if Unexpected.DEFERRABLE in unexpected:  # a function has created them

@@ -178,11 +178,13 @@ class Recorder:
 
 def _deletions_not_sent(step: Step, statements: Sequence[TracedStatement]) -> str:
     """Return the deletions in the code of a step that it did not run, as the tables are empty."""
-    if not _DELETES.search(source_of(step.revision)):
+    function, source = getattr(module_of(step.revision), step.function), ""
+    code = getattr(inspect.unwrap(function), "__code__", None)
+    is_own = code is not None and code.co_filename == step.revision.path
+    if is_own and not _DELETES.search(source_of(step.revision)):  # which takes a tenth of the time
         return ""
-    name, source = "upgrade" if step.direction is Direction.UP else "downgrade", ""
     with suppress(OSError, TypeError):  # no function with a source
-        source = inspect.getsource(getattr(module_of(step.revision), name))
+        source = inspect.getsource(function)
     sent = "\n".join(item.sql for item in statements)
     found = (match[0] for match in _DELETES.finditer(source))
     return ", ".join(text for text in found if (text if text[0] != "." else "DELETE") not in sent)

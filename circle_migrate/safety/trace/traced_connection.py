@@ -48,8 +48,8 @@ class TracedConnection:
     """A connection, with the relations before the plan (`known`) and now (`present`) by oid.
 
     `is_current` holds while `catalog` is that of the server. `state` is that of the transaction after its
-    last statement, None if anything was sent since then that may have changed it. `send_later` is
-    that of the adapter.
+    last statement, None if anything was sent since then that may have changed it. `send_later` is that of
+    the adapter.
     """
 
     driver: asyncpg.Connection
