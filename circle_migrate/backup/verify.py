@@ -28,6 +28,8 @@ _MISSING_ROLE = re.compile(r'role "[^"]+" does not exist')
 _LACKING = re.compile(
     r"is not available|could not open extension control file|could not access file|permission denied"
     r"|must be (?:superuser|owner|able to)|collation .* does not exist|unrecognized configuration parameter"
+    # pg_dump before November 2026 writes this option of columns, which servers have since then.
+    r'|unrecognized parameter "pg_attver"'
 )
 _UNDEFINED = ("42883", "42P01", "42704", "42703", "3F000")
 """SQLSTATEs of functions, tables, other objects, columns and schemas that do not exist."""
