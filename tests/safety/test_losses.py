@@ -8,6 +8,7 @@ import secrets
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from textwrap import indent
 from typing import Any
 
 import pytest
@@ -199,9 +200,17 @@ for (id,) in op.get_bind().execute(sa.text("SELECT id FROM parked")).fetchall():
 """
 
 
-def test_rows_that_code_gets_and_deletes_are_a_loss(tmp_path: Path, empty_databases: Databases) -> None:
+@pytest.mark.parametrize("is_imported", [False, True])
+def test_rows_that_code_gets_and_deletes_are_a_loss(
+    tmp_path: Path, empty_databases: Databases, monkeypatch: pytest.MonkeyPatch, is_imported: bool
+) -> None:
     project = write_project(tmp_path, {"m1": (["CREATE TABLE parked (id int)"], ["DROP TABLE parked"])})
-    project.revision("main", "m2", "m1", "pass", _LOOP)
+    path = project.revision("main", "m2", "m1", "pass", "pass" if is_imported else _LOOP)
+    if is_imported:
+        monkeypatch.syspath_prepend(tmp_path)
+        imports = "import sqlalchemy as sa\nfrom alembic import op\n"
+        (tmp_path / "parked_rows.py").write_text(f"{imports}def downgrade():{indent(_LOOP, '    ')}")
+        path.write_text(path.read_text() + "\nfrom parked_rows import downgrade\n")
     deployment = deploy(project, empty_databases)
     run(upgrade(deployment))
     run(execute(empty_databases, "main", "INSERT INTO parked VALUES (1), (2)"))
