@@ -50,11 +50,10 @@ class Signatures:
                 names[relation], versions[relation], ids[relation] = name, version, id_signature
         return Signatures(names, versions, ids, frozenset(read["used"]), read["role"])
 
-    def is_whole(self, before: "Signatures") -> bool:
+    def needs_everything(self, before: "Signatures", changed: Iterable[int]) -> bool:
         """Return whether everything has to be read again, not only the relations whose rows have changed."""
         if not self.used <= queries.signed() or self.role != before.role:
             return True
-        changed = {relation for relation, _ in self.versions.items() ^ before.versions.items()}
         for relation in changed:
             names = {names[relation] for names in (self.names, before.names) if relation in names}
             if relation == _OTHERS or len(names) > 1 or None in names:
@@ -92,7 +91,8 @@ class KnownCatalog:
             *texts, (last,) = await fetch(query, *scope_arguments(self.context, self.version_table), *known)
             read = json.loads(last)
             now = before.after(read)
-            if now.is_whole(before) or read["whole"]:
+            moved = (relation for relation, *_ in read["moved"] or ())
+            if read["whole"] or now.needs_everything(before, moved):
                 return False
             if now.used <= used:
                 self.signatures = now
