@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from circle_migrate.core.errors import MigrationFailed
+from circle_migrate.core.errors import MigrateError, MigrationFailed
 from circle_migrate.revision_graph.plan import TransactionMode
 from tests.deployments import environment, project_folder
 from tests.faults.shop import Shop
@@ -30,6 +30,25 @@ def test_pending_events_end_with_their_step(project_folder: Path, empty_database
     shop.add("main", "m4", "m3", later, [])
     run(shop.upgrade(empty_databases))
     assert run(rows(empty_databases, "main", "SELECT count(*) FROM member")) == [(2,)]
+
+
+def test_deferred_check_of_the_last_row_fails_before_any_commit(
+    project_folder: Path, empty_databases: Databases
+) -> None:
+    """The row of the version table is written after the constraints of its step were checked."""
+    refuse = "BEGIN RAISE EXCEPTION 'not today'; END"
+    trigger = "CREATE CONSTRAINT TRIGGER refused AFTER INSERT OR UPDATE ON alembic_version"
+    check = [
+        f"CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ {refuse} $$",
+        f"{trigger} DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION refuse()",
+    ]
+    shop = Shop(project_folder)
+    shop.add("main", "m1", None, ["CREATE TABLE people (id int)"], [])
+    shop.add("credentials", "c1", None, [], [])
+    shop.add("credentials", "c2", "c1", check, [])
+    with pytest.raises(MigrateError, match="constraint does not hold after upgrade c2"):
+        run(shop.upgrade(empty_databases))
+    assert run(rows(empty_databases, "main", "SELECT to_regclass('people')")) == [(None,)]
 
 
 def test_constraint_that_is_initially_immediate_stays_so(
